@@ -1,0 +1,94 @@
+"""What an engine is, and the one table of engines.
+
+An engine turns token ids into exact token statistics. Ids go in, ids come out; text exists at its edges only
+(`prompt`, `piece`). It knows nothing of stores, experiments or terminals.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from llama_diversity.errors import UnknownName
+from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, Sample, TokenStats
+
+ENGINES = {
+    "llamacpp": "llama_diversity.engines.llamacpp:LlamaCppEngine",
+    "scripted": "llama_diversity.engines.scripted:ScriptedEngine",
+}
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the work is laid out; None leaves the choice to the engine. None of it belongs to a recipe but `kv_type` and `exact`."""
+
+    parallel: int | None = None
+    n_threads: int | None = None
+    n_gpu_layers: int | None = None
+    flash_attention: bool | None = None
+    kv_type: str = "f16"
+    exact: bool = False
+    memory_budget_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can promise. A caller that needs what is missing refuses instead of approximating."""
+
+    full_distribution: bool
+    scores_text: bool
+    exact: bool
+
+
+class Step(NamedTuple):
+    """What one step of sampling produced: how many tokens were drawn, and the samples it finished."""
+
+    n_tokens: int
+    finished: list[Sample]
+
+
+class Engine(Protocol):
+    """The verbs of an engine. `layout` says how the last call was laid out (batch, context, threads, device)."""
+
+    capabilities: Capabilities
+    facts: ModelFacts
+    build: str  # whatever may change a number: library version, kernel set
+    layout: Mapping[str, Any]
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Ids of `text` as typed (control tokens stay text), with exactly one BOS where the model wants one."""
+        ...
+
+    def prompt(self, text: str, *, chat: bool = False, system: str | None = None) -> Prompt:
+        """`text` as a raw prompt, or rendered by the model's chat template. Raises TemplateError, BadValue."""
+        ...
+
+    def piece(self, token_id: int) -> Piece:
+        """The bytes of one token, or its name for a control token."""
+        ...
+
+    def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
+        """Draw the samples `indices` of `recipe`; they finish in any order, each exactly once.
+
+        Raises PromptTooLong, OutOfMemory, EngineError.
+        """
+        ...
+
+    def score(self, ids: tuple[int, ...]) -> TokenStats:
+        """Teacher-forced statistics of `ids`, one row each, shape (len(ids),). A leading BOS gets nan. Raises PromptTooLong."""
+        ...
+
+    def close(self) -> None:
+        """Free the model. Afterwards only `facts`, `build` and `layout` may be read."""
+        ...
+
+
+def open_engine(model: ModelRef, options: EngineOptions, *, on_load: Callable[[float], None] | None = None) -> Engine:
+    """Load `model` with the engine it names; `on_load` hears the loaded share, 0 to 1. Raises ModelFileError."""
+    if model.engine not in ENGINES:
+        raise UnknownName("engine", model.engine, ENGINES, list_command="llamadiv doctor")
+    module_name, _, class_name = ENGINES[model.engine].partition(":")
+    engine: Engine = getattr(importlib.import_module(module_name), class_name)(model, options, on_load=on_load)
+    return engine

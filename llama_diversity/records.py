@@ -1,0 +1,191 @@
+"""The nouns everybody shares: frozen, without behaviour beyond checking and hashing themselves.
+
+A *recipe* is everything that determines the distribution of a sample. Its hash plus the sample's index is the
+sample's primary key: resume, growth, sharing, merging and replay all follow from that. How the work was laid out
+(batch, threads, device) is not part of the recipe; it goes to the run record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_diversity.errors import BadValue
+
+RECIPE_TAG = "r1"  # changes with the canonical form or the digest, so that a change is detectable
+N_TOP = 5
+
+TOKEN_DTYPE = np.dtype(
+    [
+        ("id", "<i4"),
+        ("surprisal_bits", "<f4"),
+        ("entropy_bits", "<f4"),
+        ("varentropy_bits2", "<f4"),
+        ("rank", "<i4"),
+        ("top_ids", "<i4", (N_TOP,)),
+        ("top_surprisals_bits", "<f4", (N_TOP,)),
+        ("sampler_surprisal_bits", "<f4"),
+        ("sampler_entropy_bits", "<f4"),
+    ]
+)
+"""Statistics of one drawn token, 68 bytes.
+
+`surprisal_bits` is -log2 p of the token under the raw model at T = 1 over the whole vocabulary; `entropy_bits` and
+`varentropy_bits2` describe that distribution; `rank` is 1 for the likeliest token. `top_ids` are the five likeliest
+tokens (ties: the lower id first), padded with -1 where the vocabulary is smaller, and `top_surprisals_bits` their
+-log2 p (inf in the padding). The `sampler_` pair describes the distribution the token was really drawn from; with a
+neutral sampler it equals the raw pair, and in scored text it is nan, since nothing was drawn. A token without a
+context (the first one of a model without BOS) has nan everywhere and rank 0.
+"""
+
+TokenStats = npt.NDArray[Any]  # shape (n_tokens,), dtype TOKEN_DTYPE
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How the next token is drawn: temperature first, then top-k, top-p, min-p, each on what the one before left.
+
+    Neutral (the default) is pure softmax sampling, the paper's Eq. 3.1. `temperature` 0 is greedy, ties to the lower
+    id. `top_k` 0, `top_p` 1 and `min_p` 0 are off. Top-p keeps the smallest set of likeliest tokens that reaches p.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise BadValue("--temperature", self.temperature, "it must be 0 (greedy) or a positive number")
+        if self.top_k < 0:
+            raise BadValue("--top-k", self.top_k, "it must be 0 (off) or a positive number")
+        if not 0 < self.top_p <= 1:
+            raise BadValue("--top-p", self.top_p, "it must lie above 0 and at most at 1 (off)")
+        if not 0 <= self.min_p <= 1:
+            raise BadValue("--min-p", self.min_p, "it must lie between 0 (off) and 1")
+
+    @property
+    def is_neutral(self) -> bool:
+        """True when tokens are drawn from the raw distribution itself."""
+        return self == Sampler()
+
+
+class Piece(NamedTuple):
+    """One token of a vocabulary: the bytes it adds to a text, and for a control token its name (it adds none)."""
+
+    bytes: bytes
+    control: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model that can be opened: what the user called it, which engine, where it is, and the digest of its bytes."""
+
+    reference: str
+    engine: str  # a key of engines.ENGINES
+    location: str  # a file path for llamacpp, a chain's name for scripted
+    digest: str  # sha256 of the file; for scripted, of the chain's definition
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What an engine knows of the model it opened; `digest` identifies the weights, `vocab_digest` the vocabulary."""
+
+    reference: str
+    digest: str
+    vocab_digest: str
+    description: str
+    architecture: str
+    n_vocab: int
+    n_params: int
+    n_ctx_train: int
+    adds_bos: bool
+    has_chat_template: bool
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as the model sees it: `text` is what was asked, `rendered` what was tokenised, `ids` what is decoded."""
+
+    text: str
+    rendered: str
+    ids: tuple[int, ...]
+    mode: str = "raw"  # or "chat"
+    template_digest: str | None = None
+    frozen_date: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that determines the distribution of a sample; equal recipes have equal `key`."""
+
+    engine: str
+    engine_build: str
+    model_digest: str
+    vocab_digest: str
+    prompt: Prompt
+    sampler: Sampler
+    seed: int
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    exact: bool = False
+    kv_type: str = "f16"
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise BadValue("--max-tokens", self.max_tokens, "it must be at least 1")
+        if not 0 <= self.seed < 2**64:
+            raise BadValue("--seed", self.seed, "it must lie between 0 and 2**64 - 1")
+        if any(not text for text in self.stop):
+            raise BadValue("--stop", "", "a stop string must not be empty")
+
+    def to_json(self) -> str:
+        """The canonical form that is hashed and stored: sorted keys, no blanks, ASCII."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """The inverse of `to_json`."""
+        fields = json.loads(text)
+        prompt = {**fields["prompt"], "ids": tuple(fields["prompt"]["ids"])}
+        return cls(**{**fields, "prompt": Prompt(**prompt), "sampler": Sampler(**fields["sampler"]), "stop": tuple(fields["stop"])})
+
+    @property
+    def key(self) -> str:
+        """`r1-` and 32 hex digits: the recipe's primary key."""
+        return f"{RECIPE_TAG}-{hashlib.sha256(self.to_json().encode()).hexdigest()[:32]}"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One completion: its index within the recipe, the tokens drawn (end-of-sequence included) and its bytes.
+
+    `text` holds the bytes before a stop string; control tokens add nothing to it. `finish_reason` is "stop"
+    (end of sequence or stop string) or "length".
+    """
+
+    recipe_key: str
+    index: int
+    finish_reason: str
+    text: bytes
+    tokens: TokenStats = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A piece of work: samples 0..n-1 of one recipe, drawn on the model called `reference`."""
+
+    arm: str
+    reference: str
+    recipe: Recipe
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise BadValue("-n", self.n, "ask for at least 1 sample")
