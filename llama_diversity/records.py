@@ -7,6 +7,7 @@ sample's primary key: resume, growth, sharing, merging and replay all follow fro
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -154,9 +155,16 @@ class Recipe:
         """The inverse of `to_json`."""
         fields = json.loads(text)
         prompt = {**fields["prompt"], "ids": tuple(fields["prompt"]["ids"])}
-        return cls(**{**fields, "prompt": Prompt(**prompt), "sampler": Sampler(**fields["sampler"]), "stop": tuple(fields["stop"])})
+        return cls(
+            **{
+                **fields,
+                "prompt": Prompt(**prompt),
+                "sampler": Sampler(**fields["sampler"]),
+                "stop": tuple(fields["stop"]),
+            }
+        )
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """`r1-` and 32 hex digits: the recipe's primary key."""
         return f"{RECIPE_TAG}-{hashlib.sha256(self.to_json().encode()).hexdigest()[:32]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 import click
 
 from llama_diversity import paths
+from llama_diversity.engines import EngineOptions
+from llama_diversity.records import Sampler
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -56,7 +59,9 @@ _COMMON = [
         envvar="LLAMADIV_COLOR",
         help="When to colour (NO_COLOR and FORCE_COLOR count under auto).  [env: LLAMADIV_COLOR]",
     ),
-    click.option("--debug", is_flag=True, expose_value=False, envvar="LLAMADIV_DEBUG", help="Show a traceback on failure."),
+    click.option(
+        "--debug", is_flag=True, expose_value=False, envvar="LLAMADIV_DEBUG", help="Show a traceback on failure."
+    ),
 ]
 
 
@@ -68,10 +73,7 @@ def common_options(command: Command) -> Command:
         common = Common(json=json, quiet=quiet, store=store, offline=offline or _hub_is_offline(), color=color)
         return command(*args, common=common, **kwargs)
 
-    decorated: Any = with_common
-    for option in reversed(_COMMON):
-        decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
+    return _decorated(with_common, _COMMON)
 
 
 def _hub_is_offline() -> bool:
@@ -83,3 +85,158 @@ def read_text(argument: str) -> str:
     if argument != "-":
         return argument
     return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+
+
+class _Seed(click.ParamType):
+    """A number, or `random` for a drawn one, which is then printed and recorded like any other."""
+
+    name = "integer|random"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if value == "random":
+            return secrets.randbits(32)
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor `random`.", param, ctx)
+
+
+class _Parallel(click.ParamType):
+    """A number of sequences, or `auto` for None."""
+
+    name = "integer|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value == "auto":
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor `auto`.", param, ctx)
+
+
+model_option = click.option(
+    "-m",
+    "--model",
+    required=True,
+    envvar="LLAMADIV_MODEL",
+    help="An alias, a .gguf path, hf:OWNER/REPO:FILE, or scripted:NAME.  [env: LLAMADIV_MODEL]",
+)
+
+_DRAWING = [
+    click.option(
+        "-t",
+        "--temperature",
+        type=float,
+        default=1.0,
+        envvar="LLAMADIV_TEMPERATURE",
+        help="1 is the model itself, 0 is greedy.  [default: 1; env: LLAMADIV_TEMPERATURE]",
+    ),
+    click.option("--top-k", type=int, default=0, envvar="LLAMADIV_TOP_K", help="Keep the K likeliest; 0 is off."),
+    click.option(
+        "--top-p", type=float, default=1.0, envvar="LLAMADIV_TOP_P", help="Keep the likeliest up to mass P; 1 is off."
+    ),
+    click.option(
+        "--min-p", type=float, default=0.0, envvar="LLAMADIV_MIN_P", help="Keep p >= P * the largest p; 0 is off."
+    ),
+    click.option(
+        "--seed",
+        type=_Seed(),
+        default=0,
+        envvar="LLAMADIV_SEED",
+        help="Seed of all draws, or `random`.  [default: 0; env: LLAMADIV_SEED]",
+    ),
+]
+
+_LAYOUT = [
+    click.option(
+        "--parallel",
+        type=_Parallel(),
+        default="auto",
+        envvar="LLAMADIV_PARALLEL",
+        help="Samples decoded at once, or `auto`.  [default: auto; env: LLAMADIV_PARALLEL]",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(1), envvar="LLAMADIV_THREADS", help="CPU threads.  [env: LLAMADIV_THREADS]"
+    ),
+    click.option(
+        "-ngl",
+        "--gpu-layers",
+        type=int,
+        envvar="LLAMADIV_GPU_LAYERS",
+        help="Layers on the GPU; all where there is one.  [env: LLAMADIV_GPU_LAYERS]",
+    ),
+    click.option(
+        "--flash-attention/--no-flash-attention",
+        default=None,
+        envvar="LLAMADIV_FLASH_ATTENTION",
+        help="Default: where the device supports it.",
+    ),
+    click.option(
+        "--kv-type",
+        type=click.Choice(["f16", "f32", "q8_0", "q4_0"]),
+        default="f16",
+        envvar="LLAMADIV_KV_TYPE",
+        help="Precision of the KV cache.  [default: f16; env: LLAMADIV_KV_TYPE]",
+    ),
+    click.option(
+        "--exact",
+        is_flag=True,
+        envvar="LLAMADIV_EXACT",
+        help="CPU only, slower: a sample is bit for bit the same in any batch.  [env: LLAMADIV_EXACT]",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How tokens are drawn, and from which seed."""
+
+    sampler: Sampler
+    seed: int
+
+
+def drawing_options(command: Command) -> Command:
+    """Add sampler and seed; the command receives them as one argument `drawing`."""
+
+    @functools.wraps(command)
+    def with_drawing(
+        *args: Any, temperature: float, top_k: int, top_p: float, min_p: float, seed: int, **kwargs: Any
+    ) -> Any:
+        sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+        return command(*args, drawing=Drawing(sampler, seed), **kwargs)
+
+    return _decorated(with_drawing, _DRAWING)
+
+
+def layout_options(command: Command) -> Command:
+    """Add what concerns the machine; the command receives it as one argument `layout` (EngineOptions)."""
+
+    @functools.wraps(command)
+    def with_layout(
+        *args: Any,
+        parallel: int | None,
+        threads: int | None,
+        gpu_layers: int | None,
+        flash_attention: bool | None,
+        kv_type: str,
+        exact: bool,
+        **kwargs: Any,
+    ) -> Any:
+        layout = EngineOptions(
+            parallel=parallel,
+            n_threads=threads,
+            n_gpu_layers=gpu_layers,
+            flash_attention=flash_attention,
+            kv_type=kv_type,
+            exact=exact,
+        )
+        return command(*args, layout=layout, **kwargs)
+
+    return _decorated(with_layout, _LAYOUT)
+
+
+def _decorated(command: Any, options: list[Callable[[Any], Any]]) -> Any:
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -22,7 +22,7 @@ ENGINES = {
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How the work is laid out; None leaves the choice to the engine. None of it belongs to a recipe but `kv_type` and `exact`."""
+    """How the work is laid out; None leaves the choice to the engine. Of a recipe are only `kv_type` and `exact`."""
 
     parallel: int | None = None
     n_threads: int | None = None
@@ -31,6 +31,7 @@ class EngineOptions:
     kv_type: str = "f16"
     exact: bool = False
     memory_budget_bytes: int | None = None
+    vocabulary_only: bool = False  # tokenise, render prompts and show pieces, without reading the weights
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,14 @@ class Step(NamedTuple):
     finished: list[Sample]
 
 
+class Stopwatch:
+    """Seconds an engine has spent decoding, and reducing logits to tokens and statistics."""
+
+    def __init__(self) -> None:
+        self.decode_seconds = 0.0
+        self.sampling_seconds = 0.0
+
+
 class Engine(Protocol):
     """The verbs of an engine. `layout` says how the last call was laid out (batch, context, threads, device)."""
 
@@ -56,6 +65,7 @@ class Engine(Protocol):
     facts: ModelFacts
     build: str  # whatever may change a number: library version, kernel set
     layout: Mapping[str, Any]
+    stopwatch: Stopwatch
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         """Ids of `text` as typed (control tokens stay text), with exactly one BOS where the model wants one."""
@@ -77,7 +87,7 @@ class Engine(Protocol):
         ...
 
     def score(self, ids: tuple[int, ...]) -> TokenStats:
-        """Teacher-forced statistics of `ids`, one row each, shape (len(ids),). A leading BOS gets nan. Raises PromptTooLong."""
+        """Teacher-forced statistics of `ids`, shape (len(ids),); nan for the first, which has no context."""
         ...
 
     def close(self) -> None:

@@ -1,0 +1,70 @@
+"""`llamadiv bench`: how fast this machine samples a model, statistics included."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+
+from llama_diversity.cli.options import Common, common_options, layout_options, model_option
+from llama_diversity.cli.resolve import resolve_model
+from llama_diversity.cli.session import opened, plan_cell
+from llama_diversity.engines import Engine, EngineOptions
+from llama_diversity.records import Cell, Sampler
+
+
+@click.command()
+@model_option
+@click.option("-n", "n_samples", type=click.IntRange(1), default=64, show_default=True, help="How many completions.")
+@click.option("--max-tokens", type=click.IntRange(1), default=64, show_default=True, help="Longest completion.")
+@click.option("-p", "--prompt", default="Once upon a time", show_default=True, help="What to continue.")
+@click.option("--seed", type=int, default=0, envvar="LLAMADIV_SEED", help="Seed of all draws.  [default: 0]")
+@layout_options
+@common_options
+def bench(
+    *, model: str, n_samples: int, max_tokens: int, prompt: str, seed: int, layout: EngineOptions, common: Common
+) -> None:
+    """Measure the speed of sampling a model, with all token statistics; nothing is stored.
+
+    \b
+    Example:
+      llamadiv bench -m llama-2-7b --parallel 32 -n 64
+    """
+    from llama_diversity.cli.options import Drawing
+
+    reference = resolve_model(model, common=common)
+    with opened(reference, layout, common) as engine:
+        cell = plan_cell(
+            engine,
+            reference,
+            engine.prompt(prompt),
+            arm="bench",
+            n=n_samples,
+            max_tokens=max_tokens,
+            drawing=Drawing(Sampler(), seed),
+            layout=layout,
+        )
+        result = measure(engine, cell)
+    if common.json:
+        click.echo(json.dumps(result))
+    else:
+        click.echo(
+            f"{result['tokens_per_second']:,.0f} tokens/s: {result['generated_tokens']} tokens in {result['seconds']:.2f} s, "
+            f"{result['parallel']} at once; {result['decode_share']:.0%} decoding, {result['sampling_share']:.0%} sampling"
+        )
+
+
+def measure(engine: Engine, cell: Cell) -> dict[str, float]:
+    """Draw the whole cell once and time it, prompt included."""
+    before = time.perf_counter()
+    n_tokens = sum(step.n_tokens for step in engine.sample(cell.recipe, range(cell.n)))
+    seconds = time.perf_counter() - before
+    return {
+        "parallel": engine.layout["parallel"],
+        "generated_tokens": n_tokens,
+        "seconds": seconds,
+        "tokens_per_second": n_tokens / seconds,
+        "decode_share": engine.stopwatch.decode_seconds / seconds,
+        "sampling_share": engine.stopwatch.sampling_seconds / seconds,
+    }

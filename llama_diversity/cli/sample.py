@@ -1,0 +1,118 @@
+"""`llamadiv sample`: many completions of one prompt."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.text import Text
+
+from llama_diversity.cli.options import (
+    Common,
+    Drawing,
+    common_options,
+    drawing_options,
+    layout_options,
+    model_option,
+    read_text,
+)
+from llama_diversity.cli.resolve import resolve_model
+from llama_diversity.cli.session import draw, in_order, opened, plan_cell, reading, start_run
+from llama_diversity.cli.terminal import console
+from llama_diversity.engines import EngineOptions
+from llama_diversity.errors import BadValue
+from llama_diversity.records import Cell, ModelRef, Prompt, Sample
+from llama_diversity.render.jsonl import sample_object
+from llama_diversity.render.safe import visible
+from llama_diversity.store import Store
+
+
+@click.command()
+@model_option
+@click.option("-p", "--prompt", required=True, help="What to continue; `-` reads standard input.")
+@click.option("-n", "n_samples", type=int, default=10, show_default=True, help="How many completions.")
+@click.option("--max-tokens", type=int, default=64, show_default=True, help="Longest completion.")
+@click.option("--chat", is_flag=True, help="Ask through the model's own chat template.")
+@click.option("--system", help="A system message, with --chat.")
+@click.option("--stop", multiple=True, help="End a completion before this text; may be repeated.")
+@click.option("--show-prompt", is_flag=True, help="Print the prompt as the model sees it, and draw nothing.")
+@drawing_options
+@layout_options
+@common_options
+def sample(
+    *,
+    model: str,
+    prompt: str,
+    n_samples: int,
+    max_tokens: int,
+    chat: bool,
+    system: str | None,
+    stop: tuple[str, ...],
+    show_prompt: bool,
+    drawing: Drawing,
+    layout: EngineOptions,
+    common: Common,
+) -> None:
+    """Draw many completions of one prompt, with the exact statistics of every token.
+
+    The prompt is decoded once. Samples are kept in the store: the same command again prints them without drawing, a
+    larger -n draws the rest. Nothing is truncated unless you ask for it.
+
+    \b
+    Example:
+      llamadiv sample -m llama-2-7b -p "Grace Hopper was" -n 200 --max-tokens 128
+    """
+    if n_samples < 1:  # said before a model is loaded for nothing
+        raise BadValue("-n", n_samples, "ask for at least 1 sample")
+    reference = resolve_model(model, common=common)
+    if show_prompt:
+        with reading(reference, layout, common) as engine:
+            _print_prompt(engine.prompt(read_text(prompt), chat=chat, system=system), common)
+        return
+    with Store.open(common.store) as store, opened(reference, layout, common) as engine:
+        rendered = engine.prompt(read_text(prompt), chat=chat, system=system)
+        cell = plan_cell(
+            engine,
+            reference,
+            rendered,
+            arm="sample",
+            n=n_samples,
+            max_tokens=max_tokens,
+            drawing=drawing,
+            layout=layout,
+            stop=stop,
+        )
+        run_id = start_run(store)
+        for drawn in in_order(cell, store, draw(cell, engine, store, run_id, common)):
+            _print_sample(drawn, cell, store, common)
+        store.finish_run(run_id)
+    if common.quiet and not common.json:
+        click.echo(run_id)
+    elif not common.json:
+        _print_footer(cell, reference, run_id, common)
+
+
+def _print_prompt(prompt: Prompt, common: Common) -> None:
+    if common.json:
+        click.echo(json.dumps({"mode": prompt.mode, "rendered": prompt.rendered, "ids": prompt.ids}))
+    else:
+        click.echo(visible(prompt.rendered, keep_newlines=True))
+        click.echo(f"{len(prompt.ids)} tokens: {' '.join(map(str, prompt.ids))}", err=True)
+
+
+def _print_sample(sample: Sample, cell: Cell, store: Store, common: Common) -> None:
+    if common.json:
+        ids = {*sample.tokens["id"].tolist(), *sample.tokens["top_ids"].ravel().tolist()} - {-1}
+        pieces = store.pieces(cell.recipe.vocab_digest, ids)
+        click.echo(json.dumps(sample_object(sample, pieces, neutral=cell.recipe.sampler.is_neutral)))
+    elif not common.quiet:
+        bits = float(sample.tokens["surprisal_bits"].mean())
+        head = f"#{sample.index}  {len(sample.tokens)} tokens, {bits:.2f} bits/token, {sample.finish_reason}"
+        out = console(common.color)
+        out.print(Text(head, style="bold"))
+        out.print(Text(visible(sample.text.decode("utf-8", "replace"), keep_newlines=True)))
+
+
+def _print_footer(cell: Cell, model: ModelRef, run_id: str, common: Common) -> None:
+    words = f"{cell.n} samples of {model.reference}, seed {cell.recipe.seed}, run {run_id}"
+    click.echo(visible(f"{words}; `llamadiv heatmap --run {run_id} --sample 0` colours one."), err=True)

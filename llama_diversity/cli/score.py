@@ -1,0 +1,106 @@
+"""`llamadiv score`: how likely a model finds a given text, token by token."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import NamedTuple
+
+import click
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from llama_diversity.cli.options import Common, common_options, layout_options, model_option, read_text
+from llama_diversity.cli.resolve import resolve_model
+from llama_diversity.cli.session import opened
+from llama_diversity.cli.terminal import console
+from llama_diversity.engines import Engine, EngineOptions
+from llama_diversity.errors import BadValue
+from llama_diversity.records import Piece, TokenStats
+from llama_diversity.render.jsonl import token_objects
+from llama_diversity.render.safe import visible
+
+
+class Scored(NamedTuple):
+    """A text under a model: its tokens without the BOS, their pieces, and the bytes they stand for."""
+
+    tokens: TokenStats
+    pieces: dict[int, Piece]
+    n_bytes_scored: int
+
+    @property
+    def total_bits(self) -> float:
+        """Summed surprisal of the tokens that have a context."""
+        return float(np.nansum(self.tokens["surprisal_bits"], dtype=np.float64))
+
+    @property
+    def bits_per_byte(self) -> float:
+        """`total_bits` over the bytes of the tokens that have a context; nan where there are none."""
+        return self.total_bits / self.n_bytes_scored if self.n_bytes_scored else math.nan
+
+
+def score_text(engine: Engine, text: str) -> Scored:
+    """Score `text` on `engine`. Raises BadValue for an empty one, PromptTooLong."""
+    if not text:
+        raise BadValue("the text", "", "there is nothing to score")
+    ids = engine.tokenize(text)
+    tokens = engine.score(ids)
+    if engine.facts.adds_bos:
+        tokens = tokens[1:]
+    pieces = {int(i): engine.piece(int(i)) for i in {*tokens["id"].tolist(), *tokens["top_ids"].ravel().tolist()} - {-1}}
+    n_bytes = len(text.encode("utf-8", "surrogateescape"))
+    if not engine.facts.adds_bos and len(tokens):  # the first token has no context, so its bytes cost nothing known
+        n_bytes -= len(pieces[int(tokens["id"][0])].bytes)
+    return Scored(tokens, pieces, n_bytes)
+
+
+@click.command()
+@model_option
+@click.argument("text")
+@layout_options
+@common_options
+def score(*, model: str, text: str, layout: EngineOptions, common: Common) -> None:
+    """Token statistics of TEXT under a model; `-` reads standard input.
+
+    Every token is judged given the ones before it, the first one given the BOS token where the model has one.
+
+    \b
+    Example:
+      llamadiv score -m llama-2-7b "Grace Hopper was a pioneer."
+    """
+    reference = resolve_model(model, common=common)
+    with opened(reference, layout, common) as engine:
+        scored = score_text(engine, read_text(text))
+    if common.json:
+        bits_per_byte = None if math.isnan(scored.bits_per_byte) else scored.bits_per_byte
+        tokens = token_objects(scored.tokens, scored.pieces)
+        click.echo(json.dumps({"tokens": tokens, "total_bits": scored.total_bits, "bits_per_byte": bits_per_byte}))
+        return
+    if not common.quiet:
+        console(common.color).print(_table(scored))
+    click.echo(f"{scored.total_bits:.2f} bits, {scored.bits_per_byte:.3f} bits per byte")
+
+
+def _table(scored: Scored) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("token", "surprisal, bits", "entropy, bits", "rank", "likeliest instead"):
+        table.add_column(name, justify="left" if name.startswith(("token", "like")) else "right")
+    for row in scored.tokens:
+        best = int(row["top_ids"][0])
+        table.add_row(
+            Text(_shown(scored.pieces[int(row["id"])])),
+            _number(float(row["surprisal_bits"])),
+            _number(float(row["entropy_bits"])),
+            str(row["rank"] or "-"),
+            Text("" if best in (-1, int(row["id"])) else _shown(scored.pieces[best])),
+        )
+    return table
+
+
+def _shown(piece: Piece) -> str:
+    return f"<{piece.control}>" if piece.control else repr(visible(piece.bytes.decode("utf-8", "backslashreplace")))[1:-1]
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"

@@ -1,0 +1,85 @@
+"""What the commands that draw samples share: open a model, plan a cell, fill the store with progress, read it back."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+
+from llama_diversity.cli.options import Common, Drawing
+from llama_diversity.cli.progress import loading_progress, sampling_progress
+from llama_diversity.engines import Engine, EngineOptions, open_engine
+from llama_diversity.records import Cell, ModelRef, Prompt, Recipe, Sample
+from llama_diversity.runner import run
+from llama_diversity.store import Store
+
+
+@contextlib.contextmanager
+def opened(model: ModelRef, options: EngineOptions, common: Common) -> Iterator[Engine]:
+    """The engine of `model`, with a progress line while it loads; closed afterwards, so that one model is in memory."""
+    with loading_progress(common, f"loading {model.reference}") as on_load:
+        engine = open_engine(model, options, on_load=on_load)
+    with contextlib.closing(engine):
+        yield engine
+
+
+@contextlib.contextmanager
+def reading(model: ModelRef, options: EngineOptions, common: Common) -> Iterator[Engine]:
+    """As `opened`, but without the weights: enough to tokenise, render prompts and plan."""
+    with opened(model, dataclasses.replace(options, vocabulary_only=True), common) as engine:
+        yield engine
+
+
+def plan_cell(
+    engine: Engine,
+    model: ModelRef,
+    prompt: Prompt,
+    *,
+    arm: str,
+    n: int,
+    max_tokens: int,
+    drawing: Drawing,
+    layout: EngineOptions,
+    stop: Sequence[str] = (),
+) -> Cell:
+    """The cell of `n` samples of `prompt` on `model`. Raises BadValue."""
+    recipe = Recipe(
+        engine=model.engine,
+        engine_build=engine.build,
+        model_digest=engine.facts.digest,
+        vocab_digest=engine.facts.vocab_digest,
+        prompt=prompt,
+        sampler=drawing.sampler,
+        seed=drawing.seed,
+        max_tokens=max_tokens,
+        stop=tuple(stop),
+        exact=layout.exact,
+        kv_type=layout.kv_type,
+    )
+    return Cell(arm, model.reference, recipe, n)
+
+
+def draw(cell: Cell, engine: Engine, store: Store, run_id: str, common: Common) -> Iterator[Sample]:
+    """Draw what `store` lacks of `cell`, with progress; each new sample is yielded once it is stored."""
+    with sampling_progress(common, f"sampling {cell.reference}") as on_progress:
+        yield from run(cell, engine, store, run_id, on_progress=on_progress)
+
+
+def in_order(cell: Cell, store: Store, drawn: Iterator[Sample]) -> Iterator[Sample]:
+    """All samples of `cell` by index, each as soon as those before it exist. Holds indices, not samples."""
+    waiting = set(store.missing(cell.recipe.key, cell.n))
+    index = 0
+    for sample in drawn:
+        waiting.discard(sample.index)
+        while index < cell.n and index not in waiting:
+            yield store.sample(cell.recipe.key, index)
+            index += 1
+    for left in range(index, cell.n):
+        yield store.sample(cell.recipe.key, left)
+
+
+def start_run(store: Store) -> str:
+    """A run record for the command that was typed."""
+    return store.start_run(command=["llamadiv", *sys.argv[1:]], about={})
+

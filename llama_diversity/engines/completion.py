@@ -1,0 +1,74 @@
+"""One sample while it grows: the tokens drawn so far, the bytes they add up to, and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from llama_diversity.engines.draws import uniforms
+from llama_diversity.records import TOKEN_DTYPE, Piece, Recipe, Sample
+
+_FIRST_CAPACITY = 128  # tokens; doubled when needed, so that a huge --max-tokens costs nothing until it is used
+
+
+class Completion:
+    """Collects the tokens of sample `index` of `recipe`; `piece` and `ends` describe the vocabulary."""
+
+    def __init__(
+        self, recipe: Recipe, index: int, *, piece: Callable[[int], Piece], ends: Callable[[int], bool]
+    ) -> None:
+        self.index = index
+        self.n_tokens = 0
+        self.finish_reason: str | None = None
+        self._recipe = recipe
+        self._piece = piece
+        self._ends = ends
+        self._numbers = uniforms(recipe.seed, index, min(recipe.max_tokens, _FIRST_CAPACITY))
+        self._tokens = np.empty(len(self._numbers), TOKEN_DTYPE)
+        self._text = bytearray()
+        self._stops = [text.encode("utf-8", "surrogateescape") for text in recipe.stop]
+        self._longest_stop = max(map(len, self._stops), default=0)
+
+    @property
+    def number(self) -> float:
+        """The uniform that decides the next token."""
+        if self.n_tokens == len(self._numbers):
+            capacity = min(2 * self.n_tokens, self._recipe.max_tokens)
+            self._numbers = uniforms(self._recipe.seed, self.index, capacity)
+            self._tokens = np.resize(self._tokens, capacity)
+        return float(self._numbers[self.n_tokens])
+
+    @property
+    def last_id(self) -> int:
+        """The token drawn last."""
+        return int(self._tokens["id"][self.n_tokens - 1])
+
+    def add(self, row: np.void | Any) -> bool:
+        """Take one drawn token (a TOKEN_DTYPE row); True when it ends the completion."""
+        self._tokens[self.n_tokens] = row
+        self.n_tokens += 1
+        token_id = int(row["id"])
+        added = self._piece(token_id).bytes
+        self._text += added
+        if self._ends(token_id) or (self._stops and self._cut_at_stop(len(added))):
+            self.finish_reason = "stop"
+        elif self.n_tokens == self._recipe.max_tokens:
+            self.finish_reason = "length"
+        return self.finish_reason is not None
+
+    def _cut_at_stop(self, n_added: int) -> bool:
+        """Look for a stop string that the last token completed; the text ends before it, the tokens stay."""
+        start = max(0, len(self._text) - n_added - self._longest_stop)
+        found = [at for stop in self._stops if (at := self._text.find(stop, start)) >= 0]
+        if found:
+            del self._text[min(found) :]
+        return bool(found)
+
+    def to_sample(self) -> Sample:
+        """The finished sample. Raises ValueError before the end."""
+        if self.finish_reason is None:
+            raise ValueError("the completion has not ended")
+        tokens = self._tokens[: self.n_tokens].copy()
+        return Sample(self._recipe.key, self.index, self.finish_reason, bytes(self._text), tokens)

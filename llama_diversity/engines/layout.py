@@ -1,0 +1,132 @@
+"""How many sequences are decoded at once, and how their KV cache is laid out: arithmetic only.
+
+Two layouts exist. With *streams* every sequence owns a strip of the cache; attention reads that strip alone, which is
+fast, and the prompt is copied into each. In the *unified* layout all sequences share the prompt's cells and every row
+attends, masked, over all of them: slower per row, but a long prompt is stored once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from llama_diversity.errors import BadValue, OutOfMemory, PromptTooLong
+
+MAX_SEQUENCES = 256  # llama.cpp's own limit, the prefix included
+PREFERRED_PARALLEL = 64
+_CELLS = 256  # llama.cpp rounds a context up to a multiple of this
+BYTES_PER_VALUE = {"f16": 2.0, "f32": 4.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A context that fits the work. `n_spare` sequences besides hold the prefix and, under --exact, a twin."""
+
+    parallel: int
+    unified: bool
+    n_ctx: int
+    n_spare: int
+
+    @property
+    def n_seq_max(self) -> int:
+        return self.parallel + self.n_spare
+
+
+@dataclass(frozen=True)
+class Work:
+    """What has to fit: the lengths, the number of samples, and what one token costs."""
+
+    n_prompt: int
+    max_tokens: int
+    n_samples: int
+    n_ctx_model: int
+    kv_bytes_per_token: float
+    n_vocab: int
+    exact: bool
+
+    @property
+    def n_spare(self) -> int:
+        return 2 if self.exact else 1
+
+    def check_length(self) -> None:
+        """Raises PromptTooLong."""
+        if self.n_prompt + self.max_tokens > self.n_ctx_model:
+            raise PromptTooLong(self.n_prompt, self.max_tokens, self.n_ctx_model)
+
+    def layout(self, parallel: int, *, unified: bool) -> Layout:
+        """The context for `parallel` sequences."""
+        if unified:
+            # One block more than the sum: llama.cpp looks for free cells in runs.
+            n_ctx = _rounded(self.n_prompt + (parallel + self.n_spare) * self.max_tokens)
+        else:
+            n_ctx = _rounded(self.n_prompt + self.max_tokens) * (parallel + self.n_spare)
+        return Layout(parallel, unified, n_ctx, self.n_spare)
+
+    def bytes_needed(self, layout: Layout) -> float:
+        """Memory of the KV cache and of the logits of one step."""
+        return layout.n_ctx * self.kv_bytes_per_token + layout.parallel * self.n_vocab * 4.0
+
+    def largest(self, budget_bytes: float, *, unified: bool, at_most: int) -> int:
+        """The most sequences that fit `budget_bytes`, 0 if not even one does."""
+        fitting = [
+            p for p in range(1, at_most + 1) if self.bytes_needed(self.layout(p, unified=unified)) <= budget_bytes
+        ]
+        return max(fitting, default=0)
+
+
+def choose(work: Work, *, parallel: int | None, budget_bytes: float, ceiling_bytes: float) -> Layout:
+    """The layout for `work`. With `parallel` None as many sequences as fit the budget, up to 64.
+
+    Streams where they allow as many sequences as wanted, else whichever layout allows more. --exact always uses
+    streams: a sample's cells then lie the same whatever its neighbours do. Raises BadValue, PromptTooLong,
+    OutOfMemory.
+    """
+    work.check_length()
+    most = MAX_SEQUENCES - work.n_spare
+    if parallel is not None and not 1 <= parallel <= most:
+        raise BadValue("--parallel", parallel, f"it must lie between 1 and {most}")
+    wanted = min(parallel or PREFERRED_PARALLEL, work.n_samples)
+    budget = ceiling_bytes if parallel is not None else budget_bytes
+    streams = work.largest(budget, unified=False, at_most=wanted)
+    unified = 0 if work.exact else work.largest(budget, unified=True, at_most=wanted)
+    if parallel is None and not (streams or unified):  # the budget is a wish; one sequence may exceed it
+        streams = work.largest(ceiling_bytes, unified=False, at_most=1)
+    best = max(streams, unified)
+    if best == 0 or (parallel is not None and best < wanted):
+        raise no_room(work, wanted=wanted, fits=best)
+    return work.layout(best, unified=unified > streams)
+
+
+def no_room(work: Work, *, wanted: int, fits: int) -> OutOfMemory:
+    """The error that says what was asked and what would fit."""
+    needed = work.bytes_needed(work.layout(wanted, unified=False)) / 1e9
+    asked = (
+        f"{wanted} sequences of {work.n_prompt + work.max_tokens} tokens need about {needed:.1f} GB for the KV cache"
+    )
+    if fits:
+        return OutOfMemory(f"{asked}. --parallel {fits} would fit.")
+    return OutOfMemory(f"{asked}, and not even one fits. Lower --max-tokens, or use --kv-type q8_0.")
+
+
+def _rounded(n_tokens: int) -> int:
+    return -(-n_tokens // _CELLS) * _CELLS
+
+
+def physical_memory_bytes() -> int:
+    """Memory of the machine."""
+    if sys.platform == "win32":
+        return 8 << 30
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def physical_cores() -> int:
+    """Cores this process may use, two hardware threads of one core counted once."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    siblings = set()
+    for cpu in os.sched_getaffinity(0):
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        siblings.add(path.read_text().strip() if path.exists() else str(cpu))
+    return max(1, len(siblings))

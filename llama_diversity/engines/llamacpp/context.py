@@ -1,0 +1,125 @@
+"""One llama_context: the sequences of a decoded prompt, a batch over our own arrays, and the logits that come back."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import llama_cpp.llama_cpp as C
+import numpy as np
+
+from llama_diversity.engines.draws import Float32
+from llama_diversity.engines.llamacpp.library import complaint
+from llama_diversity.errors import EngineError
+
+N_UBATCH = 512  # rows of one forward pass; part of the arithmetic, therefore fixed
+_EXACT_ROWS = 32
+
+
+class NoContext(EngineError):
+    """llama.cpp made no context, nearly always for want of memory."""
+
+
+class Context:
+    """One llama_context: sequence 0 keeps the prompt, slot s is sequence s + 1."""
+
+    def __init__(self, pointer: Any, *, n_vocab: int, exact: bool) -> None:
+        self.pointer: Any = pointer
+        self._memory = C.llama_get_memory(pointer)
+        self._n_vocab = n_vocab
+        self._exact = exact
+        # From 64 rows on, attention takes another kernel than for the single rows of sampling.
+        self._chunk_rows = _EXACT_ROWS if exact else N_UBATCH
+        self._rows = int(C.llama_n_batch(pointer))
+        # The batch lies over arrays of ours, so that filling a step is four slice assignments.
+        self._token, self._pos, self._seq = (np.zeros(self._rows, np.int32) for _ in range(3))
+        self._n_seq = np.ones(self._rows, np.int32)
+        self._wanted = np.zeros(self._rows, np.int8)
+        first, step = self._seq.ctypes.data, self._seq.itemsize
+        self._seq_pointers = np.arange(first, first + self._rows * step, step, dtype=np.uintp)
+        self._batch = C.llama_batch(
+            0,
+            _pointer(self._token, C.llama_token),
+            None,
+            _pointer(self._pos, C.llama_pos),
+            _pointer(self._n_seq, ctypes.c_int32),
+            ctypes.cast(self._seq_pointers.ctypes.data, ctypes.POINTER(ctypes.POINTER(C.llama_seq_id))),
+            _pointer(self._wanted, ctypes.c_int8),
+        )
+
+    def prefill(self, ids: Sequence[int]) -> Float32:
+        """Decode the prompt on sequence 0; a copy of the logits that follow it, shape (n_vocab,)."""
+        n_outputs = 2 if self._exact and len(ids) > 1 else 1  # the last layers see wanted rows only: not one alone
+        for chunk in _chunks(len(ids), self._chunk_rows):
+            n_rows = len(ids[chunk])
+            self._decode(ids[chunk], range(chunk.start, chunk.stop), [0] * n_rows, n_outputs=n_outputs)
+        return np.array(self._logits(n_outputs)[-1])
+
+    def score_rows(self, ids: Sequence[int], rows: int) -> Iterator[tuple[int, Float32]]:
+        """Decode `ids` on sequence 0, at most `rows` at a time: (position of the first row, logits of each row)."""
+        for chunk in _chunks(len(ids), min(rows, self._chunk_rows)):
+            n_rows = len(ids[chunk])
+            self._decode(ids[chunk], range(chunk.start, chunk.stop), [0] * n_rows, n_outputs=n_rows)
+            yield chunk.start, self._logits(n_rows)
+
+    def fork(self, slot: int) -> None:
+        """Let `slot` begin right after the prompt."""
+        self._copy(0, slot + 1)
+
+    def move(self, source: int, target: int) -> None:
+        """Continue in slot `target` what `source` holds."""
+        self._copy(source + 1, target + 1)
+        C.llama_memory_seq_rm(self._memory, source + 1, -1, -1)
+
+    def decode(self, tokens: Sequence[int], positions: Sequence[int]) -> Float32:
+        """Feed one token to each of the slots 0..len(tokens)-1; logits (slots, n_vocab), valid until the next call."""
+        self._decode(tokens, positions, range(1, len(tokens) + 1), n_outputs=len(tokens))
+        return self._logits(len(tokens))
+
+    def _copy(self, source: int, target: int) -> None:
+        C.llama_memory_seq_rm(self._memory, target, -1, -1)
+        C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+    def _decode(
+        self, tokens: Sequence[int], positions: Sequence[int], sequences: Sequence[int], *, n_outputs: int
+    ) -> None:
+        """Feed the rows and ask for the logits of the last `n_outputs` of them."""
+        n_rows = len(tokens)
+        if self._exact and n_rows == 1:  # one row alone takes other kernels: a twin in the next sequence joins it
+            self._copy(sequences[0], sequences[0] + 1)
+            n_rows = n_outputs = 2
+            tokens, positions, sequences = [*tokens] * 2, [*positions] * 2, [sequences[0], sequences[0] + 1]
+        self._token[:n_rows] = tokens
+        self._pos[:n_rows] = positions
+        self._seq[:n_rows] = sequences
+        self._wanted[:n_rows] = 0
+        self._wanted[n_rows - n_outputs : n_rows] = 1
+        self._batch.n_tokens = n_rows
+        code = C.llama_decode(self.pointer, self._batch)
+        if code == 1:
+            raise EngineError("llama.cpp found no room in the KV cache. Use a smaller --parallel or --max-tokens.")
+        if code != 0:
+            raise EngineError(f"llama.cpp could not decode (code {code}): {complaint() or 'it did not say why'}.")
+
+    def _logits(self, n_rows: int) -> Float32:
+        return np.ctypeslib.as_array(C.llama_get_logits(self.pointer), shape=(n_rows, self._n_vocab))
+
+    def close(self) -> None:
+        """Free the context."""
+        C.llama_free(self.pointer)
+
+
+def _pointer(array: np.ndarray[Any, Any], kind: Any) -> Any:
+    return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))
+
+
+def _chunks(n: int, rows: int) -> Iterator[slice]:
+    """0..n in pieces of at most `rows`; the last is never a single row unless n is 1, since one row computes apart."""
+    start = 0
+    while start < n:
+        stop = min(start + rows, n)
+        if n - stop == 1:
+            stop -= 1
+        yield slice(start, stop)
+        start = stop

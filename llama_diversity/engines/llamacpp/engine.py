@@ -1,0 +1,331 @@
+"""The engine over llama.cpp: facts of a file, text to ids, and the statistics of what is sampled or scored."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import llama_cpp.llama_cpp as C
+import numpy as np
+
+from llama_diversity.engines import Capabilities, EngineOptions, Step, Stopwatch
+from llama_diversity.engines.batching import Batch
+from llama_diversity.engines.chat import FROZEN_DATE, Chat
+from llama_diversity.engines.completion import Completion
+from llama_diversity.engines.draws import Reducer, unscored
+from llama_diversity.engines.layout import (
+    BYTES_PER_VALUE,
+    Layout,
+    Work,
+    choose,
+    no_room,
+    physical_cores,
+    physical_memory_bytes,
+)
+from llama_diversity.engines.llamacpp.context import N_UBATCH, Context, NoContext
+from llama_diversity.engines.llamacpp.library import complaint, devices, initialise
+from llama_diversity.engines.llamacpp.loading import load, make_exact
+from llama_diversity.errors import BadValue, EngineError, ModelFileError, PromptTooLong, TemplateError
+from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
+
+_SCORE_BYTES = 64 << 20  # logits held while scoring
+_KV_TYPES = {"f16": C.GGML_TYPE_F16, "f32": C.GGML_TYPE_F32, "q8_0": C.GGML_TYPE_Q8_0, "q4_0": C.GGML_TYPE_Q4_0}
+
+
+class LlamaCppEngine:
+    """One GGUF model in memory. Close it before opening the next: a laptop holds one 7B model at a time."""
+
+    def __init__(
+        self, model: ModelRef, options: EngineOptions, *, on_load: Callable[[float], None] | None = None
+    ) -> None:
+        if options.exact:
+            make_exact()
+        initialise()
+        self.capabilities = Capabilities(full_distribution=True, scores_text=True, exact=True)
+        self.layout: Mapping[str, Any] = {}
+        self.stopwatch = Stopwatch()
+        self._options = options
+        self._gpus = [] if options.exact or options.n_gpu_layers == 0 else [d for d in devices() if d["is_gpu"]]
+        self._n_threads = options.n_threads or physical_cores()
+        self._path = Path(model.location)
+        self._model = load(self._path, options, n_gpu_layers=self._n_gpu_layers, on_load=on_load)
+        self._vocab = C.llama_model_get_vocab(self._model)
+        self._refuse_what_cannot_generate()
+        self._n_vocab = C.llama_vocab_n_tokens(self._vocab)
+        self._pieces, vocab_digest = self._read_vocabulary()
+        self._ends = frozenset(i for i in range(self._n_vocab) if C.llama_vocab_is_eog(self._vocab, i))
+        # On a GPU the passes over the vocabulary are the bottleneck, and its host's cores are idle.
+        self._reducer = Reducer(self._n_vocab, n_threads=min(8, self._n_threads) if self._gpus else 1)
+        self._template = C.llama_model_chat_template(self._model, None)
+        self.facts = self._read_facts(model, vocab_digest)
+        self.build = self._describe_build()
+
+    # ---- what the file says
+
+    @property
+    def _n_gpu_layers(self) -> int:
+        if self._options.exact:
+            return 0
+        return -1 if self._options.n_gpu_layers is None else self._options.n_gpu_layers
+
+    def _meta(self, key: str) -> str | None:
+        buffer = ctypes.create_string_buffer(4096)
+        length = C.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if length >= 0 else None
+
+    def _refuse_what_cannot_generate(self) -> None:
+        architecture = self._meta("general.architecture") or "unknown"
+        reason = None
+        if C.llama_vocab_type(self._vocab) == C.LLAMA_VOCAB_TYPE_NONE:
+            reason = "it holds no tokenizer, so text cannot be turned into tokens"
+        elif C.llama_model_has_encoder(self._model) or self._meta(f"{architecture}.attention.causal") == "false":
+            reason = f"a {architecture} model encodes text and does not continue it"
+        elif C.llama_model_is_diffusion(self._model):
+            reason = f"a {architecture} model writes by diffusion, not token after token"
+        if reason:
+            C.llama_model_free(self._model)
+            raise ModelFileError(self._path, reason, next_step="Choose a text-generation model.")
+
+    def _read_vocabulary(self) -> tuple[list[Piece], str]:
+        digest = hashlib.sha256()
+        pieces = []
+        for token_id in range(self._n_vocab):
+            attributes = C.llama_vocab_get_attr(self._vocab, token_id)
+            spelled = self._spell(token_id)
+            silent = attributes & (C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN)
+            if silent or C.llama_vocab_is_eog(self._vocab, token_id):
+                pieces.append(Piece(b"", spelled.decode("utf-8", "replace")))
+            else:
+                pieces.append(Piece(spelled))
+            # Base and aligned models often name their control tokens differently; text means the same to both.
+            digest.update(b"control" if pieces[-1].control is not None else b"%d:%s" % (len(spelled), spelled))
+        return pieces, digest.hexdigest()
+
+    def _spell(self, token_id: int) -> bytes:
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            length = C.llama_token_to_piece(self._vocab, token_id, buffer, size, 0, True)
+            if length >= 0:
+                return buffer.raw[:length]
+            size = -length
+
+    def _read_facts(self, model: ModelRef, vocab_digest: str) -> ModelFacts:
+        buffer = ctypes.create_string_buffer(256)
+        C.llama_model_desc(self._model, buffer, len(buffer))
+        return ModelFacts(
+            reference=model.reference,
+            digest=model.digest,
+            vocab_digest=vocab_digest,
+            description=buffer.value.decode("utf-8", "replace"),
+            architecture=self._meta("general.architecture") or "unknown",
+            n_vocab=self._n_vocab,
+            n_params=C.llama_model_n_params(self._model),
+            n_ctx_train=int(self._meta(f"{self._meta('general.architecture')}.context_length") or 0),
+            adds_bos=self._bos is not None,
+            has_chat_template=self._template is not None,
+        )
+
+    def _describe_build(self) -> str:
+        device = "+".join(gpu["name"] for gpu in self._gpus) or "CPU"
+        kernels = hashlib.sha256(C.llama_print_system_info()).hexdigest()[:12]
+        return f"llama-cpp-python {llama_cpp.__version__} {device} {kernels}"
+
+    # ---- text
+
+    @functools.cached_property
+    def _bos(self) -> int | None:
+        return int(C.llama_vocab_bos(self._vocab)) if C.llama_vocab_get_add_bos(self._vocab) else None
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Ids of `text` as typed, after one BOS where the model wants one."""
+        return self._with_bos(self._tokenize(text, parse_special=False))
+
+    def _with_bos(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        return ids if self._bos is None or ids[:1] == (self._bos,) else (self._bos, *ids)
+
+    def _tokenize(self, text: str, *, parse_special: bool) -> tuple[int, ...]:
+        try:
+            data = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise BadValue("the text", text[error.start : error.end], "half of a UTF-16 pair has no bytes") from error
+        n_needed = -C.llama_tokenize(self._vocab, data, len(data), None, 0, False, parse_special)
+        if n_needed <= 0:
+            return ()
+        buffer = (C.llama_token * n_needed)()
+        n_written = C.llama_tokenize(self._vocab, data, len(data), buffer, n_needed, False, parse_special)
+        return tuple(buffer[:n_written])
+
+    def prompt(self, text: str, *, chat: bool = False, system: str | None = None) -> Prompt:
+        """`text` as it is, or as the user's turn of the model's own chat template."""
+        if not chat:
+            if system is not None:
+                raise BadValue("--system", system, "a raw prompt has no system message; add --chat")
+            prompt = Prompt(text, text, self.tokenize(text))
+        else:
+            template = self._chat()
+            rendered = template.render(text, system=system)
+            ids = self._with_bos(self._tokenize(rendered, parse_special=True))
+            prompt = Prompt(text, rendered, ids, "chat", template.digest, FROZEN_DATE)
+        if not prompt.ids:
+            raise BadValue(
+                "the prompt", text, "this model has no BOS token, so an empty prompt gives it nothing to go on"
+            )
+        return prompt
+
+    def _chat(self) -> Chat:
+        if self._template is None:
+            raise TemplateError(
+                f"{self.facts.reference} has no chat template: base models continue raw text. Leave out --chat."
+            )
+        bos, eos = (
+            self._spell(token).decode("utf-8", "replace") if token >= 0 else ""
+            for token in (C.llama_vocab_bos(self._vocab), C.llama_vocab_eos(self._vocab))
+        )
+        return Chat(self._template.decode("utf-8", "replace"), bos=bos, eos=eos)
+
+    def piece(self, token_id: int) -> Piece:
+        """The bytes of one token, or its name for a control token."""
+        return self._pieces[token_id]
+
+    # ---- numbers
+
+    def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
+        """Draw the samples `indices` of `recipe`, many at a time; they finish in any order."""
+        waiting = list(indices)
+        if not waiting:
+            return
+        self._need_weights()
+        if recipe.exact != self._options.exact:
+            raise EngineError("The recipe and the engine disagree about --exact.")
+        work = Work(
+            n_prompt=len(recipe.prompt.ids),
+            max_tokens=recipe.max_tokens,
+            n_samples=len(waiting),
+            n_ctx_model=self.facts.n_ctx_train,
+            kv_bytes_per_token=self._kv_bytes_per_token(recipe.kv_type),
+            n_vocab=self._n_vocab,
+            exact=recipe.exact,
+        )
+        with self._open_context(work, kv_type=recipe.kv_type) as (context, layout):
+            first_row = context.prefill(recipe.prompt.ids)
+            batch = Batch(
+                context,
+                first_row,
+                n_prompt=len(recipe.prompt.ids),
+                parallel=layout.parallel,
+                sampler=recipe.sampler,
+                reducer=self._reducer,
+                start=functools.partial(Completion, recipe, piece=self.piece, ends=self._ends.__contains__),
+                indices=waiting,
+                stopwatch=self.stopwatch,
+            )
+            yield from batch.steps()
+
+    def score(self, ids: tuple[int, ...]) -> TokenStats:
+        """Statistics of `ids` under the model, each given the ones before it; the first has no context."""
+        self._need_weights()
+        if len(ids) > self.facts.n_ctx_train:
+            raise PromptTooLong(len(ids), 0, self.facts.n_ctx_train)
+        stats = unscored(ids)
+        if len(ids) < 2:
+            return stats
+        rows = min(N_UBATCH, max(2, _SCORE_BYTES // (4 * self._n_vocab)))
+        # Room for a twin of the last row under --exact.
+        layout = Layout(parallel=1, unified=True, n_ctx=2 * len(ids), n_spare=1)
+        with contextlib.closing(self._context(layout, kv_type=self._options.kv_type)) as context:
+            for start, logits in context.score_rows(ids[:-1], rows):
+                targets = np.array(ids[start + 1 : start + 1 + len(logits)])
+                stats[start + 1 : start + 1 + len(logits)] = self._reducer.score(logits, targets)
+        return stats
+
+    def close(self) -> None:
+        """Free the model and the threads."""
+        if self._model is not None:
+            self._reducer.close()
+            C.llama_model_free(self._model)
+            self._model = None
+
+    # ---- contexts
+
+    def _need_weights(self) -> None:
+        if self._options.vocabulary_only:
+            raise EngineError("This model was opened for its vocabulary only.")
+
+    def _kv_bytes_per_token(self, kv_type: str) -> float:
+        """Bytes of the KV cache for one token; recurrent layers, whose state has a fixed size, are counted too."""
+        n_head, n_embd = max(1, C.llama_model_n_head(self._model)), C.llama_model_n_embd(self._model)
+        architecture = self.facts.architecture
+        lengths = [
+            int(self._meta(f"{architecture}.attention.{name}_length") or n_embd // n_head) for name in ("key", "value")
+        ]
+        n_values = C.llama_model_n_layer(self._model) * max(1, C.llama_model_n_head_kv(self._model)) * sum(lengths)
+        return float(n_values * BYTES_PER_VALUE[kv_type])
+
+    @contextlib.contextmanager
+    def _open_context(self, work: Work, *, kv_type: str) -> Iterator[tuple[Context, Layout]]:
+        """A context for `work`; where the choice is ours and the device refuses, half as many sequences, and so on."""
+        budget, ceiling = self._memory_bytes()
+        layout = choose(work, parallel=self._options.parallel, budget_bytes=budget, ceiling_bytes=ceiling)
+        while True:
+            try:
+                context = self._context(layout, kv_type=kv_type)
+                break
+            except NoContext as refusal:
+                if self._options.parallel is not None or layout.parallel == 1:
+                    raise no_room(work, wanted=layout.parallel, fits=layout.parallel // 2) from refusal
+                layout = work.layout(layout.parallel // 2, unified=layout.unified)
+        self.layout = self._record(layout, context, kv_type)
+        try:
+            yield context, layout
+        finally:
+            context.close()
+
+    def _memory_bytes(self) -> tuple[float, float]:
+        """What the KV cache may take when the choice is ours, and what it can take at most."""
+        if self._gpus:
+            free = float(sum(d["free_bytes"] for d in devices() if d["is_gpu"]))
+            budget, ceiling = 0.8 * free, free
+        else:
+            weights = C.llama_model_size(self._model)
+            ceiling = 0.9 * physical_memory_bytes() - weights
+            budget = min(0.25 * physical_memory_bytes(), ceiling)
+        return self._options.memory_budget_bytes or budget, ceiling
+
+    def _context(self, layout: Layout, *, kv_type: str) -> Context:
+        params = C.llama_context_default_params()
+        params.n_ctx = layout.n_ctx
+        params.n_seq_max = layout.n_seq_max
+        params.n_batch = params.n_ubatch = N_UBATCH
+        params.kv_unified = layout.unified
+        params.n_threads = params.n_threads_batch = self._n_threads
+        params.type_k = params.type_v = _KV_TYPES[kv_type]
+        flash = self._options.flash_attention
+        if self._options.exact or kv_type.startswith("q"):  # a quantised V needs it
+            flash = True
+        params.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_AUTO if flash is None else int(flash)
+        pointer = C.llama_init_from_model(self._model, params)
+        if not pointer:
+            raise NoContext(f"llama.cpp could not make a context: {complaint() or 'it did not say why'}.")
+        return Context(pointer, n_vocab=self._n_vocab, exact=self._options.exact)
+
+    def _record(self, layout: Layout, context: Context, kv_type: str) -> dict[str, Any]:
+        return {
+            "device": [gpu["name"] for gpu in self._gpus] or ["CPU"],
+            "n_gpu_layers": self._n_gpu_layers if self._gpus else 0,
+            "exact": self._options.exact,
+            "parallel": layout.parallel,
+            "kv_layout": "unified" if layout.unified else "streams",
+            "kv_type": kv_type,
+            "n_ctx": int(C.llama_n_ctx(context.pointer)),
+            "n_batch": int(C.llama_n_batch(context.pointer)),
+            "n_ubatch": int(C.llama_n_ubatch(context.pointer)),
+            "n_threads": self._n_threads,
+            "flash_attention": self._options.flash_attention,
+        }

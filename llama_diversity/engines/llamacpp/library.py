@@ -1,0 +1,76 @@
+"""The C library itself: its start, its log and its devices."""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import functools
+from typing import Any
+
+import llama_cpp
+import llama_cpp.llama_cpp as C
+
+# Kept for error messages, never printed.
+log: collections.deque[str] = collections.deque(maxlen=60)
+
+
+@C.llama_log_callback  # type: ignore[untyped-decorator]
+def _remember(level: int, text: bytes, user_data: ctypes.c_void_p) -> None:
+    log.append(text.decode("utf-8", "replace"))
+
+
+# A collected callback would be called all the same: the module keeps it. After the import, which installs its own.
+C.llama_log_set(_remember, ctypes.c_void_p(0))
+
+
+def complaint() -> str:
+    """The last thing the library complained about, in its own words."""
+    lines = [line.strip() for line in "".join(log).splitlines()]
+    return next((line for line in reversed(lines) if "error" in line.lower() or "fail" in line.lower()), "")
+
+
+@functools.cache
+def initialise() -> None:
+    """Start the library once."""
+    C.llama_backend_init()
+
+
+def system_report() -> dict[str, Any]:
+    """What the installed library can do: version, kernels, offload, devices."""
+    initialise()
+    return {
+        "version": llama_cpp.__version__,
+        "system_info": C.llama_print_system_info().decode(),
+        "supports_gpu_offload": bool(C.llama_supports_gpu_offload()),
+        "devices": devices(),
+    }
+
+
+def devices() -> list[dict[str, Any]]:
+    """Every device the library computes on: name, description, is_gpu, free and total bytes."""
+    from llama_cpp._ggml import libggml
+
+    libggml.ggml_backend_dev_get.restype = ctypes.c_void_p
+    libggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    for name in ("ggml_backend_dev_name", "ggml_backend_dev_description"):
+        getattr(libggml, name).restype = ctypes.c_char_p
+        getattr(libggml, name).argtypes = [ctypes.c_void_p]
+    libggml.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p] + [ctypes.POINTER(ctypes.c_size_t)] * 2
+    libggml.ggml_backend_dev_memory.restype = None
+    libggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+    libggml.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    found = []
+    for position in range(libggml.ggml_backend_dev_count()):
+        device = libggml.ggml_backend_dev_get(position)
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        libggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+        found.append(
+            {
+                "name": libggml.ggml_backend_dev_name(device).decode(),
+                "description": libggml.ggml_backend_dev_description(device).decode(),
+                "is_gpu": libggml.ggml_backend_dev_type(device) in (1, 2),
+                "free_bytes": free.value,
+                "total_bytes": total.value,
+            }
+        )
+    return found

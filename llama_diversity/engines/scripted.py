@@ -1,0 +1,333 @@
+"""An engine whose distribution is known: Markov chains over a small vocabulary, drawn by the code of the real engine.
+
+It ships with the package so that every number downstream can be checked against a closed form, and so that the whole
+program can be tried without a model: `-m scripted:base`. It knows chains only; drawing, batching and stop strings are
+the modules that llama.cpp's engine uses too, fed with log p of the last token's row.
+
+The chains: `base` is wide, `aligned` the same grammar sharpened (p^2.5), `attractor` returns to one sentence with
+probability 7/8 from anywhere, `uniform` finds all tokens equally likely, `coin` has two and never ends. All but `coin`
+share one vocabulary. Texts hold what real ones do: characters split over byte tokens, newlines, an escape sequence.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_diversity.engines import Capabilities, EngineOptions, Step
+from llama_diversity.engines.batching import Batch, Stopwatch
+from llama_diversity.engines.chat import FROZEN_DATE, Chat
+from llama_diversity.engines.completion import Completion
+from llama_diversity.engines.draws import Float32, Reducer, unscored
+from llama_diversity.errors import BadValue, EngineError, PromptTooLong, TemplateError, UnknownName
+from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
+
+Matrix = npt.NDArray[np.float64]
+
+BOS, EOS = 0, 1
+N_CTX = 8192
+PREFERRED_PARALLEL = 64
+# The system message, if any, and a blank line before the text: "[INST] Be brief.\n\nWho is she? [/INST]".
+TEMPLATE = (
+    "[INST] {% for message in messages %}{{ message['content'] }}"
+    "{% if not loop.last %}{{ '\n\n' }}{% endif %}{% endfor %} [/INST]"
+)
+
+# ---- the grammar: classes of tokens, and which class follows which
+
+_WORDS: Mapping[str, Mapping[str, float]] = {  # class -> {token: its share within the class}
+    "opener": {"She": 5, "He": 4, "Someone": 1},
+    "the": {"The": 1},
+    "verb": {" was": 6, " is": 3, " became": 2, " met": 2},
+    "article": {" a": 6, " the": 3, " not": 1},
+    "adjective": {" quiet": 3, " old": 3, " young": 3, " tired": 2, " kind": 2, " brave": 1},
+    "noun": {" nurse": 5, " sailor": 4, " teacher": 4, " poet": 3, " thief": 2, " child": 2, " king": 1},
+    "cafe": {" caf": 1},  # continued by the two bytes of é
+    "link": {" and": 2, " who": 1, ",": 1},
+    "end": {". ": 6, "! ": 1, "? ": 1},
+    "hostile": {"\x1b[2J": 1},  # a terminal would clear its screen
+}
+_BYTES: Mapping[str, int] = {  # classes of one byte token
+    "newline": 0x0A,
+    "escape": 0x1B,
+    "é1": 0xC3,
+    "é2": 0xA9,
+    "🙂1": 0xF0,
+    "🙂2": 0x9F,
+    "🙂3": 0x99,
+    "🙂4": 0x82,
+}
+_NEXT: Mapping[str, Mapping[str, float]] = {  # class -> {class that follows: share}
+    "begin": {
+        "opener": 9,
+        "the": 3,
+        "newline": 1,
+    },  # after <s>, </s> and bytes without a class
+    "opener": {"verb": 1},
+    "the": {"noun": 3, "adjective": 2},
+    "verb": {"article": 5, "adjective": 2},
+    "article": {"noun": 8, "adjective": 8, "cafe": 1},
+    "adjective": {"noun": 6, "link": 1, "adjective": 1},
+    "noun": {"end": 6, "link": 2},
+    "cafe": {"é1": 1},
+    "é1": {"é2": 1},
+    "é2": {"end": 1},
+    "link": {"article": 2, "adjective": 1, "verb": 1},
+    "end": {"opener": 5, "the": 1, "</s>": 3, "newline": 2, "🙂1": 1},
+    "newline": {"opener": 7, "the": 3, "</s>": 1, "hostile": 1, "escape": 1},
+    "hostile": {"opener": 1},
+    "escape": {"opener": 1},
+    "🙂1": {"🙂2": 1},
+    "🙂2": {"🙂3": 1},
+    "🙂3": {"🙂4": 1},
+    "🙂4": {"</s>": 1, "newline": 1},
+}
+_STRAY = 1 / 512  # the share of a row spread evenly over the vocabulary: nothing is impossible
+_CYCLE = ("She", " was", " a", " nurse", ". ")  # what `attractor` comes back to
+_PULL = 7 / 8
+
+_SENTENCES = tuple(word for words in _WORDS.values() for word in words)
+_COIN_SIDES = ("heads ", "tails ")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The definition of one chain: its words, whether a chat template belongs to it, and what makes its rows."""
+
+    words: tuple[str, ...]
+    has_chat_template: bool
+    kind: str  # a key of _ROWS
+    sharpness: float = 1.0  # rows are proportional to p ** sharpness
+
+
+CHAINS = {
+    "base": Chain(_SENTENCES, False, "grammar"),
+    "aligned": Chain(_SENTENCES, True, "grammar", sharpness=2.5),
+    "attractor": Chain(_SENTENCES, True, "attractor"),
+    "uniform": Chain(_SENTENCES, False, "uniform"),
+    "coin": Chain(_COIN_SIDES, False, "coin"),
+}
+
+
+def vocabulary(name: str) -> tuple[Piece, ...]:
+    """All tokens of a chain by id: `<s>`, `</s>`, the words, then one token for each byte."""
+    words = [Piece(word.encode()) for word in _chain(name).words]
+    return (Piece(b"", "<s>"), Piece(b"", "</s>"), *words, *(Piece(bytes([value])) for value in range(256)))
+
+
+@functools.cache
+def transition(name: str) -> Matrix:
+    """Row i is the distribution of the token after token i; shape (n_vocab, n_vocab), read-only.
+
+    >>> bool(abs(transition("base").sum(axis=1) - 1).max() < 1e-12)
+    True
+    """
+    chain = _chain(name)
+    rows = _ROWS[chain.kind](len(vocabulary(name))) ** chain.sharpness
+    rows /= rows.sum(axis=1, keepdims=True)
+    rows.flags.writeable = False
+    return rows
+
+
+def digest(name: str) -> str:
+    """sha256 over all that defines a chain."""
+    definition = [asdict(_chain(name)), _WORDS, _BYTES, _NEXT, _STRAY, _CYCLE, _PULL]
+    return hashlib.sha256(json.dumps(definition).encode()).hexdigest()
+
+
+def _chain(name: str) -> Chain:
+    if name not in CHAINS:
+        raise UnknownName("scripted model", name, CHAINS, list_command="llamadiv models ls")
+    return CHAINS[name]
+
+
+# ---- rows
+
+
+def _grammar_rows(n_vocab: int) -> Matrix:
+    members = _members(n_vocab)
+    following = {name: _spread(shares, members, n_vocab) for name, shares in _NEXT.items()}
+    rows = np.tile(following["begin"], (n_vocab, 1))
+    for name, tokens in members.items():
+        if name in following:
+            rows[list(tokens)] = following[name]
+    return (1 - _STRAY) * rows + _STRAY / n_vocab
+
+
+def _members(n_vocab: int) -> dict[str, dict[int, float]]:
+    """Class -> {token id: its share within the class}."""
+    first_byte = n_vocab - 256
+    ids = {word: 2 + position for position, word in enumerate(_SENTENCES)}
+    members = {name: {ids[word]: share for word, share in words.items()} for name, words in _WORDS.items()}
+    members |= {name: {first_byte + value: 1.0} for name, value in _BYTES.items()}
+    return members | {"</s>": {EOS: 1.0}}
+
+
+def _spread(shares: Mapping[str, float], members: Mapping[str, Mapping[int, float]], n_vocab: int) -> Matrix:
+    """The distribution over tokens where a class has its share, divided among its members by theirs."""
+    row = np.zeros(n_vocab)
+    for name, share in shares.items():
+        total = sum(members[name].values())
+        for token, weight in members[name].items():
+            row[token] = share / sum(shares.values()) * weight / total
+    return row
+
+
+def _attractor_rows(n_vocab: int) -> Matrix:
+    cycle = [2 + _SENTENCES.index(word) for word in _CYCLE]
+    rows = (1 - _PULL) * _grammar_rows(n_vocab)
+    target = np.full(n_vocab, cycle[0])
+    target[cycle] = cycle[1:] + cycle[:1]
+    rows[np.arange(n_vocab), target] += _PULL
+    return rows
+
+
+def _uniform_rows(n_vocab: int) -> Matrix:
+    return np.full((n_vocab, n_vocab), 1 / n_vocab)
+
+
+def _coin_rows(n_vocab: int) -> Matrix:
+    rows = np.zeros((n_vocab, n_vocab))
+    rows[:, 2:4] = 0.5
+    return rows
+
+
+_ROWS: Mapping[str, Callable[[int], Matrix]] = {
+    "grammar": _grammar_rows,
+    "attractor": _attractor_rows,
+    "uniform": _uniform_rows,
+    "coin": _coin_rows,
+}
+
+
+# ---- the engine
+
+
+class _Rows(NamedTuple):
+    """The `Slots` of a chain: only the last token counts, so a sequence has no state to fork or move."""
+
+    logits: Float32
+
+    def fork(self, slot: int) -> None:
+        pass
+
+    def move(self, source: int, target: int) -> None:
+        pass
+
+    def decode(self, tokens: Sequence[int], positions: Sequence[int]) -> Float32:
+        return self.logits[list(tokens)]
+
+
+class ScriptedEngine:
+    """The chain that `model.location` names, behind the verbs of every engine."""
+
+    def __init__(
+        self, model: ModelRef, options: EngineOptions, *, on_load: Callable[[float], None] | None = None
+    ) -> None:
+        name = model.location
+        chain = _chain(name)
+        self.capabilities = Capabilities(full_distribution=True, scores_text=True, exact=True)
+        self.build = "scripted 1"
+        self.layout: Mapping[str, Any] = {}
+        self.stopwatch = Stopwatch()
+        self._options = options
+        self._pieces = vocabulary(name)
+        self._ids = {piece.bytes: token for token, piece in enumerate(self._pieces) if piece.control is None}
+        self._longest_piece = max(map(len, self._ids))
+        with np.errstate(divide="ignore"):  # log 0 is -inf, as where a model forbids a token
+            self._rows = _Rows(np.log(transition(name)).astype(np.float32))
+        self._reducer = Reducer(len(self._pieces))
+        self.facts = ModelFacts(
+            reference=model.reference,
+            digest=digest(name),
+            vocab_digest=hashlib.sha256(repr(self._pieces).encode()).hexdigest(),
+            description=f"scripted Markov chain {name!r}",
+            architecture="markov",
+            n_vocab=len(self._pieces),
+            n_params=len(self._pieces) ** 2,
+            n_ctx_train=N_CTX,
+            adds_bos=True,
+            has_chat_template=chain.has_chat_template,
+        )
+        if on_load is not None:
+            on_load(1.0)
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """`<s>`, then the longest token that fits, again and again; single bytes where no word fits."""
+        try:
+            data = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise BadValue("the text", text[error.start : error.end], "half of a UTF-16 pair has no bytes") from error
+        ids = [BOS]
+        start = 0
+        while start < len(data):
+            end = next(end for end in range(start + self._longest_piece, start, -1) if data[start:end] in self._ids)
+            ids.append(self._ids[data[start:end]])
+            start = min(end, len(data))
+        return tuple(ids)
+
+    def prompt(self, text: str, *, chat: bool = False, system: str | None = None) -> Prompt:
+        """`text` as it is, or as the user's turn of TEMPLATE."""
+        if not chat:
+            if system is not None:
+                raise BadValue("--system", system, "a raw prompt has no system message; add --chat")
+            return Prompt(text, text, self.tokenize(text))
+        if not self.facts.has_chat_template:
+            raise TemplateError(
+                f"{self.facts.reference} has no chat template: base models continue raw text. Leave out --chat."
+            )
+        template = Chat(TEMPLATE, bos="<s>", eos="</s>")
+        rendered = template.render(text, system=system)
+        return Prompt(text, rendered, self.tokenize(rendered), "chat", template.digest, FROZEN_DATE)
+
+    def piece(self, token_id: int) -> Piece:
+        """The bytes of one token, or its name for a control token."""
+        return self._pieces[token_id]
+
+    def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
+        """Draw the samples `indices` of `recipe`, `parallel` at a time; how many makes no difference to any of them."""
+        parallel = PREFERRED_PARALLEL if self._options.parallel is None else self._options.parallel
+        if parallel < 1:
+            raise BadValue("--parallel", parallel, "it must be at least 1")
+        self._check(recipe.prompt.ids, max_tokens=recipe.max_tokens)
+        self.layout = {"device": ["none"], "parallel": parallel}
+        batch = Batch(
+            self._rows,
+            self._rows.logits[recipe.prompt.ids[-1]],
+            n_prompt=len(recipe.prompt.ids),
+            parallel=parallel,
+            sampler=recipe.sampler,
+            reducer=self._reducer,
+            start=functools.partial(Completion, recipe, piece=self.piece, ends=EOS.__eq__),
+            indices=indices,
+            stopwatch=self.stopwatch,
+        )
+        yield from batch.steps()
+
+    def score(self, ids: tuple[int, ...]) -> TokenStats:
+        """Statistics of `ids`, each given the one before it; the first has no context."""
+        stats = unscored(ids)
+        if len(ids) > 1:
+            self._check(ids, max_tokens=0)
+            stats[1:] = self._reducer.score(self._rows.decode(ids[:-1], ()), np.array(ids[1:]))
+        return stats
+
+    def close(self) -> None:
+        """Free the work buffers."""
+        self._reducer.close()
+
+    def _check(self, ids: Sequence[int], *, max_tokens: int) -> None:
+        if len(ids) + max_tokens > N_CTX:
+            raise PromptTooLong(len(ids), max_tokens, N_CTX)
+        if not ids or not all(0 <= token < len(self._pieces) for token in ids):
+            raise EngineError(
+                f"{self.facts.reference} needs at least one token, with ids from 0 to {len(self._pieces) - 1}. "
+                "Tokenize the text with this very model."
+            )

@@ -1,0 +1,129 @@
+"""Experiment 3 of the paper: how spread out are the next-token distributions of the two models?
+
+Protocol (Mohammadi 2024, sections 3.3 and 4.3): the prompt "Steve is the CEO of a startup company", raw for both
+models, 100 completions of at most 64 tokens each at T = 1. Per token the entropy of the five likeliest tokens
+(Eq. 3.2); per completion its mean; per model mean and standard deviation over completions. The paper leaves open
+whether the five were renormalised and in which unit, so all four variants are reported, beside what we stand behind:
+the entropy of the whole vocabulary. Token = step at which a token was drawn, the end of sequence included.
+
+Needs stored samples only. Refuses when surprisal and entropy disagree, because then the stored probabilities are not
+those the tokens were drawn from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from llama_diversity.errors import LlamadivError
+from llama_diversity.metrics.entropy import Rate, entropy_rate, top_entropy
+from llama_diversity.metrics.inference import Difference, Summary, self_check_z, summarize, welch_difference
+from llama_diversity.records import Sample, TokenStats
+
+PROMPT = "Steve is the CEO of a startup company"
+N_SAMPLES = 100
+MAX_TOKENS = 64
+N_FIGURE_TOKENS = 16  # Figures 12 and 13 show that many tokens of one sample
+LARGEST_Z = 4.0
+
+MEASURES = (
+    "top5_raw_bits",
+    "top5_raw_nats",
+    "top5_renormalized_bits",
+    "top5_renormalized_nats",
+    "entropy_bits",
+    "surprisal_bits",
+    "top5_mass",
+)
+
+
+class InconsistentStatistics(LlamadivError):
+    """The self-check failed: stored probabilities and drawn tokens do not belong together."""
+
+    def __init__(self, arm: str, excess_bits_per_token: float, z: float) -> None:
+        nats = excess_bits_per_token * math.log(2)
+        super().__init__(
+            f"Entropy of the {arm} arm not reported: surprisal and entropy disagree by {nats:+.2f} nats per token "
+            f"(z = {z:.1f}). The stored probabilities are not those the tokens were drawn from. "
+            "Check sampler settings and token alignment."
+        )
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One model's side: a Summary of completion means per measure, the entropy rate, the self-check and one sample."""
+
+    measures: Mapping[str, Summary]
+    completion_means: Mapping[str, tuple[float, ...]]
+    entropy_rate: Rate
+    self_check_z: float
+    n_tokens: int
+    example: Sample
+
+
+@dataclass(frozen=True)
+class Result:
+    """Both arms and aligned minus base for each measure."""
+
+    arms: Mapping[str, Arm]
+    difference: Mapping[str, Difference]
+
+
+def analyse(samples: Mapping[str, Iterable[Sample]]) -> Result:
+    """Compare the arms "base" and "aligned". Raises InconsistentStatistics; ValueError for an arm without samples."""
+    arms = {name: summarize_arm(name, stream) for name, stream in samples.items()}
+    difference = {
+        name: welch_difference(arms["base"].measures[name], arms["aligned"].measures[name]) for name in MEASURES
+    }
+    return Result(arms, difference)
+
+
+def summarize_arm(name: str, samples: Iterable[Sample]) -> Arm:
+    """One pass over an arm's samples; keeps a handful of numbers for each, and the first sample for the figures."""
+    means: dict[str, list[float]] = {measure: [] for measure in MEASURES}
+    entropies, lengths, excesses = [], [], []
+    example: Sample | None = None
+    for sample in samples:
+        example = example or sample
+        for measure, value in completion_means(sample.tokens).items():
+            means[measure].append(value)
+        entropies.append(float(sample.tokens["entropy_bits"].sum(dtype=np.float64)))
+        lengths.append(len(sample.tokens))
+        excesses.append(_excess_bits(sample.tokens))
+    if example is None:
+        raise ValueError(f"the {name} arm has no samples")
+    z = self_check_z(excesses)
+    if abs(z) > LARGEST_Z:
+        raise InconsistentStatistics(name, sum(excesses) / sum(lengths), z)
+    return Arm(
+        measures={measure: summarize(values) for measure, values in means.items()},
+        completion_means={measure: tuple(values) for measure, values in means.items()},
+        entropy_rate=entropy_rate(entropies, lengths),
+        self_check_z=z,
+        n_tokens=sum(lengths),
+        example=example,
+    )
+
+
+def completion_means(tokens: TokenStats) -> dict[str, float]:
+    """The mean of each measure over the tokens of one completion."""
+    top = top_entropy(tokens["top_surprisals_bits"])
+    raw, renormalized = float(top.raw_bits.mean()), float(top.renormalized_bits.mean())
+    return {
+        "top5_raw_bits": raw,
+        "top5_raw_nats": raw * math.log(2),
+        "top5_renormalized_bits": renormalized,
+        "top5_renormalized_nats": renormalized * math.log(2),
+        "entropy_bits": float(tokens["entropy_bits"].mean(dtype=np.float64)),
+        "surprisal_bits": float(tokens["surprisal_bits"].mean(dtype=np.float64)),
+        "top5_mass": float(top.mass.mean()),
+    }
+
+
+def _excess_bits(tokens: TokenStats) -> float:
+    """Summed surprisal minus entropy under the distribution the tokens were drawn from."""
+    surprisal = tokens["sampler_surprisal_bits"].sum(dtype=np.float64)
+    return float(surprisal - tokens["sampler_entropy_bits"].sum(dtype=np.float64))
