@@ -10,7 +10,16 @@
     ├── TemplateError (1)        a chat template that is missing, broken or hostile
     ├── RegistryError (2)        a malformed models.toml, with its line
     ├── DownloadError (1)        network, authorisation, missing file, checksum
-    ├── StoreError (1)           locked, full, damaged, read-only or newer
+    │   ├── NotDownloaded (1)    the file is not on this machine
+    │   └── ChecksumMismatch (1) the bytes are not the promised ones
+    ├── StoreError (1)           the sample store cannot be used
+    │   ├── StoreMissing (1)
+    │   ├── StoreLocked (1)      by another process, longer than we wait
+    │   ├── StoreFull (1)
+    │   ├── StoreReadOnly (1)
+    │   ├── StoreDamaged (1)
+    │   ├── StoreForeign (1)     a file that is no store of ours
+    │   └── StoreNewer (1)       written by a newer llamadiv
     ├── PartialRun (3)           some cells failed; run again to continue
     └── Interrupted (130)        finished samples are kept
 
@@ -20,6 +29,7 @@ This module imports nothing of the package. A sentence ends with the next step; 
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -73,7 +83,9 @@ class PromptTooLong(LlamadivError):
         wanted = f"{n_prompt} prompt tokens" + (f" and {max_tokens} new ones" if max_tokens else "")
         super().__init__(
             f"{wanted} do not fit the model's context of {n_ctx}. "
-            "Shorten the prompt" + (", lower --max-tokens" if max_tokens else "") + " or choose a model with a longer context."
+            "Shorten the prompt"
+            + (", lower --max-tokens" if max_tokens else "")
+            + " or choose a model with a longer context."
         )
 
 
@@ -86,13 +98,103 @@ class RegistryError(LlamadivError):
 
     exit_code = 2
 
+    def __init__(
+        self,
+        path: object,
+        line: int | None,
+        reason: str,
+        *,
+        next_step: str = "Correct that line, then run the command again.",
+    ) -> None:
+        place = f"{path}, line {line}" if line else f"{path}"
+        super().__init__(f"{place}: {reason}. {next_step}")
+
 
 class DownloadError(LlamadivError):
     """A file could not be fetched or is not the file it should be."""
 
 
+class NotDownloaded(DownloadError):
+    """A model that is known but whose file is not here; nothing fetches it unasked."""
+
+    def __init__(self, name: str, pull: str, size: str | None) -> None:
+        amount = f" ({size})" if size else ""
+        super().__init__(f"{name} is not on this machine. Fetch it with: llamadiv models pull {pull}{amount}")
+
+
+class ChecksumMismatch(DownloadError):
+    """A file whose bytes are not the promised ones; it stays where it is until the user removes it."""
+
+    def __init__(self, name: str, path: object, *, expected: str, found: str, stated_by: str) -> None:
+        super().__init__(
+            f"{name}: the bytes of {path} have sha256 {found}, but {stated_by} states {expected}: the file is damaged "
+            f"or another one. It is kept. Remove it with `llamadiv models rm {name}`, then pull it again."
+        )
+
+
 class StoreError(LlamadivError):
     """The sample store cannot be used: locked, full, damaged, read-only or from a newer version."""
+
+
+class StoreMissing(StoreError):
+    """There is no file to read samples from."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(f"There is no sample store at {path}. `llamadiv sample` makes one; --store names another.")
+
+
+class StoreLocked(StoreError):
+    """Another process has been writing for longer than we wait."""
+
+    def __init__(self, path: object, waited_s: float) -> None:
+        super().__init__(
+            f"{path}: another process has kept this sample store locked for {waited_s:g} s. "
+            "Wait until it ends and run the same command again, or name another file with --store."
+        )
+
+
+class StoreFull(StoreError):
+    """No room left on the disk; what was committed before is safe."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            f"{path}: the disk is full; finished samples are kept. "
+            "Free some space and run the same command again: it continues."
+        )
+
+
+class StoreReadOnly(StoreError):
+    """The file or its folder may not be written (or not even read)."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path}: {reason}. Change its permissions or name a file you may write with --store.")
+
+
+class StoreDamaged(StoreError):
+    """The file is a store, but its contents are broken."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(
+            f"{path}: this sample store is damaged ({reason}). Put back a copy, or rescue what is left with "
+            f"`sqlite3 {shlex.quote(str(path))} .recover | sqlite3 rescued.sqlite`."
+        )
+
+
+class StoreForeign(StoreError):
+    """A file that something else wrote."""
+
+    def __init__(self, path: object, what: str) -> None:
+        super().__init__(f"{path}: {what}, not a sample store of llamadiv. Name another file with --store.")
+
+
+class StoreNewer(StoreError):
+    """The store has a schema this version does not know."""
+
+    def __init__(self, path: object, version: int, known: int) -> None:
+        super().__init__(
+            f"{path}: a newer llamadiv wrote this sample store (format {version}; this one knows {known}). "
+            "Upgrade llamadiv, or name another file with --store."
+        )
 
 
 class PartialRun(LlamadivError):

@@ -6,19 +6,20 @@ that `--help` stays light.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem, shell_complete
 
 from llama_diversity import __version__
-from llama_diversity.errors import LlamadivError
+from llama_diversity.errors import LlamadivError, UnknownName
 
 COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
-    "sample": ("llama_diversity.cli.sample:sample", "Draw many completions of one prompt, with exact token statistics."),
+    "sample": ("llama_diversity.cli.sample:sample", "Draw many completions of one prompt, with token statistics."),
     "score": ("llama_diversity.cli.score:score", "Token statistics of a given text under a model."),
     "syntactic": ("llama_diversity.cli.syntactic:syntactic", "Experiment 3: token entropies of base against aligned."),
     "heatmap": ("llama_diversity.cli.heatmap:heatmap", "Colour the tokens of a text by how likely a model finds them."),
@@ -28,6 +29,8 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "doctor": ("llama_diversity.cli.doctor:doctor", "Show what this installation can do, and what is missing."),
     "completion": ("llama_diversity.cli.completion:completion", "Print the line that turns on shell completion."),
 }
+
+COMPLETE_VARIABLE = "_LLAMADIV_COMPLETE"
 
 EXIT_CODES = """\b
 Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 partial run (run again to
@@ -46,6 +49,18 @@ class LazyGroup(click.Group):
         module_name, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module_name), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            raise UnknownName("command", name, COMMANDS, list_command="llamadiv --help")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -66,40 +81,59 @@ def group() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
-    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments) or bool(os.environ.get("LLAMADIV_DEBUG"))
-    code = _run(arguments, debug=debug)
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
-    sys.exit(code)
+    """Run the command line (or answer the shell's request for completions) and exit with the code."""
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        sys.exit(shell_complete(group, {}, "llamadiv", COMPLETE_VARIABLE, instruction))
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments or bool(os.environ.get("LLAMADIV_DEBUG"))
+    sys.exit(_flushed(_run(arguments, debug=debug)))
 
 
-def _run(arguments: Sequence[str] | None, *, debug: bool) -> int:
+def _run(arguments: list[str], *, debug: bool) -> int:
+    # Not `group.main`: it exits with 1 on a broken pipe and prints "Aborted!" on Ctrl-C.
     try:
-        group.main(args=None if arguments is None else list(arguments), prog_name="llamadiv", standalone_mode=False)
+        with group.make_context("llamadiv", arguments) as context:
+            group.invoke(context)
         return 0
-    except LlamadivError as error:
-        if debug:
-            raise
-        return _fail(str(error), error.exit_code)
     except click.exceptions.Exit as error:
         return error.exit_code
+    except LlamadivError as error:
+        return _fail(str(error), error.exit_code, debug=debug)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return _fail("Interrupted. Finished samples are kept; the same command continues.", 130)
+        return _fail("Interrupted. Finished samples are kept; the same command continues.", 130, debug=debug)
     except BrokenPipeError:
-        # The reader went away (`| head`). Point stdout at nothing so that the flush at exit stays quiet too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 0  # the reader went away (`| head`)
+    except OSError as error:
+        return _fail(_sentence(error), 1, debug=debug)
     except Exception as error:  # noqa: BLE001  the last door: a defect of ours still ends in one sentence
-        if debug:
-            raise
-        return _fail(f"{type(error).__name__}: {error}. This is a defect of llamadiv; `--debug` shows where.", 1)
+        sentence = f"{type(error).__name__}: {error}. This is a defect of llamadiv; `--debug` shows where."
+        return _fail(sentence, 1, debug=debug)
 
 
-def _fail(sentence: str, code: int) -> int:
+def _flushed(code: int) -> int:
+    """`code`, or 1 where the end of the output could not be written (a full disk); a reader gone away is no failure."""
+    try:
+        if sys.stdout:  # None where the caller closed it
+            sys.stdout.flush()
+    except OSError as error:
+        # What is still buffered would fail again at exit, with a traceback: let it go to nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            return code or _fail(_sentence(error), 1, debug=False)
+    return code
+
+
+def _sentence(error: OSError) -> str:
+    place = "" if error.filename is None else f"{error.filename}: "
+    return f"{place}{error.strerror or error}."
+
+
+def _fail(sentence: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
     from llama_diversity.render.safe import visible
 
     click.echo(f"llamadiv: {visible(sentence)}", err=True)

@@ -7,7 +7,7 @@ import time
 
 import click
 
-from llama_diversity.cli.options import Common, common_options, layout_options, model_option
+from llama_diversity.cli.options import Common, Drawing, common_options, layout_options, model_option
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.cli.session import opened, plan_cell
 from llama_diversity.engines import Engine, EngineOptions
@@ -31,8 +31,6 @@ def bench(
     Example:
       llamadiv bench -m llama-2-7b --parallel 32 -n 64
     """
-    from llama_diversity.cli.options import Drawing
-
     reference = resolve_model(model, common=common)
     with opened(reference, layout, common) as engine:
         cell = plan_cell(
@@ -50,8 +48,9 @@ def bench(
         click.echo(json.dumps(result))
     else:
         click.echo(
-            f"{result['tokens_per_second']:,.0f} tokens/s: {result['generated_tokens']} tokens in {result['seconds']:.2f} s, "
-            f"{result['parallel']} at once; {result['decode_share']:.0%} decoding, {result['sampling_share']:.0%} sampling"
+            f"{result['tokens_per_second']:,.0f} tokens/s: {result['generated_tokens']} tokens in "
+            f"{result['seconds']:.2f} s, {result['parallel']} at once; "
+            f"{result['decode_share']:.0%} decoding, {result['sampling_share']:.0%} sampling"
         )
 
 

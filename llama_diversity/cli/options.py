@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from llama_diversity import paths
+from llama_diversity.cli.complete import complete_model
 from llama_diversity.engines import EngineOptions
 from llama_diversity.records import Sampler
 
@@ -120,6 +121,7 @@ model_option = click.option(
     "--model",
     required=True,
     envvar="LLAMADIV_MODEL",
+    shell_complete=complete_model,
     help="An alias, a .gguf path, hf:OWNER/REPO:FILE, or scripted:NAME.  [env: LLAMADIV_MODEL]",
 )
 

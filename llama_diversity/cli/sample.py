@@ -96,7 +96,7 @@ def _print_prompt(prompt: Prompt, common: Common) -> None:
     if common.json:
         click.echo(json.dumps({"mode": prompt.mode, "rendered": prompt.rendered, "ids": prompt.ids}))
     else:
-        click.echo(visible(prompt.rendered, keep_newlines=True))
+        click.echo(visible(prompt.rendered, newline="keep"))
         click.echo(f"{len(prompt.ids)} tokens: {' '.join(map(str, prompt.ids))}", err=True)
 
 
@@ -110,7 +110,7 @@ def _print_sample(sample: Sample, cell: Cell, store: Store, common: Common) -> N
         head = f"#{sample.index}  {len(sample.tokens)} tokens, {bits:.2f} bits/token, {sample.finish_reason}"
         out = console(common.color)
         out.print(Text(head, style="bold"))
-        out.print(Text(visible(sample.text.decode("utf-8", "replace"), keep_newlines=True)))
+        out.print(Text(visible(sample.text.decode("utf-8", "replace"), newline="keep")))
 
 
 def _print_footer(cell: Cell, model: ModelRef, run_id: str, common: Common) -> None:

@@ -48,7 +48,9 @@ def score_text(engine: Engine, text: str) -> Scored:
     tokens = engine.score(ids)
     if engine.facts.adds_bos:
         tokens = tokens[1:]
-    pieces = {int(i): engine.piece(int(i)) for i in {*tokens["id"].tolist(), *tokens["top_ids"].ravel().tolist()} - {-1}}
+    pieces = {
+        int(i): engine.piece(int(i)) for i in {*tokens["id"].tolist(), *tokens["top_ids"].ravel().tolist()} - {-1}
+    }
     n_bytes = len(text.encode("utf-8", "surrogateescape"))
     if not engine.facts.adds_bos and len(tokens):  # the first token has no context, so its bytes cost nothing known
         n_bytes -= len(pieces[int(tokens["id"][0])].bytes)
@@ -99,7 +101,9 @@ def _table(scored: Scored) -> Table:
 
 
 def _shown(piece: Piece) -> str:
-    return f"<{piece.control}>" if piece.control else repr(visible(piece.bytes.decode("utf-8", "backslashreplace")))[1:-1]
+    return (
+        f"<{piece.control}>" if piece.control else repr(visible(piece.bytes.decode("utf-8", "backslashreplace")))[1:-1]
+    )
 
 
 def _number(value: float) -> str:

@@ -82,4 +82,3 @@ def in_order(cell: Cell, store: Store, drawn: Iterator[Sample]) -> Iterator[Samp
 def start_run(store: Store) -> str:
     """A run record for the command that was typed."""
     return store.start_run(command=["llamadiv", *sys.argv[1:]], about={})
-

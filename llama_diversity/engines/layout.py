@@ -16,6 +16,7 @@ from llama_diversity.errors import BadValue, OutOfMemory, PromptTooLong
 
 MAX_SEQUENCES = 256  # llama.cpp's own limit, the prefix included
 PREFERRED_PARALLEL = 64
+ENOUGH_STREAMS = 16  # from here on more sequences gain less than attending over everybody's cells costs
 _CELLS = 256  # llama.cpp rounds a context up to a multiple of this
 BYTES_PER_VALUE = {"f16": 2.0, "f32": 4.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 
@@ -79,9 +80,8 @@ class Work:
 def choose(work: Work, *, parallel: int | None, budget_bytes: float, ceiling_bytes: float) -> Layout:
     """The layout for `work`. With `parallel` None as many sequences as fit the budget, up to 64.
 
-    Streams where they allow as many sequences as wanted, else whichever layout allows more. --exact always uses
-    streams: a sample's cells then lie the same whatever its neighbours do. Raises BadValue, PromptTooLong,
-    OutOfMemory.
+    Streams where they allow enough sequences, else whichever layout allows more. --exact always uses streams: a
+    sample's cells then lie the same whatever its neighbours do. Raises BadValue, PromptTooLong, OutOfMemory.
     """
     work.check_length()
     most = MAX_SEQUENCES - work.n_spare
@@ -90,7 +90,8 @@ def choose(work: Work, *, parallel: int | None, budget_bytes: float, ceiling_byt
     wanted = min(parallel or PREFERRED_PARALLEL, work.n_samples)
     budget = ceiling_bytes if parallel is not None else budget_bytes
     streams = work.largest(budget, unified=False, at_most=wanted)
-    unified = 0 if work.exact else work.largest(budget, unified=True, at_most=wanted)
+    enough = wanted if parallel is not None else min(wanted, ENOUGH_STREAMS)
+    unified = 0 if work.exact or streams >= enough else work.largest(budget, unified=True, at_most=wanted)
     if parallel is None and not (streams or unified):  # the budget is a wish; one sequence may exceed it
         streams = work.largest(ceiling_bytes, unified=False, at_most=1)
     best = max(streams, unified)

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.engines import Capabilities, EngineOptions, Step
-from llama_diversity.engines.batching import Batch, Stopwatch
+from llama_diversity.engines import Capabilities, EngineOptions, Step, Stopwatch
+from llama_diversity.engines.batching import Batch
 from llama_diversity.engines.chat import FROZEN_DATE, Chat
 from llama_diversity.engines.completion import Completion
 from llama_diversity.engines.draws import Float32, Reducer, unscored
@@ -50,7 +50,7 @@ _WORDS: Mapping[str, Mapping[str, float]] = {  # class -> {token: its share with
     "adjective": {" quiet": 3, " old": 3, " young": 3, " tired": 2, " kind": 2, " brave": 1},
     "noun": {" nurse": 5, " sailor": 4, " teacher": 4, " poet": 3, " thief": 2, " child": 2, " king": 1},
     "cafe": {" caf": 1},  # continued by the two bytes of é
-    "link": {" and": 2, " who": 1, ",": 1},
+    "link": {" and": 2, " who": 1, " but": 1},
     "end": {". ": 6, "! ": 1, "? ": 1},
     "hostile": {"\x1b[2J": 1},  # a terminal would clear its screen
 }
@@ -297,7 +297,8 @@ class ScriptedEngine:
         if parallel < 1:
             raise BadValue("--parallel", parallel, "it must be at least 1")
         self._check(recipe.prompt.ids, max_tokens=recipe.max_tokens)
-        self.layout = {"device": ["none"], "parallel": parallel}
+        waiting = list(indices)
+        self.layout = {"device": ["none"], "parallel": min(parallel, len(waiting))}
         batch = Batch(
             self._rows,
             self._rows.logits[recipe.prompt.ids[-1]],
@@ -306,7 +307,7 @@ class ScriptedEngine:
             sampler=recipe.sampler,
             reducer=self._reducer,
             start=functools.partial(Completion, recipe, piece=self.piece, ends=EOS.__eq__),
-            indices=indices,
+            indices=waiting,
             stopwatch=self.stopwatch,
         )
         yield from batch.steps()

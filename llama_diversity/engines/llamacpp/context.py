@@ -18,7 +18,12 @@ _EXACT_ROWS = 32
 
 
 class NoContext(EngineError):
-    """llama.cpp made no context, nearly always for want of memory."""
+    """llama.cpp made no context; `for_memory` tells whether a smaller one might do."""
+
+    def __init__(self) -> None:
+        said = complaint()
+        super().__init__(f"llama.cpp could not make a context: {said}.")
+        self.for_memory = any(sign in said for sign in ("alloc", "memory", "did not say"))
 
 
 class Context:
@@ -100,7 +105,7 @@ class Context:
         if code == 1:
             raise EngineError("llama.cpp found no room in the KV cache. Use a smaller --parallel or --max-tokens.")
         if code != 0:
-            raise EngineError(f"llama.cpp could not decode (code {code}): {complaint() or 'it did not say why'}.")
+            raise EngineError(f"llama.cpp could not decode (code {code}): {complaint()}.")
 
     def _logits(self, n_rows: int) -> Float32:
         return np.ctypeslib.as_array(C.llama_get_logits(self.pointer), shape=(n_rows, self._n_vocab))

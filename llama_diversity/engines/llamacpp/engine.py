@@ -29,7 +29,7 @@ from llama_diversity.engines.layout import (
     physical_memory_bytes,
 )
 from llama_diversity.engines.llamacpp.context import N_UBATCH, Context, NoContext
-from llama_diversity.engines.llamacpp.library import complaint, devices, initialise
+from llama_diversity.engines.llamacpp.library import devices, forget_complaints, initialise
 from llama_diversity.engines.llamacpp.loading import load, make_exact
 from llama_diversity.errors import BadValue, EngineError, ModelFileError, PromptTooLong, TemplateError
 from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
@@ -239,7 +239,9 @@ class LlamaCppEngine:
         rows = min(N_UBATCH, max(2, _SCORE_BYTES // (4 * self._n_vocab)))
         # Room for a twin of the last row under --exact.
         layout = Layout(parallel=1, unified=True, n_ctx=2 * len(ids), n_spare=1)
-        with contextlib.closing(self._context(layout, kv_type=self._options.kv_type)) as context:
+        # The fused attention kernel adds up in half precision; where one pass is enough, take the other.
+        fused = True if self._options.exact else self._options.flash_attention or False
+        with contextlib.closing(self._context(layout, kv_type=self._options.kv_type, fused=fused)) as context:
             for start, logits in context.score_rows(ids[:-1], rows):
                 targets = np.array(ids[start + 1 : start + 1 + len(logits)])
                 stats[start + 1 : start + 1 + len(logits)] = self._reducer.score(logits, targets)
@@ -273,11 +275,14 @@ class LlamaCppEngine:
         """A context for `work`; where the choice is ours and the device refuses, half as many sequences, and so on."""
         budget, ceiling = self._memory_bytes()
         layout = choose(work, parallel=self._options.parallel, budget_bytes=budget, ceiling_bytes=ceiling)
+        fused = True if self._options.exact else self._options.flash_attention
         while True:
             try:
-                context = self._context(layout, kv_type=kv_type)
+                context = self._context(layout, kv_type=kv_type, fused=fused)
                 break
             except NoContext as refusal:
+                if not refusal.for_memory:
+                    raise
                 if self._options.parallel is not None or layout.parallel == 1:
                     raise no_room(work, wanted=layout.parallel, fits=layout.parallel // 2) from refusal
                 layout = work.layout(layout.parallel // 2, unified=layout.unified)
@@ -298,7 +303,8 @@ class LlamaCppEngine:
             budget = min(0.25 * physical_memory_bytes(), ceiling)
         return self._options.memory_budget_bytes or budget, ceiling
 
-    def _context(self, layout: Layout, *, kv_type: str) -> Context:
+    def _context(self, layout: Layout, *, kv_type: str, fused: bool | None) -> Context:
+        """A context in `layout`; `fused` is flash attention, None where it is supported. Raises NoContext."""
         params = C.llama_context_default_params()
         params.n_ctx = layout.n_ctx
         params.n_seq_max = layout.n_seq_max
@@ -306,13 +312,12 @@ class LlamaCppEngine:
         params.kv_unified = layout.unified
         params.n_threads = params.n_threads_batch = self._n_threads
         params.type_k = params.type_v = _KV_TYPES[kv_type]
-        flash = self._options.flash_attention
-        if self._options.exact or kv_type.startswith("q"):  # a quantised V needs it
-            flash = True
-        params.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_AUTO if flash is None else int(flash)
+        fused = True if kv_type.startswith("q") else fused  # a quantised V needs it
+        params.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_AUTO if fused is None else int(fused)
+        forget_complaints()
         pointer = C.llama_init_from_model(self._model, params)
         if not pointer:
-            raise NoContext(f"llama.cpp could not make a context: {complaint() or 'it did not say why'}.")
+            raise NoContext
         return Context(pointer, n_vocab=self._n_vocab, exact=self._options.exact)
 
     def _record(self, layout: Layout, context: Context, kv_type: str) -> dict[str, Any]:

@@ -12,11 +12,15 @@ import llama_cpp.llama_cpp as C
 
 # Kept for error messages, never printed.
 log: collections.deque[str] = collections.deque(maxlen=60)
+_complaints: collections.deque[str] = collections.deque(maxlen=5)
+_ERROR = 4  # ggml_log_level
 
 
 @C.llama_log_callback  # type: ignore[untyped-decorator]
 def _remember(level: int, text: bytes, user_data: ctypes.c_void_p) -> None:
     log.append(text.decode("utf-8", "replace"))
+    if level == _ERROR:
+        _complaints.append(log[-1].strip())
 
 
 # A collected callback would be called all the same: the module keeps it. After the import, which installs its own.
@@ -24,9 +28,14 @@ C.llama_log_set(_remember, ctypes.c_void_p(0))
 
 
 def complaint() -> str:
-    """The last thing the library complained about, in its own words."""
-    lines = [line.strip() for line in "".join(log).splitlines()]
-    return next((line for line in reversed(lines) if "error" in line.lower() or "fail" in line.lower()), "")
+    """The last error the library reported, in its own words."""
+    return _complaints[-1].rstrip(".") if _complaints else "it did not say why"
+
+
+def forget_complaints() -> None:
+    """Begin an attempt whose errors are its own."""
+    log.clear()
+    _complaints.clear()
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import llama_cpp.llama_cpp as C
 
 from llama_diversity.engines import EngineOptions
-from llama_diversity.engines.llamacpp.library import complaint, log
+from llama_diversity.engines.llamacpp.library import complaint, forget_complaints, log
 from llama_diversity.errors import EngineError, ModelFileError
 
 _tiled_kernels_chosen = False
@@ -44,7 +44,7 @@ def load(path: Path, options: EngineOptions, *, n_gpu_layers: int, on_load: Call
     params.progress_callback = progress
     params.use_extra_bufts = not options.exact
     params.vocab_only = options.vocabulary_only
-    log.clear()
+    forget_complaints()
     model = C.llama_model_load_from_file(os.fsencode(path), params)
     if raised:
         if model:
@@ -100,4 +100,4 @@ def _explain_refusal(path: Path) -> NoReturn:
     for sign, reason, next_step in known:
         if sign in said:
             raise ModelFileError(path, reason, next_step=next_step)
-    raise ModelFileError(path, f"llama.cpp cannot load it ({complaint() or 'no reason given'})", next_step=again)
+    raise ModelFileError(path, f"llama.cpp cannot load it ({complaint()})", next_step=again)

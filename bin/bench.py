@@ -1,0 +1,165 @@
+"""Speed of llamadiv as ratios, measured in one run against baselines on the same model and machine.
+
+Baselines: llama.cpp's own `llama-batched-bench` (generation without any statistics: the limit), where it is on the PATH
+or named, and the naive loop over `Llama.create_completion(logprobs=5)`. The contestants take turns, each in a process
+of its own, and the median of the round-by-round ratios is reported, so that a drifting machine does not matter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from llama_diversity import paths
+from llama_diversity.lab.random_gguf import SHAPES, write_model
+
+PROMPT = "Once upon a time"
+NAIVE_LOOP = """
+import sys, time
+from llama_cpp import Llama
+path, prompt, n, max_tokens, threads = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+llama = Llama(path, n_ctx=512, logits_all=True, n_gpu_layers=-1, n_threads=threads or None, verbose=False)
+settings = dict(max_tokens=max_tokens, logprobs=5, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repeat_penalty=1.0)
+llama.create_completion(prompt, **{**settings, "max_tokens": 2})
+before, n_tokens = time.perf_counter(), 0
+for index in range(n):
+    n_tokens += llama.create_completion(prompt, seed=index + 1, **settings)["usage"]["completion_tokens"]
+print(n_tokens / (time.perf_counter() - before))
+"""
+
+
+def main() -> None:
+    arguments = parse()
+    model = arguments.model or made(arguments.shape, arguments.vocab)
+    batched_bench = arguments.batched_bench or os.environ.get("LLAMA_BATCHED_BENCH") or shutil.which("llama-batched-bench")
+    rounds = []
+    for number in range(arguments.rounds):
+        say(f"round {number + 1} of {arguments.rounds}")
+        naive = naive_loop(model, arguments)
+        for parallel in arguments.parallel:
+            row = {"parallel": parallel, "naive": naive, "llamadiv": ours(model, parallel, arguments)}
+            if batched_bench:
+                row["batched_bench"] = reference(batched_bench, model, parallel, arguments)
+            rounds.append(row)
+    report = {
+        "model": str(model),
+        "max_tokens": arguments.max_tokens,
+        "help_cpu_seconds": help_cpu_seconds(),
+        "parallel": [summary(parallel, rounds) for parallel in arguments.parallel],
+    }
+    print(json.dumps(report) if arguments.json else table(report))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bin/bench", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--shape", choices=sorted(SHAPES), default="260m", help="size of the random model (260m)")
+    parser.add_argument("--vocab", type=int, default=32000, help="its vocabulary (32000)")
+    parser.add_argument("--model", type=Path, help="a model of your own instead")
+    parser.add_argument("--parallel", type=numbers, default=[8, 32, 64], help="sequences at once (8,32,64)")
+    parser.add_argument("--max-tokens", type=int, default=64, help="tokens of a completion (64)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each contestant (3)")
+    parser.add_argument("--naive-samples", type=int, default=2, help="completions of the naive loop (2)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; each contestant's own choice otherwise")
+    parser.add_argument("--batched-bench", help="path of llama-batched-bench; else the PATH or LLAMA_BATCHED_BENCH")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def made(shape: str, n_vocab: int) -> Path:
+    """A model with random weights, kept in the cache."""
+    path = paths.cache_dir() / "bench" / f"{shape}-{n_vocab}-q4_0.gguf"
+    if not path.exists():
+        say(f"writing {path}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part")
+        write_model(unfinished, SHAPES[shape], n_vocab=n_vocab)
+        unfinished.replace(path)
+    return path
+
+
+def ours(model: Path, parallel: int, arguments: argparse.Namespace) -> float:
+    command = [sys.executable, "-m", "llama_diversity", "bench", "-m", str(model), "-p", PROMPT, "--json", "-q"]
+    command += ["-n", str(parallel), "--parallel", str(parallel), "--max-tokens", str(arguments.max_tokens)]
+    command += ["--threads", str(arguments.threads)] if arguments.threads else []
+    return float(json.loads(output(command))["tokens_per_second"])
+
+
+def reference(program: str, model: Path, parallel: int, arguments: argparse.Namespace) -> float:
+    """Generation speed of llama-batched-bench for as many sequences after a short shared prompt."""
+    context = parallel * 256 * -(-(arguments.max_tokens + 16) // 256)
+    command = [program, "-m", str(model), "-c", str(context), "-b", "512", "-ub", "512", "-npp", "6", "-pps"]
+    command += ["-ntg", str(arguments.max_tokens), "-npl", str(parallel), "-ngl", "999", "--output-format", "jsonl"]
+    command += ["-t", str(arguments.threads)] if arguments.threads else []
+    return float(json.loads(output(command, line="{"))["speed_tg"])
+
+
+def naive_loop(model: Path, arguments: argparse.Namespace) -> float:
+    settings = [arguments.naive_samples, arguments.max_tokens, arguments.threads]
+    return float(output([sys.executable, "-c", NAIVE_LOOP, str(model), PROMPT, *map(str, settings)]))
+
+
+def output(command: list[str], *, line: str = "") -> str:
+    """What a command prints; with `line`, the one line that begins so."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{command[0]} failed:\n{done.stderr[-2000:]}")
+    lines = (done.stdout + done.stderr).splitlines() if line else []
+    return next(found for found in lines if found.startswith(line)) if line else done.stdout
+
+
+def help_cpu_seconds() -> float:
+    """Least CPU time of `llamadiv --help` in five runs."""
+
+    def once() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "llama_diversity", "--help"], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    return min(once() for _ in range(5))
+
+
+def summary(parallel: int, rounds: list[dict[str, float]]) -> dict[str, float]:
+    mine = [row for row in rounds if row["parallel"] == parallel]
+    result: dict[str, float] = {"parallel": parallel}
+    for name in ("llamadiv", "batched_bench", "naive"):
+        if name in mine[0]:
+            result[f"{name}_tokens_per_second"] = statistics.median(row[name] for row in mine)
+    for name in ("batched_bench", "naive"):
+        if name in mine[0]:
+            result[f"ratio_to_{name}"] = statistics.median(row["llamadiv"] / row[name] for row in mine)
+    return result
+
+
+def table(report: dict) -> str:
+    lines = [f"{report['model']}, {report['max_tokens']} tokens each; llamadiv with all statistics", ""]
+    lines.append(f"{'parallel':>8}  {'llamadiv t/s':>12}  {'batched-bench t/s':>17}  {'ratio':>6}  {'naive t/s':>9}  {'ratio':>6}")
+    for row in report["parallel"]:
+        limit, ratio = row.get("batched_bench_tokens_per_second"), row.get("ratio_to_batched_bench")
+        lines.append(
+            f"{row['parallel']:>8}  {row['llamadiv_tokens_per_second']:>12.1f}  "
+            f"{format(limit, '.1f') if limit else 'not found':>17}  {format(ratio, '.2f') if ratio else '-':>6}  "
+            f"{row['naive_tokens_per_second']:>9.1f}  {row['ratio_to_naive']:>6.1f}"
+        )
+    lines += ["", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"]
+    return "\n".join(lines)
+
+
+def say(words: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {words}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

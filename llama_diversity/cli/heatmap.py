@@ -1,0 +1,211 @@
+"""`llamadiv heatmap`: a text whose tokens are coloured by how likely a model finds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from llama_diversity.cli.complete import complete_model, complete_run
+from llama_diversity.cli.options import Common, common_options, layout_options, read_text
+from llama_diversity.cli.resolve import resolve_model
+from llama_diversity.cli.score import score_text
+from llama_diversity.cli.session import opened
+from llama_diversity.cli.terminal import console
+from llama_diversity.engines import EngineOptions
+from llama_diversity.errors import BadValue, UnknownName
+from llama_diversity.records import Piece, TokenStats
+from llama_diversity.render.files import write_whole
+from llama_diversity.render.heatmap import DifferenceHeatmap, Heatmap, Looks, TokenPicture
+from llama_diversity.render.html import to_html
+from llama_diversity.render.jsonl import token_objects
+from llama_diversity.render.ramps import RAMPS
+from llama_diversity.render.safe import visible
+from llama_diversity.render.scales import SCALES, Distribution, scored_tokens
+from llama_diversity.render.svg import to_svg
+from llama_diversity.store import Store
+
+_EXPORT_WIDTH = 100
+
+
+class Subject(NamedTuple):
+    """Tokens to be drawn, and whose they are."""
+
+    model: str
+    vocabulary: str
+    tokens: TokenStats
+    pieces: dict[int, Piece]
+
+
+@click.command()
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    envvar="LLAMADIV_MODEL",
+    shell_complete=complete_model,
+    help="The model that judges the text; a second one shows both and their difference.  [env: LLAMADIV_MODEL]",
+)
+@click.argument("text", required=False)
+@click.option("--run", "run_name", shell_complete=complete_run, help="A stored run instead of a text, or `last`.")
+@click.option(
+    "--sample", "index", type=click.IntRange(0), default=0, show_default=True, help="Which sample of the run."
+)
+@click.option("--arm", help="Which arm of the run; the first one otherwise.")
+@click.option("--by", type=click.Choice(list(SCALES)), default="surprisal", show_default=True, help="What is coloured.")
+@click.option("--sampler", is_flag=True, help="The distribution the tokens were drawn from, not the raw one.")
+@click.option("--maximum", type=float, help="Bits at which the scale ends.  [default: 16, for a difference 8]")
+@click.option(
+    "--palette", type=click.Choice(list(RAMPS)), default="magma", show_default=True, envvar="LLAMADIV_PALETTE"
+)
+@click.option("--background", type=click.Choice(["dark", "light"]), default="dark", show_default=True)
+@click.option("--numbers", is_flag=True, help="Write each token's number beside it, with colours too.")
+@click.option("--bars", is_flag=True, help="A line of bars under the text instead of colours.")
+@click.option("--ascii", is_flag=True, help="Only ASCII marks.")
+@click.option("--width", type=click.IntRange(20), help="Columns; the terminal's own otherwise.")
+@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Also write a picture.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page, numbers on hover.")
+@layout_options
+@common_options
+def heatmap(
+    *,
+    models: tuple[str, ...],
+    text: str | None,
+    run_name: str | None,
+    index: int,
+    arm: str | None,
+    by: str,
+    sampler: bool,
+    maximum: float | None,
+    palette: str,
+    background: str,
+    numbers: bool,
+    bars: bool,
+    ascii: bool,
+    width: int | None,
+    svg: Path | None,
+    html: Path | None,
+    layout: EngineOptions,
+    common: Common,
+) -> None:
+    """Colour the tokens of TEXT, or of a stored sample, by how likely a model finds them.
+
+    Two models show the same text under both, and the difference in bits of each token.
+
+    \b
+    Examples:
+      llamadiv heatmap -m llama-2-7b "Grace Hopper was not a nurse."
+      llamadiv heatmap -m llama-2-7b -m llama-2-7b-chat "Grace Hopper was not a nurse."
+      llamadiv heatmap --run last --sample 3 --by entropy
+    """
+    subjects = _subjects(models, text, run_name, index, arm, layout, common)
+    if common.json:
+        click.echo(json.dumps(_as_json(subjects)))
+        return
+    looks = Looks(
+        palette=palette,
+        numbers=numbers,
+        style="bars" if bars else "color",
+        ascii=ascii,
+        background="light" if background == "light" else "dark",
+    )
+    picture = _picture(subjects, by=by, distribution="sampler" if sampler else "raw", maximum=maximum, looks=looks)
+    if svg is not None:
+        write_whole(svg, to_svg(picture, width or _EXPORT_WIDTH))
+    if html is not None:
+        write_whole(html, to_html(picture, "Token heatmap"))
+    if common.quiet:
+        for path in filter(None, (svg, html)):
+            click.echo(visible(str(path)))
+    else:
+        console(common.color, width=width).print(picture)
+
+
+def _subjects(
+    models: Sequence[str],
+    text: str | None,
+    run_name: str | None,
+    index: int,
+    arm: str | None,
+    layout: EngineOptions,
+    common: Common,
+) -> list[Subject]:
+    if run_name is not None:
+        if text is not None:
+            raise click.UsageError("Give either a text or --run, not both.")
+        return [_stored(run_name, index, arm, common)]
+    if text is None or not models:
+        raise click.UsageError("Give a model and a text (-m MODEL TEXT), or a stored run (--run RUN --sample I).")
+    if len(models) > 2:
+        raise BadValue("-m", ", ".join(models), "one or two models can be shown")
+    text = read_text(text)
+    references = [resolve_model(name, common=common) for name in models]
+    subjects = []
+    for reference in references:  # one after the other: two 7B models do not fit a laptop together
+        with opened(reference, layout, common) as engine:
+            scored = score_text(engine, text)
+            vocabulary = _vocabulary_name(engine.facts.n_vocab, engine.facts.vocab_digest)
+            subjects.append(Subject(reference.reference, vocabulary, scored.tokens, scored.pieces))
+    return subjects
+
+
+def _stored(run_name: str, index: int, arm: str | None, common: Common) -> Subject:
+    with Store.open(common.store, read_only=True) as store:
+        run = store.run(run_name)
+        cells = {cell.arm: cell for cell in run.cells}
+        if not cells:
+            raise BadValue("--run", run_name, "this run has no samples yet")
+        if arm is not None and arm not in cells:
+            raise UnknownName("arm", arm, cells, list_command=f"llamadiv runs show {run.id}")
+        cell = cells[arm] if arm is not None else run.cells[0]
+        sample = store.sample(cell.recipe_key, index)
+        digest = store.recipe(cell.recipe_key).vocab_digest
+        ids = {*sample.tokens["id"].tolist(), *sample.tokens["top_ids"].ravel().tolist()} - {-1}
+        n_vocab = cell.about.get("model", {}).get("n_vocab", "?")
+        return Subject(cell.reference, _vocabulary_name(n_vocab, digest), sample.tokens, store.pieces(digest, ids))
+
+
+def _vocabulary_name(n_vocab: object, digest: str) -> str:
+    return f"{n_vocab} tokens, {digest[:8]}"
+
+
+def _picture(
+    subjects: Sequence[Subject], *, by: str, distribution: Distribution, maximum: float | None, looks: Looks
+) -> TokenPicture:
+    tokens = [scored_tokens(subject.tokens, subject.pieces.__getitem__) for subject in subjects]
+    if len(subjects) == 2:
+        if by != "surprisal":
+            raise BadValue("--by", by, "two models are compared by surprisal")
+        return DifferenceHeatmap(
+            *tokens,
+            models=(subjects[0].model, subjects[1].model),
+            tokenizer=subjects[0].vocabulary,
+            maximum_bits=maximum,
+            looks=looks,
+        )
+    return Heatmap(
+        tokens[0],
+        model=subjects[0].model,
+        tokenizer=subjects[0].vocabulary,
+        by=by,
+        distribution=distribution,
+        maximum_bits=maximum,
+        looks=looks,
+    )
+
+
+def _as_json(subjects: Sequence[Subject]) -> dict[str, object]:
+    described = [{"model": s.model, "tokens": token_objects(s.tokens, s.pieces)} for s in subjects]
+    if len(subjects) == 1:
+        return described[0]
+    first, second = ([token["surprisal_bits"] for token in one["tokens"]] for one in described)
+    if [s.tokens["id"].tolist() for s in subjects[:1]] != [s.tokens["id"].tolist() for s in subjects[1:]]:
+        raise BadValue("the second model", subjects[1].model, "it splits the text into other tokens than the first")
+    return {
+        "models": described,
+        "difference_bits": [None if a is None or b is None else b - a for a, b in zip(first, second, strict=True)],
+    }

@@ -1,0 +1,149 @@
+"""From what a user typed to a model that can be opened, and the progress of bytes on the way.
+
+Nothing here touches the network: a file that is not on this machine is an error that says how to fetch it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from llama_diversity import hub, registry
+from llama_diversity.cli.options import Common
+from llama_diversity.errors import LlamadivError, ModelFileError, NotDownloaded
+from llama_diversity.records import ModelRef
+
+HEARTBEAT_S = 15.0  # between two lines of progress where stderr is no terminal
+
+
+def resolve_model(reference: str, *, common: Common, on_progress: hub.OnBytes | None = None) -> ModelRef:
+    """The model that `reference` means, with the digest of its bytes; hashing reports to `on_progress` or shows a bar.
+
+    Raises UnknownName, BadValue, RegistryError, ModelFileError, and DownloadError where the file is not here or is not
+    the one that models.toml pins.
+    """
+    entry = registry.load().find(reference)
+    if entry.chain is not None:
+        return ModelRef(reference, "scripted", entry.chain, "")
+    path = require_file(entry)
+    with byte_progress(common) as progress:
+        digest = hub.digest(path, on_progress or progress(f"Reading {reference}"))
+    hub.check_sha256(reference, path, digest, pinned=entry.sha256)
+    return ModelRef(reference, "llamacpp", str(path), digest)
+
+
+def resolve_pair(name: str) -> tuple[str, str]:
+    """The references of base and aligned. Raises UnknownName, RegistryError."""
+    pair = registry.load().pair(name)
+    return pair.base, pair.aligned
+
+
+def find_file(entry: registry.ModelEntry) -> Path | None:
+    """Where the file of `entry` is on this machine, None if it is not (or has none, like a scripted model)."""
+    if entry.path is not None:
+        return entry.path if os.path.isfile(entry.path) else None
+    if entry.repo is None or entry.file is None:
+        return None
+    return hub.locate(entry.repo, entry.file, entry.revision)
+
+
+def require_file(entry: registry.ModelEntry) -> Path:
+    """The file of `entry`. Raises NotDownloaded, or ModelFileError for a path that no longer leads anywhere."""
+    path = find_file(entry)
+    if path is not None:
+        return path
+    if entry.path is not None:
+        next_step = f"Correct the path of {entry.reference} in {entry.defined_in}."
+        raise ModelFileError(entry.path, "there is no such file", next_step=next_step)
+    size = hub.readable_bytes(entry.size_bytes) if entry.size_bytes else None
+    raise NotDownloaded(entry.reference, _pull_arguments(entry.reference), size)
+
+
+def _pull_arguments(reference: str) -> str:
+    # A name that a model and a pair share means the pair to `pull`.
+    return shlex.quote(reference) + (" --single" if reference in registry.load().pairs else "")
+
+
+def complete_models(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The names of models for the shell; a broken models.toml completes to nothing."""
+    with contextlib.suppress(LlamadivError):
+        entries = registry.load().entries()
+        return [CompletionItem(entry.reference) for entry in entries if entry.reference.startswith(incomplete)]
+    return []
+
+
+def complete_pairs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The names of pairs for the shell; a broken models.toml completes to nothing."""
+    with contextlib.suppress(LlamadivError):
+        return [CompletionItem(name) for name in registry.load().pairs if name.startswith(incomplete)]
+    return []
+
+
+@contextlib.contextmanager
+def byte_progress(common: Common) -> Iterator[Callable[[str], hub.OnBytes | None]]:
+    """A maker of progress by label: a bar on a terminal, a line now and then elsewhere, nothing with -q.
+
+    Until bytes come, nothing is shown.
+    """
+    if not common.shows_progress:
+        yield lambda label: None
+    elif not sys.stderr.isatty():
+        yield _Heartbeat
+    else:
+        with _bars(common) as progress:
+            yield progress
+
+
+class _Heartbeat:
+    """One plain line every `HEARTBEAT_S`, for logs."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._next_s = time.monotonic() + HEARTBEAT_S
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + HEARTBEAT_S
+            from llama_diversity.render.safe import visible
+
+            amounts = f"{hub.readable_bytes(done)} of {hub.readable_bytes(total)}"
+            click.echo(f"{visible(self._label)}: {amounts}", err=True)
+
+
+@contextlib.contextmanager
+def _bars(common: Common) -> Iterator[Callable[[str], hub.OnBytes]]:
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    from llama_diversity.render.safe import visible
+
+    columns = (
+        rich_progress.TextColumn("{task.description}", markup=False),
+        rich_progress.BarColumn(bar_width=None),
+        rich_progress.DownloadColumn(),
+        rich_progress.TransferSpeedColumn(),
+        rich_progress.TimeRemainingColumn(compact=True),
+    )
+    console = Console(stderr=True, no_color=True if common.color == "never" else None)
+    with rich_progress.Progress(*columns, console=console, transient=True, expand=True) as bars:
+
+        def progress(label: str) -> hub.OnBytes:
+            task: rich_progress.TaskID | None = None
+
+            def on_bytes(done: int, total: int) -> None:
+                nonlocal task
+                if task is None:  # a continued download does not start at 0, and its speed must not pretend so
+                    task = bars.add_task(visible(label), total=total, completed=done)
+                bars.update(task, completed=done, visible=done < total)
+
+            return on_bytes
+
+        yield progress

@@ -1,0 +1,220 @@
+"""Figures 11 to 13 as Altair charts, and the one way to write a chart to a file.
+
+Loaded on use: altair is heavy. It knows numbers and tokens, and that base and aligned always have the same two
+colours. Nothing is fetched: the data stand in the chart, and vl-convert renders it on this machine.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import altair as alt
+
+from llama_diversity.errors import BadValue
+from llama_diversity.records import N_TOP
+from llama_diversity.render.cells import inline
+from llama_diversity.render.files import write_whole
+from llama_diversity.render.ramps import ARM_COLOURS, RAMPS, arm_place
+from llama_diversity.render.safe import visible
+from llama_diversity.render.scales import ScoredToken
+
+Chart = alt.Chart | alt.LayerChart | alt.HConcatChart
+Figure = TypeVar("Figure", alt.LayerChart, alt.HConcatChart)
+
+FORMATS = ("png", "svg", "pdf", "json")
+PNG_SCALE = 2  # pixels per point: sharp on a screen and in print
+FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+REST = "rest"
+# The likeliest token darkest, the rest of the vocabulary grey: ordered in lightness, so safe without hue.
+SHARE_COLOURS = (*(RAMPS["viridis"].truecolor[step] for step in (0, 2, 4, 6, 8)), "#d9d9d9")
+
+
+def entropy_box_plot(
+    samples: Mapping[str, Sequence[float]], *, unit: str, title: str, subtitle: str = ""
+) -> alt.LayerChart:
+    """Figure 11: one box per arm over its values, each value a point. Values that are nan are left out."""
+    finite = {visible(name): [float(v) for v in values if math.isfinite(v)] for name, values in samples.items()}
+    labels = {name: f"{name} (n = {len(values)})" for name, values in finite.items()}
+    rows = [
+        # Points spread evenly and the same way each time: no two neighbours in one place, and nothing drawn by chance.
+        {"arm": labels[name], "value": value, "spread": (index * GOLDEN_RATIO) % 1 - 0.5}
+        for name, values in finite.items()
+        for index, value in enumerate(values)
+    ]
+    arms = list(labels.values())
+    colour = alt.Color("arm:N", scale=alt.Scale(domain=arms, range=_arm_colours(list(finite))), legend=None, sort=arms)
+    across = alt.X("arm:N", title=None, sort=arms, axis=alt.Axis(labelAngle=0), scale=alt.Scale(domain=arms))
+    value = alt.Y("value:Q", title=visible(unit), scale=alt.Scale(zero=False, nice=True))
+    base = alt.Chart(_data(rows))
+    points = base.mark_circle(size=22, opacity=0.45).encode(
+        x=across,
+        y=value,
+        color=colour,
+        xOffset=alt.XOffset("spread:Q", scale=alt.Scale(domain=[-1.6, 1.6])),
+        tooltip=[alt.Tooltip("arm:N"), alt.Tooltip("value:Q", format=".3f")],
+    )
+    boxes = base.mark_boxplot(
+        size=70, extent=1.5, outliers=False, box={"fillOpacity": 0.15, "strokeWidth": 1.5}, median={"strokeWidth": 3}
+    ).encode(x=across, y=value, color=colour, stroke=colour)
+    return _finished(
+        alt.LayerChart(layer=[boxes, points], width=max(280, 140 * len(arms)), height=320),
+        title=title,
+        subtitle=subtitle,
+        n_columns=52,
+    )
+
+
+def token_entropies(
+    samples: Mapping[str, Sequence[ScoredToken]], *, title: str, subtitle: str = ""
+) -> alt.HConcatChart:
+    """Figure 12: the entropy before each token of one sample per arm, side by side on one scale."""
+    highest = max(
+        (t.entropy_bits for tokens in samples.values() for t in tokens if math.isfinite(t.entropy_bits)), default=1.0
+    )
+    panels = []
+    for position, (name, tokens) in enumerate(samples.items()):
+        labels = _token_labels(tokens)
+        rows = [
+            {"token": label, "entropy": token.entropy_bits, "rank": token.rank}
+            for label, token in zip(labels, tokens, strict=True)
+            if math.isfinite(token.entropy_bits)
+        ]
+        panel = (
+            alt.Chart(_data(rows))
+            .mark_bar(color=_arm_colour(name, position))
+            .encode(
+                x=_token_axis(labels),
+                y=alt.Y(
+                    "entropy:Q",
+                    title="entropy, bits (whole vocabulary)" if position == 0 else None,
+                    scale=alt.Scale(domain=[0, highest or 1.0], nice=True),
+                ),
+                tooltip=[alt.Tooltip("token:N"), alt.Tooltip("entropy:Q", format=".2f"), alt.Tooltip("rank:Q")],
+            )
+        )
+        panels.append(_panel(panel, name, len(tokens)))
+    return _finished(alt.hconcat(*panels), title=title, subtitle=subtitle, n_columns=55 * max(1, len(panels)))
+
+
+def stacked_probabilities(
+    samples: Mapping[str, Sequence[ScoredToken]], *, title: str, subtitle: str = ""
+) -> alt.HConcatChart:
+    """Figure 13: how the probability divides among the five likeliest tokens and the rest, token by token."""
+    kinds = [f"{index + 1}" for index in range(N_TOP)] + [REST]
+    colour = alt.Color(
+        "kind:N",
+        title="likeliest tokens",
+        sort=kinds,
+        scale=alt.Scale(domain=kinds, range=list(SHARE_COLOURS)),
+    )
+    panels = []
+    for position, (name, tokens) in enumerate(samples.items()):
+        labels = _token_labels(tokens)
+        rows = [row for label, token in zip(labels, tokens, strict=True) for row in _share_rows(label, token)]
+        panel = (
+            alt.Chart(_data(rows))
+            .mark_bar()
+            .encode(
+                x=_token_axis(labels),
+                y=alt.Y("share:Q", title="probability" if position == 0 else None, scale=alt.Scale(domain=[0, 1])),
+                color=colour,
+                order=alt.Order("place:Q"),
+                tooltip=[alt.Tooltip("alternative:N"), alt.Tooltip("share:Q", format=".4f")],
+            )
+        )
+        panels.append(_panel(panel, name, len(tokens)))
+    return _finished(alt.hconcat(*panels), title=title, subtitle=subtitle, n_columns=55 * max(1, len(panels)))
+
+
+def save_chart(chart: Chart, path: Path) -> None:
+    """Write a chart as its suffix says (.png, .svg, .pdf, .json): whole or not at all. Raises BadValue."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise BadValue("the chart's file", str(path), f"its name must end in one of {', '.join(FORMATS)}")
+    write_whole(path, _rendered(chart, kind))
+
+
+def _rendered(chart: Chart, kind: str) -> bytes:
+    if kind == "json":
+        return chart.to_json(indent=1).encode()
+    if kind == "svg":
+        text = io.StringIO()
+        chart.save(text, format="svg")
+        return text.getvalue().encode()
+    data = io.BytesIO()
+    if kind == "pdf":
+        chart.save(data, format="pdf")
+    else:
+        chart.save(data, format="png", scale_factor=PNG_SCALE)
+    return data.getvalue()
+
+
+def _token_labels(tokens: Sequence[ScoredToken]) -> list[str]:
+    """Position and text, so that equal tokens stay apart and in order."""
+    return [f"{position} {inline(token.piece)}" for position, token in enumerate(tokens, start=1)]
+
+
+def _token_axis(labels: Sequence[str]) -> alt.X:
+    return alt.X(
+        "token:N",
+        title=None,
+        sort=list(labels),
+        scale=alt.Scale(domain=list(labels)),
+        axis=alt.Axis(labelAngle=-60, labelLimit=110, labelOverlap=False),
+    )
+
+
+def _share_rows(label: str, token: ScoredToken) -> list[dict[str, Any]]:
+    shares = [(f"{index + 1}", a.probability, inline(a.piece)) for index, a in enumerate(token.alternatives[:N_TOP])]
+    if not shares:
+        return []
+    shares.append((REST, max(0.0, 1 - math.fsum(share for _, share, _ in shares)), "all other tokens"))
+    return [
+        {"token": label, "kind": kind, "share": share, "alternative": text, "place": place}
+        for place, (kind, share, text) in enumerate(shares)
+    ]
+
+
+def _panel(chart: alt.Chart, name: str, n_tokens: int) -> alt.Chart:
+    heading = f"{visible(name)} (one sample, n = {n_tokens} tokens)"
+    return chart.properties(width=max(220, 24 * n_tokens), height=240, title=heading)
+
+
+def _arm_colours(names: Sequence[str]) -> list[str]:
+    return [_arm_colour(name, position) for position, name in enumerate(names)]
+
+
+def _arm_colour(name: str, position: int) -> str:
+    return ARM_COLOURS[arm_place(name, position)]
+
+
+def _finished(chart: Figure, *, title: str, subtitle: str, n_columns: int) -> Figure:
+    """Title and subtitle, folded to the chart's width in characters, and the looks that all charts share."""
+    heading = alt.TitleParams(
+        text=_folded(title, n_columns * 6 // 7), subtitle=_folded(subtitle, n_columns), anchor="start", offset=14
+    )
+    finished: Figure = (
+        chart.properties(title=heading, background="white", padding=12)
+        .configure(font=FONT)
+        .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridColor="#e8e8e8")
+        .configure_axisX(grid=False)
+        .configure_title(fontSize=14, subtitleFontSize=12, subtitleColor="#555555")
+        .configure_legend(labelFontSize=12, titleFontSize=12)
+        .configure_view(stroke=None)
+    )
+    return finished
+
+
+def _folded(text: str, n_columns: int) -> list[str]:
+    return textwrap.wrap(visible(text), n_columns) or [""]
+
+
+def _data(rows: list[dict[str, Any]]) -> Any:
+    """Data inside the chart: nothing to fetch."""
+    return alt.InlineData(values=rows)

@@ -1,0 +1,319 @@
+"""The token heatmap: a text whose tokens are coloured by how likely a model finds them, with its legend.
+
+`Heatmap` shows one model, `DifferenceHeatmap` one text under two. Both are Rich renderables and the source of the
+exports (`html.py`, `svg.py`): `page` is what is shown, without colours or line breaks. Neither prints.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+
+from llama_diversity.errors import BadValue
+from llama_diversity.records import Piece
+from llama_diversity.render import ramps
+from llama_diversity.render.cells import Marks, TokenCell, build_cells, inline, small_mark
+from llama_diversity.render.layout import Line, Span, lay_out, widest_atom, widest_line
+from llama_diversity.render.safe import visible
+from llama_diversity.render.scales import Difference, Distribution, Scale, ScoredToken, Surprisal, scale_called
+
+DISTRIBUTIONS = {
+    "raw": "raw distribution (temperature 1, whole vocabulary)",
+    "sampler": "the sampler's distribution (what the tokens were drawn from)",
+}
+LEGEND_WIDTH = 60  # a ramp reads best on one line
+BARS = " ▁▁▂▂▃▃▅▅▇"  # one per step
+BARS_ASCII = " ..--==**#"
+
+
+class Block(NamedTuple):
+    """One text with its values; the heading is empty where there is nothing to tell apart."""
+
+    heading: str
+    cells: tuple[TokenCell, ...]
+    scale: Scale
+
+
+class Legend(NamedTuple):
+    """How to read blocks of one scale: sentences, the ramp, more sentences."""
+
+    scale: Scale
+    above: tuple[str, ...]
+    below: tuple[str, ...]
+
+
+class Page(NamedTuple):
+    """All that a picture shows."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    legends: tuple[Legend, ...]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How a picture looks, whatever it shows: palette, numbers beside tokens, colours or bars, marks, background."""
+
+    palette: str = "magma"
+    numbers: bool = False
+    style: Literal["color", "bars"] = "color"
+    ascii: bool = False
+    background: ramps.Background = "dark"
+
+    def __post_init__(self) -> None:
+        ramps.ramp_called(self.palette)
+
+    def paint(self, step: int | None, scale: Scale, depth: ramps.Depth) -> ramps.Paint:
+        """The colours of a step of `scale`."""
+        return ramps.paint(
+            step, palette=self.palette, depth=depth, background=self.background, diverging=scale.diverging
+        )
+
+    def shows_numbers(self, depth: ramps.Depth) -> bool:
+        """Where colours are missing or cannot be trusted, the numbers (or bars) carry everything."""
+        return self.numbers or (self.style == "color" and depth in ("none", "16"))
+
+
+class TokenPicture(ABC):
+    """What both heatmaps share: how a page becomes lines of a terminal."""
+
+    looks: Looks
+
+    @abstractmethod
+    def page(self, marks: Marks, *, numbers: bool) -> Page:
+        """What is shown, drawn with `marks`; `numbers` beside every token that has one."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        depth, marks = self._medium(console, options)
+        page = self.page(marks, numbers=self.looks.shows_numbers(depth))
+        if page.title:
+            yield _safe_text(page.title, marks, style="bold")
+        for block in page.blocks:
+            if block.heading:
+                yield _safe_text(block.heading, marks, style="bold")
+            for line in lay_out(block.cells, options.max_width):
+                yield from self._segments(line, block.scale, depth, marks)
+            yield Segment.line()
+        for legend in page.legends:
+            yield from (_safe_text(sentence, marks) for sentence in legend.above)
+            yield self._ramp(legend.scale, depth, marks)
+            yield from (_safe_text(sentence, marks) for sentence in legend.below)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        depth, marks = self._medium(console, options)
+        blocks = self.page(marks, numbers=self.looks.shows_numbers(depth)).blocks
+        narrowest = max((widest_atom(block.cells) for block in blocks), default=0)
+        widest = max((widest_line(block.cells) for block in blocks), default=0)
+        return Measurement(max(1, narrowest), max(LEGEND_WIDTH, widest)).with_maximum(options.max_width)
+
+    def _medium(self, console: Console, options: ConsoleOptions) -> tuple[ramps.Depth, Marks]:
+        """The colours that there are, and the marks for them: a dot for a space only where it can be dim."""
+        depth = ramps.depth_of(no_color=console.no_color, color_system=console.color_system)
+        return depth, Marks(ascii=self.looks.ascii, encoding=options.encoding, dots=depth != "none")
+
+    def _segments(self, line: Line, scale: Scale, depth: ramps.Depth, marks: Marks) -> Iterator[Segment]:
+        if self.looks.style == "bars":
+            yield from (Segment(span.text, _span_style(ramps.PLAIN, span)) for span in line)
+            yield Segment.line()
+            yield from (Segment(_bar(span.cell.step, scale, marks) * span.width) for span in line)
+        else:
+            for span in line:
+                yield Segment(span.text, _span_style(self.looks.paint(span.cell.step, scale, depth), span))
+        yield Segment.line()
+
+    def _ramp(self, scale: Scale, depth: ramps.Depth, marks: Marks) -> Text:
+        ramp = Text("steps", overflow="fold")
+        for step in scale.steps:
+            bar = _bar(step, scale, marks).strip() if self.looks.style == "bars" else ""
+            paint = ramps.PLAIN if self.looks.style == "bars" else self.looks.paint(step, scale, depth)
+            ramp.append("|" if step != scale.steps[0] and paint == ramps.PLAIN else " ")
+            ramp.append(f" {bar}{scale.label(step)} ", style=ramps.rich_style(paint))
+        return ramp
+
+
+class Heatmap(TokenPicture):
+    """One text under one model, coloured by surprisal, entropy, rank or probability.
+
+    `tokenizer` names the vocabulary (any short name of it). Values are of the raw distribution, or with
+    `distribution="sampler"` of the one the tokens were drawn from. Raises UnknownName, BadValue.
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[ScoredToken],
+        *,
+        model: str,
+        tokenizer: str,
+        by: str = "surprisal",
+        distribution: Distribution = "raw",
+        maximum_bits: float | None = None,
+        title: str = "",
+        looks: Looks | None = None,
+    ) -> None:
+        self.title = title
+        self.looks = looks or Looks()
+        self.tokens = tuple(tokens)
+        self.model = model
+        self.tokenizer = tokenizer
+        self.scale = scale_called(by, maximum_bits=maximum_bits, distribution=distribution)
+
+    def page(self, marks: Marks, *, numbers: bool) -> Page:
+        values = [self.scale.value(token) for token in self.tokens]
+        cells = build_cells(
+            [token.piece for token in self.tokens],
+            values,
+            scale=self.scale,
+            marks=marks,
+            numbers=numbers,
+            tooltips=[_tooltip(token, self.scale.distribution) for token in self.tokens],
+        )
+        source = (f"model {self.model}; {DISTRIBUTIONS[self.scale.distribution]}; tokenizer {self.tokenizer}",)
+        legend = _legend_of(self.scale, source, cells, marks, numbers=numbers)
+        legend = legend._replace(below=(*legend.below, _summary(self.scale, values)))
+        return Page(self.title, (Block("", cells, self.scale),), (legend,))
+
+
+class DifferenceHeatmap(TokenPicture):
+    """One text under two models with the same tokenizer: A, B, and B - A in bits with its sign.
+
+    `first` and `second` hold the same pieces; a text that the two models tokenise differently is refused, since
+    then only bits per byte may be compared. Raises BadValue, UnknownName.
+    """
+
+    def __init__(
+        self,
+        first: Sequence[ScoredToken],
+        second: Sequence[ScoredToken],
+        *,
+        models: tuple[str, str],
+        tokenizer: str,
+        maximum_bits: float | None = None,
+        maximum_difference_bits: float | None = None,
+        title: str = "",
+        looks: Looks | None = None,
+    ) -> None:
+        self.title = title
+        self.looks = looks or Looks()
+        if [token.piece for token in first] != [token.piece for token in second]:
+            allowed = f"it must split the text into the same tokens as {models[0]}; compare the two in bits per byte"
+            raise BadValue("the second model", models[1], allowed)
+        self.first, self.second = tuple(first), tuple(second)
+        self.models = models
+        self.tokenizer = tokenizer
+        self.scale = Surprisal(Surprisal.default_maximum_bits if maximum_bits is None else maximum_bits)
+        self.difference = Difference(
+            Difference.default_maximum_bits if maximum_difference_bits is None else maximum_difference_bits
+        )
+
+    def page(self, marks: Marks, *, numbers: bool) -> Page:
+        name_a, name_b = self.models
+        pieces = [token.piece for token in self.first]
+        both = [[self.scale.value(token) for token in tokens] for tokens in (self.first, self.second)]
+        differences = [b - a for a, b in zip(*both, strict=True)]
+        blocks = []
+        for letter, name, tokens, values in zip("AB", self.models, (self.first, self.second), both, strict=True):
+            tooltips = [_tooltip(token, "raw") for token in tokens]
+            cells = build_cells(pieces, values, scale=self.scale, marks=marks, numbers=numbers, tooltips=tooltips)
+            blocks.append(Block(f"{letter}  {name}", cells, self.scale))
+        # The sign is always written, so the numbers are too.
+        cells = build_cells(
+            pieces, differences, scale=self.difference, marks=marks, numbers=True, tooltips=self._tooltips(differences)
+        )
+        delta = "difference" if marks.in_ascii else "Δ"
+        blocks.append(Block(f"{delta}  B - A", cells, self.difference))
+        source = (f"A is {name_a}, B is {name_b}; {DISTRIBUTIONS['raw']}; tokenizer {self.tokenizer}",)
+        legend = _legend_of(self.scale, source, blocks[0].cells, marks, numbers=numbers)
+        sums = [f"{letter}: {_summary(self.scale, values)}" for letter, values in zip("AB", both, strict=True)]
+        below = (self.difference.number_sentence(), _summary(self.difference, differences))
+        delta_legend = Legend(self.difference, (self.difference.sentence(),), below)
+        return Page(
+            self.title,
+            tuple(blocks),
+            (legend._replace(below=(*legend.below, *sums)), delta_legend),
+        )
+
+    def _tooltips(self, differences: Sequence[float]) -> list[str]:
+        return [
+            f"{_named(a.piece)}\nA: {self.scale.exact(a.surprisal_bits)}, rank {a.rank}\n"
+            f"B: {self.scale.exact(b.surprisal_bits)}, rank {b.rank}\nB - A: {self.difference.exact(difference)}"
+            for a, b, difference in zip(self.first, self.second, differences, strict=True)
+        ]
+
+
+# Legends and tooltips.
+
+
+def _legend_of(
+    scale: Scale,
+    source: tuple[str, ...],
+    cells: Sequence[TokenCell],
+    marks: Marks,
+    *,
+    numbers: bool,
+) -> Legend:
+    below = [scale.number_sentence()] if numbers else []
+    if any(cell.small for cell in cells):
+        mark = small_mark(marks).text
+        below.append(f"{mark} one token of several that make the glyph before it, which has their joint value")
+    n_without = sum(math.isnan(cell.value) for cell in cells if cell.n_tokens == 1)
+    if n_without:
+        have = "token has" if n_without == 1 else "tokens have"
+        below.append(f"{n_without} {have} no value (nothing stood before, or nothing was drawn): no colour")
+    return Legend(scale, (scale.sentence(), *source), tuple(below))
+
+
+def _summary(scale: Scale, values: Sequence[float]) -> str:
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return "no token has a value"
+    count = "1 token" if len(known) == 1 else f"{len(known)} tokens"
+    return f"{count}: {scale.summary(known)}"
+
+
+def _tooltip(token: ScoredToken, distribution: Distribution) -> str:
+    lines = [_named(token.piece)]
+    if math.isnan(token.surprisal_bits):
+        lines.append("no value")
+    else:
+        lines.append(f"surprisal {token.surprisal_bits:.2f} bits (p = {math.pow(2, -token.surprisal_bits):.3g})")
+        lines.append(f"entropy {token.entropy_bits:.2f} bits, rank {token.rank}")
+    if distribution == "sampler":
+        lines.append(
+            f"under the sampler: surprisal {token.sampler_surprisal_bits:.2f} bits, "
+            f"entropy {token.sampler_entropy_bits:.2f} bits"
+        )
+    lines.extend(f"{alternative.probability:.4f}  {_named(alternative.piece)}" for alternative in token.alternatives)
+    return "\n".join(lines)
+
+
+def _named(piece: Piece) -> str:
+    return f"“{inline(piece)}”" if piece.control is None else f"control token {inline(piece)}"
+
+
+# Rich's text and colours.
+
+
+def _safe_text(sentence: str, marks: Marks, *, style: str = "") -> Text:
+    return Text(visible(sentence, ascii=marks.ascii, encoding=marks.encoding), style=style, overflow="fold")
+
+
+def _span_style(paint: ramps.Paint, span: Span) -> Style:
+    """Marks are dim, control tokens bold; a token without a value is dim as a whole."""
+    return ramps.rich_style(paint, bold=span.kind == "control", dim=span.kind == "mark" or span.cell.step is None)
+
+
+def _bar(step: int | None, scale: Scale, marks: Marks) -> str:
+    """One character as high as the step; of a difference, as high as its size."""
+    if step is None:
+        return " "
+    height = abs(step) * (ramps.N_STEPS - 1) // scale.steps[-1]
+    return (BARS_ASCII if marks.in_ascii else BARS)[height]

@@ -1,0 +1,70 @@
+"""Samples and token statistics as JSON objects: the one place that decides how a number, a byte and a nan read in JSON.
+
+Numbers are unrounded. JSON has no nan and no infinity, so both are null; the rank of a token without a context, which
+is 0 in memory, is null too. Bytes are hexadecimal: half a character is no text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from llama_diversity.records import Piece, Sample, TokenStats
+
+
+class Exported(NamedTuple):
+    """One sample with all that a reader outside the store needs to understand it."""
+
+    arm: str | None
+    reference: str | None
+    neutral: bool  # the sampler's own numbers equal the raw ones
+    sample: Sample
+    pieces: Mapping[int, Piece]
+
+
+def export_line(exported: Exported) -> str:
+    """One line of JSONL: the recipe's key, arm and model, then the sample."""
+    origin = {"recipe": exported.sample.recipe_key, "arm": exported.arm, "model": exported.reference}
+    return to_line({**origin, **sample_object(exported.sample, exported.pieces, neutral=exported.neutral)})
+
+
+def to_line(value: Any) -> str:
+    """`value` as one line of ASCII JSON; what a terminal would obey is escaped. Raises ValueError on a nan."""
+    return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f")
+
+
+def sample_object(sample: Sample, pieces: Mapping[int, Piece], *, neutral: bool) -> dict[str, Any]:
+    """A sample; `text_hex` holds the true bytes where they are not UTF-8, and `text` then has replacement marks."""
+    text = sample.text.decode("utf-8", "replace")
+    described: dict[str, Any] = {"index": sample.index, "text": text}
+    if text.encode() != sample.text:
+        described["text_hex"] = sample.text.hex()
+    described["finish_reason"] = sample.finish_reason
+    described["tokens"] = token_objects(sample.tokens, pieces, neutral=neutral)
+    return described
+
+
+def token_objects(tokens: TokenStats, pieces: Mapping[int, Piece], *, neutral: bool = True) -> list[dict[str, Any]]:
+    """One object a token; the sampler's pair only where it says something of its own, that is not `neutral`."""
+    objects = []
+    for row in tokens:
+        piece = pieces[int(row["id"])]
+        token: dict[str, Any] = {"id": int(row["id"]), "bytes": piece.bytes.hex()}
+        if piece.control is not None:
+            token["control"] = piece.control
+        for name in ("surprisal_bits", "entropy_bits", "varentropy_bits2"):
+            token[name] = _number(row[name])
+        token["rank"] = int(row["rank"]) or None
+        if not neutral:
+            for name in ("sampler_surprisal_bits", "sampler_entropy_bits"):
+                token[name] = _number(row[name])
+        likeliest = zip(row["top_ids"].tolist(), row["top_surprisals_bits"].tolist(), strict=True)
+        token["top"] = [{"id": id, "p": 2.0**-surprisal_bits} for id, surprisal_bits in likeliest if id >= 0]
+        objects.append(token)
+    return objects
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

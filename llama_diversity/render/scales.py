@@ -1,0 +1,328 @@
+"""What a colour means: each quantity's value of a token, its step, the number written beside it, and its edges.
+
+It knows token statistics and steps; it knows no colours and draws nothing. One rule holds for every quantity: step 0
+is the likely token, and a token without a value has no step.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+from llama_diversity.errors import BadValue, UnknownName
+from llama_diversity.records import Piece, TokenStats
+from llama_diversity.render.ramps import N_SIDE_STEPS, N_STEPS
+
+Distribution = Literal["raw", "sampler"]
+
+EDGE_TOLERANCE = 1e-9  # of a step: keeps a value at a printed edge in the step that the edge opens
+
+
+class Alternative(NamedTuple):
+    """One of the likeliest tokens at a position, and its raw probability."""
+
+    piece: Piece
+    probability: float
+
+
+class ScoredToken(NamedTuple):
+    """A token with its statistics, as TOKEN_DTYPE defines them: raw distribution, and what it was drawn from."""
+
+    piece: Piece
+    surprisal_bits: float
+    entropy_bits: float = math.nan
+    rank: int = 0
+    alternatives: tuple[Alternative, ...] = ()
+    sampler_surprisal_bits: float = math.nan
+    sampler_entropy_bits: float = math.nan
+
+
+def scored_tokens(stats: TokenStats, piece: Callable[[int], Piece]) -> tuple[ScoredToken, ...]:
+    """The rows of a TOKEN_DTYPE array with their pieces; `piece` is the engine's."""
+    return tuple(
+        ScoredToken(
+            piece=piece(int(row["id"])),
+            surprisal_bits=float(row["surprisal_bits"]),
+            entropy_bits=float(row["entropy_bits"]),
+            rank=int(row["rank"]),
+            alternatives=tuple(
+                Alternative(piece(int(top_id)), 2.0 ** -float(bits))
+                for top_id, bits in zip(row["top_ids"], row["top_surprisals_bits"], strict=True)
+                if top_id >= 0 and math.isfinite(bits)
+            ),
+            sampler_surprisal_bits=float(row["sampler_surprisal_bits"]),
+            sampler_entropy_bits=float(row["sampler_entropy_bits"]),
+        )
+        for row in stats
+    )
+
+
+@dataclass(frozen=True)
+class Scale(ABC):
+    """Ten steps of one quantity. `maximum_bits` is where the colours end; numbers are not clipped."""
+
+    name: ClassVar[str]
+    diverging: ClassVar[bool] = False
+    default_maximum_bits: ClassVar[float] = 16.0
+
+    maximum_bits: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.maximum_bits) and self.maximum_bits > 0):
+            raise BadValue("--maximum", self.maximum_bits, "it must be a positive number")
+
+    def joint(self, values: Sequence[float]) -> float:
+        """The value of several tokens that draw one glyph together: bits add up."""
+        return math.fsum(values) if all(map(math.isfinite, values)) else sum(values)
+
+    def step(self, value: float) -> int | None:
+        """0 for the likely to 9 for the unlikely; None for nan."""
+        if math.isnan(value):
+            return None
+        return int(min(max(N_STEPS * self.share(value) + EDGE_TOLERANCE, 0), N_STEPS - 1))
+
+    def share(self, value: float) -> float:
+        """Where the value lies between the likely end, 0, and the maximum, 1."""
+        return value / self.maximum_bits
+
+    def number(self, value: float) -> str:
+        """What is written beside the token: rounded, empty for nothing to say, "-" for no value."""
+        if math.isnan(value):
+            return "-"
+        rounded = _rounded(value)
+        return "" if rounded == "0" else rounded
+
+    def exact(self, value: float) -> str:
+        """The value with its unit, for a tooltip."""
+        return "no value" if math.isnan(value) else f"{value:.2f} bits"
+
+    @property
+    def steps(self) -> range:
+        """All steps, in order."""
+        return range(N_STEPS)
+
+    def edge(self, step: int) -> str:
+        """The label of a step: its edge towards the likely end."""
+        return f"{step * self.maximum_bits / N_STEPS:.4g}"
+
+    def label(self, step: int) -> str:
+        """What the legend writes on a step."""
+        return self.edge(step) + ("+" if step == N_STEPS - 1 else "")
+
+    @abstractmethod
+    def sentence(self) -> str:
+        """What is shown, in which unit, and where the colours end."""
+
+    @abstractmethod
+    def number_sentence(self) -> str:
+        """How to read the numbers."""
+
+    @abstractmethod
+    def summary(self, values: Sequence[float]) -> str:
+        """All tokens with a value in one clause, such as their total; empty where nothing useful adds up."""
+
+    def _steps_sentence(self) -> str:
+        return f"{N_STEPS} steps, maximum {self.maximum_bits:g} bits"
+
+
+@dataclass(frozen=True)
+class TokenScale(Scale):
+    """A quantity that one token has under one model, in the raw distribution or in the one it was drawn from."""
+
+    distribution: Distribution = "raw"
+
+    @abstractmethod
+    def value(self, token: ScoredToken) -> float:
+        """The quantity of a token; nan where it has none."""
+
+
+class Surprisal(TokenScale):
+    """-log2 p of the token, in bits."""
+
+    name = "surprisal"
+
+    def value(self, token: ScoredToken) -> float:
+        return token.surprisal_bits if self.distribution == "raw" else token.sampler_surprisal_bits
+
+    def sentence(self) -> str:
+        return f"surprisal = -log2 p of each token, in bits; {self._steps_sentence()}"
+
+    def number_sentence(self) -> str:
+        return "number: bits, rounded; none for 0"
+
+    def summary(self, values: Sequence[float]) -> str:
+        total = math.fsum(values)
+        return f"{total:.1f} bits in all, {total / len(values):.2f} per token"
+
+
+class Entropy(TokenScale):
+    """How open the model was before the token, in bits."""
+
+    name = "entropy"
+
+    def value(self, token: ScoredToken) -> float:
+        return token.entropy_bits if self.distribution == "raw" else token.sampler_entropy_bits
+
+    def sentence(self) -> str:
+        return f"entropy of the distribution before each token, in bits; {self._steps_sentence()}"
+
+    def number_sentence(self) -> str:
+        return "number: bits, rounded; none for 0"
+
+    def summary(self, values: Sequence[float]) -> str:
+        return f"{math.fsum(values) / len(values):.2f} bits per token on average"
+
+
+class Rank(TokenScale):
+    """How many tokens were at least as likely, on a log2 scale."""
+
+    name = "rank"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.distribution != "raw":
+            raise BadValue("distribution", self.distribution, "ranks are kept of the raw distribution only")
+
+    def value(self, token: ScoredToken) -> float:
+        return float(token.rank) if token.rank > 0 else math.nan
+
+    def joint(self, values: Sequence[float]) -> float:
+        """Ranks do not add up: the largest one speaks for the glyph."""
+        return math.nan if any(map(math.isnan, values)) else max(values)
+
+    def share(self, value: float) -> float:
+        return math.log2(value) / self.maximum_bits
+
+    def number(self, value: float) -> str:
+        return "" if value == 1 else super().number(value)
+
+    def exact(self, value: float) -> str:
+        return "no value" if math.isnan(value) else f"{value:.0f}"
+
+    def edge(self, step: int) -> str:
+        """The smallest rank of the step."""
+        return f"{math.ceil(2 ** (step * self.maximum_bits / N_STEPS) - 1e-9)}"
+
+    def sentence(self) -> str:
+        return (
+            "rank of each token, 1 = likeliest, on a log2 scale; "
+            f"{N_STEPS} steps, maximum {2**self.maximum_bits:,.0f} ({self.maximum_bits:g} bits)"
+        )
+
+    def number_sentence(self) -> str:
+        return "number: rank; none for 1"
+
+    def summary(self, values: Sequence[float]) -> str:
+        return f"{sum(value == 1 for value in values)} of them the likeliest"
+
+
+class Probability(TokenScale):
+    """p of the token; a high probability is step 0."""
+
+    name = "probability"
+
+    def value(self, token: ScoredToken) -> float:
+        bits = token.surprisal_bits if self.distribution == "raw" else token.sampler_surprisal_bits
+        return math.pow(2, -bits)
+
+    def joint(self, values: Sequence[float]) -> float:
+        """Probabilities of a chain multiply."""
+        return math.prod(values)
+
+    def share(self, value: float) -> float:
+        return 1 - value
+
+    def number(self, value: float) -> str:
+        if math.isnan(value):
+            return "-"
+        percent = _rounded(100 * value)
+        return "" if percent == "100" else percent
+
+    def exact(self, value: float) -> str:
+        return "no value" if math.isnan(value) else f"{value:.3g}"
+
+    def edge(self, step: int) -> str:
+        """The largest probability of the step."""
+        return f"{1 - step / N_STEPS:.1g}"
+
+    def label(self, step: int) -> str:
+        return self.edge(step)
+
+    def sentence(self) -> str:
+        return f"probability of each token, linear; {N_STEPS} steps from 1 (likely) down to 0"
+
+    def number_sentence(self) -> str:
+        return "number: percent, rounded; none for 100"
+
+    def summary(self, values: Sequence[float]) -> str:
+        return f"{sum(value >= 0.5 for value in values)} of them at 0.5 or more"
+
+
+class Difference(Scale):
+    """Surprisal under the second model minus under the first, in bits; positive: less likely under the second."""
+
+    name = "difference"
+    diverging = True
+    default_maximum_bits = 8.0
+
+    def step(self, value: float) -> int | None:
+        """-4 to 4, the nearest of nine equally spaced values from -maximum to +maximum; halves away from zero."""
+        if math.isnan(value):
+            return None
+        size = min(N_SIDE_STEPS * abs(value) / self.maximum_bits + 0.5 + EDGE_TOLERANCE, N_SIDE_STEPS)
+        return int(math.copysign(int(size), value))
+
+    def number(self, value: float) -> str:
+        number = super().number(value)
+        return f"+{number}" if number and value > 0 else number
+
+    def exact(self, value: float) -> str:
+        return "no value" if math.isnan(value) else f"{value:+.2f} bits"
+
+    @property
+    def steps(self) -> range:
+        return range(-N_SIDE_STEPS, N_SIDE_STEPS + 1)
+
+    def edge(self, step: int) -> str:
+        """The edge of the step towards zero, with its sign; zero has none."""
+        if step == 0:
+            return "0"
+        return f"{math.copysign((abs(step) - 0.5) * self.maximum_bits / N_SIDE_STEPS, step):+.4g}"
+
+    def label(self, step: int) -> str:
+        return self.edge(step)
+
+    def sentence(self) -> str:
+        return (
+            "difference in surprisal, B - A, in bits: + is less likely under B, - is likelier; "
+            f"{N_SIDE_STEPS} steps either way, maximum {self.maximum_bits:g} bits"
+        )
+
+    def number_sentence(self) -> str:
+        return "number: bits, rounded, with sign; none for 0"
+
+    def summary(self, values: Sequence[float]) -> str:
+        total = math.fsum(values)
+        return f"{total:+.1f} bits in all, {total / len(values):+.2f} per token"
+
+
+SCALES: dict[str, type[TokenScale]] = {scale.name: scale for scale in (Surprisal, Entropy, Rank, Probability)}
+
+
+def scale_called(by: str, *, maximum_bits: float | None = None, distribution: Distribution = "raw") -> TokenScale:
+    """The scale of a quantity, with its default maximum unless one is given. Raises UnknownName, BadValue."""
+    if by not in SCALES:
+        raise UnknownName("quantity", by, SCALES, list_command="llamadiv heatmap --help")
+    kind = SCALES[by]
+    return kind(kind.default_maximum_bits if maximum_bits is None else maximum_bits, distribution)
+
+
+def _rounded(value: float) -> str:
+    """Rounded half away from zero, as a reader would; "inf" for what a model forbids."""
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    size = math.floor(abs(value) + 0.5)
+    return f"-{size}" if value < 0 and size else str(size)

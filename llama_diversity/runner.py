@@ -1,0 +1,126 @@
+"""The loop: what a cell still lacks is drawn, stored, and only then handed on.
+
+It knows that work stops at any moment (Ctrl-C, a crash, a full disk) and goes on with the same command later. It does
+not know how tokens are drawn, nor what the samples are for.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from llama_diversity.engines import Engine
+from llama_diversity.errors import Interrupted
+from llama_diversity.records import Cell, Sample
+from llama_diversity.store import Store
+
+
+class Progress(NamedTuple):
+    """Where a cell stands. `n_resumed` of the `n_done` samples were stored before; `n_tokens` were drawn since."""
+
+    n_done: int
+    n_total: int
+    n_resumed: int
+    n_tokens: int
+
+
+def run(
+    cell: Cell,
+    engine: Engine,
+    store: Store,
+    run_id: str,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Iterator[Sample]:
+    """Draw the samples of `cell` that `store` lacks, and yield each once it is committed.
+
+    Ctrl-C ends the step in flight, stores what it finished and raises Interrupted; a second one stops at once.
+    """
+    report = on_progress or _ignore
+    about = {"model": asdict(engine.facts), "build": engine.build}
+    store.add_cell(run_id, cell, about=about)
+    missing = store.missing(cell.recipe.key, cell.n)
+    progress = Progress(cell.n - len(missing), cell.n, n_resumed=cell.n - len(missing), n_tokens=0)
+    report(progress)
+    if not missing:
+        return
+    pieces = _Pieces(cell.recipe.vocab_digest, engine, store)
+    layout: dict[str, Any] = {}
+    with _Interruption() as interruption:
+        for step in engine.sample(cell.recipe, missing):
+            if layout != engine.layout:  # known from the first step on
+                layout = dict(engine.layout)
+                store.add_cell(run_id, cell, about={**about, "layout": layout})
+            stored: list[Sample] = []
+            if step.finished:
+                pieces.keep(step.finished)
+                stored = store.add(step.finished, run_id)
+            progress = progress._replace(
+                n_done=progress.n_done + len(stored), n_tokens=progress.n_tokens + step.n_tokens
+            )
+            report(progress)
+            yield from stored
+            if interruption.is_requested:
+                break
+        if interruption.is_requested:
+            raise Interrupted(
+                f"Interrupted: {progress.n_done} of {cell.n} samples ({cell.arm}) are kept in {store.path}. "
+                "The same command continues."
+            )
+
+
+def _ignore(progress: Progress) -> None:
+    """Nobody watches."""
+
+
+class _Pieces:
+    """Keeps the piece of every token seen, chosen or among the likeliest; the engine is asked once for each."""
+
+    def __init__(self, vocab_digest: str, engine: Engine, store: Store) -> None:
+        self._vocab_digest = vocab_digest
+        self._engine = engine
+        self._store = store
+        self._is_kept = np.zeros(engine.facts.n_vocab, np.bool_)
+        self._is_kept[list(store.known_pieces(vocab_digest))] = True
+
+    def keep(self, samples: Sequence[Sample]) -> None:
+        seen = [column.ravel() for sample in samples for column in (sample.tokens["id"], sample.tokens["top_ids"])]
+        ids = np.unique(np.concatenate(seen))
+        ids = ids[ids >= 0]  # -1 pads the likeliest where the vocabulary is small
+        new = ids[~self._is_kept[ids]]
+        if len(new):
+            self._store.put_pieces(self._vocab_digest, {int(token): self._engine.piece(int(token)) for token in new})
+            self._is_kept[new] = True
+
+
+class _Interruption:
+    """Within it the first Ctrl-C is only remembered; the next one does what it did before.
+
+    Signals can be heard in the main thread only, and a process started with Ctrl-C ignored (`nohup`) keeps ignoring it.
+    """
+
+    def __init__(self) -> None:
+        self.is_requested = False
+        self._previous: Any = None
+
+    def __enter__(self) -> _Interruption:
+        heard = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread() and heard not in (signal.SIG_IGN, None):
+            self._previous = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.is_requested = True
+        signal.signal(signal.SIGINT, self._previous)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)

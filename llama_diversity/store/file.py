@@ -1,0 +1,199 @@
+"""The file under the sample store: its schema, how it is made, recognised and opened, and SQLite's errors as ours.
+
+This file knows SQLite and nothing of what the tables mean; docs/store.md tells that to other tools.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from llama_diversity.errors import (
+    StoreDamaged,
+    StoreError,
+    StoreForeign,
+    StoreFull,
+    StoreLocked,
+    StoreMissing,
+    StoreNewer,
+    StoreReadOnly,
+)
+
+FORMAT_VERSION = 1
+APPLICATION_ID = 0x6C646976  # "ldiv": how `file` and we recognise a store
+
+# The samples of a run are often equally long, and a page cannot be shared by halves: of samples slightly longer than
+# half a page each gets a page of its own. Small pages bound that waste. Measured from 8 to 1000 tokens: at most 86
+# bytes a token with pages of 512 bytes, over 110 with SQLite's usual 4096.
+_PAGE_BYTES = 512
+_LOG_PAGES = 8192  # the write-ahead log is folded in at 4 MB, as with SQLite's own 1000 pages of 4096 bytes
+
+_SCHEMA = """
+CREATE TABLE recipes (
+    number INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    canonical TEXT NOT NULL
+);
+CREATE TABLE runs (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    started TEXT NOT NULL,
+    finished TEXT,
+    command TEXT NOT NULL,
+    about TEXT NOT NULL
+);
+CREATE TABLE run_cells (
+    run INTEGER NOT NULL REFERENCES runs,
+    recipe INTEGER NOT NULL REFERENCES recipes,
+    arm TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    about TEXT NOT NULL,
+    UNIQUE (run, arm, recipe)
+);
+CREATE TABLE samples (
+    recipe INTEGER NOT NULL REFERENCES recipes,
+    idx INTEGER NOT NULL,
+    run INTEGER,
+    n_tokens INTEGER NOT NULL,
+    finish_reason TEXT NOT NULL,
+    text BLOB NOT NULL,
+    statistics BLOB NOT NULL,
+    UNIQUE (recipe, idx)
+);
+CREATE TABLE vocabularies (
+    number INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE
+);
+CREATE TABLE pieces (
+    vocabulary INTEGER NOT NULL REFERENCES vocabularies,
+    token INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    control TEXT,
+    PRIMARY KEY (vocabulary, token)
+) WITHOUT ROWID;
+"""
+
+
+def open_file(path: Path, *, read_only: bool, timeout_s: float) -> sqlite3.Connection:
+    """A connection to the store at `path`, which is made on the way unless `read_only`. Raises StoreError."""
+    if path.is_dir():
+        raise StoreForeign(path, "this is a folder")
+    if read_only and not path.exists():
+        raise StoreMissing(path)
+    if not read_only:
+        _make_folder(path)
+    with translated(path, timeout_s):
+        address = read_only_address(path) if read_only else f"{path.absolute().as_uri()}?mode=rwc"
+        connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=timeout_s)
+        try:
+            _prepare(connection, path, read_only=read_only, timeout_s=timeout_s)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def read_only_address(path: Path) -> str:
+    """The URI under which SQLite only reads.
+
+    A reader of a write-ahead log writes files beside it. Where the folder forbids that and no log is left over,
+    nobody else writes either, and SQLite may be told so.
+    """
+    log = path.with_name(path.name + "-wal")
+    may_write_beside = os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    is_frozen = not may_write_beside and not log.exists()
+    return f"{path.absolute().as_uri()}?{'immutable=1' if is_frozen else 'mode=ro'}"
+
+
+@contextlib.contextmanager
+def translated(path: Path, timeout_s: float) -> Iterator[None]:
+    """SQLite's errors as ours. Python 3.10 has no error codes, so the fixed words of SQLite's messages decide."""
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        raise  # a defect of ours
+    except sqlite3.Error as error:
+        raise _sentence(str(error), path, timeout_s) from error
+    except UnicodeDecodeError as error:  # SQLite quotes what it found; the sqlite3 module expects UTF-8 there
+        raise StoreDamaged(path, "its text is no text") from error
+
+
+def _sentence(reason: str, path: Path, timeout_s: float) -> StoreError:
+    if "locked" in reason:
+        return StoreLocked(path, timeout_s)
+    if "full" in reason:
+        return StoreFull(path)
+    if "readonly" in reason:
+        return StoreReadOnly(path, "this sample store may not be written")
+    if "unable to open" in reason:
+        return StoreReadOnly(path, "this sample store cannot be opened")
+    if "not a database" in reason:
+        return StoreForeign(path, "this is no SQLite file")
+    if "disk I/O" in reason:
+        return StoreError(f"{path}: the disk failed to read or write. Check it, then run the same command again.")
+    return StoreDamaged(path, reason)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreReadOnly(path, f"its folder cannot be made ({error.strerror})") from error
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool, timeout_s: float) -> None:
+    """Recognise the file, or make a store of a new one, and set the connection up."""
+    if _is_empty(connection):
+        if read_only:
+            raise StoreForeign(path, "this is an empty file")
+        _create(connection, timeout_s)
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        raise StoreForeign(path, "this is an SQLite file of another program")
+    version = _pragma(connection, "user_version")
+    if version > FORMAT_VERSION:
+        raise StoreNewer(path, version, FORMAT_VERSION)
+    # NORMAL: a commit survives the death of the process; a power cut may take the last ones, but breaks nothing.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _create(connection: sqlite3.Connection, timeout_s: float) -> None:
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    _turn_on_log(connection, timeout_s)
+    connection.execute("BEGIN IMMEDIATE")
+    if _is_empty(connection):  # else another process made the store while we waited
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _turn_on_log(connection: sqlite3.Connection, timeout_s: float) -> None:
+    """Switch to the write-ahead log. SQLite does not wait here when two processes switch at once, so we do."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= deadline_s:
+                raise
+            time.sleep(0.01)
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    [(n_tables,)] = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    return bool(n_tables == 0 and _pragma(connection, "application_id") == 0)
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    [(value,)] = connection.execute(f"PRAGMA {name}").fetchall()
+    return int(value)

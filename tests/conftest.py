@@ -1,0 +1,50 @@
+"""What every test gets: folders of its own, and none of the caller's settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SETTINGS = ("LLAMADIV_", "_LLAMADIV_", "XDG_", "HF_", "HUGGINGFACE_")
+TERMINAL = ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TERM", "COLUMNS", "LINES", "PYTHONUTF8", "PYTHONIOENCODING")
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings, data, caches and model files lie in a fresh folder, which is returned; so they do for subprocesses."""
+    for name in list(os.environ):
+        if name.startswith(SETTINGS) or name in TERMINAL:
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("LLAMADIV_HOME", str(home / "llamadiv"))
+    monkeypatch.setenv("HF_HOME", str(home / "huggingface"))
+    for name in ("CONFIG", "DATA", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+    return home
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first, then those that load a model, then the wheel: what is likely to fail fails soon."""
+    items.sort(key=lambda item: ("model" in item.keywords) + 2 * ("wheel" in item.keywords))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of two layers and 700 tokens, random weights, peaked distributions, a chat template."""
+    from llama_diversity.lab.random_gguf import SHAPES, write_model
+
+    path = tmp_path_factory.mktemp("models") / "tiny.gguf"
+    write_model(path, SHAPES["tiny"], n_vocab=700, quantization="F16", spread=3.0)
+    return path
+
+
+@pytest.fixture(scope="session")
+def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its sibling: flatter, other weights, the same vocabulary, no chat template."""
+    from llama_diversity.lab.random_gguf import SHAPES, write_model
+
+    path = tmp_path_factory.mktemp("models") / "base.gguf"
+    write_model(path, SHAPES["tiny"], n_vocab=700, quantization="F16", spread=1.5, seed=1, chat_template=None)
+    return path
