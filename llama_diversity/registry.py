@@ -30,6 +30,7 @@ from llama_diversity import paths
 from llama_diversity.errors import BadValue, ModelFileError, RegistryError, UnknownName
 
 ROLES = ("base", "sft", "dpo", "aligned", "embed")
+_TEMPLATES = resources.files("llama_diversity") / "data" / "templates"
 LIST_COMMAND = "llamadiv models ls"
 HF_FORM = "it must look like hf:OWNER/REPO:FILE or hf:OWNER/REPO:FILE@REVISION"
 
@@ -75,6 +76,17 @@ class ModelEntry:
     template: str | None = None  # "gguf", "none", or the name of a format
     n_ctx: int | None = None
     defined_in: Path | None = None  # the models.toml; None for what is not an alias
+
+    def chat_template(self) -> str | None:
+        """The packaged template of the format that a file without one was trained on."""
+        if self.template not in template_names():
+            return None
+        return (_TEMPLATES / f"{self.template}.jinja").read_text(encoding="utf-8")
+
+
+def template_names() -> list[str]:
+    """The chat formats that are packaged for files from before templates were stored in them."""
+    return sorted(file.name.removesuffix(".jinja") for file in _TEMPLATES.iterdir() if file.name.endswith(".jinja"))
 
 
 @dataclass(frozen=True)
@@ -303,6 +315,7 @@ def _model(document: _Document, name: str, fields: dict[str, Any]) -> ModelEntry
         ("repo", _is_repo, "OWNER/NAME as on the hub"),
         ("file", _is_inside_repo, "a path inside the repository"),
         ("role", ROLES.__contains__, "one of " + ", ".join(ROLES)),
+        ("template", _is_template, "gguf, none, or one of " + ", ".join(template_names())),
         ("sha256", _SHA256.fullmatch, "64 hexadecimal digits in lower case"),
         ("size_bytes", (0).__lt__, "a positive number"),
         ("n_ctx", (0).__lt__, "a positive number"),
@@ -313,6 +326,10 @@ def _model(document: _Document, name: str, fields: dict[str, Any]) -> ModelEntry
     if "path" in given:
         given["path"] = document.path.parent / _expanded(given["path"])
     return ModelEntry(name, **given, defined_in=document.path)
+
+
+def _is_template(name: str) -> bool:
+    return name in ("gguf", "none") or name in template_names()
 
 
 def _is_repo(repo: str) -> bool:

@@ -72,13 +72,35 @@ def test_bash_accepts_its_script():
     assert (script.returncode, script.stderr) == (0, "")
 
 
-def test_models_and_pairs_of_the_table(own_folders):
+@pytest.fixture
+def own_table(own_folders):
     (own_folders / "llamadiv").mkdir()
     (own_folders / "llamadiv/models.toml").write_text(
         "[models.zz-base]\npath = 'b.gguf'\nrole = 'base'\n"
         "[models.zz-chat]\npath = 'c.gguf'\n"
         "[pairs.zz]\nbase = 'zz-base'\naligned = 'zz-chat'\n"
     )
+
+
+@pytest.mark.usefixtures("own_table")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["sample", "-m", "zz-b"], "plain,zz-base\n"),
+        (["score", "--model", "zz"], "plain,zz-base\nplain,zz-chat\n"),
+        (["syntactic", "--pair", "z"], "plain,zz\n"),
+        (["syntactic", "--aligned", "zz-c"], "plain,zz-chat\n"),
+        (["models", "pull", "zz-c"], "plain,zz-chat\n"),
+        (["sample", "-m", "./x"], "file,./x\n"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_tab(words, expected):
+    assert ask("bash_complete", *words) == expected
+
+
+@pytest.mark.usefixtures("own_table")
+def test_models_and_pairs_of_the_table():
     assert offered(complete_model, "zz") == ["zz-base", "zz-chat"]
     assert offered(complete_pair, "z") == ["zz"]
     assert "zz-base" in offered(complete_model)

@@ -31,7 +31,7 @@ def walk(command: click.Command, context: click.Context) -> Iterator[click.Conte
 
 @pytest.fixture(scope="module")
 def contexts():
-    return list(walk(group, click.Context(group, info_name="llamadiv")))
+    return list(walk(group, click.Context(group, info_name="llamadiv", **group.context_settings)))
 
 
 @pytest.fixture(scope="module")

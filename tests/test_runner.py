@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import signal
@@ -138,6 +139,28 @@ def test_every_token_seen_can_be_shown_and_is_asked_once(store: Store) -> None:
     assert sorted(again.asked_pieces) == sorted(new - seen)
 
 
+class Rival(Recorder):
+    """While it draws, another process stores other samples under the same indices."""
+
+    def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
+        for step in self._engine.sample(recipe, indices):
+            with Store.open(self.path) as rival:
+                rival.add([dataclasses.replace(sample, text=b"mine") for sample in step.finished], self.run_id)
+            yield step
+
+    path: Path
+    run_id: str
+
+
+def test_what_is_yielded_is_what_is_stored(store: Store) -> None:
+    engine = open_scripted()
+    cell = cell_of(engine, 5)
+    rival = Rival(engine)
+    rival.path, rival.run_id = store.path, start(store)
+    yielded = [sample.text for sample in run(cell, rival, store, start(store))]  # type: ignore[arg-type]
+    assert yielded == [b"mine"] * 5
+
+
 def test_padding_is_no_token(store: Store) -> None:
     engine = open_scripted("coin")
     cell = cell_of(engine, 4, max_tokens=3)
@@ -194,16 +217,19 @@ path = Path(sys.argv[1])
 """
 
 
-def spawn(program: str, path: Path, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def spawn(program: str, path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
         [sys.executable, "-c", HEAD + program, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-        **options,
     )
+    watchdog = threading.Timer(60, process.kill)  # a process that waits for ever fails its test instead
+    watchdog.daemon = True
+    watchdog.start()
+    return process
 
 
 def expect(process: subprocess.Popen[str], line: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from llama_diversity.render.html import to_html
 from llama_diversity.render.jsonl import token_objects
 from llama_diversity.render.ramps import RAMPS
 from llama_diversity.render.safe import visible
-from llama_diversity.render.scales import SCALES, Distribution, scored_tokens
+from llama_diversity.render.scales import SCALES, scored_tokens
 from llama_diversity.render.svg import to_svg
 from llama_diversity.store import Store
 
@@ -58,7 +58,8 @@ class Subject(NamedTuple):
 @click.option("--arm", help="Which arm of the run; the first one otherwise.")
 @click.option("--by", type=click.Choice(list(SCALES)), default="surprisal", show_default=True, help="What is coloured.")
 @click.option("--sampler", is_flag=True, help="The distribution the tokens were drawn from, not the raw one.")
-@click.option("--maximum", type=float, help="Bits at which the scale ends.  [default: 16, for a difference 8]")
+@click.option("--maximum", type=float, help="Bits at which the scale ends.  [default: 16]")
+@click.option("--maximum-difference", type=float, help="Bits at which the scale of a difference ends.  [default: 8]")
 @click.option(
     "--palette", type=click.Choice(list(RAMPS)), default="magma", show_default=True, envvar="LLAMADIV_PALETTE"
 )
@@ -81,6 +82,7 @@ def heatmap(
     by: str,
     sampler: bool,
     maximum: float | None,
+    maximum_difference: float | None,
     palette: str,
     background: str,
     numbers: bool,
@@ -102,6 +104,8 @@ def heatmap(
       llamadiv heatmap -m llama-2-7b -m llama-2-7b-chat "Grace Hopper was not a nurse."
       llamadiv heatmap --run last --sample 3 --by entropy
     """
+    if len(models) == 2 and (by != "surprisal" or sampler):
+        raise click.UsageError("Two models are compared by raw surprisal: leave out --by and --sampler.")
     subjects = _subjects(models, text, run_name, index, arm, layout, common)
     if common.json:
         click.echo(json.dumps(_as_json(subjects)))
@@ -113,7 +117,28 @@ def heatmap(
         ascii=ascii,
         background="light" if background == "light" else "dark",
     )
-    picture = _picture(subjects, by=by, distribution="sampler" if sampler else "raw", maximum=maximum, looks=looks)
+    tokens = [scored_tokens(subject.tokens, subject.pieces.__getitem__) for subject in subjects]
+    picture: TokenPicture
+    if len(subjects) == 1:
+        picture = Heatmap(
+            tokens[0],
+            model=subjects[0].model,
+            tokenizer=subjects[0].vocabulary,
+            by=by,
+            distribution="sampler" if sampler else "raw",
+            maximum_bits=maximum,
+            looks=looks,
+        )
+    else:
+        picture = DifferenceHeatmap(
+            tokens[0],
+            tokens[1],
+            models=(subjects[0].model, subjects[1].model),
+            tokenizer=subjects[0].vocabulary,
+            maximum_bits=maximum,
+            maximum_difference_bits=maximum_difference,
+            looks=looks,
+        )
     if svg is not None:
         write_whole(svg, to_svg(picture, width or _EXPORT_WIDTH))
     if html is not None:
@@ -173,39 +198,12 @@ def _vocabulary_name(n_vocab: object, digest: str) -> str:
     return f"{n_vocab} tokens, {digest[:8]}"
 
 
-def _picture(
-    subjects: Sequence[Subject], *, by: str, distribution: Distribution, maximum: float | None, looks: Looks
-) -> TokenPicture:
-    tokens = [scored_tokens(subject.tokens, subject.pieces.__getitem__) for subject in subjects]
-    if len(subjects) == 2:
-        if by != "surprisal":
-            raise BadValue("--by", by, "two models are compared by surprisal")
-        return DifferenceHeatmap(
-            *tokens,
-            models=(subjects[0].model, subjects[1].model),
-            tokenizer=subjects[0].vocabulary,
-            maximum_bits=maximum,
-            looks=looks,
-        )
-    return Heatmap(
-        tokens[0],
-        model=subjects[0].model,
-        tokenizer=subjects[0].vocabulary,
-        by=by,
-        distribution=distribution,
-        maximum_bits=maximum,
-        looks=looks,
-    )
-
-
-def _as_json(subjects: Sequence[Subject]) -> dict[str, object]:
-    described = [{"model": s.model, "tokens": token_objects(s.tokens, s.pieces)} for s in subjects]
+def _as_json(subjects: Sequence[Subject]) -> Mapping[str, object]:
+    tokens = [token_objects(subject.tokens, subject.pieces) for subject in subjects]
+    described = [{"model": s.model, "tokens": objects} for s, objects in zip(subjects, tokens, strict=True)]
     if len(subjects) == 1:
         return described[0]
-    first, second = ([token["surprisal_bits"] for token in one["tokens"]] for one in described)
-    if [s.tokens["id"].tolist() for s in subjects[:1]] != [s.tokens["id"].tolist() for s in subjects[1:]]:
+    if [token["bytes"] for token in tokens[0]] != [token["bytes"] for token in tokens[1]]:
         raise BadValue("the second model", subjects[1].model, "it splits the text into other tokens than the first")
-    return {
-        "models": described,
-        "difference_bits": [None if a is None or b is None else b - a for a, b in zip(first, second, strict=True)],
-    }
+    pairs = [(a["surprisal_bits"], b["surprisal_bits"]) for a, b in zip(*tokens, strict=True)]
+    return {"models": described, "difference_bits": [None if None in (a, b) else b - a for a, b in pairs]}

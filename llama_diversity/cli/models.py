@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from llama_diversity import hub, registry
+from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.options import Common, common_options
-from llama_diversity.cli.resolve import byte_progress, complete_models, complete_pairs, find_file, require_file
+from llama_diversity.cli.resolve import byte_progress, find_file, require_file
 from llama_diversity.errors import BadValue, ChecksumMismatch, DownloadError, NotDownloaded, UnknownName
 from llama_diversity.registry import ModelEntry, Registry
 
@@ -32,7 +33,7 @@ def models() -> None:
 
 
 @models.command("ls")
-@click.option("--pair", "pair_name", shell_complete=complete_pairs, help="Only the two models of this pair.")
+@click.option("--pair", "pair_name", shell_complete=complete_pair, help="Only the two models of this pair.")
 @click.option("--family", help="Only the models of this family.")
 @common_options
 def ls(pair_name: str | None, family: str | None, common: Common) -> None:
@@ -51,7 +52,7 @@ def ls(pair_name: str | None, family: str | None, common: Common) -> None:
 
 
 @models.command()
-@click.argument("name", shell_complete=complete_models)
+@click.argument("name", shell_complete=complete_model)
 @common_options
 def show(name: str, common: Common) -> None:
     """Show everything known about a model."""
@@ -70,7 +71,7 @@ def show(name: str, common: Common) -> None:
 
 
 @models.command()
-@click.argument("name", shell_complete=complete_models)
+@click.argument("name", shell_complete=complete_model)
 @common_options
 def path(name: str, common: Common) -> None:
     """Print the path of a model's file, and nothing else."""
@@ -86,7 +87,7 @@ def path(name: str, common: Common) -> None:
 
 
 @models.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_models)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_model)
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, and fetch nothing.")
 @click.option("--single", is_flag=True, help="Where a model and a pair share NAME, fetch the model alone.")
 @common_options
@@ -112,7 +113,7 @@ def pull(names: tuple[str, ...], *, dry_run: bool, single: bool, common: Common)
 
 
 @models.command()
-@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_models)
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_model)
 @common_options
 def verify(names: tuple[str, ...], common: Common) -> None:
     """Compare model files with their sha256.
@@ -138,7 +139,7 @@ def verify(names: tuple[str, ...], common: Common) -> None:
 
 
 @models.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_models)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_model)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @common_options
 def rm(names: tuple[str, ...], *, yes: bool, common: Common) -> None:

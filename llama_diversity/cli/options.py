@@ -6,7 +6,7 @@ import functools
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,7 +74,8 @@ def common_options(command: Command) -> Command:
         common = Common(json=json, quiet=quiet, store=store, offline=offline or _hub_is_offline(), color=color)
         return command(*args, common=common, **kwargs)
 
-    return _decorated(with_common, _COMMON)
+    decorated: Command = _decorated(with_common, _COMMON)
+    return decorated
 
 
 def _hub_is_offline() -> bool:
@@ -88,7 +89,7 @@ def read_text(argument: str) -> str:
     return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
 
 
-class _Seed(click.ParamType):
+class _Seed(click.ParamType[int]):
     """A number, or `random` for a drawn one, which is then printed and recorded like any other."""
 
     name = "integer|random"
@@ -102,7 +103,7 @@ class _Seed(click.ParamType):
             self.fail(f"{value!r} is neither a number nor `random`.", param, ctx)
 
 
-class _Parallel(click.ParamType):
+class _Parallel(click.ParamType[int | None]):
     """A number of sequences, or `auto` for None."""
 
     name = "integer|auto"
@@ -208,7 +209,8 @@ def drawing_options(command: Command) -> Command:
         sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
         return command(*args, drawing=Drawing(sampler, seed), **kwargs)
 
-    return _decorated(with_drawing, _DRAWING)
+    decorated: Command = _decorated(with_drawing, _DRAWING)
+    return decorated
 
 
 def layout_options(command: Command) -> Command:
@@ -235,10 +237,11 @@ def layout_options(command: Command) -> Command:
         )
         return command(*args, layout=layout, **kwargs)
 
-    return _decorated(with_layout, _LAYOUT)
+    decorated: Command = _decorated(with_layout, _LAYOUT)
+    return decorated
 
 
-def _decorated(command: Any, options: list[Callable[[Any], Any]]) -> Any:
+def _decorated(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
     for option in reversed(options):
         command = option(command)
     return command

@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
 
 from llama_diversity import hub, registry
 from llama_diversity.cli.options import Common
-from llama_diversity.errors import LlamadivError, ModelFileError, NotDownloaded
+from llama_diversity.errors import ModelFileError, NotDownloaded
 from llama_diversity.records import ModelRef
 
 HEARTBEAT_S = 15.0  # between two lines of progress where stderr is no terminal
@@ -37,7 +36,7 @@ def resolve_model(reference: str, *, common: Common, on_progress: hub.OnBytes | 
     with byte_progress(common) as progress:
         digest = hub.digest(path, on_progress or progress(f"Reading {reference}"))
     hub.check_sha256(reference, path, digest, pinned=entry.sha256)
-    return ModelRef(reference, "llamacpp", str(path), digest)
+    return ModelRef(reference, "llamacpp", str(path), digest, entry.chat_template())
 
 
 def resolve_pair(name: str) -> tuple[str, str]:
@@ -70,21 +69,6 @@ def require_file(entry: registry.ModelEntry) -> Path:
 def _pull_arguments(reference: str) -> str:
     # A name that a model and a pair share means the pair to `pull`.
     return shlex.quote(reference) + (" --single" if reference in registry.load().pairs else "")
-
-
-def complete_models(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The names of models for the shell; a broken models.toml completes to nothing."""
-    with contextlib.suppress(LlamadivError):
-        entries = registry.load().entries()
-        return [CompletionItem(entry.reference) for entry in entries if entry.reference.startswith(incomplete)]
-    return []
-
-
-def complete_pairs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The names of pairs for the shell; a broken models.toml completes to nothing."""
-    with contextlib.suppress(LlamadivError):
-        return [CompletionItem(name) for name in registry.load().pairs if name.startswith(incomplete)]
-    return []
 
 
 @contextlib.contextmanager

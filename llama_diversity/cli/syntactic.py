@@ -265,7 +265,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     recipe = f"n = {result.arms['base'].measures['entropy_bits'].n} completions of each model"
     first = f"first {N_FIGURE_TOKENS} tokens of sample 0"
-    figures = {
+    figures: dict[str, charts.Chart] = {
         "figure-11-mean-entropies": charts.entropy_box_plot(
             {arm: result.arms[arm].completion_means["entropy_bits"] for arm in _ARMS},
             unit="mean entropy, bits per token",

