@@ -39,7 +39,8 @@ print(n_tokens / (time.perf_counter() - before))
 def main() -> None:
     arguments = parse()
     model = arguments.model or made(arguments.shape, arguments.vocab)
-    batched_bench = arguments.batched_bench or os.environ.get("LLAMA_BATCHED_BENCH") or shutil.which("llama-batched-bench")
+    named = arguments.batched_bench or os.environ.get("LLAMA_BATCHED_BENCH")
+    batched_bench = named or shutil.which("llama-batched-bench")
     rounds = []
     for number in range(arguments.rounds):
         say(f"round {number + 1} of {arguments.rounds}")
@@ -145,7 +146,7 @@ def summary(parallel: int, rounds: list[dict[str, float]]) -> dict[str, float]:
 
 def table(report: dict) -> str:
     lines = [f"{report['model']}, {report['max_tokens']} tokens each; llamadiv with all statistics", ""]
-    lines.append(f"{'parallel':>8}  {'llamadiv t/s':>12}  {'batched-bench t/s':>17}  {'ratio':>6}  {'naive t/s':>9}  {'ratio':>6}")
+    lines.append("parallel  llamadiv t/s  batched-bench t/s   ratio  naive t/s   ratio")
     for row in report["parallel"]:
         limit, ratio = row.get("batched_bench_tokens_per_second"), row.get("ratio_to_batched_bench")
         lines.append(

@@ -21,6 +21,7 @@ from llama_diversity.errors import BadValue
 
 RECIPE_TAG = "r1"  # changes with the canonical form or the digest, so that a change is detectable
 N_TOP = 5
+MAX_SAMPLES = 10**9
 
 TOKEN_DTYPE = np.dtype(
     [
@@ -196,5 +197,5 @@ class Cell:
     n: int
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise BadValue("-n", self.n, "ask for at least 1 sample")
+        if not 1 <= self.n <= MAX_SAMPLES:
+            raise BadValue("-n", self.n, f"ask for 1 to {MAX_SAMPLES:,} samples")

@@ -20,7 +20,8 @@ LLAMA_2 = (
     "{% elif message['role'] == 'assistant' %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
 )
 CHATML = (
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
+    "{% for message in messages %}"
+    "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 
@@ -88,6 +89,6 @@ def test_a_bad_template_is_one_sentence(template: str, reason: str) -> None:
 def test_a_template_without_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llama_diversity.engines.chat._LONGEST_SECONDS", 0.05)
     # 200 x 200 x 200 rounds without a word of output: about a second, then the thread ends by itself.
-    silent = "{% for i in range(200) %}{% for j in range(200) %}{% for k in range(200) %}{% endfor %}{% endfor %}{% endfor %}"
+    silent = "{% for i in range(200) %}" * 3 + "{% endfor %}" * 3
     with pytest.raises(TemplateError, match="ran longer than 0.05 seconds"):
         chat(silent).render("x")

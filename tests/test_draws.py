@@ -224,3 +224,11 @@ def test_no_two_samples_share_a_stream() -> None:
     assert set(uniforms(1, 0, 64)).isdisjoint(numbers)
     assert numbers.min() >= 0
     assert numbers.max() < 1
+
+
+def test_top_tokens_are_distinct_where_most_are_forbidden() -> None:
+    logits = np.full((1, 256), -np.inf, np.float32)
+    logits[0, [30, 200]] = [1.0, 2.0]
+    row = Reducer(256).score(logits, np.array([30]))[0]
+    assert row["top_ids"].tolist() == [200, 30, 0, 1, 2]
+    assert np.isinf(row["top_surprisals_bits"][2:]).all() or (row["top_surprisals_bits"][2:] > 1000).all()

@@ -80,5 +80,7 @@ def test_impossible_parallel(parallel: int) -> None:
 
 
 def test_too_long_for_the_model() -> None:
-    with pytest.raises(PromptTooLong, match="4090 prompt tokens and 64 new ones do not fit the model's context of 4096"):
+    with pytest.raises(
+        PromptTooLong, match="4090 prompt tokens and 64 new ones do not fit the model's context of 4096"
+    ):
         choose(work(n_prompt=4090), parallel=None, budget_bytes=1e9, ceiling_bytes=1e9)

@@ -43,6 +43,7 @@ case "$*" in
     "-m pip --version") ;;
     "-m pip cache list "*) [[ -z $FAKE_CACHE ]] || echo /cache/llama.whl ;;
     "-m pip install "*)
+        cat >/dev/null # pip may ask; what the user pipes to llamadiv is not for it
         shift 5 # -m pip install --constraint FILE
         echo "pip $* [${CMAKE_ARGS}]" >>"$FAKE_LOG"
         [[ -z $FAKE_FAILS || $* != *$FAKE_FAILS* ]] || exit 1
@@ -230,6 +231,16 @@ def test_interrupted_change_of_accelerator_is_repeated(machine):
     machine.done()
     machine.run("bin/setup", LLAMADIV_ACCEL="vulkan")
     assert machine.done()[0].startswith(ANEW)
+
+
+def test_after_a_failed_change_nobody_knows_what_is_installed(machine):
+    machine.command("xcode-select")
+    mac = GRAPHICS["metal"][1]
+    machine.run("bin/setup", **mac)
+    machine.run("bin/setup", LLAMADIV_ACCEL="vulkan", FAKE_FAILS="--force-reinstall", **mac)
+    machine.done()
+    machine.run("bin/setup", **mac)
+    assert machine.done()[0] == f"{ANEW} [{GRAPHICS['metal'][2]}]"
 
 
 def test_new_version_on_a_graphics_build_keeps_its_flags(machine):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,6 +133,25 @@ def test_a_token_costs_at_most_100_bytes_on_disk(path: Path, n_tokens: int, neut
     assert path.stat().st_size / (n_samples * n_tokens) <= 100
 
 
+@pytest.mark.parametrize("neutral", [True, False])
+def test_the_documented_reader_reads_the_store(path: Path, neutral: bool) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "store.md").read_text("utf-8")
+    python, sql = (re.search(rf"```{name}\n(.*?)```", page, re.DOTALL)[1] for name in ("python", "sql"))
+    cell = a_cell()
+    tokens = realistic_stats(20, np.random.default_rng(1), neutral=neutral)
+    with Store.open(path) as store:
+        store.add([Sample(cell.recipe.key, 3, "stop", "café".encode(), tokens)], a_run(store, cell))
+    names: dict[str, Any] = {}
+    exec(python, names)
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        assert raw.execute(sql.replace("r1-...", cell.recipe.key)).fetchall() == [(3, 20, "café")]
+        [(statistics, n_tokens)] = raw.execute("SELECT statistics, n_tokens FROM samples").fetchall()
+    read = names["read"](statistics, n_tokens)
+    assert len(read.dtype.names) == (7 if neutral else 9)
+    for name in read.dtype.names:
+        assert read[name].tobytes() == np.ascontiguousarray(tokens[name]).tobytes()
+
+
 # ---- samples
 
 
@@ -150,6 +171,8 @@ def test_samples_come_back_in_order_and_unchanged(path: Path) -> None:
         assert store.missing(cell.recipe.key, 7) == [1, 2, 3, 4, 6]
         assert store.missing(other.recipe.key, 4) == [0, 1, 2]
         assert store.missing("r1-unheard-of", 3) == [0, 1, 2]
+        with pytest.raises(BadValue, match="-n is 1000"):
+            store.missing(cell.recipe.key, 10**20)
         assert store.counts(cell.recipe.key) == (4, 32)  # 4 samples of 8 tokens
         assert store.counts(cell.recipe.key, 41) == (3, 24)
         assert store.recipe(cell.recipe.key) == cell.recipe
@@ -505,6 +528,16 @@ def test_a_read_only_store_refuses_to_be_written(path: Path) -> None:
         run_id = a_run(store, cell)
     with Store.open(path, read_only=True) as store, pytest.raises(StoreReadOnly, match="may not be written"):
         store.add(some_samples(cell, [0]), run_id)
+
+
+def test_a_reader_leaves_nothing_behind(path: Path) -> None:
+    with Store.open(path) as store:
+        a_run(store, a_cell())
+    with Store.open(path, read_only=True) as one, Store.open(path, read_only=True) as other:
+        assert one.runs() == other.runs()
+        with Store.open(path.with_name("second.sqlite")) as second:
+            second.merge(path)
+    assert sorted(os.listdir(path.parent)) == ["second.sqlite", "store.sqlite"]
 
 
 @contextlib.contextmanager

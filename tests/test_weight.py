@@ -21,7 +21,8 @@ def imported_by(*arguments: str) -> set[str]:
         [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True
     )
     lines = re.findall(r"^import time:.*\|\s*([\w.]+)$", result.stderr, re.MULTILINE)
-    return {line.split(".")[0] for line in lines}
+    names = {line.split(".")[0] for line in lines}
+    return {name for name in names if not name.startswith("_")}  # a few of the interpreter's own are on no list
 
 
 def subcommands(command: click.Command, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -117,7 +117,13 @@ def _bars(common: Common) -> Iterator[Callable[[str], hub.OnBytes]]:
         rich_progress.TimeRemainingColumn(compact=True),
     )
     console = Console(stderr=True, no_color=True if common.color == "never" else None)
-    with rich_progress.Progress(*columns, console=console, transient=True, expand=True) as bars:
+    with rich_progress.Progress(
+        *columns,
+        console=console,
+        transient=True,
+        expand=True,
+        redirect_stdout=sys.stdout.isatty(),  # a pipe keeps its results
+    ) as bars:
 
         def progress(label: str) -> hub.OnBytes:
             task: rich_progress.TaskID | None = None

@@ -21,7 +21,7 @@ from llama_diversity.cli.session import draw, in_order, opened, plan_cell, readi
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
-from llama_diversity.records import Cell, ModelRef, Prompt, Sample
+from llama_diversity.records import MAX_SAMPLES, Cell, ModelRef, Prompt, Sample
 from llama_diversity.render.jsonl import sample_object
 from llama_diversity.render.safe import visible
 from llama_diversity.store import Store
@@ -62,8 +62,8 @@ def sample(
     Example:
       llamadiv sample -m llama-2-7b -p "Grace Hopper was" -n 200 --max-tokens 128
     """
-    if n_samples < 1:  # said before a model is loaded for nothing
-        raise BadValue("-n", n_samples, "ask for at least 1 sample")
+    if not 1 <= n_samples <= MAX_SAMPLES:  # said before a model is loaded for nothing
+        raise BadValue("-n", n_samples, f"ask for 1 to {MAX_SAMPLES:,} samples")
     reference = resolve_model(model, common=common)
     if show_prompt:
         with reading(reference, layout, common) as engine:

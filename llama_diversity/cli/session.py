@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import platform
 import sys
 from collections.abc import Iterator, Sequence
 
+from llama_diversity import __version__
 from llama_diversity.cli.options import Common, Drawing
 from llama_diversity.cli.progress import loading_progress, sampling_progress
 from llama_diversity.engines import Engine, EngineOptions, open_engine
@@ -81,4 +83,5 @@ def in_order(cell: Cell, store: Store, drawn: Iterator[Sample]) -> Iterator[Samp
 
 def start_run(store: Store) -> str:
     """A run record for the command that was typed."""
-    return store.start_run(command=["llamadiv", *sys.argv[1:]], about={})
+    about = {"llamadiv": __version__, "python": platform.python_version(), "machine": platform.platform()}
+    return store.start_run(command=["llamadiv", *sys.argv[1:]], about=about)

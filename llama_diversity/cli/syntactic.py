@@ -36,7 +36,7 @@ from llama_diversity.experiments.syntactic import (
     Result,
     analyse,
 )
-from llama_diversity.records import Cell, ModelRef
+from llama_diversity.records import MAX_SAMPLES, Cell, ModelRef
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.plots import (
     ArmSummary,
@@ -101,8 +101,8 @@ def syntactic(
     Example:
       llamadiv syntactic --pair llama-2-7b
     """
-    if n_samples < 1:
-        raise BadValue("-n", n_samples, "ask for at least 1 sample")
+    if not 1 <= n_samples <= MAX_SAMPLES:
+        raise BadValue("-n", n_samples, f"ask for 1 to {MAX_SAMPLES:,} samples")
     models = [resolve_model(name, common=common) for name in _names(pair, base, aligned)]
     with Store.open(common.store) as store:
         cells = _plan(models, read_text(prompt), n_samples, max_tokens, drawing, layout, common)

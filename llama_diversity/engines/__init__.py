@@ -50,12 +50,13 @@ class Step(NamedTuple):
     finished: list[Sample]
 
 
+@dataclass
 class Stopwatch:
-    """Seconds an engine has spent decoding, and reducing logits to tokens and statistics."""
+    """Seconds an engine has spent on setting up contexts, decoding, and turning logits into tokens and statistics."""
 
-    def __init__(self) -> None:
-        self.decode_seconds = 0.0
-        self.sampling_seconds = 0.0
+    setup_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    sampling_seconds: float = 0.0
 
 
 class Engine(Protocol):

@@ -66,14 +66,13 @@ class Batch:
         """One Step per draw of all slots; every index comes out exactly once."""
         while True:
             while (begun := self._fill()) is not None:
-                if begun.finished:
-                    yield begun
+                yield begun
             if not self._live:
                 return
             yield self._advance()
 
     def _fill(self) -> Step | None:
-        """Begin samples in all free slots; None when no slot is free or no index waits. May finish some at once."""
+        """Draw the first tokens of as many samples as there are free slots; None when no slot or no index is left."""
         free = [slot for slot, completion in enumerate(self._live) if completion is None]
         free += range(len(self._live), self._parallel)
         fresh = [self._start(index) for index in islice(self._waiting, len(free))]

@@ -260,7 +260,7 @@ def _last_positive(masses: Float64) -> Int64:
 
 def _largest(values: Float32, k: int) -> Int64:
     """Positions of the k largest values of each row, best first, ties to the lower position."""
-    remaining = values.copy()
+    remaining = np.maximum(values, np.finfo(np.float32).min)  # below which only what was taken lies
     rows = np.arange(len(values))
     positions = np.empty((len(values), k), np.int64)
     for rank in range(k):

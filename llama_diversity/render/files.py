@@ -14,11 +14,15 @@ def write_whole(path: Path, data: bytes | str) -> None:
 
     Text is written as UTF-8, the same bytes on every platform. Raises BadValue where the place cannot be written.
     """
+    path = path.resolve()  # through a link, which stays
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    content = data.encode() if isinstance(data, str) else data
     try:
+        if path.exists() and not path.is_file():  # a device or pipe cannot be replaced, only written
+            path.write_bytes(content)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+        beside.write_bytes(content)
         os.replace(beside, path)
     except OSError as error:
         with contextlib.suppress(OSError):

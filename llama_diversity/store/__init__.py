@@ -97,8 +97,11 @@ class Store:
     # ---- samples
 
     def missing(self, recipe_key: str, n: int) -> list[int]:
-        """Those of the indices 0..n-1 that are not stored yet, ascending."""
-        is_stored = bytearray(n)
+        """Those of the indices 0..n-1 that are not stored yet, ascending. Raises BadValue on an absurd `n`."""
+        try:
+            is_stored = bytearray(n)
+        except (MemoryError, OverflowError) as error:
+            raise BadValue("-n", n, "so many samples do not even fit into memory as numbers") from error
         for (index,) in self._rows(
             "SELECT idx FROM samples JOIN recipes ON recipe = number WHERE key = ? AND idx < ?", recipe_key, n
         ):

@@ -27,8 +27,8 @@ FORMAT_VERSION = 1
 APPLICATION_ID = 0x6C646976  # "ldiv": how `file` and we recognise a store
 
 # The samples of a run are often equally long, and a page cannot be shared by halves: of samples slightly longer than
-# half a page each gets a page of its own. Small pages bound that waste. Measured from 8 to 1000 tokens: at most 86
-# bytes a token with pages of 512 bytes, over 110 with SQLite's usual 4096.
+# half a page each gets a page of its own. Small pages bound that waste. Measured from 8 to 1000 tokens: at most 77
+# bytes a token with pages of 512 bytes, over 100 with SQLite's usual 4096.
 _PAGE_BYTES = 512
 _LOG_PAGES = 8192  # the write-ahead log is folded in at 4 MB, as with SQLite's own 1000 pages of 4096 bytes
 
@@ -99,15 +99,19 @@ def open_file(path: Path, *, read_only: bool, timeout_s: float) -> sqlite3.Conne
 
 
 def read_only_address(path: Path) -> str:
-    """The URI under which SQLite only reads.
+    """The URI under which SQLite reads without making a file, and leaves nothing behind.
 
-    A reader of a write-ahead log writes files beside it. Where the folder forbids that and no log is left over,
-    nobody else writes either, and SQLite may be told so.
+    Even a reader keeps its lock in files beside the store, and only who may write removes them at the end: so a reader
+    opens as a writer where the folder allows it. Where it does not and no such files are there, nobody else writes
+    either, and SQLite may be told so.
     """
-    log = path.with_name(path.name + "-wal")
-    may_write_beside = os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-    is_frozen = not may_write_beside and not log.exists()
-    return f"{path.absolute().as_uri()}?{'immutable=1' if is_frozen else 'mode=ro'}"
+    if os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        mode = "mode=rw"
+    elif any(path.with_name(path.name + ending).exists() for ending in ("-wal", "-shm")):
+        mode = "mode=ro"
+    else:
+        mode = "immutable=1"
+    return f"{path.absolute().as_uri()}?{mode}"
 
 
 @contextlib.contextmanager
@@ -161,6 +165,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool, tim
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
 
 
 def _create(connection: sqlite3.Connection, timeout_s: float) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,7 @@ class LlamaCppEngine:
     @contextlib.contextmanager
     def _open_context(self, work: Work, *, kv_type: str) -> Iterator[tuple[Context, Layout]]:
         """A context for `work`; where the choice is ours and the device refuses, half as many sequences, and so on."""
+        before = time.perf_counter()
         budget, ceiling = self._memory_bytes()
         layout = choose(work, parallel=self._options.parallel, budget_bytes=budget, ceiling_bytes=ceiling)
         fused = True if self._options.exact else self._options.flash_attention
@@ -288,6 +290,7 @@ class LlamaCppEngine:
                     raise no_room(work, wanted=layout.parallel, fits=layout.parallel // 2) from refusal
                 layout = work.layout(layout.parallel // 2, unified=layout.unified)
         self.layout = self._record(layout, context, kv_type)
+        self.stopwatch.setup_seconds += time.perf_counter() - before
         try:
             yield context, layout
         finally:

@@ -29,7 +29,8 @@ C.llama_log_set(_remember, ctypes.c_void_p(0))
 
 def complaint() -> str:
     """The last error the library reported, in its own words."""
-    return _complaints[-1].rstrip(".") if _complaints else "it did not say why"
+    telling = [line for line in _complaints if not line.endswith("failed to load model")]
+    return telling[-1].rstrip(".") if telling else "it did not say why"
 
 
 def forget_complaints() -> None:

@@ -88,7 +88,7 @@ def _explain_refusal(path: Path) -> NoReturn:
         ),
         ("not within the file bounds", "the file is truncated", again),
         ("failed to read", "the file is truncated or damaged", again),
-        ("missing tensor", "weights are missing; it may hold a vocabulary only", "Choose a file that holds the model."),
+        ("' not found", "weights are missing; it may hold a vocabulary only", "Choose a file that holds the model."),
         ("key not found in model: tokenizer", "it holds no tokenizer", "Choose a file that holds one."),
         ("unknown tokenizer", "its tokenizer is not known to this version of llama.cpp", "Upgrade llama-cpp-python."),
         (
