@@ -12,7 +12,7 @@ from hub_server import COMMIT, FakeHub, HubFile, Machine
 
 from llama_diversity.cli.models import models
 from llama_diversity.cli.options import Common
-from llama_diversity.cli.resolve import byte_progress, complete_models, complete_pairs, resolve_model, resolve_pair
+from llama_diversity.cli.resolve import byte_progress, resolve_model, resolve_pair
 from llama_diversity.errors import ChecksumMismatch, ModelFileError, NotDownloaded, UnknownName
 from llama_diversity.records import ModelRef
 
@@ -279,18 +279,6 @@ def test_resolve_says_how_to_fetch(machine):
         "Fetch it with: llamadiv models pull smollm2-135m-base (145 MB)\n"
     )
     assert str(NotDownloaded("m", "m", None)).endswith("llamadiv models pull m")
-
-
-def test_completion_knows_models_and_pairs_and_survives_a_broken_table(own_folders):
-    context = click.Context(models)
-    parameter = click.Argument(["name"])
-    assert [item.value for item in complete_models(context, parameter, "llama-2")] == ["llama-2-7b", "llama-2-7b-chat"]
-    assert [item.value for item in complete_models(context, parameter, "scripted:b")] == ["scripted:base"]
-    assert [item.value for item in complete_pairs(context, parameter, "llama-2")] == ["llama-2-7b"]
-    table = own_folders / "llamadiv" / "models.toml"
-    table.parent.mkdir()
-    table.write_text("[broken")
-    assert complete_models(context, parameter, "") == complete_pairs(context, parameter, "") == []
 
 
 def test_progress_without_a_terminal_is_quiet_at_first(capsys):

@@ -22,13 +22,13 @@ def work(**changes: object) -> Work:
 
 
 def test_streams_get_a_strip_each() -> None:
-    # 10 + 64 tokens round up to 256 cells; 64 samples and the prefix: 65 strips of 256.
+    # 10 + 64 tokens round up to 256 cells; 64 samples, the prompt and a spare: 66 strips of 256.
     layout = choose(work(), parallel=None, budget_bytes=1e9, ceiling_bytes=1e9)
-    assert (layout.parallel, layout.unified, layout.n_ctx, layout.n_seq_max) == (64, False, 65 * 256, 65)
+    assert (layout.parallel, layout.unified, layout.n_ctx, layout.n_seq_max) == (64, False, 66 * 256, 66)
 
 
-def test_exact_keeps_a_sequence_for_the_twin() -> None:
-    layout = choose(work(exact=True), parallel=1, budget_bytes=1e9, ceiling_bytes=1e9)
+def test_one_sequence_has_its_twin_and_the_prompt_beside_it() -> None:
+    layout = choose(work(), parallel=1, budget_bytes=1e9, ceiling_bytes=1e9)
     assert (layout.parallel, layout.n_seq_max, layout.n_ctx) == (1, 3, 3 * 256)
 
 
@@ -37,25 +37,25 @@ def test_never_more_sequences_than_samples() -> None:
 
 
 def test_the_budget_limits_the_automatic_choice() -> None:
-    # 256,000 bytes a strip: 5.12 MB hold 20 strips, one of them the prefix.
+    # 256,000 bytes a strip: 5.12 MB hold 20 strips, two of them spare.
     layout = choose(work(), parallel=None, budget_bytes=5.12e6, ceiling_bytes=1e9)
-    assert (layout.parallel, layout.unified) == (19, False)
+    assert (layout.parallel, layout.unified) == (18, False)
 
 
 def test_too_few_strips_give_way_to_the_unified_layout() -> None:
-    # 10 strips would leave 9 sequences; unified, 2,560 cells hold 10 + 39 * 64 tokens: 38 sequences and the prefix.
+    # 10 strips would leave 8 sequences; unified, 2,560 cells hold 10 + 39 * 64 tokens: 38 sequences and a spare.
     layout = choose(work(), parallel=None, budget_bytes=2.56e6, ceiling_bytes=1e9)
     assert (layout.parallel, layout.unified) == (38, True)
 
 
 def test_logits_count_too() -> None:
-    # Each sequence takes a strip and 64,000 * 4 bytes of logits: 2 strips and 1 row of logits make 768,000 bytes.
+    # Each sequence takes a strip and 64,000 * 4 bytes of logits: 3 strips and 1 row of logits make 1,024,000 bytes.
     layout = choose(work(n_vocab=64_000, exact=True), parallel=None, budget_bytes=1_024_000, ceiling_bytes=1e9)
     assert layout.parallel == 1
 
 
 def test_a_long_prompt_is_stored_once() -> None:
-    # Streams: 2,064 tokens round up to 2,304 cells each, 65 strips = 150 MB. Unified: 2,000 + 65 * 64 = 6,160 tokens
+    # Streams: 2,064 tokens round up to 2,304 cells each, 66 strips = 152 MB. Unified: 2,000 + 65 * 64 = 6,160 tokens
     # round up to 6,400 cells = 6.4 MB.
     layout = choose(work(n_prompt=2000), parallel=None, budget_bytes=10e6, ceiling_bytes=1e9)
     assert (layout.parallel, layout.unified, layout.n_ctx) == (64, True, 6400)
@@ -73,9 +73,9 @@ def test_a_parallel_that_does_not_fit_says_what_would() -> None:
         choose(work(exact=True), parallel=64, budget_bytes=1e9, ceiling_bytes=11 * 256_000)
 
 
-@pytest.mark.parametrize("parallel", [0, -1, 256])
+@pytest.mark.parametrize("parallel", [0, -1, 255])
 def test_impossible_parallel(parallel: int) -> None:
-    with pytest.raises(BadValue, match="--parallel .* between 1 and 255"):
+    with pytest.raises(BadValue, match="--parallel .* between 1 and 254"):
         choose(work(), parallel=parallel, budget_bytes=1e9, ceiling_bytes=1e9)
 
 

@@ -287,7 +287,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_decoded(tiny_model: Pat
         with pytest.raises(PromptTooLong, match="do not fit the model's context of 1024"):
             drawn(engine, recipe(engine, max_tokens=1024), [0])
         assert drawn(engine, recipe(engine, max_tokens=2), [0])  # and the engine still works
-    with opened(tiny_model, parallel=255) as engine:
+    with opened(tiny_model, parallel=254) as engine:
         engine._memory_bytes = lambda: (1e6, 2e6)  # a machine with little memory
         with pytest.raises(OutOfMemory, match="--parallel .* would fit"):
             drawn(engine, recipe(engine), range(300))

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from llama_diversity import paths, registry
-from llama_diversity.errors import BadValue, ModelFileError, RegistryError, UnknownName
+from llama_diversity.engines.chat import Chat
+from llama_diversity.errors import BadValue, ModelFileError, RegistryError, TemplateError, UnknownName
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -84,7 +85,8 @@ def test_the_scripted_pair_needs_no_file():
 
 def test_an_installed_package_reads_the_table_inside_it(tmp_path):
     package = tmp_path / "llama_diversity"
-    package.joinpath("data").mkdir(parents=True)
+    package.mkdir()
+    shutil.copytree(CHECKOUT / "llama_diversity/data", package / "data")
     for name in ("__init__.py", "errors.py", "paths.py", "registry.py"):
         shutil.copy(CHECKOUT / "llama_diversity" / name, package)
     (package / "data/models.toml").write_text('[models.inside]\nrepo = "o/r"\nfile = "f.gguf"\n')
@@ -350,3 +352,25 @@ def test_add_where_nothing_can_be_written():
     paths.config_dir().write_text("a file where the folder should be")
     with pytest.raises(RegistryError, match=r"it cannot be written .*Check the permissions of its folder\."):
         registry.add_model("mine", FIELDS, registry=registry.Registry())
+
+
+# --- Chat formats ----------------------------------------------------------------------------------------------------
+
+
+def test_old_chat_files_get_the_format_they_were_trained_on():
+    known = registry.load()
+    template = known.find("llama-2-7b-chat").chat_template()
+    assert Chat(template, bos="<s>", eos="</s>").render(" Who was she? ") == "<s>[INST] Who was she? [/INST]"
+    with_system = Chat(template, bos="<s>", eos="</s>").render("Hi", system="Be brief.")
+    assert with_system == "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]"
+    assert known.find("llama-2-7b").chat_template() is None
+    mistral = Chat(known.find("mistral-7b-instruct").chat_template(), bos="<s>", eos="</s>")
+    assert mistral.render("Hi") == "<s>[INST] Hi [/INST]"
+    with pytest.raises(TemplateError, match="no system message"):
+        mistral.render("Hi", system="Be brief.")
+
+
+def test_an_unknown_format_is_refused(user_table):
+    user_table('[models.mine]\npath = "/m.gguf"\ntemplate = "alpaca"\n')
+    with pytest.raises(RegistryError, match="template is 'alpaca'; it must be gguf, none, or one of llama-2, mistral"):
+        registry.load()

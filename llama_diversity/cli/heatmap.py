@@ -61,9 +61,21 @@ class Subject(NamedTuple):
 @click.option("--maximum", type=float, help="Bits at which the scale ends.  [default: 16]")
 @click.option("--maximum-difference", type=float, help="Bits at which the scale of a difference ends.  [default: 8]")
 @click.option(
-    "--palette", type=click.Choice(list(RAMPS)), default="magma", show_default=True, envvar="LLAMADIV_PALETTE"
+    "--palette",
+    type=click.Choice(list(RAMPS)),
+    default="magma",
+    show_default=True,
+    envvar="LLAMADIV_PALETTE",
+    help="Colours; `paper` is red to green, as in Figure 14.",
 )
-@click.option("--background", type=click.Choice(["dark", "light"]), default="dark", show_default=True)
+@click.option(
+    "--background",
+    type=click.Choice(["dark", "light"]),
+    default="dark",
+    show_default=True,
+    envvar="LLAMADIV_BACKGROUND",
+    help="What the terminal's own background is.",
+)
 @click.option("--numbers", is_flag=True, help="Write each token's number beside it, with colours too.")
 @click.option("--bars", is_flag=True, help="A line of bars under the text instead of colours.")
 @click.option("--ascii", is_flag=True, help="Only ASCII marks.")

@@ -262,7 +262,6 @@ def _write(
     """Figures 11 to 13 in three formats, and the numbers; the files' paths are said on stderr."""
     from llama_diversity.render import charts  # Altair is heavy and only needed for files
 
-    folder.mkdir(parents=True, exist_ok=True)
     recipe = f"n = {result.arms['base'].measures['entropy_bits'].n} completions of each model"
     first = f"first {N_FIGURE_TOKENS} tokens of sample 0"
     figures: dict[str, charts.Chart] = {

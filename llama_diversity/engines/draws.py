@@ -22,7 +22,7 @@ from llama_diversity.errors import EngineError
 from llama_diversity.records import N_TOP, TOKEN_DTYPE, Sampler, TokenStats
 
 BLOCK = 128
-_CHUNK_BYTES = 512 * 1024  # rows worked on at once; their three buffers stay in a core's cache
+_CHUNK_BYTES = 512 * 1024  # rows worked on at once; their buffers stay in a core's cache
 _PAD = np.float32(-1e30)  # a logit that is never drawn, yet finite, so that 0 * _PAD is 0 and not nan
 _BITS = 1 / np.log(2.0)
 
@@ -56,8 +56,9 @@ def unscored(ids: Sequence[int]) -> TokenStats:
 class _Moments(NamedTuple):
     """What one pass over the vocabulary leaves of each row; x = logit - row maximum, e = exp(x)."""
 
+    column_maxima: Float32  # (rows, blocks): largest logit of tokens j, j + blocks, j + 2 blocks, ...
     maximum: Float64  # (rows,)
-    block_mass: Float64  # (rows, blocks): sum of e in each block
+    block_mass: Float64  # (rows, blocks): sum of e over each block of neighbouring tokens
     mass: Float64  # (rows,): Z, the sum of e
     mean_x: Float64  # (rows,): sum of e x / Z
     variance_x: Float64  # (rows,): sum of e x^2 / Z - mean_x^2
@@ -71,6 +72,57 @@ class _Moments(NamedTuple):
         return np.asarray(np.maximum(self.log_mass - self.mean_x, 0.0) * _BITS)
 
 
+class _Sums(NamedTuple):
+    """Where the passes leave their results, one row for each row of logits."""
+
+    column_maxima: Float32
+    maximum: Float32
+    mass: Float32
+    x: Float32
+    x_squared: Float32
+
+    @classmethod
+    def empty(cls, n_rows: int, n_blocks: int) -> _Sums:
+        per_block = [np.empty((n_rows, n_blocks), np.float32) for _ in range(4)]
+        return cls(per_block[0], np.empty(n_rows, np.float32), *per_block[1:])
+
+
+class _Workspace:
+    """Buffers for a few rows, reused: fresh memory would cost more than the arithmetic."""
+
+    def __init__(self, n_rows: int, n_blocks: int) -> None:
+        self._halves = np.empty((n_rows, BLOCK // 2 * n_blocks), np.float32)
+        self._x = np.empty((n_rows, n_blocks, BLOCK), np.float32)
+        self._e = np.empty_like(self._x)
+        self._ones = np.ones(BLOCK, np.float32)
+
+    def reduce(self, logits: Float32, sums: _Sums, rows: slice, *, lowest_x: float | None = None) -> None:
+        """All passes over the rows `rows` of `logits`; `lowest_x` lifts the -inf of forbidden tokens."""
+        n_rows, n_blocks = rows.stop - rows.start, sums.mass.shape[1]
+        sums.column_maxima[rows] = self._fold(logits[rows], n_blocks)
+        np.maximum.reduce(sums.column_maxima[rows], axis=1, out=sums.maximum[rows])
+        x, e = self._x[:n_rows], self._e[:n_rows]
+        np.subtract(logits[rows].reshape(x.shape), sums.maximum[rows, None, None], out=x)
+        if lowest_x is not None:
+            np.maximum(x, np.float32(lowest_x), out=x)
+        np.exp(x, out=e)
+        # Dot products of one block each: the same bits however many rows come together.
+        np.vecdot(e, self._ones, out=sums.mass[rows])
+        np.vecdot(e, x, out=sums.x[rows])
+        np.multiply(e, x, out=e)
+        np.vecdot(e, x, out=sums.x_squared[rows])
+
+    def _fold(self, logits: Float32, n_blocks: int) -> Float32:
+        """Maxima of columns, by folding rows in half again and again: contiguous, so at the speed of memory."""
+        width = logits.shape[1] // 2
+        folded = self._halves[: len(logits)]
+        np.maximum(logits[:, :width], logits[:, width:], out=folded)
+        while width > n_blocks:
+            width //= 2
+            np.maximum(folded[:, :width], folded[:, width : 2 * width], out=folded[:, :width])
+        return folded[:, :n_blocks]
+
+
 class Reducer:
     """Reduces logits of a vocabulary of `n_vocab` tokens. Keeps its work buffers, so one caller at a time.
 
@@ -81,6 +133,7 @@ class Reducer:
         self.n_vocab = n_vocab
         self._n_blocks = -(-n_vocab // BLOCK)
         self._chunk_rows = max(1, _CHUNK_BYTES // (4 * self._n_blocks * BLOCK))
+        self._workspaces = [_Workspace(self._chunk_rows, self._n_blocks) for _ in range(n_threads)]
         self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
         self._padded: Float32 = np.empty((0, self._n_blocks * BLOCK), np.float32)
 
@@ -97,7 +150,7 @@ class Reducer:
         """
         logits = self._whole_blocks(logits)
         raw = self._moments(logits)
-        top_ids = self._top(logits)
+        top_ids = self._top(logits, raw.column_maxima)
         if sampler.is_neutral:
             chosen = self._inverse_cdf(logits, raw, numbers)
             surprisal_bits, entropy_bits = self._surprisal_bits(logits, raw, chosen), raw.entropy_bits
@@ -125,7 +178,8 @@ class Reducer:
     def score(self, logits: Float32, targets: npt.NDArray[np.integer[Any]]) -> TokenStats:
         """Statistics of the given tokens `targets`, shape (rows,), under `logits` as in `draw`; nothing is drawn."""
         logits = self._whole_blocks(logits)
-        stats = self._describe(logits, self._moments(logits), targets.astype(np.int64), self._top(logits))
+        raw = self._moments(logits)
+        stats = self._describe(logits, raw, targets.astype(np.int64), self._top(logits, raw.column_maxima))
         stats["sampler_surprisal_bits"] = np.nan
         stats["sampler_entropy_bits"] = np.nan
         return stats
@@ -143,41 +197,34 @@ class Reducer:
         return padded
 
     def _moments(self, logits: Float32) -> _Moments:
-        n_rows = len(logits)
-        maximum = np.empty(n_rows, np.float32)
-        block_mass = np.empty((n_rows, self._n_blocks), np.float32)
-        sum_x, sum_x2 = np.empty_like(block_mass), np.empty_like(block_mass)
-
-        def reduce(chunk: slice) -> None:
-            rows = logits[chunk]
-            rows.max(axis=1, out=maximum[chunk])
-            x = (rows - maximum[chunk, None]).reshape(len(rows), self._n_blocks, BLOCK)
-            if not np.isfinite(x.min()):  # a model may forbid tokens with -inf
-                np.maximum(x, np.float32(-1e4), out=x)
-            e = np.exp(x)
-            np.add.reduce(e, axis=2, out=block_mass[chunk])  # no BLAS here: the draw rests on it
-            np.vecdot(e, x, out=sum_x[chunk])
-            np.multiply(e, x, out=e)
-            np.vecdot(e, x, out=sum_x2[chunk])
-
-        self._for_chunks(n_rows, reduce)
-        masses = block_mass.astype(np.float64)
-        mass = masses.sum(axis=1)
+        sums = _Sums.empty(len(logits), self._n_blocks)
+        with np.errstate(invalid="ignore"):  # 0 * -inf, mended below
+            self._for_chunks(len(logits), lambda workspace, rows: workspace.reduce(logits, sums, rows))
+            for row in np.nonzero(~np.isfinite(sums.x).all(axis=1))[0]:  # a model may forbid tokens with -inf
+                self._workspaces[0].reduce(logits, sums, slice(row, row + 1), lowest_x=-1e4)
+        block_mass = sums.mass.astype(np.float64)
+        mass = block_mass.sum(axis=1)
         if not np.isfinite(mass).all():
             raise EngineError(
                 "The model returned logits that are not numbers. Is its file damaged? `llamadiv models verify` tells."
             )
-        mean_x = sum_x.sum(axis=1, dtype=np.float64) / mass
-        variance_x = np.maximum(sum_x2.sum(axis=1, dtype=np.float64) / mass - mean_x**2, 0.0)
-        return _Moments(maximum.astype(np.float64), masses, mass, mean_x, variance_x)
+        mean_x = sums.x.sum(axis=1, dtype=np.float64) / mass
+        variance_x = np.maximum(sums.x_squared.sum(axis=1, dtype=np.float64) / mass - mean_x**2, 0.0)
+        maximum = sums.maximum.astype(np.float64)
+        return _Moments(sums.column_maxima, maximum, block_mass, mass, mean_x, variance_x)
 
-    def _for_chunks(self, n_rows: int, work: Callable[[slice], None]) -> None:
-        chunks = [slice(start, start + self._chunk_rows) for start in range(0, n_rows, self._chunk_rows)]
-        if self._pool is None or len(chunks) == 1:
-            for chunk in chunks:
-                work(chunk)
+    def _for_chunks(self, n_rows: int, work: Callable[[_Workspace, slice], None]) -> None:
+        """Do `work` on all rows, a cacheful at a time, each thread with a workspace of its own."""
+        chunks = [slice(at, min(at + self._chunk_rows, n_rows)) for at in range(0, n_rows, self._chunk_rows)]
+
+        def share(worker: int) -> None:
+            for chunk in chunks[worker :: len(self._workspaces)]:
+                work(self._workspaces[worker], chunk)
+
+        if self._pool is None:
+            share(0)
         else:
-            list(self._pool.map(work, chunks))
+            list(self._pool.map(share, range(len(self._workspaces))))
 
     def _inverse_cdf(self, logits: Float32, moments: _Moments, numbers: Float64) -> Int64:
         """First the block in which the cumulative mass passes u Z, then the token within it."""
@@ -194,28 +241,21 @@ class Reducer:
         within = (masses.cumsum(axis=1) <= ((target - before) * scale)[:, None]).sum(axis=1)
         return np.asarray(block * BLOCK + np.minimum(within, _last_positive(masses)))
 
-    def _top(self, logits: Float32) -> Int64:
-        """Ids of the likeliest tokens of each row, best first, ties to the lower id; shape (rows, N_TOP), -1 padded."""
-        n_rows, n_blocks = len(logits), self._n_blocks
-        rows = np.arange(n_rows)
-        # Column j of the (BLOCK, n_blocks) view holds tokens j, j + n_blocks, ...: maxima over columns run at memory
-        # speed, unlike maxima over blocks of neighbours.
-        maxima = np.empty((n_rows, n_blocks), np.float32)
+    def _top(self, logits: Float32, maxima: Float32) -> Int64:
+        """Ids of the likeliest tokens of each row, best first, ties to the lower id; shape (rows, N_TOP), -1 padded.
 
-        def reduce(chunk: slice) -> None:
-            for row in range(*chunk.indices(n_rows)):
-                logits[row].reshape(BLOCK, n_blocks).max(axis=0, out=maxima[row])
-
-        self._for_chunks(n_rows, reduce)
-        n_columns = min(N_TOP, n_blocks)
-        columns = np.argpartition(maxima, n_blocks - n_columns, axis=1)[:, -n_columns:]
-        ids = (columns[:, :, None] + np.arange(BLOCK) * n_blocks).reshape(n_rows, -1)
-        ids.sort(axis=1)
-        values = logits[rows[:, None], ids]
-        order = _largest(values, N_TOP)
-        top_ids = ids[rows[:, None], order]
-        fifth = logits[rows, top_ids[:, -1]]
-        for row in np.nonzero((maxima >= fifth[:, None]).sum(axis=1) > n_columns)[0]:
+        The five columns with the largest maxima hold the five largest logits.
+        """
+        rows = np.arange(len(logits))[:, None]
+        n_columns = min(N_TOP, self._n_blocks)
+        columns = np.sort(np.argpartition(maxima, self._n_blocks - n_columns, axis=1)[:, -n_columns:], axis=1)
+        ids = (np.arange(0, BLOCK * self._n_blocks, self._n_blocks)[:, None] + columns[:, None, :]).reshape(
+            len(rows), -1
+        )
+        values = logits.ravel().take(ids + rows * logits.shape[1])
+        top_ids = ids[rows, _largest(values, N_TOP)]
+        fifth = logits[rows, top_ids[:, -1:]]
+        for row in np.nonzero((maxima >= fifth).sum(axis=1) > n_columns)[0]:
             # Equal logits in more columns than were looked at: only the whole row knows the lower ids.
             top_ids[row] = _largest(logits[row][None, :], N_TOP)[0]
         return np.where(top_ids < self.n_vocab, top_ids, -1)
@@ -236,18 +276,21 @@ class Reducer:
         stats["surprisal_bits"] = self._surprisal_bits(logits, raw, chosen)
         stats["entropy_bits"] = raw.entropy_bits
         stats["varentropy_bits2"] = raw.variance_x * _BITS**2
-        stats["rank"] = self._ranks(logits, chosen)
+        stats["rank"] = self._ranks(logits, chosen, top_ids)
         stats["top_ids"] = top_ids
         stats["top_surprisals_bits"] = np.where(top_ids >= 0, self._surprisal_bits(logits, raw, top_ids), np.inf)
         return stats
 
-    def _ranks(self, logits: Float32, chosen: Int64) -> Int64:
+    def _ranks(self, logits: Float32, chosen: Int64, top_ids: Int64) -> Int64:
         """1 + the number of strictly likelier tokens."""
-        ranks = np.empty(len(logits), np.int64)
+        top = logits[np.arange(len(logits))[:, None], top_ids]  # id -1 reads padding or a copy: never likelier
+        values = logits[np.arange(len(logits)), chosen]
+        ranks: Int64 = 1 + (top > values[:, None]).sum(axis=1)
 
-        def count(chunk: slice) -> None:
-            for row in range(*chunk.indices(len(logits))):
-                ranks[row] = 1 + np.count_nonzero(logits[row] > logits[row, chosen[row]])
+        def count(workspace: _Workspace, rows: slice) -> None:
+            for row in range(rows.start, rows.stop):
+                if ranks[row] > N_TOP:  # beyond the likeliest ones only the whole row tells
+                    ranks[row] = 1 + np.count_nonzero(logits[row] > values[row])
 
         self._for_chunks(len(logits), count)
         return ranks
@@ -260,7 +303,7 @@ def _last_positive(masses: Float64) -> Int64:
 
 def _largest(values: Float32, k: int) -> Int64:
     """Positions of the k largest values of each row, best first, ties to the lower position."""
-    remaining = np.maximum(values, np.finfo(np.float32).min)  # below which only what was taken lies
+    remaining = np.maximum(values, np.finfo(np.float32).min)  # only what was taken lies below
     rows = np.arange(len(values))
     positions = np.empty((len(values), k), np.int64)
     for rank in range(k):

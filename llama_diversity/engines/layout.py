@@ -14,7 +14,8 @@ from pathlib import Path
 
 from llama_diversity.errors import BadValue, OutOfMemory, PromptTooLong
 
-MAX_SEQUENCES = 256  # llama.cpp's own limit, the prefix included
+SPARE_SEQUENCES = 2  # one keeps the prompt, one is room for the twin that --exact gives to a lonely row
+MAX_PARALLEL = 256 - SPARE_SEQUENCES  # llama.cpp's own limit
 PREFERRED_PARALLEL = 64
 ENOUGH_STREAMS = 16  # from here on more sequences gain less than attending over everybody's cells costs
 _CELLS = 256  # llama.cpp rounds a context up to a multiple of this
@@ -23,16 +24,15 @@ BYTES_PER_VALUE = {"f16": 2.0, "f32": 4.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 
 @dataclass(frozen=True)
 class Layout:
-    """A context that fits the work. `n_spare` sequences besides hold the prefix and, under --exact, a twin."""
+    """A context that fits the work; it has SPARE_SEQUENCES besides."""
 
     parallel: int
     unified: bool
     n_ctx: int
-    n_spare: int
 
     @property
     def n_seq_max(self) -> int:
-        return self.parallel + self.n_spare
+        return self.parallel + SPARE_SEQUENCES
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,6 @@ class Work:
     n_vocab: int
     exact: bool
 
-    @property
-    def n_spare(self) -> int:
-        return 2 if self.exact else 1
-
     def check_length(self) -> None:
         """Raises PromptTooLong."""
         if self.n_prompt + self.max_tokens > self.n_ctx_model:
@@ -59,11 +55,10 @@ class Work:
     def layout(self, parallel: int, *, unified: bool) -> Layout:
         """The context for `parallel` sequences."""
         if unified:
-            # One block more than the sum: llama.cpp looks for free cells in runs.
-            n_ctx = _rounded(self.n_prompt + (parallel + self.n_spare) * self.max_tokens)
+            n_ctx = _rounded(self.n_prompt + (parallel + 1) * self.max_tokens)
         else:
-            n_ctx = _rounded(self.n_prompt + self.max_tokens) * (parallel + self.n_spare)
-        return Layout(parallel, unified, n_ctx, self.n_spare)
+            n_ctx = _rounded(self.n_prompt + self.max_tokens) * (parallel + SPARE_SEQUENCES)
+        return Layout(parallel, unified, n_ctx)
 
     def bytes_needed(self, layout: Layout) -> float:
         """Memory of the KV cache and of the logits of one step."""
@@ -84,9 +79,8 @@ def choose(work: Work, *, parallel: int | None, budget_bytes: float, ceiling_byt
     sample's cells then lie the same whatever its neighbours do. Raises BadValue, PromptTooLong, OutOfMemory.
     """
     work.check_length()
-    most = MAX_SEQUENCES - work.n_spare
-    if parallel is not None and not 1 <= parallel <= most:
-        raise BadValue("--parallel", parallel, f"it must lie between 1 and {most}")
+    if parallel is not None and not 1 <= parallel <= MAX_PARALLEL:
+        raise BadValue("--parallel", parallel, f"it must lie between 1 and {MAX_PARALLEL}")
     wanted = min(parallel or PREFERRED_PARALLEL, work.n_samples)
     budget = ceiling_bytes if parallel is not None else budget_bytes
     streams = work.largest(budget, unified=False, at_most=wanted)

@@ -239,8 +239,7 @@ class LlamaCppEngine:
         if len(ids) < 2:
             return stats
         rows = min(N_UBATCH, max(2, _SCORE_BYTES // (4 * self._n_vocab)))
-        # Room for a twin of the last row under --exact.
-        layout = Layout(parallel=1, unified=True, n_ctx=2 * len(ids), n_spare=1)
+        layout = Layout(parallel=1, unified=True, n_ctx=2 * len(ids))  # twice: a lonely row may get a twin
         # The fused attention kernel adds up in half precision; where one pass is enough, take the other.
         fused = True if self._options.exact else self._options.flash_attention or False
         with contextlib.closing(self._context(layout, kv_type=self._options.kv_type, fused=fused)) as context:

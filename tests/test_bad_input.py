@@ -1,0 +1,269 @@
+"""Every bad input a new user may try: one clear sentence, the right exit code, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import odd_models
+import pytest
+
+from llama_diversity import paths
+from llama_diversity.cli import main
+
+pytestmark = pytest.mark.model
+SAMPLE = ("-p", "Once", "-n", "2", "--max-tokens", "4")
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        return stopped.value.code, *capfd.readouterr()
+
+    return run
+
+
+def assert_one_sentence(error: str, *words: str) -> None:
+    lines = [line for line in error.splitlines() if line]
+    assert len(lines) == 1, error
+    assert lines[0].startswith("llamadiv: ")
+    assert "Traceback" not in error
+    assert "defect" not in error
+    assert lines[0].isprintable()
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (odd_models.missing, "odd.gguf: there is no such file"),
+        (odd_models.folder, "folder"),
+        (odd_models.empty, "the file is empty"),
+        (odd_models.not_gguf, "this is not a GGUF file"),
+        (odd_models.truncated, "the file is truncated"),
+        (odd_models.cut_in_header, "truncated or damaged"),
+        (odd_models.unknown_architecture, "does not know its architecture"),
+        (odd_models.vocabulary_only, "weights are missing; it may hold a vocabulary only"),
+        (odd_models.no_tokenizer, "it holds no tokenizer"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_model_files(make: Callable[[Path], None], reason: str, tmp_path: Path, run: Callable) -> None:
+    path = tmp_path / "odd.gguf"
+    make(path)
+    code, out, error = run("sample", "-m", path, *SAMPLE)
+    assert (code, out) == (1, "")
+    assert_one_sentence(error, reason)
+
+
+def test_an_encoder_is_no_text_model(tmp_path: Path, run: Callable) -> None:
+    odd_models.encoder(tmp_path / "t5.gguf")
+    code, _, error = run("sample", "-m", tmp_path / "t5.gguf", *SAMPLE, "--show-prompt")
+    assert code == 1
+    assert_one_sentence(error, "a t5 model encodes text and does not continue it")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("-n", "0"), ("-n is 0", "ask for 1 to")),
+        (("-n", "-3"), ("-n is -3",)),
+        (("-n", "99999999999999"), ("ask for 1 to 1,000,000,000 samples",)),
+        (("--max-tokens", "0"), ("--max-tokens is 0", "at least 1")),
+        (("--max-tokens", "-1"), ("--max-tokens is -1",)),
+        (("--max-tokens", "5000"), ("do not fit the model's context of 1024", "lower --max-tokens")),
+        (("-p", "word " * 2000), ("prompt tokens", "do not fit the model's context", "Shorten the prompt")),
+        (("-t", "-0.5"), ("--temperature is -0.5", "0 (greedy) or a positive number")),
+        (("-t", "nan"), ("--temperature is nan",)),
+        (("-t", "inf"), ("--temperature is inf",)),
+        (("--top-k", "-1"), ("--top-k is -1",)),
+        (("--top-p", "0"), ("--top-p is 0.0",)),
+        (("--top-p", "1.5"), ("--top-p is 1.5",)),
+        (("--top-p", "nan"), ("--top-p is nan",)),
+        (("--min-p", "2"), ("--min-p is 2.0",)),
+        (("--seed", "-1"), ("--seed is -1",)),
+        (("--parallel", "0"), ("--parallel is 0", "between 1 and 254")),
+        (("--parallel", "300"), ("--parallel is 300",)),
+        (("--stop", ""), ("a stop string must not be empty",)),
+        (("--system", "Be brief."), ("a raw prompt has no system message; add --chat",)),
+    ],
+    ids=lambda value: " ".join(value)[:24] if isinstance(value, tuple) else None,
+)
+def test_values(options: tuple[str, ...], words: tuple[str, ...], tiny_model: Path, run: Callable) -> None:
+    code, out, error = run("sample", "-m", tiny_model, *SAMPLE, *options)
+    assert (code, out) == (2, "")
+    assert_one_sentence(error, *words)
+
+
+@pytest.mark.parametrize("option", [("--seed", "seven"), ("--parallel", "many"), ("-n", "ten"), ("--top-k", "a")])
+def test_words_for_numbers(option: tuple[str, str], run: Callable) -> None:
+    code, out, error = run("sample", "-m", "scripted:base", *SAMPLE, *option)
+    assert (code, out) == (2, "")
+    assert option[1] in error
+    assert "Traceback" not in error
+
+
+def test_an_unknown_model_has_near_matches(run: Callable) -> None:
+    code, _, error = run("sample", "-m", "llama-2-7b-chta", *SAMPLE)
+    assert code == 2
+    assert_one_sentence(error, "Did you mean llama-2-7b-chat", "llamadiv models ls")
+
+
+def test_a_model_that_is_not_here_says_how_to_fetch_it(run: Callable) -> None:
+    code, _, error = run("syntactic", "--pair", "llama-2-7b")
+    assert code == 1
+    assert_one_sentence(error, "not on this machine", "llamadiv models pull llama-2-7b")
+
+
+def test_a_malformed_table_names_its_line(run: Callable) -> None:
+    table = paths.user_registry()
+    table.parent.mkdir(parents=True)
+    table.write_text('[models.mine]\nrepo = "a/b"\nfile = 7\n')
+    code, _, error = run("sample", "-m", "mine", *SAMPLE)
+    assert code == 2
+    assert_one_sentence(error, "models.toml", "line 3", "file")
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (None, "has no chat template"),
+        ("{% for %}", "TemplateSyntaxError"),
+        ("{{ ''.__class__.__mro__ }}", "SecurityError"),
+        ("{{ raise_exception('\x1b[2J go away') }}", "go away"),
+    ],
+    ids=["missing", "broken", "hostile", "says no"],
+)
+def test_chat_templates(template: str | None, words: str, tmp_path: Path, run: Callable) -> None:
+    odd_models.with_template(template)(tmp_path / "chat.gguf")
+    code, out, error = run("sample", "-m", tmp_path / "chat.gguf", *SAMPLE, "--chat")
+    assert (code, out) == (1, "")
+    assert_one_sentence(error, words)
+
+
+def test_two_vocabularies_do_not_compare(tiny_model: Path, tmp_path: Path, run: Callable) -> None:
+    odd_models.with_template(None)(tmp_path / "other.gguf")
+    code, out, error = run("syntactic", "--base", tmp_path / "other.gguf", "--aligned", tiny_model, "-n", 2)
+    assert (code, out) == (1, "")
+    assert_one_sentence(error, "Token-level comparison refused", "different vocabularies")
+    code, out, error = run("heatmap", "-m", tmp_path / "other.gguf", "-m", tiny_model, "some words")
+    assert (code, out) == (2, "")
+    assert_one_sentence(error, "must split the text into the same tokens")
+
+
+def test_models_are_named_one_way_or_the_other(run: Callable) -> None:
+    for names in ((), ("--base", "scripted:base"), ("--pair", "scripted", "--base", "scripted:base")):
+        code, _, error = run("syntactic", *names)
+        assert code == 2
+        assert "either --pair NAME, or --base MODEL --aligned MODEL" in error
+    code, _, error = run("heatmap", "-m", "scripted:base")
+    assert code == 2
+    assert "-m MODEL TEXT" in error
+
+
+HOSTILE = "a\x1b[2J\x1b]0;title\x07 \u202egnol\u202c \x9b31m \x00 b\u200b \ufeff e\u0301 👩‍👩‍👧 你好 <s>"
+
+
+def test_hostile_text_is_shown_safely_and_kept_exactly(tiny_model: Path, run: Callable, monkeypatch) -> None:
+    for command in (
+        ("sample", "-m", tiny_model, "-p", HOSTILE, "-n", 2, "--max-tokens", 8, "--color", "always"),
+        ("sample", "-m", tiny_model, "-p", HOSTILE, "--show-prompt"),
+        ("score", "-m", tiny_model, HOSTILE),
+        ("heatmap", "-m", tiny_model, HOSTILE),
+        ("runs", "show", "last"),
+        ("runs", "ls"),
+    ):
+        code, out, error = run(*command)
+        assert code == 0, error
+        for line in (out + error).splitlines():
+            bare = line.replace("\x1b[1m", "").replace("\x1b[0m", "")
+            assert all(character.isprintable() or character == "\u200d" for character in bare), ascii(line)
+    code, out, _ = run("sample", "-m", tiny_model, "-p", HOSTILE, "-n", 2, "--max-tokens", 8, "--show-prompt", "--json")
+    assert json.loads(out)["rendered"] == HOSTILE
+    code, out, _ = run("score", "-m", tiny_model, HOSTILE, "--json")
+    assert b"".join(bytes.fromhex(token["bytes"]) for token in json.loads(out)["tokens"]) == b" " + HOSTILE.encode()
+
+
+def test_bytes_that_are_not_text_arrive_on_standard_input(tiny_model: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "llama_diversity", "score", "-m", str(tiny_model), "-", "--json"],
+        input=b"caf\xc3\xa9 \xff\x00 end",
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["tokens"]) > 5
+
+
+def test_nothing_to_score(tiny_model: Path, run: Callable) -> None:
+    code, out, error = run("score", "-m", tiny_model, "")
+    assert (code, out) == (2, "")
+    assert_one_sentence(error, "nothing to score")
+
+
+def test_a_kv_cache_that_fits_nowhere_says_what_would(tmp_path: Path, run: Callable) -> None:
+    odd_models.endless_context(tmp_path / "long.gguf")
+    work = ("-p", "Once", "-n", "254", "--max-tokens", "1000000")
+    code, out, error = run("sample", "-m", tmp_path / "long.gguf", *work, "--parallel", "254")
+    assert (code, out) == (1, "")
+    assert_one_sentence(error, "GB for the KV cache", "would fit")
+
+
+def test_memory_that_the_system_refuses(tmp_path: Path) -> None:
+    odd_models.endless_context(tmp_path / "long.gguf")
+    command = ["sample", "-m", str(tmp_path / "long.gguf"), "-p", "Once", "-n", "8", "--max-tokens", "1000000"]
+    done = subprocess.run(
+        [sys.executable, "-m", "llama_diversity", *command, "--parallel", "8"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)),
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 1, done.stderr
+    assert_one_sentence(done.stderr, "GB for the KV cache")
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere/store.sqlite", "/dev/null/store.sqlite"])
+def test_a_store_that_cannot_be_written(place: str, run: Callable) -> None:
+    code, out, error = run("sample", "-m", "scripted:base", *SAMPLE, "--store", place)
+    assert (code, out) == (1, "")
+    assert_one_sentence(error, "--store")
+
+
+def test_a_store_that_is_none(tmp_path: Path, run: Callable) -> None:
+    (tmp_path / "notes.txt").write_text("not a database " * 200)
+    code, out, error = run("sample", "-m", "scripted:base", *SAMPLE, "--store", tmp_path / "notes.txt")
+    assert (code, out) == (1, "")
+    assert_one_sentence(error, "notes.txt")
+    assert (tmp_path / "notes.txt").read_text().startswith("not a database")
+
+
+def test_figures_that_cannot_be_written_lose_no_sample(run: Callable) -> None:
+    arguments = ("syntactic", "--pair", "scripted", "-n", 3, "--max-tokens", 5)
+    code, out, error = run(*arguments, "--out", "/dev/null/figures")
+    assert (code, out) == (2, "")
+    assert_one_sentence(error, "cannot be written")
+    code, out, _ = run("runs", "ls", "--json")
+    assert code == 0
+    assert [cell["done"] for cell in json.loads(out)[0]["cells"]] == [3, 3]
+
+
+def test_a_run_or_sample_that_is_not_there(run: Callable) -> None:
+    code, out, _ = run("sample", "-m", "scripted:base", *SAMPLE, "-q")
+    assert code == 0
+    code, _, error = run("heatmap", "--run", out.strip()[:-1] + "x")
+    assert code == 2
+    assert_one_sentence(error, "Did you mean", out.strip())
+    code, _, error = run("heatmap", "--run", "last", "--sample", 7)
+    assert code in (1, 2)
+    assert_one_sentence(error, "7")
+    code, _, error = run("heatmap", "--run", "last", "--arm", "sampel")
+    assert code == 2
+    assert_one_sentence(error, "Did you mean sample")
