@@ -252,7 +252,7 @@ def test_figures_that_cannot_be_written_lose_no_sample(run: Callable) -> None:
     assert_one_sentence(error, "cannot be written")
     code, out, _ = run("runs", "ls", "--json")
     assert code == 0
-    assert [cell["done"] for cell in json.loads(out)[0]["cells"]] == [3, 3]
+    assert [cell["n_stored"] for cell in json.loads(out)[0]["cells"]] == [3, 3]
 
 
 def test_a_run_or_sample_that_is_not_there(run: Callable) -> None:

@@ -20,7 +20,14 @@ import numpy as np
 
 from llama_diversity.errors import LlamadivError
 from llama_diversity.metrics.entropy import Rate, entropy_rate, top_entropy
-from llama_diversity.metrics.inference import Difference, Summary, self_check_z, summarize, welch_difference
+from llama_diversity.metrics.inference import (
+    Difference,
+    Summary,
+    martingale_z,
+    self_check_z,
+    summarize,
+    welch_difference,
+)
 from llama_diversity.records import Sample, TokenStats
 
 PROMPT = "Steve is the CEO of a startup company"
@@ -84,7 +91,7 @@ def analyse(samples: Mapping[str, Iterable[Sample]]) -> Result:
 def summarize_arm(name: str, samples: Iterable[Sample]) -> Arm:
     """One pass over an arm's samples; keeps a handful of numbers for each, and the first sample for the figures."""
     means: dict[str, list[float]] = {measure: [] for measure in MEASURES}
-    entropies, lengths, excesses = [], [], []
+    entropies, lengths, excesses, variances = [], [], [], []
     example: Sample | None = None
     for sample in samples:
         example = example or sample
@@ -93,10 +100,12 @@ def summarize_arm(name: str, samples: Iterable[Sample]) -> Arm:
         entropies.append(float(sample.tokens["entropy_bits"].sum(dtype=np.float64)))
         lengths.append(len(sample.tokens))
         excesses.append(_excess_bits(sample.tokens))
+        variances.append(_excess_variance_bits2(sample.tokens))
     if example is None:
         raise ValueError(f"the {name} arm has no samples")
     z = self_check_z(excesses)
-    if abs(z) > LARGEST_Z:
+    # Of few or of nearly equal completions the sample variance says little: the known one must agree.
+    if abs(z) > LARGEST_Z and abs(martingale_z(excesses, variances)) > LARGEST_Z:
         raise InconsistentStatistics(name, sum(excesses) / sum(lengths), z)
     return Arm(
         measures={measure: summarize(values) for measure, values in means.items()},
@@ -127,3 +136,14 @@ def _excess_bits(tokens: TokenStats) -> float:
     """Summed surprisal minus entropy under the distribution the tokens were drawn from."""
     surprisal = tokens["sampler_surprisal_bits"].sum(dtype=np.float64)
     return float(surprisal - tokens["sampler_entropy_bits"].sum(dtype=np.float64))
+
+
+def _excess_variance_bits2(tokens: TokenStats) -> float:
+    """Variance of the excess: the summed varentropy of what the tokens were drawn from.
+
+    Of a sampler that is not neutral only surprisal and entropy are kept; the squared excess stands in, as in a sample.
+    """
+    excess = tokens["sampler_surprisal_bits"].astype(np.float64) - tokens["sampler_entropy_bits"]
+    if np.array_equal(tokens["sampler_surprisal_bits"], tokens["surprisal_bits"]):
+        return float(tokens["varentropy_bits2"].sum(dtype=np.float64))
+    return float((excess**2).sum())

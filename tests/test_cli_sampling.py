@@ -1,0 +1,215 @@
+"""sample, score, heatmap and bench on the command line: what scripts rely on."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llama_diversity.cli import main
+from llama_diversity.engines.scripted import transition
+
+TOKEN_KEYS = {"id", "bytes", "surprisal_bits", "entropy_bits", "varentropy_bits2", "rank", "top"}
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        return stopped.value.code, *capfd.readouterr()
+
+    return run
+
+
+def objects(out: str) -> list[dict]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+# ---- sample
+
+
+@pytest.mark.model
+def test_sample_json_on_a_real_model(tiny_model: Path, run: Callable) -> None:
+    arguments = ("sample", "-m", tiny_model, "-p", "Once", "-n", 30, "--max-tokens", 20, "--parallel", 7, "--json")
+    code, out, _ = run(*arguments)
+    assert code == 0
+    samples = objects(out)
+    assert [sample["index"] for sample in samples] == list(range(30))
+    for sample in samples:
+        assert sample["finish_reason"] in ("length", "stop")
+        joined = b"".join(bytes.fromhex(token["bytes"]) for token in sample["tokens"])
+        assert joined == bytes.fromhex(sample.get("text_hex", sample["text"].encode().hex()))
+        for token in sample["tokens"]:
+            assert set(token) - {"control"} == TOKEN_KEYS
+            assert len(token["top"]) == 5
+            assert sum(one["p"] for one in token["top"]) <= 1 + 1e-6
+            ps = [one["p"] for one in token["top"]]
+            assert ps == sorted(ps, reverse=True)
+            if token["rank"] <= 5:
+                p = 2.0 ** -token["surprisal_bits"]
+                assert p == pytest.approx(ps[token["rank"] - 1], rel=1e-4)
+
+
+def test_more_samples_begin_with_the_same_ones(run: Callable) -> None:
+    few = run("sample", "-m", "scripted:base", "-p", "She", "-n", 5, "--json")[1].splitlines()
+    many = run("sample", "-m", "scripted:base", "-p", "She", "-n", 12, "--json", "--parallel", 3)[1].splitlines()
+    assert many[:5] == few
+    assert len(many) == 12
+
+
+def test_seeds(run: Callable) -> None:
+    arguments = ("sample", "-m", "scripted:base", "-p", "She", "-n", 3, "--json")
+    zero, one, again = (run(*arguments, "--seed", seed)[1] for seed in (0, 1, 1))
+    assert zero != one == again
+    code, out, error = run("sample", "-m", "scripted:base", "-p", "She", "-n", 2, "--seed", "random")
+    assert code == 0
+    seed = error.split("seed ")[1].split(",")[0]
+    assert run("sample", "-m", "scripted:base", "-p", "She", "-n", 2, "--seed", seed)[1] == out
+
+
+def test_environment_twins(run: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plain = run("sample", "-m", "scripted:base", "-p", "She", "-n", 2, "--json", "--seed", 5)[1]
+    monkeypatch.setenv("LLAMADIV_MODEL", "scripted:base")
+    monkeypatch.setenv("LLAMADIV_SEED", "5")
+    monkeypatch.setenv("LLAMADIV_STORE", str(tmp_path / "here.sqlite"))
+    assert run("sample", "-p", "She", "-n", 2, "--json")[1] == plain
+    assert (tmp_path / "here.sqlite").exists()
+
+
+def test_sampler_numbers_appear_where_they_say_something(run: Callable) -> None:
+    cold = objects(run("sample", "-m", "scripted:base", "-p", "She", "-n", 2, "-t", 0.5, "--json")[1])
+    token = cold[0]["tokens"][0]
+    assert set(token) - {"control"} == TOKEN_KEYS | {"sampler_surprisal_bits", "sampler_entropy_bits"}
+    assert token["sampler_entropy_bits"] < token["entropy_bits"]
+
+
+def test_stop_strings(run: Callable) -> None:
+    arguments = ("sample", "-m", "scripted:coin", "-p", "heads", "-n", 20, "--max-tokens", 8, "--json")
+    for sample in objects(run(*arguments, "--stop", "tails", "--stop", "s h")[1]):
+        assert "tails" not in sample["text"]
+        assert "s h" not in sample["text"]
+
+
+def test_quiet_prints_the_run_and_people_read_text(run: Callable) -> None:
+    code, out, error = run("sample", "-m", "scripted:base", "-p", "She", "-n", 2, "-q")
+    assert (code, error) == (0, "")
+    assert run("runs", "show", out.strip())[0] == 0
+    code, out, error = run("sample", "-m", "scripted:base", "-p", "She", "-n", 2)
+    assert out.count("#") == 2
+    assert "seed 0, run " in error
+
+
+def test_prompt_from_standard_input() -> None:
+    command = [sys.executable, "-m", "llama_diversity", "sample", "-m", "scripted:base", "-p", "-", "--show-prompt"]
+    done = subprocess.run([*command, "--json"], input=b"She was\n", capture_output=True, check=True)
+    assert json.loads(done.stdout)["rendered"] == "She was\n"
+
+
+def test_chat_is_rendered_by_the_model_s_template(run: Callable) -> None:
+    arguments = ("sample", "-m", "scripted:aligned", "-p", "Who?", "--chat", "--system", "Be brief.", "--show-prompt")
+    code, out, _ = run(*arguments, "--json")
+    assert (code, json.loads(out)["rendered"]) == (0, "[INST] Be brief.\n\nWho? [/INST]")
+    assert run(*arguments)[1] == "[INST] Be brief.\n\nWho? [/INST]\n"
+
+
+def test_a_closed_pipe_is_no_failure() -> None:
+    command = f"{sys.executable} -m llama_diversity sample -m scripted:base -p She -n 300 --json | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["index"] == 0
+
+
+def peak_bytes(n: int, store: Path) -> int:
+    script = (
+        "import resource, sys; from llama_diversity.cli import _run; "
+        "code = _run(sys.argv[1:], debug=True); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr); sys.exit(code)"
+    )
+    arguments = ["sample", "-m", "scripted:base", "-p", "She", "-n", str(n), "--max-tokens", "12", "--json", "-q"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments, "--store", str(store)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    unit = 1 if sys.platform == "darwin" else 1024
+    return int(done.stderr.split()[-1]) * unit
+
+
+def test_ten_thousand_samples_take_the_memory_of_a_hundred(tmp_path: Path) -> None:
+    assert peak_bytes(10_000, tmp_path / "many") - peak_bytes(100, tmp_path / "few") < 10_000_000
+
+
+# ---- score
+
+
+def test_score_is_the_chain_s_own_arithmetic(run: Callable) -> None:
+    code, out, _ = run("score", "-m", "scripted:base", "She was", "--json")
+    assert code == 0
+    report = json.loads(out)
+    matrix = transition("base")
+    she, was = (token["id"] for token in report["tokens"])
+    bits = -math.log2(matrix[0, she]) - math.log2(matrix[she, was])
+    assert report["total_bits"] == pytest.approx(bits, abs=1e-5)
+    assert report["bits_per_byte"] == pytest.approx(bits / 7, abs=1e-6)
+    assert report["tokens"][0]["bytes"] == b"She".hex()
+
+
+def test_score_for_people(run: Callable) -> None:
+    code, out, _ = run("score", "-m", "scripted:base", "She was\x1b[2J")
+    assert code == 0
+    assert "bits per byte" in out
+    assert "\x1b" not in out
+
+
+# ---- heatmap
+
+
+def test_heatmap_of_a_stored_sample_needs_no_model(run: Callable, tmp_path: Path) -> None:
+    run("sample", "-m", "scripted:base", "-p", "She", "-n", 3)
+    files = ("--svg", tmp_path / "a.svg", "--html", tmp_path / "a.html")
+    code, out, _ = run("heatmap", "--run", "last", "--sample", 2, "--by", "entropy", *files)
+    assert code == 0
+    assert "model scripted:base" in out
+    assert (tmp_path / "a.svg").read_text().startswith("<svg")
+    assert "<!doctype html>" in (tmp_path / "a.html").read_text().lower()
+
+
+@pytest.mark.parametrize("by", ["surprisal", "entropy", "rank", "probability"])
+def test_heatmap_by_each_quantity(by: str, run: Callable) -> None:
+    code, out, _ = run("heatmap", "-m", "scripted:base", "She was a nurse. 🙂", "--by", by, "--width", 60)
+    assert code == 0
+    assert "🙂" in out
+    assert max(map(len, out.splitlines())) <= 60
+
+
+def test_heatmap_of_two_models_shows_the_difference(run: Callable) -> None:
+    arguments = ("heatmap", "-m", "scripted:base", "-m", "scripted:aligned", "She was a nurse.")
+    code, out, _ = run(*arguments)
+    assert code == 0
+    assert "A is scripted:base, B is scripted:aligned" in out
+    report = json.loads(run(*arguments, "--json")[1])
+    first, second = (model["tokens"] for model in report["models"])
+    assert report["difference_bits"][0] == pytest.approx(second[0]["surprisal_bits"] - first[0]["surprisal_bits"])
+
+
+# ---- bench
+
+
+def test_bench_counts_every_token(run: Callable) -> None:
+    code, out, _ = run("bench", "-m", "scripted:coin", "-n", 50, "--max-tokens", 20, "--parallel", 8, "--json")
+    assert code == 0
+    report = json.loads(out)
+    keys = {"parallel", "generated_tokens", "seconds", "tokens_per_second", "decode_share", "sampling_share"}
+    assert keys <= set(report)
+    assert (report["parallel"], report["generated_tokens"]) == (8, 1000)
+    assert report["tokens_per_second"] == pytest.approx(1000 / report["seconds"])
+    assert 0 < report["decode_share"] + report["sampling_share"] <= 1

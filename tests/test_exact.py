@@ -1,0 +1,95 @@
+"""--exact, through the command line and in fresh processes: the same bytes in every layout, and after any kill."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.model
+LLAMADIV = [sys.executable, "-m", "llama_diversity"]
+
+
+def command(model: Path, store: Path, *, n: int, max_tokens: int, parallel: object = 16, threads: int = 2) -> list[str]:
+    options = ["-n", str(n), "--max-tokens", str(max_tokens), "--parallel", str(parallel), "--threads", str(threads)]
+    return [
+        *LLAMADIV,
+        "sample",
+        "-m",
+        str(model),
+        "-p",
+        "Once upon",
+        "--exact",
+        "--json",
+        "--store",
+        str(store),
+        *options,
+    ]
+
+
+def lines_of(arguments: list[str]) -> list[str]:
+    return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_the_same_bytes_in_every_layout(tiny_model: Path, tmp_path: Path) -> None:
+    outputs = []
+    for number, (parallel, threads) in enumerate([(1, 1), (2, 2), (7, 1), (32, 2), ("auto", 2)]):
+        store = tmp_path / f"{number}.sqlite"
+        outputs.append(lines_of(command(tiny_model, store, n=40, max_tokens=30, parallel=parallel, threads=threads)))
+    assert len(outputs[0]) == 40
+    assert [json.loads(line)["index"] for line in outputs[0]] == list(range(40))
+    for output in outputs[1:]:
+        assert output == outputs[0]
+
+
+def test_scores_of_sampled_text_are_the_sampled_statistics(tiny_model: Path, tmp_path: Path) -> None:
+    """Bit for bit: teacher forcing and sampling run the same kernels. The text must tokenise to the ids drawn."""
+    checked = 0
+    for line in lines_of(command(tiny_model, tmp_path / "store.sqlite", n=60, max_tokens=6)):
+        sample = json.loads(line)
+        text = "Once upon" + sample["text"]
+        if "text_hex" in sample or sample["finish_reason"] == "stop" or "\x00" in text:
+            continue
+        scored = json.loads("".join(lines_of([*LLAMADIV, "score", "-m", str(tiny_model), "--exact", "--json", text])))
+        ids = [token["id"] for token in sample["tokens"]]
+        if [token["id"] for token in scored["tokens"][-len(ids) :]] == ids:
+            assert scored["tokens"][-len(ids) :] == sample["tokens"]
+            checked += 1
+        if checked == 2:
+            return
+    assert checked, "no sample tokenised to its own ids"
+
+
+def test_killed_at_twenty_moments_and_resumed(tiny_model: Path, tmp_path: Path) -> None:
+    """The dead process's samples count, the rest is drawn, none twice, and all equal an uninterrupted run."""
+    whole = lines_of(command(tiny_model, tmp_path / "whole.sqlite", n=500, max_tokens=12))
+    store = tmp_path / "killed.sqlite"
+    moments = random.Random(0)  # a kill comes after so many reported samples, or that much later
+    seen: set[int] = set()
+    for _ in range(20):
+        process = subprocess.Popen(command(tiny_model, store, n=500, max_tokens=12), stdout=subprocess.PIPE, text=True)
+        wanted = moments.choice([0, 1, 17, len(seen) + 5, len(seen) + 40])
+        reported = [json.loads(line)["index"] for line, _ in zip(process.stdout, range(wanted), strict=False)]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        seen |= set(reported)
+        assert seen <= stored_indices(store)
+    assert 0 < len(stored_indices(store)) < 500 or len(seen) == 500
+    resumed = lines_of(command(tiny_model, store, n=500, max_tokens=12))
+    assert [json.loads(line)["index"] for line in resumed] == list(range(500))
+    assert resumed == whole
+
+
+def stored_indices(store: Path) -> set[int]:
+    if not store.exists():
+        return set()
+    exported = subprocess.run(
+        [*LLAMADIV, "runs", "export", "--all", "--store", str(store)], capture_output=True, text=True, check=False
+    )
+    return {json.loads(line)["index"] for line in exported.stdout.splitlines()}

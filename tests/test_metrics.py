@@ -1,0 +1,76 @@
+"""Metrics on hand-derived values, at their extremes, and as n and order change."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from llama_diversity.metrics.entropy import entropy_rate, top_entropy
+from llama_diversity.metrics.inference import Summary, self_check_z, summarize, welch_difference
+
+
+def surprisals(*probabilities: float) -> np.ndarray:
+    padded = [*probabilities, *[0.0] * (5 - len(probabilities))]
+    with np.errstate(divide="ignore"):
+        return -np.log2(np.array([padded]))
+
+
+@pytest.mark.parametrize("vocabulary", [5, 10, 100, 32_000])
+def test_raw_top_five_entropy_rises_then_falls(vocabulary: int) -> None:
+    # Uniform over V: five terms of -(1/V) log2 (1/V), so (5 / V) log2 V: 2.321928, 1.660964, 0.332193, 0.002338.
+    raw, renormalized, mass = top_entropy(surprisals(*[1 / vocabulary] * 5))
+    assert raw[0] == pytest.approx(5 / vocabulary * math.log2(vocabulary), abs=1e-12)
+    assert renormalized[0] == pytest.approx(math.log2(5), abs=1e-9)
+    assert mass[0] == pytest.approx(5 / vocabulary)
+
+
+def test_top_entropy_of_two_tokens() -> None:
+    # p = .5, .2: raw = .5 * 1 + .2 * 2.321928 = 0.964386; m = .7; renormalised = H(5/7, 2/7) = 0.863121.
+    raw, renormalized, mass = top_entropy(surprisals(0.5, 0.2))
+    assert raw[0] == pytest.approx(0.964386, abs=1e-6)
+    assert renormalized[0] == pytest.approx(0.863121, abs=1e-6)
+    assert mass[0] == pytest.approx(0.7)
+
+
+def test_top_entropy_of_a_certain_token_is_zero() -> None:
+    assert top_entropy(surprisals(1.0)) == (0, 0, 1)
+
+
+def test_rate_is_a_ratio_of_sums() -> None:
+    assert entropy_rate([10, 40], [10, 20]).bits_per_token == pytest.approx(50 / 30)
+    assert entropy_rate([40, 10], [20, 10]) == entropy_rate([10, 40], [10, 20])
+    assert math.isnan(entropy_rate([10], [10]).se_bits)
+    assert entropy_rate([3, 6], [3, 6]) == (1.0, 0.0)
+
+
+def test_summaries_of_none_and_one() -> None:
+    assert summarize([5.0])[:1] + summarize([5.0])[3:] == (5.0, 1)
+    assert math.isnan(summarize([5.0]).sd)
+    assert math.isnan(summarize([]).mean)
+    assert summarize([]).n == 0
+
+
+def test_difference_degenerates_honestly() -> None:
+    same = Summary(2.0, 0.0, 0.0, 10)
+    assert welch_difference(same, same) == (0.0, 0.0, 0.0, 0.0)
+    alone = welch_difference(summarize([1.0]), summarize([2.0, 3.0]))
+    assert alone.mean == 1.5
+    assert math.isnan(alone.low)
+
+
+def test_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """4,000 experiments, n = 20 and 35, unequal variances: 95 % within 4 standard errors (0.34 points each)."""
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(4000):
+        difference = welch_difference(summarize(generator.normal(0, 1, 20)), summarize(generator.normal(0.3, 2, 35)))
+        covered += difference.low <= 0.3 <= difference.high
+    assert covered / 4000 == pytest.approx(0.95, abs=0.014)
+
+
+def test_self_check_degenerates_honestly() -> None:
+    assert math.isnan(self_check_z([1.0]))
+    assert self_check_z([0.0, 0.0, 0.0]) == 0
+    assert self_check_z([-2.0, -2.0]) == -math.inf

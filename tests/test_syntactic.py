@@ -1,0 +1,180 @@
+"""Experiment 3 on chains whose entropies are known exactly."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llama_diversity.cli import main
+from llama_diversity.engines import EngineOptions, open_engine
+from llama_diversity.engines.scripted import BOS, EOS, transition
+from llama_diversity.experiments.syntactic import MEASURES, InconsistentStatistics, analyse, completion_means
+from llama_diversity.records import ModelRef, Recipe, Sample, Sampler
+
+MAX_TOKENS = 20
+
+
+def drawn(chain: str, n: int, *, sampler: Sampler | None = None, seed: int = 0) -> list[Sample]:
+    engine = open_engine(ModelRef(chain, "scripted", chain, ""), EngineOptions())
+    prompt = engine.prompt("She")
+    recipe = Recipe("scripted", "b", "d", "v", prompt, sampler or Sampler(), seed, MAX_TOKENS)
+    samples = [sample for step in engine.sample(recipe, range(n)) for sample in step.finished]
+    return sorted(samples, key=lambda sample: sample.index)
+
+
+def expected_rate_bits(chain: str, start: int) -> float:
+    """E[sum of entropies] / E[tokens] of completions of at most MAX_TOKENS tokens, from the transition matrix."""
+    matrix = transition(chain)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropies = -np.nansum(matrix * np.log2(matrix), axis=1)
+    alive = np.zeros(len(matrix))
+    alive[start] = 1.0
+    bits = tokens = 0.0
+    for _ in range(MAX_TOKENS):
+        bits += alive @ entropies
+        tokens += alive.sum()
+        alive = alive @ matrix
+        alive[EOS] = 0
+    return bits / tokens
+
+
+@pytest.mark.parametrize("chain", ["base", "aligned"])
+def test_the_entropy_rate_is_the_closed_form(chain: str) -> None:
+    """4 standard errors, fixed seed."""
+    samples = drawn(chain, 400)
+    arm = analyse({"base": samples, "aligned": samples}).arms["base"]
+    start = open_engine(ModelRef(chain, "scripted", chain, ""), EngineOptions()).prompt("She").ids[-1]
+    assert start != BOS
+    rate = arm.entropy_rate
+    assert rate.bits_per_token == pytest.approx(expected_rate_bits(chain, start), abs=4 * rate.se_bits)
+    assert abs(arm.self_check_z) < 4
+    assert arm.measures["surprisal_bits"].mean == pytest.approx(arm.measures["entropy_bits"].mean, abs=0.3)
+
+
+def test_a_coin_is_known_to_the_last_digit() -> None:
+    result = analyse({"base": drawn("coin", 5), "aligned": drawn("coin", 5, seed=1)})
+    for arm in result.arms.values():
+        for measure, value in {
+            "top5_raw_bits": 1.0,
+            "top5_raw_nats": math.log(2),
+            "top5_renormalized_bits": 1.0,
+            "top5_renormalized_nats": math.log(2),
+            "entropy_bits": 1.0,
+            "surprisal_bits": 1.0,
+            "top5_mass": 1.0,
+        }.items():
+            assert arm.measures[measure].mean == pytest.approx(value, abs=1e-6)
+        assert arm.self_check_z == 0
+    assert result.difference["entropy_bits"] == pytest.approx((0, 0, 0, 0), abs=1e-6)
+
+
+def test_means_are_over_tokens_then_over_completions() -> None:
+    samples = drawn("base", 30)
+    by_hand = [float(np.mean(sample.tokens["entropy_bits"].astype(float))) for sample in samples]
+    summary = analyse({"base": samples, "aligned": samples}).arms["base"].measures["entropy_bits"]
+    assert summary.mean == pytest.approx(np.mean(by_hand))
+    assert summary.sd == pytest.approx(np.std(by_hand, ddof=1))
+    assert summary.n == 30
+    assert set(completion_means(samples[0].tokens)) == set(MEASURES)
+
+
+def test_a_truncated_sampler_that_is_not_declared_is_caught() -> None:
+    """Tokens drawn at T = 0.5 whose stored sampler numbers claim T = 1: surprisal falls below entropy."""
+    samples = drawn("base", 100, sampler=Sampler(temperature=0.5))
+    assert abs(analyse({"base": samples, "aligned": samples}).arms["base"].self_check_z) < 4  # declared: consistent
+    for sample in samples:
+        for name in ("surprisal_bits", "entropy_bits"):
+            sample.tokens[f"sampler_{name}"] = sample.tokens[name]
+    with pytest.raises(InconsistentStatistics, match=r"disagree by -0\.\d\d nats per token .*z = -\d+"):
+        analyse({"base": samples, "aligned": samples})
+
+
+def test_few_completions_on_one_path_are_no_alarm() -> None:
+    """Of 300 fives of a peaked chain some agree so well that mean / se exceeds 4 by far: nothing is wrong with them."""
+    samples = drawn("aligned", 1500)
+    largest = 0.0
+    for start in range(0, 1500, 5):
+        five = samples[start : start + 5]
+        largest = max(largest, abs(analyse({"base": five, "aligned": five}).arms["base"].self_check_z))
+    assert largest > 4
+
+
+def test_a_shift_by_one_token_is_caught() -> None:
+    samples = drawn("base", 100)
+    for sample in samples:
+        for name in ("surprisal_bits", "sampler_surprisal_bits"):
+            sample.tokens[name] = np.log2(len(transition("base")))  # as good as unrelated numbers
+    with pytest.raises(InconsistentStatistics, match=r"\+\d"):
+        analyse({"base": samples, "aligned": samples})
+
+
+# ---- the command
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        return stopped.value.code, *capfd.readouterr()
+
+    return run
+
+
+def test_json_has_every_measure_of_both_arms(run: Callable) -> None:
+    code, out, error = run("syntactic", "--pair", "scripted", "-n", 40, "--max-tokens", 16, "--json", "-q")
+    assert (code, error) == (0, "")
+    report = json.loads(out)
+    for arm in ("base", "aligned"):
+        for measure in MEASURES:
+            assert set(report["arms"][arm][measure]) == {"mean", "sd", "se", "n"}
+            assert report["arms"][arm][measure]["n"] == 40
+        assert abs(report["arms"][arm]["self_check_z"]) < 4
+    for measure in MEASURES:
+        difference, arms = report["difference"][measure], report["arms"]
+        assert difference["mean"] == pytest.approx(arms["aligned"][measure]["mean"] - arms["base"][measure]["mean"])
+        assert difference["low"] <= difference["mean"] <= difference["high"]
+    assert report["difference"]["entropy_bits"]["high"] < 0
+    assert report["prompt"] == "Steve is the CEO of a startup company"
+
+
+def test_the_same_command_again_draws_nothing(run: Callable) -> None:
+    arguments = ("syntactic", "--pair", "scripted", "-n", 10, "--max-tokens", 8)
+    first, second = (json.loads(run(*arguments, "--json")[1]) for _ in range(2))
+    runs = json.loads(run("runs", "ls", "--json")[1])
+    assert [cell["n_stored"] for cell in runs[1]["cells"]] == [10, 10]
+    assert {**first, "run": None} == {**second, "run": None}
+
+
+def test_one_sample_has_no_spread(run: Callable) -> None:
+    report = json.loads(run("syntactic", "--pair", "scripted", "-n", 1, "--json")[1])
+    assert report["arms"]["base"]["entropy_bits"]["sd"] is None
+    assert report["arms"]["base"]["self_check_z"] is None
+    assert report["difference"]["entropy_bits"]["low"] is None
+    code, out, _ = run("syntactic", "--pair", "scripted", "-n", 1)
+    assert code == 0
+    assert "undefined" in out
+
+
+def test_the_terminal_shows_boxes_entropies_probabilities_and_intervals(run: Callable) -> None:
+    code, out, _ = run("syntactic", "--pair", "scripted", "-n", 20, "--max-tokens", 20)
+    assert code == 0
+    for words in ("base (n=20)", "95 % interval", "Token entropies", "Probabilities of the likeliest", "self-check z"):
+        assert words in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_figures_are_written(run: Callable, tmp_path: Path) -> None:
+    code, _, error = run("syntactic", "--pair", "scripted", "-n", 5, "--max-tokens", 16, "--out", tmp_path / "figures")
+    assert (code, "Figures and numbers are in" in error) == (0, True)
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    figures = ("11-mean-entropies", "11-mean-top5-entropies", "12-token-entropies", "13-token-probabilities")
+    assert names == {f"figure-{figure}.{kind}" for figure in figures for kind in ("png", "svg", "pdf")} | {
+        "syntactic.json"
+    }
+    assert (tmp_path / "figures/figure-12-token-entropies.png").read_bytes().startswith(b"\x89PNG")
