@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llama_diversity.cli.options import Common
-from llama_diversity.cli.progress import HEARTBEAT_S, loading_progress, sampling_progress
+from llama_diversity.cli.progress import HEARTBEAT_S, progress_line, sampling_progress
 from llama_diversity.runner import Progress
 
 
@@ -70,7 +70,7 @@ def test_what_is_said_after_ten_seconds(progress: Progress, words: str, capsys: 
 
 def test_loading(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with loading_progress(common(), "loading m", clock=clock) as report:
+    with progress_line(common(), "loading m", clock=clock) as report:
         report(0.1)
         clock.now_s += HEARTBEAT_S
         report(0.255)
@@ -82,7 +82,7 @@ def test_quiet_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     with sampling_progress(common(quiet=True), "base", clock=clock) as report:
         clock.now_s += 100
         report(Progress(1, 2, n_resumed=0, n_tokens=5))
-    with loading_progress(common(quiet=True), "base", clock=clock) as share:
+    with progress_line(common(quiet=True), "base", clock=clock) as share:
         clock.now_s += 100
         share(0.5)
     assert capsys.readouterr() == ("", "")
@@ -90,7 +90,7 @@ def test_quiet_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_title_cannot_command_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with loading_progress(common(), "\x1b[2J", clock=clock) as report:
+    with progress_line(common(), "\x1b[2J", clock=clock) as report:
         clock.now_s += 100
         report(1.0)
     assert capsys.readouterr().err == "⟨U+001B⟩[2J: 100%\n"

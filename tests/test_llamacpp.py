@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import llama_cpp
 import numpy as np
+import other_architectures
 import pytest
 import scipy.stats
 
@@ -291,3 +292,20 @@ def test_what_does_not_fit_is_refused_before_anything_is_decoded(tiny_model: Pat
         engine._memory_bytes = lambda: (1e6, 2e6)  # a machine with little memory
         with pytest.raises(OutOfMemory, match="--parallel .* would fit"):
             drawn(engine, recipe(engine), range(300))
+
+
+@pytest.mark.parametrize("write", [other_architectures.write_mamba, other_architectures.write_gemma2])
+def test_recurrent_and_sliding_window_models(write: Callable[[Path], None], tmp_path: Path) -> None:
+    """Slots are forked, refilled and moved as for a Llama; each sample must score as it was sampled.
+
+    The window of 8 tokens is shorter than prompt and completion, so a prompt that lost its beginning would show.
+    """
+    write(tmp_path / "model.gguf")
+    with opened(tmp_path / "model.gguf", parallel=5) as engine:
+        asked = recipe(engine, text="some words to begin with, more than a window", max_tokens=40)
+        samples = drawn(engine, asked, range(23))
+        assert len(samples) == 23
+        assert len({sample.text for sample in samples.values()}) > 20
+        for sample in samples.values():
+            scored = engine.score(asked.prompt.ids + tuple(sample.tokens["id"].tolist()))[len(asked.prompt.ids) :]
+            np.testing.assert_allclose(sample.tokens["surprisal_bits"], scored["surprisal_bits"], atol=0.05)

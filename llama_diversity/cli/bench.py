@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 
 import click
 
 from llama_diversity.cli.options import Common, Drawing, common_options, layout_options, model_option
+from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.cli.session import opened, plan_cell
 from llama_diversity.engines import Engine, EngineOptions
@@ -44,7 +46,8 @@ def bench(
             drawing=Drawing(Sampler(), seed),
             layout=layout,
         )
-        result = measure(engine, cell)
+        with progress_line(common, "sampling") as on_progress:
+            result = measure(engine, cell, on_progress)
     if common.json:
         click.echo(json.dumps(result))
     else:
@@ -55,13 +58,17 @@ def bench(
         )
 
 
-def measure(engine: Engine, cell: Cell) -> dict[str, float]:
+def measure(engine: Engine, cell: Cell, on_progress: Callable[[float], None]) -> dict[str, float]:
     """Time the drawing of the whole cell, prompt included; the KV cache is set up before, as a server does once."""
     warm_up = dataclasses.replace(cell.recipe, max_tokens=2)
     for _ in engine.sample(warm_up, range(min(2, cell.n))):
         pass
     watch, start = dataclasses.replace(engine.stopwatch), time.perf_counter()
-    n_tokens = sum(step.n_tokens for step in engine.sample(cell.recipe, range(cell.n)))
+    n_tokens = n_finished = 0
+    for step in engine.sample(cell.recipe, range(cell.n)):
+        n_tokens += step.n_tokens
+        n_finished += len(step.finished)
+        on_progress(n_finished / cell.n)
     setup_seconds = engine.stopwatch.setup_seconds - watch.setup_seconds
     seconds = time.perf_counter() - start - setup_seconds
     return {

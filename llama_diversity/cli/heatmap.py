@@ -184,7 +184,7 @@ def _subjects(
     subjects = []
     for reference in references:  # one after the other: two 7B models do not fit a laptop together
         with opened(reference, layout, common) as engine:
-            scored = score_text(engine, text)
+            scored = score_text(engine, text, common)
             vocabulary = _vocabulary_name(engine.facts.n_vocab, engine.facts.vocab_digest)
             subjects.append(Subject(reference.reference, vocabulary, scored.tokens, scored.pieces))
     return subjects

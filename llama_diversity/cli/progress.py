@@ -39,10 +39,10 @@ def sampling_progress(
 
 
 @contextlib.contextmanager
-def loading_progress(
+def progress_line(
     common: Common, title: str, *, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[float], None]]:
-    """Show how much of a model is loaded; the callback hears the share, 0 to 1."""
+    """Show how much of one piece of work is done; the callback hears the share, 0 to 1."""
     with _line(common, title, clock) as show:
         yield lambda share: show(share, f"{share:.0%}")
 

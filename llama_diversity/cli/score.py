@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llama_diversity.cli.options import Common, common_options, layout_options, model_option, read_text
+from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.cli.session import opened
 from llama_diversity.cli.terminal import console
@@ -40,12 +41,13 @@ class Scored(NamedTuple):
         return self.total_bits / self.n_bytes_scored if self.n_bytes_scored else math.nan
 
 
-def score_text(engine: Engine, text: str) -> Scored:
+def score_text(engine: Engine, text: str, common: Common) -> Scored:
     """Score `text` on `engine`. Raises BadValue for an empty one, PromptTooLong."""
     if not text:
         raise BadValue("the text", "", "there is nothing to score")
     ids = engine.tokenize(text)
-    tokens = engine.score(ids)
+    with progress_line(common, f"scoring {len(ids)} tokens") as on_progress:
+        tokens = engine.score(ids, on_progress=on_progress)
     if engine.facts.adds_bos:
         tokens = tokens[1:]
     pieces = {
@@ -73,7 +75,7 @@ def score(*, model: str, text: str, layout: EngineOptions, common: Common) -> No
     """
     reference = resolve_model(model, common=common)
     with opened(reference, layout, common) as engine:
-        scored = score_text(engine, read_text(text))
+        scored = score_text(engine, read_text(text), common)
     if common.json:
         bits_per_byte = None if math.isnan(scored.bits_per_byte) else scored.bits_per_byte
         tokens = token_objects(scored.tokens, scored.pieces)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from llama_diversity import __version__
 from llama_diversity.cli.options import Common, Drawing
-from llama_diversity.cli.progress import loading_progress, sampling_progress
+from llama_diversity.cli.progress import progress_line, sampling_progress
 from llama_diversity.engines import Engine, EngineOptions, open_engine
 from llama_diversity.records import Cell, ModelRef, Prompt, Recipe, Sample
 from llama_diversity.runner import run
@@ -20,7 +20,7 @@ from llama_diversity.store import Store
 @contextlib.contextmanager
 def opened(model: ModelRef, options: EngineOptions, common: Common) -> Iterator[Engine]:
     """The engine of `model`, with a progress line while it loads; closed afterwards, so that one model is in memory."""
-    with loading_progress(common, f"loading {model.reference}") as on_load:
+    with progress_line(common, f"loading {model.reference}") as on_load:
         engine = open_engine(model, options, on_load=on_load)
     with contextlib.closing(engine):
         yield engine

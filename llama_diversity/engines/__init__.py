@@ -87,7 +87,7 @@ class Engine(Protocol):
         """
         ...
 
-    def score(self, ids: tuple[int, ...]) -> TokenStats:
+    def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
         """Teacher-forced statistics of `ids`, shape (len(ids),); nan for the first, which has no context."""
         ...
 

@@ -312,12 +312,14 @@ class ScriptedEngine:
         )
         yield from batch.steps()
 
-    def score(self, ids: tuple[int, ...]) -> TokenStats:
+    def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
         """Statistics of `ids`, each given the one before it; the first has no context."""
         stats = unscored(ids)
         if len(ids) > 1:
             self._check(ids, max_tokens=0)
             stats[1:] = self._reducer.score(self._rows.decode(ids[:-1], ()), np.array(ids[1:]))
+        if on_progress is not None:
+            on_progress(1.0)
         return stats
 
     def close(self) -> None:

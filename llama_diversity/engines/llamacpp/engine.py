@@ -230,7 +230,7 @@ class LlamaCppEngine:
             )
             yield from batch.steps()
 
-    def score(self, ids: tuple[int, ...]) -> TokenStats:
+    def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
         """Statistics of `ids` under the model, each given the ones before it; the first has no context."""
         self._need_weights()
         if len(ids) > self.facts.n_ctx_train:
@@ -246,6 +246,8 @@ class LlamaCppEngine:
             for start, logits in context.score_rows(ids[:-1], rows):
                 targets = np.array(ids[start + 1 : start + 1 + len(logits)])
                 stats[start + 1 : start + 1 + len(logits)] = self._reducer.score(logits, targets)
+                if on_progress is not None:
+                    on_progress((start + len(logits)) / (len(ids) - 1))
         return stats
 
     def close(self) -> None:
@@ -315,6 +317,8 @@ class LlamaCppEngine:
         params.kv_unified = layout.unified
         params.n_threads = params.n_threads_batch = self._n_threads
         params.type_k = params.type_v = _KV_TYPES[kv_type]
+        if self._options.exact:  # without layers on it a GPU would still be lent large multiplications
+            params.op_offload = params.offload_kqv = False
         fused = True if kv_type.startswith("q") else fused  # a quantised V needs it
         params.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_AUTO if fused is None else int(fused)
         forget_complaints()
