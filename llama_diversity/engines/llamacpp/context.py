@@ -34,6 +34,7 @@ class Context:
         self._memory = C.llama_get_memory(pointer)
         self._n_vocab = n_vocab
         self._exact = exact
+        self._twin: tuple[int, int] | None = None  # the sequence that has one in step, and its next position
         # From 64 rows on, attention takes another kernel than for the single rows of sampling.
         self._chunk_rows = _EXACT_ROWS if exact else N_UBATCH
         self._rows = int(C.llama_n_batch(pointer))
@@ -83,6 +84,7 @@ class Context:
         return self._logits(len(tokens))
 
     def _copy(self, source: int, target: int) -> None:
+        self._twin = None
         C.llama_memory_seq_rm(self._memory, target, -1, -1)
         C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
@@ -92,9 +94,12 @@ class Context:
         """Feed the rows and ask for the logits of the last `n_outputs` of them."""
         n_rows = len(tokens)
         if self._exact and n_rows == 1:  # one row alone takes other kernels: a twin in the next sequence joins it
-            self._copy(sequences[0], sequences[0] + 1)
+            sequence, position = sequences[0], positions[0]
+            if self._twin != (sequence, position):
+                self._copy(sequence, sequence + 1)
+            self._twin = (sequence, position + 1)  # where it is in step without another copy
             n_rows = n_outputs = 2
-            tokens, positions, sequences = [*tokens] * 2, [*positions] * 2, [sequences[0], sequences[0] + 1]
+            tokens, positions, sequences = [*tokens] * 2, [position] * 2, [sequence, sequence + 1]
         self._token[:n_rows] = tokens
         self._pos[:n_rows] = positions
         self._seq[:n_rows] = sequences
