@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -63,8 +62,8 @@ class Sampler:
     min_p: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise BadValue("--temperature", self.temperature, "it must be 0 (greedy) or a positive number")
+        if self.temperature != 0 and not 1e-4 <= self.temperature <= 1e4:
+            raise BadValue("--temperature", self.temperature, "it must be 0 (greedy) or a number from 0.0001 to 10000")
         if self.top_k < 0:
             raise BadValue("--top-k", self.top_k, "it must be 0 (off) or a positive number")
         if not 0 < self.top_p <= 1:
@@ -76,6 +75,11 @@ class Sampler:
     def is_neutral(self) -> bool:
         """True when tokens are drawn from the raw distribution itself."""
         return self == Sampler()
+
+
+def seen_ids(tokens: TokenStats) -> set[int]:
+    """Every token id that `tokens` mentions: those drawn and the likeliest ones."""
+    return {*tokens["id"].tolist(), *tokens["top_ids"].ravel().tolist()} - {-1}
 
 
 class Piece(NamedTuple):
@@ -139,6 +143,7 @@ class Recipe:
     stop: tuple[str, ...] = ()
     exact: bool = False
     kv_type: str = "f16"
+    flash_attention: bool | None = None  # other kernels, other last digits; None where the device supports it
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from llama_diversity.cli import main
+from llama_diversity.engines.draws import Reducer
 from llama_diversity.engines.scripted import transition
+from llama_diversity.errors import EngineError
 
 TOKEN_KEYS = {"id", "bytes", "surprisal_bits", "entropy_bits", "varentropy_bits2", "rank", "top"}
 
@@ -213,3 +215,62 @@ def test_bench_counts_every_token(run: Callable) -> None:
     assert (report["parallel"], report["generated_tokens"]) == (8, 1000)
     assert report["tokens_per_second"] == pytest.approx(1000 / report["seconds"])
     assert 0 < report["decode_share"] + report["sampling_share"] <= 1
+
+
+# ---- found by review
+
+
+def test_a_forbidden_text_costs_infinite_bits_which_json_calls_null(run: Callable) -> None:
+    code, out, _ = run("score", "-m", "scripted:coin", "abc", "--json")
+    assert code == 0
+    report = json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert report["total_bits"] is None
+    assert report["bits_per_byte"] is None
+    assert [token["rank"] for token in report["tokens"]] == [3, 3, 3]  # two are possible, all others tie
+    assert [len(token["top"]) for token in report["tokens"]] == [5, 5, 5]
+
+
+def test_text_for_people_into_a_closed_pipe_is_no_failure() -> None:
+    command = f"{sys.executable} -m llama_diversity sample -m scripted:base -p She -n 3000 --max-tokens 5 | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_drawn_seed_is_said_beside_json_too(run: Callable) -> None:
+    _, out, error = run("sample", "-m", "scripted:base", "-p", "She", "-n", 1, "--seed", "random", "--json")
+    seed = error.split("seed ")[1].split(",")[0]
+    assert run("sample", "-m", "scripted:base", "-p", "She", "-n", 1, "--seed", seed, "--json")[1] == out
+
+
+def test_other_kernels_are_another_recipe(run: Callable) -> None:
+    arguments = ("sample", "-m", "scripted:base", "-p", "She", "-n", 2, "-q")
+    for options in ((), ("--no-flash-attention",), ("--flash-attention",), ()):
+        assert run(*arguments, *options)[0] == 0
+    keys = [cell["recipe"] for listed in json.loads(run("runs", "ls", "--json")[1]) for cell in listed["cells"]]
+    assert len(set(keys)) == 3
+
+
+def test_a_model_path_with_a_blank_comes_through_the_environment(run: Callable, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LLAMADIV_MODEL", str(tmp_path / "no such.gguf"))
+    code, _, error = run("heatmap", "hi")
+    assert code == 1
+    assert "no such.gguf" in error
+
+
+def test_samples_before_an_engine_failure_make_a_partial_run(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("sample", "-m", "scripted:base", "-p", "She", "-n", 40, "--max-tokens", 9, "--parallel", 4)
+    draw = Reducer.draw
+    calls = iter(range(1000))
+
+    def fails_later(self: Reducer, *args: object) -> object:
+        if next(calls) == 30:
+            raise EngineError("The device went away.")
+        return draw(self, *args)
+
+    monkeypatch.setattr(Reducer, "draw", fails_later)
+    code, _, error = run(*arguments)
+    assert code == 3
+    assert "The device went away." in error
+    assert "of 40 samples are kept; the same command continues." in error
+    monkeypatch.undo()
+    assert run(*arguments, "--json")[0] == 0

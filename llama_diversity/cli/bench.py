@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable
 
 import click
 
-from llama_diversity.cli.options import Common, Drawing, common_options, layout_options, model_option
+from llama_diversity.cli.options import (
+    Common,
+    Drawing,
+    common_options,
+    layout_options,
+    model_option,
+    read_text,
+    seed_option,
+)
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.cli.session import opened, plan_cell
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.records import Cell, Sampler
+from llama_diversity.render.jsonl import to_line
 
 
 @click.command()
@@ -22,7 +30,7 @@ from llama_diversity.records import Cell, Sampler
 @click.option("-n", "n_samples", type=click.IntRange(1), default=64, show_default=True, help="How many completions.")
 @click.option("--max-tokens", type=click.IntRange(1), default=64, show_default=True, help="Longest completion.")
 @click.option("-p", "--prompt", default="Once upon a time", show_default=True, help="What to continue.")
-@click.option("--seed", type=int, default=0, envvar="LLAMADIV_SEED", help="Seed of all draws.  [default: 0]")
+@seed_option
 @layout_options
 @common_options
 def bench(
@@ -39,7 +47,7 @@ def bench(
         cell = plan_cell(
             engine,
             reference,
-            engine.prompt(prompt),
+            engine.prompt(read_text(prompt)),
             arm="bench",
             n=n_samples,
             max_tokens=max_tokens,
@@ -49,7 +57,7 @@ def bench(
         with progress_line(common, "sampling") as on_progress:
             result = measure(engine, cell, on_progress)
     if common.json:
-        click.echo(json.dumps(result))
+        click.echo(to_line(result))
     else:
         click.echo(
             f"{result['tokens_per_second']:,.0f} tokens/s: {result['generated_tokens']} tokens in "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +17,11 @@ from llama_diversity.cli.session import opened
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue, UnknownName
-from llama_diversity.records import Piece, TokenStats
+from llama_diversity.records import Piece, TokenStats, seen_ids
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.heatmap import DifferenceHeatmap, Heatmap, Looks, TokenPicture
 from llama_diversity.render.html import to_html
-from llama_diversity.render.jsonl import token_objects
+from llama_diversity.render.jsonl import to_line, token_objects
 from llama_diversity.render.ramps import RAMPS
 from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import SCALES, scored_tokens
@@ -46,7 +46,6 @@ class Subject(NamedTuple):
     "--model",
     "models",
     multiple=True,
-    envvar="LLAMADIV_MODEL",
     shell_complete=complete_model,
     help="The model that judges the text; a second one shows both and their difference.  [env: LLAMADIV_MODEL]",
 )
@@ -120,7 +119,7 @@ def heatmap(
         raise click.UsageError("Two models are compared by raw surprisal: leave out --by and --sampler.")
     subjects = _subjects(models, text, run_name, index, arm, layout, common)
     if common.json:
-        click.echo(json.dumps(_as_json(subjects)))
+        click.echo(to_line(_as_json(subjects)))
         return
     looks = Looks(
         palette=palette,
@@ -172,9 +171,11 @@ def _subjects(
     common: Common,
 ) -> list[Subject]:
     if run_name is not None:
-        if text is not None:
-            raise click.UsageError("Give either a text or --run, not both.")
+        if text is not None or models:
+            raise click.UsageError("Give either a model and a text, or --run.")
         return [_stored(run_name, index, arm, common)]
+    # Not through Click, which would split the value of a repeatable option at blanks.
+    models = models or tuple(filter(None, [os.environ.get("LLAMADIV_MODEL")]))
     if text is None or not models:
         raise click.UsageError("Give a model and a text (-m MODEL TEXT), or a stored run (--run RUN --sample I).")
     if len(models) > 2:
@@ -201,9 +202,13 @@ def _stored(run_name: str, index: int, arm: str | None, common: Common) -> Subje
         cell = cells[arm] if arm is not None else run.cells[0]
         sample = store.sample(cell.recipe_key, index)
         digest = store.recipe(cell.recipe_key).vocab_digest
-        ids = {*sample.tokens["id"].tolist(), *sample.tokens["top_ids"].ravel().tolist()} - {-1}
         n_vocab = cell.about.get("model", {}).get("n_vocab", "?")
-        return Subject(cell.reference, _vocabulary_name(n_vocab, digest), sample.tokens, store.pieces(digest, ids))
+        return Subject(
+            cell.reference,
+            _vocabulary_name(n_vocab, digest),
+            sample.tokens,
+            store.pieces(digest, seen_ids(sample.tokens)),
+        )
 
 
 def _vocabulary_name(n_vocab: object, digest: str) -> str:

@@ -39,7 +39,13 @@ class Common:
 
 _COMMON = [
     click.option("--json", "json", is_flag=True, help="Print the result as JSON, numbers unrounded."),
-    click.option("-q", "--quiet", is_flag=True, envvar="LLAMADIV_QUIET", help="No progress; only ids or paths."),
+    click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        envvar="LLAMADIV_QUIET",
+        help="No progress; only ids or paths.  [env: LLAMADIV_QUIET]",
+    ),
     click.option(
         "--store",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -126,6 +132,14 @@ model_option = click.option(
     help="An alias, a .gguf path, hf:OWNER/REPO:FILE, or scripted:NAME.  [env: LLAMADIV_MODEL]",
 )
 
+seed_option = click.option(
+    "--seed",
+    type=_Seed(),
+    default=0,
+    envvar="LLAMADIV_SEED",
+    help="Seed of all draws, or `random`.  [default: 0; env: LLAMADIV_SEED]",
+)
+
 _DRAWING = [
     click.option(
         "-t",
@@ -135,20 +149,28 @@ _DRAWING = [
         envvar="LLAMADIV_TEMPERATURE",
         help="1 is the model itself, 0 is greedy.  [default: 1; env: LLAMADIV_TEMPERATURE]",
     ),
-    click.option("--top-k", type=int, default=0, envvar="LLAMADIV_TOP_K", help="Keep the K likeliest; 0 is off."),
     click.option(
-        "--top-p", type=float, default=1.0, envvar="LLAMADIV_TOP_P", help="Keep the likeliest up to mass P; 1 is off."
-    ),
-    click.option(
-        "--min-p", type=float, default=0.0, envvar="LLAMADIV_MIN_P", help="Keep p >= P * the largest p; 0 is off."
-    ),
-    click.option(
-        "--seed",
-        type=_Seed(),
+        "--top-k",
+        type=int,
         default=0,
-        envvar="LLAMADIV_SEED",
-        help="Seed of all draws, or `random`.  [default: 0; env: LLAMADIV_SEED]",
+        envvar="LLAMADIV_TOP_K",
+        help="Keep the K likeliest; 0 is off.  [env: LLAMADIV_TOP_K]",
     ),
+    click.option(
+        "--top-p",
+        type=float,
+        default=1.0,
+        envvar="LLAMADIV_TOP_P",
+        help="Keep the likeliest up to mass P; 1 is off.  [env: LLAMADIV_TOP_P]",
+    ),
+    click.option(
+        "--min-p",
+        type=float,
+        default=0.0,
+        envvar="LLAMADIV_MIN_P",
+        help="Keep p >= P * the largest p; 0 is off.  [env: LLAMADIV_MIN_P]",
+    ),
+    seed_option,
 ]
 
 _LAYOUT = [
@@ -173,7 +195,7 @@ _LAYOUT = [
         "--flash-attention/--no-flash-attention",
         default=None,
         envvar="LLAMADIV_FLASH_ATTENTION",
-        help="Default: where the device supports it.",
+        help="Default: where the device supports it.  [env: LLAMADIV_FLASH_ATTENTION]",
     ),
     click.option(
         "--kv-type",

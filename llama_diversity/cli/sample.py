@@ -21,8 +21,8 @@ from llama_diversity.cli.session import draw, in_order, opened, plan_cell, readi
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
-from llama_diversity.records import MAX_SAMPLES, Cell, ModelRef, Prompt, Sample
-from llama_diversity.render.jsonl import sample_object
+from llama_diversity.records import MAX_SAMPLES, Cell, ModelRef, Prompt, Sample, seen_ids
+from llama_diversity.render.jsonl import sample_object, to_line
 from llama_diversity.render.safe import visible
 from llama_diversity.store import Store
 
@@ -86,10 +86,10 @@ def sample(
         for drawn in in_order(cell, store, draw(cell, engine, store, run_id, common)):
             _print_sample(drawn, cell, store, common)
         store.finish_run(run_id)
-    if common.quiet and not common.json:
-        click.echo(run_id)
+    if not common.quiet:
+        _print_footer(cell, reference, run_id)
     elif not common.json:
-        _print_footer(cell, reference, run_id, common)
+        click.echo(run_id)
 
 
 def _print_prompt(prompt: Prompt, common: Common) -> None:
@@ -102,9 +102,8 @@ def _print_prompt(prompt: Prompt, common: Common) -> None:
 
 def _print_sample(sample: Sample, cell: Cell, store: Store, common: Common) -> None:
     if common.json:
-        ids = {*sample.tokens["id"].tolist(), *sample.tokens["top_ids"].ravel().tolist()} - {-1}
-        pieces = store.pieces(cell.recipe.vocab_digest, ids)
-        click.echo(json.dumps(sample_object(sample, pieces, neutral=cell.recipe.sampler.is_neutral)))
+        pieces = store.pieces(cell.recipe.vocab_digest, seen_ids(sample.tokens))
+        click.echo(to_line(sample_object(sample, pieces, neutral=cell.recipe.sampler.is_neutral)))
     elif not common.quiet:
         bits = float(sample.tokens["surprisal_bits"].mean())
         head = f"#{sample.index}  {len(sample.tokens)} tokens, {bits:.2f} bits/token, {sample.finish_reason}"
@@ -113,6 +112,6 @@ def _print_sample(sample: Sample, cell: Cell, store: Store, common: Common) -> N
         out.print(Text(visible(sample.text.decode("utf-8", "replace"), newline="keep")))
 
 
-def _print_footer(cell: Cell, model: ModelRef, run_id: str, common: Common) -> None:
+def _print_footer(cell: Cell, model: ModelRef, run_id: str) -> None:
     words = f"{cell.n} samples of {model.reference}, seed {cell.recipe.seed}, run {run_id}"
     click.echo(visible(f"{words}; `llamadiv heatmap --run {run_id} --sample 0` colours one."), err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import NamedTuple
 
@@ -18,8 +17,8 @@ from llama_diversity.cli.session import opened
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue
-from llama_diversity.records import Piece, TokenStats
-from llama_diversity.render.jsonl import token_objects
+from llama_diversity.records import Piece, TokenStats, seen_ids
+from llama_diversity.render.jsonl import to_line, token_objects
 from llama_diversity.render.safe import visible
 
 
@@ -50,9 +49,7 @@ def score_text(engine: Engine, text: str, common: Common) -> Scored:
         tokens = engine.score(ids, on_progress=on_progress)
     if engine.facts.adds_bos:
         tokens = tokens[1:]
-    pieces = {
-        int(i): engine.piece(int(i)) for i in {*tokens["id"].tolist(), *tokens["top_ids"].ravel().tolist()} - {-1}
-    }
+    pieces = {token: engine.piece(token) for token in seen_ids(tokens)}
     n_bytes = len(text.encode("utf-8", "surrogateescape"))
     if not engine.facts.adds_bos and len(tokens):  # the first token has no context, so its bytes cost nothing known
         n_bytes -= len(pieces[int(tokens["id"][0])].bytes)
@@ -77,9 +74,9 @@ def score(*, model: str, text: str, layout: EngineOptions, common: Common) -> No
     with opened(reference, layout, common) as engine:
         scored = score_text(engine, read_text(text), common)
     if common.json:
-        bits_per_byte = None if math.isnan(scored.bits_per_byte) else scored.bits_per_byte
-        tokens = token_objects(scored.tokens, scored.pieces)
-        click.echo(json.dumps({"tokens": tokens, "total_bits": scored.total_bits, "bits_per_byte": bits_per_byte}))
+        totals = {"total_bits": scored.total_bits, "bits_per_byte": scored.bits_per_byte}
+        known = {name: value if math.isfinite(value) else None for name, value in totals.items()}
+        click.echo(to_line({"tokens": token_objects(scored.tokens, scored.pieces), **known}))
         return
     if not common.quiet:
         console(common.color).print(_table(scored))

@@ -12,6 +12,7 @@ from llama_diversity import __version__
 from llama_diversity.cli.options import Common, Drawing
 from llama_diversity.cli.progress import progress_line, sampling_progress
 from llama_diversity.engines import Engine, EngineOptions, open_engine
+from llama_diversity.errors import EngineError, PartialRun
 from llama_diversity.records import Cell, ModelRef, Prompt, Recipe, Sample
 from llama_diversity.runner import run
 from llama_diversity.store import Store
@@ -58,14 +59,21 @@ def plan_cell(
         stop=tuple(stop),
         exact=layout.exact,
         kv_type=layout.kv_type,
+        flash_attention=layout.flash_attention,
     )
     return Cell(arm, model.reference, recipe, n)
 
 
 def draw(cell: Cell, engine: Engine, store: Store, run_id: str, common: Common) -> Iterator[Sample]:
     """Draw what `store` lacks of `cell`, with progress; each new sample is yielded once it is stored."""
-    with sampling_progress(common, f"sampling {cell.reference}") as on_progress:
-        yield from run(cell, engine, store, run_id, on_progress=on_progress)
+    try:
+        with sampling_progress(common, f"sampling {cell.reference}") as on_progress:
+            yield from run(cell, engine, store, run_id, on_progress=on_progress)
+    except EngineError as error:
+        n_stored = store.counts(cell.recipe.key, cell.n).n_samples
+        if not n_stored:
+            raise
+        raise PartialRun(f"{error} {n_stored} of {cell.n} samples are kept; the same command continues.") from error
 
 
 def in_order(cell: Cell, store: Store, drawn: Iterator[Sample]) -> Iterator[Sample]:

@@ -36,8 +36,9 @@ from llama_diversity.experiments.syntactic import (
     Result,
     analyse,
 )
-from llama_diversity.records import MAX_SAMPLES, Cell, ModelRef
+from llama_diversity.records import MAX_SAMPLES, Cell, ModelRef, seen_ids
 from llama_diversity.render.files import write_whole
+from llama_diversity.render.jsonl import to_line
 from llama_diversity.render.plots import (
     ArmSummary,
     BoxPlots,
@@ -118,7 +119,7 @@ def syntactic(
     if out is not None:
         _write(out, result, examples, report, common)
     if common.json:
-        click.echo(json.dumps(report))
+        click.echo(to_line(report))
     elif common.quiet:
         click.echo(run_id)
     else:
@@ -167,8 +168,7 @@ def _plan(
 def _example(arm: Arm, cell: Cell, store: Store) -> tuple[ScoredToken, ...]:
     """The first tokens of the arm's first sample, as Figures 12 and 13 show them."""
     tokens = arm.example.tokens[:N_FIGURE_TOKENS]
-    ids = {*tokens["id"].tolist(), *tokens["top_ids"].ravel().tolist()} - {-1}
-    return scored_tokens(tokens, store.pieces(cell.recipe.vocab_digest, ids).__getitem__)
+    return scored_tokens(tokens, store.pieces(cell.recipe.vocab_digest, seen_ids(tokens)).__getitem__)
 
 
 # ---- numbers

@@ -16,6 +16,13 @@ ColorSystem = Literal["standard", "256", "truecolor", "windows"]
 PIPE_WIDTH = 80  # whatever the width of the terminal beside the pipe, so that a log looks the same everywhere
 
 
+class _Console(Console):
+    """A console that leaves a closed pipe to the caller; Rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(color: str = "auto", *, stderr: bool = False, width: int | None = None) -> Console:
     """A console for standard output or standard error. `color` is auto, always or never.
 
@@ -25,7 +32,7 @@ def console(color: str = "auto", *, stderr: bool = False, width: int | None = No
     highlighting are off: text is printed as it is.
     """
     is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(
+    return _Console(
         stderr=stderr,
         width=width if width or is_terminal else _pipe_width(),
         force_terminal=is_terminal,

@@ -23,7 +23,7 @@ from llama_diversity.records import N_TOP, TOKEN_DTYPE, Sampler, TokenStats
 
 BLOCK = 128
 _CHUNK_BYTES = 512 * 1024  # rows worked on at once; their buffers stay in a core's cache
-_PAD = np.float32(-1e30)  # a logit that is never drawn, yet finite, so that 0 * _PAD is 0 and not nan
+_PAD = np.finfo(np.float32).min  # a logit that is never drawn, yet finite, so that 0 * _PAD is 0 and not nan
 _BITS = 1 / np.log(2.0)
 
 Float32 = npt.NDArray[np.float32]
@@ -290,7 +290,7 @@ class Reducer:
         def count(workspace: _Workspace, rows: slice) -> None:
             for row in range(rows.start, rows.stop):
                 if ranks[row] > N_TOP:  # beyond the likeliest ones only the whole row tells
-                    ranks[row] = 1 + np.count_nonzero(logits[row] > values[row])
+                    ranks[row] = 1 + np.count_nonzero(logits[row, : self.n_vocab] > values[row])
 
         self._for_chunks(len(logits), count)
         return ranks

@@ -136,6 +136,8 @@ class LlamaCppEngine:
 
     def _describe_build(self) -> str:
         device = "+".join(gpu["name"] for gpu in self._gpus) or "CPU"
+        if self._gpus and self._options.n_gpu_layers is not None:
+            device += f" {self._options.n_gpu_layers} layers"
         kernels = hashlib.sha256(C.llama_print_system_info()).hexdigest()[:12]
         return f"llama-cpp-python {llama_cpp.__version__} {device} {kernels}"
 

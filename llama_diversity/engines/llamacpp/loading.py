@@ -57,7 +57,7 @@ def load(path: Path, options: EngineOptions, *, n_gpu_layers: int, on_load: Call
 
 
 def _check_file(path: Path) -> None:
-    again = "Fetch it again: `llamadiv models pull`."
+    again = "Download it again."
     if not path.exists():
         raise ModelFileError(path, "there is no such file", next_step="Check the path, or see `llamadiv models ls`.")
     if not path.is_file():
@@ -79,7 +79,7 @@ def _check_file(path: Path) -> None:
 
 def _explain_refusal(path: Path) -> NoReturn:
     said = "".join(log)
-    again = "Fetch it again: `llamadiv models pull`."
+    again = "Download it again."
     known = [
         (
             "unknown model architecture",
