@@ -67,7 +67,7 @@ def bench(
 
 
 def measure(engine: Engine, cell: Cell, on_progress: Callable[[float], None]) -> dict[str, float]:
-    """Time the drawing of the whole cell, prompt included; the KV cache is set up before, as a server does once."""
+    """Time the drawing of the whole cell, prompt included; making and freeing the KV cache is a figure of its own."""
     warm_up = dataclasses.replace(cell.recipe, max_tokens=2)
     for _ in engine.sample(warm_up, range(min(2, cell.n))):
         pass

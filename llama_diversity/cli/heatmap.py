@@ -200,6 +200,8 @@ def _stored(run_name: str, index: int, arm: str | None, common: Common) -> Subje
         if arm is not None and arm not in cells:
             raise UnknownName("arm", arm, cells, list_command=f"llamadiv runs show {run.id}")
         cell = cells[arm] if arm is not None else run.cells[0]
+        if not 0 <= index < cell.n:
+            raise BadValue("--sample", index, f"this run has samples 0 to {cell.n - 1}")
         sample = store.sample(cell.recipe_key, index)
         digest = store.recipe(cell.recipe_key).vocab_digest
         n_vocab = cell.about.get("model", {}).get("n_vocab", "?")

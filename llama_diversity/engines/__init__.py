@@ -52,7 +52,7 @@ class Step(NamedTuple):
 
 @dataclass
 class Stopwatch:
-    """Seconds an engine has spent on setting up contexts, decoding, and turning logits into tokens and statistics."""
+    """Seconds spent on making and freeing contexts, on decoding, and on turning logits into tokens and statistics."""
 
     setup_seconds: float = 0.0
     decode_seconds: float = 0.0

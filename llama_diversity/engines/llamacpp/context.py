@@ -29,11 +29,14 @@ class NoContext(EngineError):
 class Context:
     """One llama_context: sequence 0 keeps the prompt, slot s is sequence s + 1."""
 
-    def __init__(self, pointer: Any, *, n_vocab: int, exact: bool) -> None:
+    def __init__(self, pointer: Any, *, n_vocab: int, exact: bool, copies_cells: bool) -> None:
         self.pointer: Any = pointer
         self._memory = C.llama_get_memory(pointer)
         self._n_vocab = n_vocab
         self._exact = exact
+        # Copying a stream copies its whole strip; the prompt's own cells are a small part of it.
+        self._copies_cells = copies_cells
+        self._prompt_cells: Any = None
         self._twin: tuple[int, int] | None = None  # the sequence that has one in step, and its next position
         # From 64 rows on, attention takes another kernel than for the single rows of sampling.
         self._chunk_rows = _EXACT_ROWS if exact else N_UBATCH
@@ -60,7 +63,12 @@ class Context:
         for chunk in _chunks(len(ids), self._chunk_rows):
             n_rows = len(ids[chunk])
             self._decode(ids[chunk], range(chunk.start, chunk.stop), [0] * n_rows, n_outputs=n_outputs)
-        return np.array(self._logits(n_outputs)[-1])
+        row = np.array(self._logits(n_outputs)[-1])
+        if self._copies_cells:
+            size = C.llama_state_seq_get_size(self.pointer, 0)
+            self._prompt_cells = (ctypes.c_uint8 * size)()
+            C.llama_state_seq_get_data(self.pointer, self._prompt_cells, size, 0)
+        return row
 
     def score_rows(self, ids: Sequence[int], rows: int) -> Iterator[tuple[int, Float32]]:
         """Decode `ids` on sequence 0, at most `rows` at a time: (position of the first row, logits of each row)."""
@@ -71,7 +79,13 @@ class Context:
 
     def fork(self, slot: int) -> None:
         """Let `slot` begin right after the prompt."""
-        self._copy(0, slot + 1)
+        if self._prompt_cells is None:
+            self._copy(0, slot + 1)
+            return
+        self._twin = None
+        C.llama_memory_seq_rm(self._memory, slot + 1, -1, -1)
+        if not C.llama_state_seq_set_data(self.pointer, self._prompt_cells, len(self._prompt_cells), slot + 1):
+            raise EngineError(f"llama.cpp could not copy the prompt's cache: {complaint()}.")
 
     def move(self, source: int, target: int) -> None:
         """Continue in slot `target` what `source` holds."""

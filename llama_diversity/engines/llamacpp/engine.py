@@ -297,7 +297,9 @@ class LlamaCppEngine:
         try:
             yield context, layout
         finally:
+            before = time.perf_counter()
             context.close()
+            self.stopwatch.setup_seconds += time.perf_counter() - before
 
     def _memory_bytes(self) -> tuple[float, float]:
         """What the KV cache may take when the choice is ours, and what it can take at most."""
@@ -327,7 +329,10 @@ class LlamaCppEngine:
         pointer = C.llama_init_from_model(self._model, params)
         if not pointer:
             raise NoContext
-        return Context(pointer, n_vocab=self._n_vocab, exact=self._options.exact)
+        # On a GPU whole strips are copied where they are; a recurrent state is small anyway.
+        has_state = C.llama_model_is_recurrent(self._model) or C.llama_model_is_hybrid(self._model)
+        copies_cells = not (layout.unified or self._gpus or has_state)
+        return Context(pointer, n_vocab=self._n_vocab, exact=self._options.exact, copies_cells=copies_cells)
 
     def _record(self, layout: Layout, context: Context, kv_type: str) -> dict[str, Any]:
         return {
