@@ -14,20 +14,9 @@ import odd_models
 import pytest
 
 from llama_diversity import paths
-from llama_diversity.cli import main
 
 pytestmark = pytest.mark.model
 SAMPLE = ("-p", "Once", "-n", "2", "--max-tokens", "4")
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        return stopped.value.code, *capfd.readouterr()
-
-    return run
 
 
 def assert_one_sentence(error: str, *words: str) -> None:

@@ -11,22 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from llama_diversity.cli import main
 from llama_diversity.engines.draws import Reducer
 from llama_diversity.engines.scripted import transition
 from llama_diversity.errors import EngineError
 
 TOKEN_KEYS = {"id", "bytes", "surprisal_bits", "entropy_bits", "varentropy_bits2", "rank", "top"}
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        return stopped.value.code, *capfd.readouterr()
-
-    return run
 
 
 def objects(out: str) -> list[dict]:

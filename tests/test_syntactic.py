@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llama_diversity.cli import main
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.scripted import BOS, EOS, transition
 from llama_diversity.experiments.syntactic import MEASURES, InconsistentStatistics, analyse, completion_means
@@ -114,16 +113,6 @@ def test_a_shift_by_one_token_is_caught() -> None:
 
 
 # ---- the command
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        return stopped.value.code, *capfd.readouterr()
-
-    return run
 
 
 def test_json_has_every_measure_of_both_arms(run: Callable) -> None:
