@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from llama_diversity.errors import UnknownName
+from llama_diversity.errors import BadValue, UnknownName
 from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, Sample, TokenStats
 
 ENGINES = {
@@ -94,6 +94,14 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free the model. Afterwards only `facts`, `build` and `layout` may be read."""
         ...
+
+
+def text_bytes(text: str) -> bytes:
+    """The bytes a text came from; what was not UTF-8 is a lone surrogate in it. Raises BadValue for any other half."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise BadValue("the text", text[error.start : error.end], "half of a UTF-16 pair has no bytes") from error
 
 
 def open_engine(model: ModelRef, options: EngineOptions, *, on_load: Callable[[float], None] | None = None) -> Engine:

@@ -70,6 +70,11 @@ class Chat:
             outcome.append(error)
 
 
+def no_template(reference: str) -> TemplateError:
+    """The error for asking a model that was not trained to chat."""
+    return TemplateError(f"{reference} has no chat template: base models continue raw text. Leave out --chat.")
+
+
 class _GenerationTag(Extension):
     """`{% generation %}...{% endgeneration %}` marks the assistant's words for training; here it prints its body."""
 

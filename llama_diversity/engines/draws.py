@@ -24,6 +24,7 @@ from llama_diversity.records import N_TOP, TOKEN_DTYPE, Sampler, TokenStats
 BLOCK = 128
 _CHUNK_BYTES = 512 * 1024  # rows worked on at once; their buffers stay in a core's cache
 _PAD = np.finfo(np.float32).min  # a logit that is never drawn, yet finite, so that 0 * _PAD is 0 and not nan
+_NEVER_DRAWN = np.float32(-1e4)  # exp of it is 0 even in float64
 _BITS = 1 / np.log(2.0)
 
 Float32 = npt.NDArray[np.float32]
@@ -96,15 +97,15 @@ class _Workspace:
         self._e = np.empty_like(self._x)
         self._ones = np.ones(BLOCK, np.float32)
 
-    def reduce(self, logits: Float32, sums: _Sums, rows: slice, *, lowest_x: float | None = None) -> None:
-        """All passes over the rows `rows` of `logits`; `lowest_x` lifts the -inf of forbidden tokens."""
+    def reduce(self, logits: Float32, sums: _Sums, rows: slice, *, lifted: bool = False) -> None:
+        """All passes over the rows `rows` of `logits`; `lifted` makes the -inf of forbidden tokens finite."""
         n_rows, n_blocks = rows.stop - rows.start, sums.mass.shape[1]
         sums.column_maxima[rows] = self._fold(logits[rows], n_blocks)
         np.maximum.reduce(sums.column_maxima[rows], axis=1, out=sums.maximum[rows])
         x, e = self._x[:n_rows], self._e[:n_rows]
         np.subtract(logits[rows].reshape(x.shape), sums.maximum[rows, None, None], out=x)
-        if lowest_x is not None:
-            np.maximum(x, np.float32(lowest_x), out=x)
+        if lifted:
+            np.maximum(x, _NEVER_DRAWN, out=x)
         np.exp(x, out=e)
         # Dot products of one block each: the same bits however many rows come together.
         np.vecdot(e, self._ones, out=sums.mass[rows])
@@ -152,14 +153,17 @@ class Reducer:
         raw = self._moments(logits)
         top_ids = self._top(logits, raw.column_maxima)
         if sampler.is_neutral:
-            chosen = self._inverse_cdf(logits, raw, numbers)
-            surprisal_bits, entropy_bits = self._surprisal_bits(logits, raw, chosen), raw.entropy_bits
-        elif sampler.temperature == 0:
+            stats = self._describe(logits, raw, self._inverse_cdf(logits, raw, numbers), top_ids)
+            for name in ("surprisal_bits", "entropy_bits"):  # the same numbers, to the last bit, under both names
+                stats[f"sampler_{name}"] = stats[name]
+            return stats
+        if sampler.temperature == 0:
             chosen = top_ids[:, 0]
             surprisal_bits = entropy_bits = np.zeros(len(logits))
         elif (sampler.top_k, sampler.top_p, sampler.min_p) == (0, 1.0, 0.0):
-            with np.errstate(over="ignore"):  # near T = 0 all but the maximum go to -inf, which is right
+            with np.errstate(over="ignore"):
                 heated = (logits - raw.maximum[:, None].astype(np.float32)) / np.float32(sampler.temperature)
+            np.maximum(heated, _NEVER_DRAWN, out=heated)  # near T = 0, padding and forbidden tokens go to -inf
             moments = self._moments(heated)
             chosen = self._inverse_cdf(heated, moments, numbers)
             surprisal_bits, entropy_bits = self._surprisal_bits(heated, moments, chosen), moments.entropy_bits
@@ -169,8 +173,6 @@ class Reducer:
             surprisal_bits = np.array([d.surprisal_bits for d in drawn])
             entropy_bits = np.array([d.entropy_bits for d in drawn])
         stats = self._describe(logits, raw, chosen, top_ids)
-        if sampler.is_neutral:  # the same numbers, to the last bit, under both names
-            surprisal_bits, entropy_bits = stats["surprisal_bits"], stats["entropy_bits"]
         stats["sampler_surprisal_bits"] = surprisal_bits
         stats["sampler_entropy_bits"] = entropy_bits
         return stats
@@ -201,7 +203,7 @@ class Reducer:
         with np.errstate(invalid="ignore"):  # 0 * -inf, mended below
             self._for_chunks(len(logits), lambda workspace, rows: workspace.reduce(logits, sums, rows))
             for row in np.nonzero(~np.isfinite(sums.x).all(axis=1))[0]:  # a model may forbid tokens with -inf
-                self._workspaces[0].reduce(logits, sums, slice(row, row + 1), lowest_x=-1e4)
+                self._workspaces[0].reduce(logits, sums, slice(row, row + 1), lifted=True)
         block_mass = sums.mass.astype(np.float64)
         mass = block_mass.sum(axis=1)
         if not np.isfinite(mass).all():

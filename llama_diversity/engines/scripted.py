@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.engines import Capabilities, EngineOptions, Step, Stopwatch
+from llama_diversity.engines import Capabilities, EngineOptions, Step, Stopwatch, text_bytes
 from llama_diversity.engines.batching import Batch
-from llama_diversity.engines.chat import FROZEN_DATE, Chat
+from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.completion import Completion
 from llama_diversity.engines.draws import Float32, Reducer, unscored
-from llama_diversity.errors import BadValue, EngineError, PromptTooLong, TemplateError, UnknownName
+from llama_diversity.errors import BadValue, EngineError, PromptTooLong, UnknownName
 from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
 
 Matrix = npt.NDArray[np.float64]
@@ -261,10 +261,7 @@ class ScriptedEngine:
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         """`<s>`, then the longest token that fits, again and again; single bytes where no word fits."""
-        try:
-            data = text.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError as error:
-            raise BadValue("the text", text[error.start : error.end], "half of a UTF-16 pair has no bytes") from error
+        data = text_bytes(text)
         ids = [BOS]
         start = 0
         while start < len(data):
@@ -280,9 +277,7 @@ class ScriptedEngine:
                 raise BadValue("--system", system, "a raw prompt has no system message; add --chat")
             return Prompt(text, text, self.tokenize(text))
         if not self.facts.has_chat_template:
-            raise TemplateError(
-                f"{self.facts.reference} has no chat template: base models continue raw text. Leave out --chat."
-            )
+            raise no_template(self.facts.reference)
         template = Chat(TEMPLATE, bos="<s>", eos="</s>")
         rendered = template.render(text, system=system)
         return Prompt(text, rendered, self.tokenize(rendered), "chat", template.digest, FROZEN_DATE)

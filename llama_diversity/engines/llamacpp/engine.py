@@ -15,9 +15,9 @@ import llama_cpp
 import llama_cpp.llama_cpp as C
 import numpy as np
 
-from llama_diversity.engines import Capabilities, EngineOptions, Step, Stopwatch
+from llama_diversity.engines import Capabilities, EngineOptions, Step, Stopwatch, text_bytes
 from llama_diversity.engines.batching import Batch
-from llama_diversity.engines.chat import FROZEN_DATE, Chat
+from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.completion import Completion
 from llama_diversity.engines.draws import Reducer, unscored
 from llama_diversity.engines.layout import (
@@ -32,7 +32,7 @@ from llama_diversity.engines.layout import (
 from llama_diversity.engines.llamacpp.context import N_UBATCH, Context, NoContext
 from llama_diversity.engines.llamacpp.library import devices, forget_complaints, initialise
 from llama_diversity.engines.llamacpp.loading import load, make_exact
-from llama_diversity.errors import BadValue, EngineError, ModelFileError, PromptTooLong, TemplateError
+from llama_diversity.errors import BadValue, EngineError, ModelFileError, PromptTooLong
 from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
 
 _SCORE_BYTES = 64 << 20  # logits held while scoring
@@ -155,10 +155,7 @@ class LlamaCppEngine:
         return ids if self._bos is None or ids[:1] == (self._bos,) else (self._bos, *ids)
 
     def _tokenize(self, text: str, *, parse_special: bool) -> tuple[int, ...]:
-        try:
-            data = text.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError as error:
-            raise BadValue("the text", text[error.start : error.end], "half of a UTF-16 pair has no bytes") from error
+        data = text_bytes(text)
         n_needed = -C.llama_tokenize(self._vocab, data, len(data), None, 0, False, parse_special)
         if n_needed <= 0:
             return ()
@@ -185,9 +182,7 @@ class LlamaCppEngine:
 
     def _chat(self) -> Chat:
         if self._template is None:
-            raise TemplateError(
-                f"{self.facts.reference} has no chat template: base models continue raw text. Leave out --chat."
-            )
+            raise no_template(self.facts.reference)
         bos, eos = (
             self._spell(token).decode("utf-8", "replace") if token >= 0 else ""
             for token in (C.llama_vocab_bos(self._vocab), C.llama_vocab_eos(self._vocab))
