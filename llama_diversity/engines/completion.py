@@ -21,6 +21,7 @@ class Completion:
     ) -> None:
         self.index = index
         self.n_tokens = 0
+        self.last_id = -1  # the token drawn last
         self.finish_reason: str | None = None
         self._recipe = recipe
         self._piece = piece
@@ -40,16 +41,11 @@ class Completion:
             self._tokens = np.resize(self._tokens, capacity)
         return float(self._numbers[self.n_tokens])
 
-    @property
-    def last_id(self) -> int:
-        """The token drawn last."""
-        return int(self._tokens["id"][self.n_tokens - 1])
-
     def add(self, row: np.void | Any) -> bool:
         """Take one drawn token (a TOKEN_DTYPE row); True when it ends the completion."""
         self._tokens[self.n_tokens] = row
         self.n_tokens += 1
-        token_id = int(row["id"])
+        token_id = self.last_id = int(row["id"])
         added = self._piece(token_id).bytes
         self._text += added
         if self._ends(token_id) or (self._stops and self._cut_at_stop(len(added))):

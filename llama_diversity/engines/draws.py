@@ -1,7 +1,7 @@
 """From rows of logits to drawn tokens and their exact statistics; the same code for every engine.
 
 This file knows arrays only: no model, no text. One row is one context; its statistics describe the raw softmax at
-T = 1 over the whole vocabulary, computed in float32 per block of 128 tokens and in float64 across blocks.
+T = 1 over the whole vocabulary, computed in float32 within a block or segment of tokens and in float64 across them.
 
 A draw is the inverse CDF in order of token ids: the first token whose cumulative probability exceeds u. The uniform u
 comes from a counter-based stream keyed by (seed, sample index) and indexed by position, so a sample's choices do not
@@ -22,7 +22,9 @@ from llama_diversity.errors import EngineError
 from llama_diversity.records import N_TOP, TOKEN_DTYPE, Sampler, TokenStats
 
 BLOCK = 128
-_CHUNK_BYTES = 512 * 1024  # rows worked on at once; their buffers stay in a core's cache
+_MOST_JOINED = 16  # blocks in a segment
+_FEWEST_SEGMENTS = 16  # well above N_TOP, so that the N_TOP-th largest of their maxima bounds few tokens
+_CHUNK_BYTES = 256 * 1024  # rows worked on at once; their buffers stay in a core's cache
 _PAD = np.finfo(np.float32).min  # a logit that is never drawn, yet finite, so that 0 * _PAD is 0 and not nan
 _NEVER_DRAWN = np.float32(-1e4)  # exp of it is 0 even in float64
 _BITS = 1 / np.log(2.0)
@@ -57,16 +59,13 @@ def unscored(ids: Sequence[int]) -> TokenStats:
 class _Moments(NamedTuple):
     """What one pass over the vocabulary leaves of each row; x = logit - row maximum, e = exp(x)."""
 
-    column_maxima: Float32  # (rows, blocks): largest logit of tokens j, j + blocks, j + 2 blocks, ...
+    segment_maxima: Float32  # (rows, segments): largest logit of each segment of neighbouring tokens
     maximum: Float64  # (rows,)
     block_mass: Float64  # (rows, blocks): sum of e over each block of neighbouring tokens
     mass: Float64  # (rows,): Z, the sum of e
     mean_x: Float64  # (rows,): sum of e x / Z
     variance_x: Float64  # (rows,): sum of e x^2 / Z - mean_x^2
-
-    @property
-    def log_mass(self) -> Float64:
-        return np.asarray(np.log(self.mass))
+    log_mass: Float64  # (rows,)
 
     @property
     def entropy_bits(self) -> Float64:
@@ -76,52 +75,72 @@ class _Moments(NamedTuple):
 class _Sums(NamedTuple):
     """Where the passes leave their results, one row for each row of logits."""
 
-    column_maxima: Float32
+    segment_maxima: Float32
     maximum: Float32
     mass: Float32
     x: Float32
     x_squared: Float32
 
     @classmethod
-    def empty(cls, n_rows: int, n_blocks: int) -> _Sums:
-        per_block = [np.empty((n_rows, n_blocks), np.float32) for _ in range(4)]
-        return cls(per_block[0], np.empty(n_rows, np.float32), *per_block[1:])
+    def empty(cls, n_rows: int, shape: _Shape) -> _Sums:
+        segments = (n_rows, shape.n_segments)
+        return cls(
+            np.empty(segments, np.float32),
+            np.empty(n_rows, np.float32),
+            np.empty((n_rows, shape.n_blocks), np.float32),
+            np.empty(segments, np.float32),
+            np.empty(segments, np.float32),
+        )
+
+
+class _Shape(NamedTuple):
+    """How a row is cut up: into blocks of tokens to draw from, and into segments for everything else."""
+
+    n_blocks: int
+    segment: int  # tokens
+
+    @classmethod
+    def of(cls, n_vocab: int) -> _Shape:
+        """As long segments as leave enough of them: of whole blocks where the vocabulary is not tiny."""
+        n_blocks = -(-n_vocab // BLOCK)
+        width = n_blocks * BLOCK
+        lengths = [2**k for k in range(1, 7)] + [BLOCK * k for k in range(1, _MOST_JOINED + 1)]
+        return cls(n_blocks, max(n for n in lengths if width % n == 0 and width // n >= _FEWEST_SEGMENTS))
+
+    @property
+    def width(self) -> int:
+        return self.n_blocks * BLOCK
+
+    @property
+    def n_segments(self) -> int:
+        return self.width // self.segment
 
 
 class _Workspace:
     """Buffers for a few rows, reused: fresh memory would cost more than the arithmetic."""
 
-    def __init__(self, n_rows: int, n_blocks: int) -> None:
-        self._halves = np.empty((n_rows, BLOCK // 2 * n_blocks), np.float32)
-        self._x = np.empty((n_rows, n_blocks, BLOCK), np.float32)
+    def __init__(self, n_rows: int, shape: _Shape) -> None:
+        self._shape = shape
+        self._x = np.empty((n_rows, shape.width), np.float32)
         self._e = np.empty_like(self._x)
         self._ones = np.ones(BLOCK, np.float32)
 
     def reduce(self, logits: Float32, sums: _Sums, rows: slice, *, lifted: bool = False) -> None:
         """All passes over the rows `rows` of `logits`; `lifted` makes the -inf of forbidden tokens finite."""
-        n_rows, n_blocks = rows.stop - rows.start, sums.mass.shape[1]
-        sums.column_maxima[rows] = self._fold(logits[rows], n_blocks)
-        np.maximum.reduce(sums.column_maxima[rows], axis=1, out=sums.maximum[rows])
+        n_rows, shape = rows.stop - rows.start, self._shape
+        segments = (n_rows, shape.n_segments, shape.segment)
+        np.maximum.reduce(logits[rows].reshape(segments), axis=2, out=sums.segment_maxima[rows])
+        np.maximum.reduce(sums.segment_maxima[rows], axis=1, out=sums.maximum[rows])
         x, e = self._x[:n_rows], self._e[:n_rows]
-        np.subtract(logits[rows].reshape(x.shape), sums.maximum[rows, None, None], out=x)
+        np.subtract(logits[rows], sums.maximum[rows, None], out=x)
         if lifted:
             np.maximum(x, _NEVER_DRAWN, out=x)
         np.exp(x, out=e)
-        # Dot products of one block each: the same bits however many rows come together.
-        np.vecdot(e, self._ones, out=sums.mass[rows])
-        np.vecdot(e, x, out=sums.x[rows])
+        # Dot products of one block or segment each: the same bits however many rows come together.
+        np.vecdot(e.reshape(n_rows, shape.n_blocks, BLOCK), self._ones, out=sums.mass[rows])
+        np.vecdot(e.reshape(segments), x.reshape(segments), out=sums.x[rows])
         np.multiply(e, x, out=e)
-        np.vecdot(e, x, out=sums.x_squared[rows])
-
-    def _fold(self, logits: Float32, n_blocks: int) -> Float32:
-        """Maxima of columns, by folding rows in half again and again: contiguous, so at the speed of memory."""
-        width = logits.shape[1] // 2
-        folded = self._halves[: len(logits)]
-        np.maximum(logits[:, :width], logits[:, width:], out=folded)
-        while width > n_blocks:
-            width //= 2
-            np.maximum(folded[:, :width], folded[:, width : 2 * width], out=folded[:, :width])
-        return folded[:, :n_blocks]
+        np.vecdot(e.reshape(segments), x.reshape(segments), out=sums.x_squared[rows])
 
 
 class Reducer:
@@ -132,11 +151,11 @@ class Reducer:
 
     def __init__(self, n_vocab: int, *, n_threads: int = 1) -> None:
         self.n_vocab = n_vocab
-        self._n_blocks = -(-n_vocab // BLOCK)
-        self._chunk_rows = max(1, _CHUNK_BYTES // (4 * self._n_blocks * BLOCK))
-        self._workspaces = [_Workspace(self._chunk_rows, self._n_blocks) for _ in range(n_threads)]
+        self._shape = _Shape.of(n_vocab)
+        self._chunk_rows = max(1, _CHUNK_BYTES // (4 * self._shape.width))
+        self._workspaces = [_Workspace(self._chunk_rows, self._shape) for _ in range(n_threads)]
         self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
-        self._padded: Float32 = np.empty((0, self._n_blocks * BLOCK), np.float32)
+        self._padded: Float32 = np.empty((0, self._shape.width), np.float32)
 
     def close(self) -> None:
         """Stop the threads."""
@@ -151,7 +170,7 @@ class Reducer:
         """
         logits = self._whole_blocks(logits)
         raw = self._moments(logits)
-        top_ids = self._top(logits, raw.column_maxima)
+        top_ids = self._top(logits, raw.segment_maxima)
         if sampler.is_neutral:
             stats = self._describe(logits, raw, self._inverse_cdf(logits, raw, numbers), top_ids)
             for name in ("surprisal_bits", "entropy_bits"):  # the same numbers, to the last bit, under both names
@@ -181,7 +200,7 @@ class Reducer:
         """Statistics of the given tokens `targets`, shape (rows,), under `logits` as in `draw`; nothing is drawn."""
         logits = self._whole_blocks(logits)
         raw = self._moments(logits)
-        stats = self._describe(logits, raw, targets.astype(np.int64), self._top(logits, raw.column_maxima))
+        stats = self._describe(logits, raw, targets.astype(np.int64), self._top(logits, raw.segment_maxima))
         stats["sampler_surprisal_bits"] = np.nan
         stats["sampler_entropy_bits"] = np.nan
         return stats
@@ -190,19 +209,19 @@ class Reducer:
 
     def _whole_blocks(self, logits: Float32) -> Float32:
         """The rows as they are, or copied beside padding where the vocabulary is not a multiple of the block."""
-        if self.n_vocab == self._n_blocks * BLOCK:
+        if self.n_vocab == self._shape.width:
             return logits
         if len(self._padded) < len(logits):
-            self._padded = np.full((len(logits), self._n_blocks * BLOCK), _PAD, np.float32)
+            self._padded = np.full((len(logits), self._shape.width), _PAD, np.float32)
         padded = self._padded[: len(logits)]
         padded[:, : self.n_vocab] = logits
         return padded
 
     def _moments(self, logits: Float32) -> _Moments:
-        sums = _Sums.empty(len(logits), self._n_blocks)
+        sums = _Sums.empty(len(logits), self._shape)
         with np.errstate(invalid="ignore"):  # 0 * -inf, mended below
             self._for_chunks(len(logits), lambda workspace, rows: workspace.reduce(logits, sums, rows))
-            for row in np.nonzero(~np.isfinite(sums.x).all(axis=1))[0]:  # a model may forbid tokens with -inf
+            for row in np.flatnonzero(~np.isfinite(sums.x.sum(axis=1))):  # a model may forbid tokens with -inf
                 self._workspaces[0].reduce(logits, sums, slice(row, row + 1), lifted=True)
         block_mass = sums.mass.astype(np.float64)
         mass = block_mass.sum(axis=1)
@@ -213,7 +232,7 @@ class Reducer:
         mean_x = sums.x.sum(axis=1, dtype=np.float64) / mass
         variance_x = np.maximum(sums.x_squared.sum(axis=1, dtype=np.float64) / mass - mean_x**2, 0.0)
         maximum = sums.maximum.astype(np.float64)
-        return _Moments(sums.column_maxima, maximum, block_mass, mass, mean_x, variance_x)
+        return _Moments(sums.segment_maxima, maximum, block_mass, mass, mean_x, variance_x, np.log(mass))
 
     def _for_chunks(self, n_rows: int, work: Callable[[_Workspace, slice], None]) -> None:
         """Do `work` on all rows, a cacheful at a time, each thread with a workspace of its own."""
@@ -232,34 +251,32 @@ class Reducer:
         """First the block in which the cumulative mass passes u Z, then the token within it."""
         rows = np.arange(len(logits))
         upto = moments.block_mass.cumsum(axis=1)
-        target = numbers * moments.mass
-        block = np.minimum((upto <= target[:, None]).sum(axis=1), _last_positive(moments.block_mass))
-        inside = logits.reshape(len(logits), self._n_blocks, BLOCK)[rows, block].astype(np.float64)
-        masses = np.exp(inside - moments.maximum[:, None])
+        target = _below(numbers * upto[:, -1], upto)
+        block = np.count_nonzero(upto <= target[:, None], axis=1)
+        mass = moments.block_mass[rows, block]
+        inside = logits.reshape(len(logits), self._shape.n_blocks, BLOCK)[rows, block].astype(np.float64)
+        within = np.exp(inside - moments.maximum[:, None]).cumsum(axis=1)
         # The block's float32 mass and the float64 masses inside differ in the last digits: stretch one to the other,
         # so that rounding cannot push the choice past the block.
-        before = upto[rows, block] - moments.block_mass[rows, block]
-        scale = masses.sum(axis=1) / moments.block_mass[rows, block]
-        within = (masses.cumsum(axis=1) <= ((target - before) * scale)[:, None]).sum(axis=1)
-        return np.asarray(block * BLOCK + np.minimum(within, _last_positive(masses)))
+        target = _below((target - (upto[rows, block] - mass)) * within[:, -1] / mass, within)
+        return np.asarray(block * BLOCK + np.count_nonzero(within <= target[:, None], axis=1))
 
-    def _top(self, logits: Float32, maxima: Float32) -> Int64:
+    def _top(self, logits: Float32, segment_maxima: Float32) -> Int64:
         """Ids of the likeliest tokens of each row, best first, ties to the lower id; shape (rows, N_TOP), -1 padded.
 
-        The five columns with the largest maxima hold the five largest logits.
+        The N_TOP-th largest of the segments' maxima is a bound: so many tokens reach it, and they are all found in the
+        few segments whose maximum does.
         """
-        rows = np.arange(len(logits))[:, None]
-        n_columns = min(N_TOP, self._n_blocks)
-        columns = np.sort(np.argpartition(maxima, self._n_blocks - n_columns, axis=1)[:, -n_columns:], axis=1)
-        ids = (np.arange(0, BLOCK * self._n_blocks, self._n_blocks)[:, None] + columns[:, None, :]).reshape(
-            len(rows), -1
-        )
-        values = logits.ravel().take(ids + rows * logits.shape[1])
-        top_ids = ids[rows, _largest(values, N_TOP)]
-        fifth = logits[rows, top_ids[:, -1:]]
-        for row in np.nonzero((maxima >= fifth).sum(axis=1) > n_columns)[0]:
-            # Equal logits in more columns than were looked at: only the whole row knows the lower ids.
-            top_ids[row] = _largest(logits[row][None, :], N_TOP)[0]
+        n_segments, segment = segment_maxima.shape[1], self._shape.segment
+        maxima = np.maximum(segment_maxima, _PAD)  # a forbidden token's -inf ties with padding: the lower id first
+        bound = np.partition(maxima, n_segments - N_TOP, axis=1)[:, -N_TOP]
+        looked_at = np.flatnonzero(maxima >= bound[:, None])
+        values = logits.reshape(-1, segment)[looked_at]
+        np.maximum(values, _PAD, out=values)
+        at, offsets = np.divmod(np.flatnonzero(values >= bound[looked_at // n_segments, None]), segment)
+        rows, ids = np.divmod(looked_at[at] * segment + offsets, self._shape.width)
+        best_first = np.lexsort((-values[at, offsets], rows))  # stable, and ids ascend within a row
+        top_ids = ids[best_first[np.searchsorted(rows, np.arange(len(logits)))[:, None] + np.arange(N_TOP)]]
         return np.where(top_ids < self.n_vocab, top_ids, -1)
 
     # ---- assembling
@@ -273,45 +290,35 @@ class Reducer:
         return np.asarray(bits.reshape(ids.shape))
 
     def _describe(self, logits: Float32, raw: _Moments, chosen: Int64, top_ids: Int64) -> TokenStats:
+        ids = np.column_stack((chosen, top_ids))
+        bits = self._surprisal_bits(logits, raw, ids)
         stats = np.empty(len(logits), TOKEN_DTYPE)
         stats["id"] = chosen
-        stats["surprisal_bits"] = self._surprisal_bits(logits, raw, chosen)
+        stats["surprisal_bits"] = bits[:, 0]
         stats["entropy_bits"] = raw.entropy_bits
         stats["varentropy_bits2"] = raw.variance_x * _BITS**2
-        stats["rank"] = self._ranks(logits, chosen, top_ids)
+        stats["rank"] = self._ranks(logits, ids)
         stats["top_ids"] = top_ids
-        stats["top_surprisals_bits"] = np.where(top_ids >= 0, self._surprisal_bits(logits, raw, top_ids), np.inf)
+        stats["top_surprisals_bits"] = np.where(top_ids >= 0, bits[:, 1:], np.inf)
         return stats
 
-    def _ranks(self, logits: Float32, chosen: Int64, top_ids: Int64) -> Int64:
-        """1 + the number of strictly likelier tokens."""
-        top = logits[np.arange(len(logits))[:, None], top_ids]  # id -1 reads padding or a copy: never likelier
-        values = logits[np.arange(len(logits)), chosen]
-        ranks: Int64 = 1 + (top > values[:, None]).sum(axis=1)
+    def _ranks(self, logits: Float32, ids: Int64) -> Int64:
+        """1 + the number of strictly likelier tokens; `ids` are the chosen token and the likeliest of each row."""
+        values = logits[np.arange(len(logits))[:, None], ids]  # id -1 reads padding or a copy: never likelier
+        ranks: Int64 = 1 + np.count_nonzero(values[:, 1:] > values[:, :1], axis=1)
 
         def count(workspace: _Workspace, rows: slice) -> None:
             for row in range(rows.start, rows.stop):
                 if ranks[row] > N_TOP:  # beyond the likeliest ones only the whole row tells
-                    ranks[row] = 1 + np.count_nonzero(logits[row, : self.n_vocab] > values[row])
+                    ranks[row] = 1 + np.count_nonzero(logits[row, : self.n_vocab] > values[row, 0])
 
         self._for_chunks(len(logits), count)
         return ranks
 
 
-def _last_positive(masses: Float64) -> Int64:
-    """Index of the last positive entry of each row: beyond it nothing may be drawn."""
-    return np.asarray(masses.shape[1] - 1 - (masses[:, ::-1] > 0).argmax(axis=1))
-
-
-def _largest(values: Float32, k: int) -> Int64:
-    """Positions of the k largest values of each row, best first, ties to the lower position."""
-    remaining = np.maximum(values, np.finfo(np.float32).min)  # only what was taken lies below
-    rows = np.arange(len(values))
-    positions = np.empty((len(values), k), np.int64)
-    for rank in range(k):
-        positions[:, rank] = remaining.argmax(axis=1)
-        remaining[rows, positions[:, rank]] = -np.inf
-    return positions
+def _below(target: Float64, upto: Float64) -> Float64:
+    """`target` within [0, last of `upto`) of each row, so that a positive mass lies where `upto` first exceeds it."""
+    return np.asarray(np.maximum(np.minimum(target, np.nextafter(upto[:, -1], 0.0)), 0.0))
 
 
 class _Drawn(NamedTuple):
