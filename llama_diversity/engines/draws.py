@@ -22,7 +22,7 @@ from llama_diversity.errors import EngineError
 from llama_diversity.records import N_TOP, TOKEN_DTYPE, Sampler, TokenStats
 
 BLOCK = 128
-_MOST_JOINED = 16  # blocks in a segment
+_MOST_JOINED = 8  # blocks in a segment
 _FEWEST_SEGMENTS = 16  # well above N_TOP, so that the N_TOP-th largest of their maxima bounds few tokens
 _CHUNK_BYTES = 256 * 1024  # rows worked on at once; their buffers stay in a core's cache
 _PAD = np.finfo(np.float32).min  # a logit that is never drawn, yet finite, so that 0 * _PAD is 0 and not nan
@@ -60,36 +60,36 @@ class _Moments(NamedTuple):
     """What one pass over the vocabulary leaves of each row; x = logit - row maximum, e = exp(x)."""
 
     segment_maxima: Float32  # (rows, segments): largest logit of each segment of neighbouring tokens
-    maximum: Float64  # (rows,)
-    block_mass: Float64  # (rows, blocks): sum of e over each block of neighbouring tokens
-    mass: Float64  # (rows,): Z, the sum of e
+    maximum: Float32  # (rows,)
+    upto: Float64  # (rows, blocks): sum of e over each block of neighbouring tokens and all before; the last is Z
     mean_x: Float64  # (rows,): sum of e x / Z
-    variance_x: Float64  # (rows,): sum of e x^2 / Z - mean_x^2
-    log_mass: Float64  # (rows,)
+    mean_x_squared: Float64  # (rows,): sum of e x^2 / Z
+    log_mass: Float64  # (rows,): log Z
 
     @property
     def entropy_bits(self) -> Float64:
         return np.asarray(np.maximum(self.log_mass - self.mean_x, 0.0) * _BITS)
 
+    @property
+    def varentropy_bits2(self) -> Float64:
+        return np.asarray(np.maximum(self.mean_x_squared - self.mean_x**2, 0.0) * _BITS**2)
+
 
 class _Sums(NamedTuple):
     """Where the passes leave their results, one row for each row of logits."""
 
-    segment_maxima: Float32
-    maximum: Float32
-    mass: Float32
-    x: Float32
-    x_squared: Float32
+    segment_maxima: Float32  # (rows, segments)
+    maximum: Float32  # (rows,)
+    mass: Float32  # (rows, blocks)
+    x: Float32  # (rows, 2, segments): sums of e x and of e x^2
 
     @classmethod
     def empty(cls, n_rows: int, shape: _Shape) -> _Sums:
-        segments = (n_rows, shape.n_segments)
         return cls(
-            np.empty(segments, np.float32),
+            np.empty((n_rows, shape.n_segments), np.float32),
             np.empty(n_rows, np.float32),
             np.empty((n_rows, shape.n_blocks), np.float32),
-            np.empty(segments, np.float32),
-            np.empty(segments, np.float32),
+            np.empty((n_rows, 2, shape.n_segments), np.float32),
         )
 
 
@@ -138,9 +138,9 @@ class _Workspace:
         np.exp(x, out=e)
         # Dot products of one block or segment each: the same bits however many rows come together.
         np.vecdot(e.reshape(n_rows, shape.n_blocks, BLOCK), self._ones, out=sums.mass[rows])
-        np.vecdot(e.reshape(segments), x.reshape(segments), out=sums.x[rows])
+        np.vecdot(e.reshape(segments), x.reshape(segments), out=sums.x[rows, 0])
         np.multiply(e, x, out=e)
-        np.vecdot(e.reshape(segments), x.reshape(segments), out=sums.x_squared[rows])
+        np.vecdot(e.reshape(segments), x.reshape(segments), out=sums.x[rows, 1])
 
 
 class Reducer:
@@ -181,7 +181,7 @@ class Reducer:
             surprisal_bits = entropy_bits = np.zeros(len(logits))
         elif (sampler.top_k, sampler.top_p, sampler.min_p) == (0, 1.0, 0.0):
             with np.errstate(over="ignore"):
-                heated = (logits - raw.maximum[:, None].astype(np.float32)) / np.float32(sampler.temperature)
+                heated = (logits - raw.maximum[:, None]) / np.float32(sampler.temperature)
             np.maximum(heated, _NEVER_DRAWN, out=heated)  # near T = 0, padding and forbidden tokens go to -inf
             moments = self._moments(heated)
             chosen = self._inverse_cdf(heated, moments, numbers)
@@ -221,18 +221,17 @@ class Reducer:
         sums = _Sums.empty(len(logits), self._shape)
         with np.errstate(invalid="ignore"):  # 0 * -inf, mended below
             self._for_chunks(len(logits), lambda workspace, rows: workspace.reduce(logits, sums, rows))
-            for row in np.flatnonzero(~np.isfinite(sums.x.sum(axis=1))):  # a model may forbid tokens with -inf
+            totals = np.add.reduce(sums.x, axis=2, dtype=np.float64)
+            for row in np.flatnonzero(~np.isfinite(totals[:, 0])):  # a model may forbid tokens with -inf
                 self._workspaces[0].reduce(logits, sums, slice(row, row + 1), lifted=True)
-        block_mass = sums.mass.astype(np.float64)
-        mass = block_mass.sum(axis=1)
-        if not np.isfinite(mass).all():
+                totals[row] = sums.x[row].sum(axis=1, dtype=np.float64)
+        upto = np.cumsum(sums.mass, axis=1, dtype=np.float64)
+        if not np.isfinite(upto[:, -1]).all():
             raise EngineError(
                 "The model returned logits that are not numbers. Is its file damaged? `llamadiv models verify` tells."
             )
-        mean_x = sums.x.sum(axis=1, dtype=np.float64) / mass
-        variance_x = np.maximum(sums.x_squared.sum(axis=1, dtype=np.float64) / mass - mean_x**2, 0.0)
-        maximum = sums.maximum.astype(np.float64)
-        return _Moments(sums.segment_maxima, maximum, block_mass, mass, mean_x, variance_x, np.log(mass))
+        means = totals / upto[:, -1:]
+        return _Moments(sums.segment_maxima, sums.maximum, upto, means[:, 0], means[:, 1], np.log(upto[:, -1]))
 
     def _for_chunks(self, n_rows: int, work: Callable[[_Workspace, slice], None]) -> None:
         """Do `work` on all rows, a cacheful at a time, each thread with a workspace of its own."""
@@ -250,15 +249,15 @@ class Reducer:
     def _inverse_cdf(self, logits: Float32, moments: _Moments, numbers: Float64) -> Int64:
         """First the block in which the cumulative mass passes u Z, then the token within it."""
         rows = np.arange(len(logits))
-        upto = moments.block_mass.cumsum(axis=1)
-        target = _below(numbers * upto[:, -1], upto)
-        block = np.count_nonzero(upto <= target[:, None], axis=1)
-        mass = moments.block_mass[rows, block]
-        inside = logits.reshape(len(logits), self._shape.n_blocks, BLOCK)[rows, block].astype(np.float64)
-        within = np.exp(inside - moments.maximum[:, None]).cumsum(axis=1)
+        target = _below(numbers * moments.upto[:, -1], moments.upto)
+        block = np.count_nonzero(moments.upto <= target[:, None], axis=1)
+        before = np.where(block > 0, moments.upto[rows, block - 1], 0.0)
+        mass = moments.upto[rows, block] - before
+        inside = logits.reshape(len(logits), self._shape.n_blocks, BLOCK)[rows, block]
+        within = np.cumsum(np.exp(inside - moments.maximum[:, None], dtype=np.float64), axis=1)
         # The block's float32 mass and the float64 masses inside differ in the last digits: stretch one to the other,
         # so that rounding cannot push the choice past the block.
-        target = _below((target - (upto[rows, block] - mass)) * within[:, -1] / mass, within)
+        target = _below((target - before) * within[:, -1] / mass, within)
         return np.asarray(block * BLOCK + np.count_nonzero(within <= target[:, None], axis=1))
 
     def _top(self, logits: Float32, segment_maxima: Float32) -> Int64:
@@ -296,7 +295,7 @@ class Reducer:
         stats["id"] = chosen
         stats["surprisal_bits"] = bits[:, 0]
         stats["entropy_bits"] = raw.entropy_bits
-        stats["varentropy_bits2"] = raw.variance_x * _BITS**2
+        stats["varentropy_bits2"] = raw.varentropy_bits2
         stats["rank"] = self._ranks(logits, ids)
         stats["top_ids"] = top_ids
         stats["top_surprisals_bits"] = np.where(top_ids >= 0, bits[:, 1:], np.inf)
