@@ -28,6 +28,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [[ $1 == -I ]] && shift
 case "$*" in
     --version) echo "Python ${FAKE_VERSION:-3.11.9}" ;;
+    "-c import importlib.util"*) [[ -z $FAKE_NO_TORCH ]] ;;
     "-c import llama_cpp") [[ -e $here/loads ]] || { echo "OSError: no library"; exit 1; } ;;
     "-c "*)
         [[ -z $FAKE_REFUSES ]] || { echo "$FAKE_REFUSES"; exit 1; }
@@ -106,7 +107,8 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-REST = "pip --editable ROOT[dev]"
+REST = "pip --editable ROOT[dev,lab]"
+TORCH = "pip torch --no-deps --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu"
 ANEW = "pip llama-cpp-python --force-reinstall --no-cache-dir --no-deps"
 
 
@@ -127,6 +129,22 @@ def test_first_use_sets_up_and_keeps_stdout_for_the_result(machine):
     assert (result.returncode, result.stdout) == (0, "ran sample two words\na prompt")
     assert "about five minutes" in result.stderr
     assert machine.done() == ["venv", f"{REST} [{CPU}]"]
+
+
+def test_torch_comes_without_cuda_where_there_is_none(machine):
+    machine.run("bin/setup", FAKE_NO_TORCH="yes")
+    assert machine.done() == ["venv", f"{TORCH} [{CPU}]", f"{REST} [{CPU}]"]
+
+
+def test_torch_comes_from_pypi_where_its_cpu_build_cannot_be_had(machine):
+    result = machine.run("bin/setup", FAKE_NO_TORCH="yes", FAKE_FAILS="--extra-index-url")
+    assert result.returncode == 0
+    assert machine.done()[-1] == f"{REST} [{CPU}]"
+
+
+def test_torch_comes_from_pypi_on_a_mac(machine):
+    machine.run("bin/setup", FAKE_NO_TORCH="yes", FAKE_SYSTEM="Darwin")
+    assert not any(line.startswith("pip torch") for line in machine.done())
 
 
 def test_nothing_happens_the_second_time(machine):

@@ -6,7 +6,8 @@ Speed does not depend on what the weights say, and arithmetic can be checked on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def write_model(
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(shape.n_embd // shape.n_head)
     writer.add_vocab_size(n_vocab)
-    _add_vocabulary(writer, n_vocab)
+    add_vocabulary(writer, *vocabulary(n_vocab))
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     _add_tensors(writer, shape, n_vocab=n_vocab, quantization=quantization, seed=seed, spread=spread)
@@ -74,18 +75,27 @@ def write_model(
     writer.close()
 
 
-def _add_vocabulary(writer: gguf.GGUFWriter, n_vocab: int) -> None:
-    """A SentencePiece vocabulary as Llama-2 has it: three control tokens, 256 bytes, then pieces that merge."""
+def vocabulary(n_vocab: int) -> tuple[list[bytes], list[float], list[int]]:
+    """A SentencePiece vocabulary as Llama-2 has it: three control tokens, 256 bytes, then pieces that merge.
+
+    Pieces, scores and llama.cpp's token types, `n_vocab` of each.
+    """
     pieces: list[bytes] = [b"<unk>", b"<s>", b"</s>"] + [f"<0x{byte:02X}>".encode() for byte in range(256)]
-    types = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL] + [gguf.TokenType.BYTE] * 256
-    words = _pieces()
-    while len(pieces) < n_vocab:
-        pieces.append(next(words))
-        types.append(gguf.TokenType.NORMAL)
+    kinds = gguf.TokenType
+    types: list[int] = [kinds.UNKNOWN, kinds.CONTROL, kinds.CONTROL, *[kinds.BYTE] * 256]
+    pieces += itertools.islice(_pieces(), max(0, n_vocab - len(pieces)))
+    types += [kinds.NORMAL] * (len(pieces) - len(types))
+    return pieces[:n_vocab], [-float(rank) for rank in range(n_vocab)], types[:n_vocab]
+
+
+def add_vocabulary(
+    writer: gguf.GGUFWriter, pieces: Sequence[bytes], scores: Sequence[float], types: Sequence[int]
+) -> None:
+    """Write a SentencePiece vocabulary with Llama-2's conventions: unknown 0, BOS 1 before every text, EOS 2."""
     writer.add_tokenizer_model("llama")
-    writer.add_token_list(pieces[:n_vocab])
-    writer.add_token_scores([-float(rank) for rank in range(n_vocab)])
-    writer.add_token_types(types[:n_vocab])
+    writer.add_token_list(list(pieces))
+    writer.add_token_scores(list(scores))
+    writer.add_token_types(list(types))
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)

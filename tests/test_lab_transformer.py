@@ -1,0 +1,108 @@
+"""The small Llama: the same numbers as llama.cpp's, with and without a cache, before and after a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from llama_diversity.engines import EngineOptions, open_engine  # noqa: E402
+from llama_diversity.lab.export import Card, Vocabulary, read_gguf, write_gguf  # noqa: E402
+from llama_diversity.lab.random_gguf import vocabulary  # noqa: E402
+from llama_diversity.lab.transformer import Architecture, Llama, generate, rotate  # noqa: E402
+from llama_diversity.records import ModelRef  # noqa: E402
+
+SMALL = Architecture(n_vocab=300, n_embd=64, n_layer=2, n_head=4, n_ff=96, n_ctx=64)
+CARD = Card("small", "random weights", "MIT", {"recipe": "none"}, chat_template="{{ messages[0].content }}")
+
+
+@pytest.fixture(scope="module")
+def small() -> Llama:
+    """Random weights, large enough that the distributions differ from token to token."""
+    model = Llama(SMALL)
+    model.initialise(torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(8.0 if parameter.dim() == 2 else 1.1)
+    return model
+
+
+def surprisals_bits(model: Llama, ids: list[int]) -> np.ndarray:
+    """Of every token but the first, by the model in one pass."""
+    with torch.no_grad():
+        log_p = torch.log_softmax(model.logits(model(torch.tensor([ids])))[0].double(), dim=-1)
+    return -log_p[range(len(ids) - 1), ids[1:]].numpy() / np.log(2)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("kind", "tolerance_bits"), [("F32", 2e-3), ("F16", 0.02), ("Q8_0", 0.3)])
+def test_llama_cpp_computes_what_torch_does(small: Llama, tmp_path: Path, kind: str, tolerance_bits: float) -> None:
+    path = tmp_path / "small.gguf"
+    write_gguf(path, small, Vocabulary(*vocabulary(SMALL.n_vocab)), CARD, kind=kind)
+    ids = [1, *np.random.default_rng(0).integers(3, SMALL.n_vocab, 50).tolist()]
+    engine = open_engine(
+        ModelRef("small", "llamacpp", str(path), "digest"), EngineOptions(flash_attention=False, kv_type="f32")
+    )
+    try:
+        theirs = engine.score(tuple(ids))["surprisal_bits"][1:]
+        assert engine.facts.n_params == small.n_params
+        assert engine.facts.has_chat_template
+    finally:
+        engine.close()
+    ours = surprisals_bits(small, ids)
+    assert ours.std() > 1  # else agreement says little
+    np.testing.assert_allclose(theirs, ours, atol=tolerance_bits)
+
+
+def test_a_written_model_is_read_back(small: Llama, tmp_path: Path) -> None:
+    path = tmp_path / "small.gguf"
+    write_gguf(path, small, Vocabulary(*vocabulary(SMALL.n_vocab)), CARD, kind="F32")
+    again, provenance = read_gguf(path)
+    assert again.architecture == SMALL
+    assert provenance == {"recipe": "none"}
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in small.state_dict().items())
+
+
+def test_rotation_turns_neighbouring_pairs_by_the_position() -> None:
+    quarter = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])  # one token: first pair by 90 degrees, second not at all
+    assert rotate(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), quarter).tolist() == [[-2.0, 1.0, 3.0, 4.0]]
+
+
+def test_sampled_tokens_cost_what_a_whole_pass_says(small: Llama) -> None:
+    prompt = [1, 5, 17]
+    drawn = generate(small, prompt, 8, max_tokens=20, generator=torch.Generator().manual_seed(0), end=2)
+    for ids, mask, nats in zip(drawn.ids, drawn.mask, drawn.surprisals_nats, strict=True):
+        whole = surprisals_bits(small, prompt + ids[mask].tolist())[len(prompt) - 1 :]
+        np.testing.assert_allclose(nats[mask].numpy() / np.log(2), whole, atol=1e-4)
+
+
+def test_a_row_stops_at_the_end_token(small: Llama) -> None:
+    drawn = generate(small, [1, 5], 400, max_tokens=12, generator=torch.Generator().manual_seed(0), end=9)
+    ends = (drawn.ids == 9) & drawn.mask
+    assert ends.any()
+    for row in range(400):
+        length = int(drawn.mask[row].sum())
+        assert drawn.mask[row, :length].all()
+        assert ends[row, : length - 1].sum() == 0
+        assert length == 12 or ends[row, length - 1]
+        assert not drawn.ids[row, length:].any()
+
+
+def test_first_tokens_follow_the_distribution(small: Llama) -> None:
+    n = 20_000
+    drawn = generate(small, [1, 5], n, max_tokens=1, generator=torch.Generator().manual_seed(1), end=2, temperature=2)
+    with torch.no_grad():
+        p = torch.softmax(small.logits(small(torch.tensor([[1, 5]])))[0, -1].double() / 2, dim=-1).numpy()
+    seen = np.bincount(drawn.ids[:, 0].numpy(), minlength=SMALL.n_vocab)
+    common = p > 20 / n
+    z = (seen - n * p)[common] / np.sqrt(n * (p * (1 - p))[common])
+    assert abs(z).max() < 4.5
+    assert common.sum() > 10
+
+
+def test_what_does_not_fit_the_context_is_refused(small: Llama) -> None:
+    with pytest.raises(ValueError, match="60 \\+ 5 tokens do not fit a context of 64"):
+        generate(small, [1] * 60, 1, max_tokens=5, generator=torch.Generator(), end=2)
