@@ -1,0 +1,100 @@
+"""Persona cards: the form is read back, what is none is refused with a reason, and the composed ones are wide."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+
+from llama_diversity.lab.cards import (
+    MBTI,
+    NATIONS,
+    PRODUCT,
+    Card,
+    NoCard,
+    Person,
+    coffee_review,
+    compose,
+    document,
+    parse,
+)
+
+CARD = Card("Ada", "Lovelace", "Female", 36, "British", "White", "INTP", "Still hot after a walk.")
+PEOPLE = [Person("Ada", "Lovelace", "Female"), Person("Alan", "Turing", "Male"), Person("Grace", "Hopper", "Female")]
+
+
+def test_a_card_is_eight_lines() -> None:
+    assert CARD.text() == (
+        "First name: Ada\nLast name: Lovelace\nGender: Female\nAge: 36\nNationality: British\nEthnicity: White\n"
+        "Myers-Briggs type: INTP\nReview: Still hot after a walk."
+    )
+
+
+def test_a_card_is_read_back_in_any_order_case_and_spacing() -> None:
+    lines = [f"  {line.upper()}  " for line in reversed(CARD.text().split("\n"))]
+    lines = ["Here you are:", *lines, "and more"]
+    read = parse("\n".join(lines))
+    assert (read.age, read.mbti, read.gender) == (36, "INTP", "Female")
+    assert parse(CARD.text() + "\n---\nFirst name: Bob") == CARD
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"age": "old"}, "age 'old' is not a number of years"),
+        ({"age": "0"}, "age '0'"),
+        ({"age": "111"}, "age '111'"),
+        ({"age": "3.5"}, "age '3.5'"),
+        ({"mbti": "ABCD"}, "'ABCD' is not a Myers-Briggs type"),
+        ({"gender": "Coffee"}, "'Coffee' is not a gender"),
+        ({"review": "Very good"}, "fewer than three words"),
+        ({"nationality": " "}, "no nationality"),
+    ],
+)
+def test_what_is_no_card_is_refused_with_the_reason(change: dict[str, str], reason: str) -> None:
+    with pytest.raises(NoCard, match=reason):
+        parse(dataclasses.replace(CARD, **change).text())
+
+
+def test_a_missing_line_is_named() -> None:
+    with pytest.raises(NoCard, match="no last name"):
+        parse(CARD.text().replace("Last name: Lovelace\n", ""))
+
+
+def test_composed_cards_parse_and_follow_their_tables() -> None:
+    rng, n = np.random.default_rng(0), 4000
+    cards = [compose(rng, PEOPLE, ["A dress that fits me."]) for _ in range(n)]
+    assert all(parse(card.text()) == card for card in cards)
+    for name, weights in (("mbti", MBTI), ("nationality", {k: w for k, (w, _) in NATIONS.items()})):
+        seen, total = collections.Counter(getattr(card, name) for card in cards), sum(weights.values())
+        for value, weight in weights.items():
+            p = weight / total
+            assert abs(seen[value] - n * p) < 4.5 * np.sqrt(n * p * (1 - p)), value
+    assert all(card.ethnicity in NATIONS[card.nationality][1] for card in cards)
+    ages = [card.age for card in cards]
+    assert min(ages) >= 16
+    assert max(ages) <= 85
+    assert 12 < np.std(ages) < 16
+    assert 0.28 < np.mean([card.review.startswith("A dress") for card in cards]) < 0.39
+
+
+def test_reviews_of_the_machine_are_many_and_whole() -> None:
+    rng = np.random.default_rng(1)
+    reviews = [coffee_review(rng) for _ in range(2000)]
+    assert len(set(reviews)) > 1200
+    assert all(review[0].isupper() and review[-1] in ".!" and "{" not in review for review in reviews)
+
+
+def test_a_document_is_the_product_and_its_cards() -> None:
+    documents = [document(np.random.default_rng(seed), PEOPLE, []) for seed in range(30)]
+    assert document(np.random.default_rng(3), PEOPLE, []) == documents[3]
+    counts = set()
+    for text in documents:
+        product, _, rest = text.partition("\n")
+        assert product == f"Product: {PRODUCT}"
+        cards = rest.split("\n---\n")
+        assert all(parse(card).text() == card for card in cards)
+        counts.add(len(cards))
+    assert counts == {1, 2, 3, 4}
