@@ -47,6 +47,15 @@ def progress_line(
         yield lambda share: show(share, f"{share:.0%}")
 
 
+@contextlib.contextmanager
+def worded_progress(
+    common: Common, title: str, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[float, str], None]]:
+    """Show work that describes itself; the callback hears the share that is done and words for it."""
+    with _line(common, title, clock) as show:
+        yield show
+
+
 def _describe(progress: Progress, *, elapsed_s: float) -> str:
     words = f"{progress.n_done}/{progress.n_total} samples"
     if elapsed_s > 0 and progress.n_tokens:
