@@ -67,6 +67,7 @@ def test_a_grown_model_predicts_better_than_a_new_one_and_samples(folder: Path, 
     assert grown["held_out"]["all"]["n_documents"] == sum(
         q["n_documents"] for kind, q in grown["held_out"].items() if kind != "all"
     )
+    assert 0 < grown["held_out_baselines_bits_per_byte"]["kneser_ney_5"] < 8
     assert json.loads((tmp_path / "grown" / REPORT_FILE).read_text()) == grown
     assert len(stages) == 4
     path = tmp_path / "grown" / MODEL_FILE

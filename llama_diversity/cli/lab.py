@@ -70,4 +70,6 @@ def base(*, corpus: Path, out: Path, tokens: int, device: str, seed: int, common
         click.echo(
             f"{kind:<14}{quality['bits_per_byte']:6.2f} bits a byte, {quality['n_documents']} held-out documents"
         )
+    for name, bits_per_byte in report["held_out_baselines_bits_per_byte"].items():
+        click.echo(f"{name:<14}{bits_per_byte:6.2f} bits a byte, for comparison")
     click.echo(f"\nWritten: {out / MODEL_FILE}\nTry it:  llamadiv sample -m {out / MODEL_FILE} -p 'Grace Hopper was'")

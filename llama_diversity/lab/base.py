@@ -17,6 +17,7 @@ import torch
 
 from llama_diversity.errors import BadValue
 from llama_diversity.lab import corpus
+from llama_diversity.lab.baselines import KneserNey, xz_bits
 from llama_diversity.lab.corpus import Corpus, Document
 from llama_diversity.lab.export import Card, write_gguf
 from llama_diversity.lab.pretrain import Report, Schedule, Text, device_for, total_bits, train
@@ -77,6 +78,7 @@ def grow(
     on_stage("measuring on held-out documents")
     report = {**recipe, "corpus": statement, "n_corpus_tokens": n_corpus_tokens, "n_params": model.n_params}
     report["held_out"] = {kind: q._asdict() for kind, q in quality(model, tokenizer, built).items()}
+    report["held_out_baselines_bits_per_byte"] = baselines(tokenizer, built, architecture)
     card = Card("tiny-base", "A small Llama that continues text, grown by llamadiv lab base", LICENCE, report)
     unfinished = out / f"{MODEL_FILE}.part"
     write_gguf(unfinished, model, tokenizer.vocabulary, card)
@@ -91,19 +93,38 @@ def encode(tokenizer: Tokenizer, documents: Sequence[Document], *, n_ctx: int) -
 
 
 def quality(model: Llama, tokenizer: Tokenizer, built: Corpus) -> dict[str, Quality]:
-    """Held-out bits per byte of each kind of document, and of all; documents longer than the context are left out.
-
-    Raises BadValue where no document is left.
-    """
+    """Held-out bits per byte of each kind of document, and of all; documents longer than the context are left out."""
     n_ctx = model.architecture.n_ctx
-    whole = [d for d in built.held_out if len(tokenizer.encode(d.text)) <= n_ctx - 2]
-    if not whole:
-        raise BadValue("the corpus", f"{len(built.held_out)} held-out documents", "none fits the model's context")
+    whole = fitting(tokenizer, built, n_ctx=n_ctx)
     found, all_bits, all_bytes = {}, 0.0, 0
     for kind in sorted({d.kind for d in whole}):
         documents = [d for d in whole if d.kind == kind]
         bits = total_bits(model, encode(tokenizer, documents, n_ctx=n_ctx))
-        n_bytes = sum(len(text.encode()) + 1 for _, text in documents)
+        n_bytes = size_bytes(documents)
         found[kind] = Quality(len(documents), n_bytes, bits / n_bytes)
         all_bits, all_bytes = all_bits + bits, all_bytes + n_bytes
     return {**found, "all": Quality(len(whole), all_bytes, all_bits / all_bytes)}
+
+
+def baselines(tokenizer: Tokenizer, built: Corpus, architecture: Architecture) -> dict[str, float]:
+    """Bits per byte of the same held-out documents under models without a network."""
+    n_ctx = architecture.n_ctx
+    whole = fitting(tokenizer, built, n_ctx=n_ctx)
+    known = [text.ids.tolist() for text in encode(tokenizer, built.train, n_ctx=n_ctx)]
+    unknown = [text.ids.tolist() for text in encode(tokenizer, whole, n_ctx=n_ctx)]
+    five_grams = KneserNey(known, n_vocab=architecture.n_vocab, order=5).surprisals_bits(unknown).sum()
+    n_bytes = size_bytes(whole)
+    return {"kneser_ney_5": float(five_grams) / n_bytes, "xz_9": xz_bits(text for _, text in whole) / n_bytes}
+
+
+def fitting(tokenizer: Tokenizer, built: Corpus, *, n_ctx: int) -> list[Document]:
+    """The held-out documents that fit the context whole. Raises BadValue where there is none."""
+    whole = [d for d in built.held_out if len(tokenizer.encode(d.text)) <= n_ctx - 2]
+    if not whole:
+        raise BadValue("the corpus", f"{len(built.held_out)} held-out documents", "none fits the model's context")
+    return whole
+
+
+def size_bytes(documents: Sequence[Document]) -> int:
+    """UTF-8 bytes, with one for the end of each document."""
+    return sum(len(text.encode()) + 1 for _, text in documents)
