@@ -104,6 +104,11 @@ def test_a_limit_of_bytes_takes_documents_by_their_digest_and_not_by_their_place
         ("nice , really !", "nice, really!"),
         ("cafe\u0301", "café"),
         ("Rex}} Thomas", "Rex Thomas"),
+        ("\u00e2\u20ac\u0153It\u00e2\u20ac\u2122s true!\u00e2\u20ac", '"It\'s true!"'),
+        (
+            "Title: Great!. Review: i 've had ( two ) and it is n't the apex 's",
+            "Title: Great! Review: i've had (two) and it isn't the apex's",
+        ),
     ],
 )
 def test_tidy(text: str, tidied: str) -> None:
@@ -127,6 +132,31 @@ def test_texts_are_cut_at_the_end_of_a_sentence() -> None:
     assert corpus.cut("One. Two. Three.", 12) == "One. Two."
     assert corpus.cut('He said "no." And left the room.', 15) == 'He said "no."'
     assert corpus.cut("No end in sight", 10) == ""
+
+
+def test_reviews_are_finished() -> None:
+    assert corpus.finish('It fits. "Wow!"') == 'It fits. "Wow!"'
+    assert corpus.finish("Soft and warm") == "Soft and warm."
+    long = "It fits me well. " * 30
+    assert corpus.finish(long + "the zipper br") == long.strip()
+
+
+def test_stories_go_on_after_a_question_and_broken_texts_are_left_out() -> None:
+    frequent = corpus.frequent_words([COMMON])
+    source = Source("story", "", 0.5, 600)
+    texts = [f'"Is it?" Asked {COMMON}', f"was {COMMON}"]
+    assert list(corpus.choose(source, texts, frequent)) == [Document("story", f'"Is it?" asked {COMMON}')]
+
+
+def test_cards_quote_no_review_that_is_held_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "CARD_BYTES", 20_000)
+    built = corpus.build(folder, held_out_share=0.3)
+    held = list(corpus.short_reviews(d.text for d in built.held_out if d.kind == "review"))
+    cards = "\n".join(d.text for d in built.train if d.kind == "card")
+    quoted = [review for review in held if review in cards]
+    trained = set(corpus.short_reviews(d.text for d in built.train if d.kind == "review"))
+    assert held
+    assert set(quoted) <= trained
 
 
 def test_people_have_a_name_a_biography_and_one_pronoun() -> None:

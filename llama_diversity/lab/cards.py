@@ -26,6 +26,7 @@ _LABELS = {
     "mbti": "Myers-Briggs type",
     "review": "Review",
 }
+_NAMES = {re.sub("[ -]", "", label).casefold(): name for name, label in _LABELS.items()}
 GENDERS = ("Male", "Female", "Non-binary")
 AGES = range(1, 111)
 
@@ -70,7 +71,7 @@ NATIONS: dict[str, tuple[float, dict[str, float]]] = {
     "New Zealander": (1, {"White": 70, "Maori": 22, "Asian": 8}),
 }
 
-# A review is an opening, a point and at times a close, each of one tone.
+# A review is an opening, one or two points and at times a close, all of one tone: about two million texts.
 _OPENINGS = {
     "glad": ("I love this machine", "Best purchase I made this year", "This works so well for me", "I really like it",
              "So happy with it", "A great idea", "My husband bought it and now I use it every day",
@@ -109,7 +110,11 @@ _SLOTS = {
                  "daughter", "roommate"),
     "day": ("Sunday", "morning", "evening", "weekend", "Monday", "week"),
 }  # fmt: skip
-_JOINTS = (", ", ". ", ". ", ": ", " because ", " and ", "! ")
+_JOINTS = {
+    "glad": (". ", ". ", "! ", ": ", ", ", " because ", " and "),
+    "mixed": (". ", ". ", ": "),
+    "sad": (". ", ". ", "! ", ": ", ", "),
+}
 _TONES = {"glad": 0.5, "mixed": 0.25, "sad": 0.25}
 
 
@@ -145,13 +150,10 @@ class Card:
 
 def parse(text: str) -> Card:
     """The first card in `text`, whatever the order, case and spacing of its lines. Raises NoCard."""
-    found: dict[str, str] = {}
+    found = _first_card(text)
     for name, label in _LABELS.items():
-        line = re.search(rf"^[ \t]*{label.replace(' ', '[ _-]?')}[ \t]*:(.*)$", text, re.IGNORECASE | re.MULTILINE)
-        value = line[1].strip() if line else ""
-        if not value:
-            raise NoCard(f"no {label.lower()}")
-        found[name] = value
+        if not found.get(name):
+            raise NoCard(f"no {label}")
     if not re.fullmatch(r"\d{1,3}", found["age"]) or int(found["age"]) not in AGES:
         raise NoCard(f"age {found['age']!r} is not a number of years")
     found["mbti"] = found["mbti"].upper()
@@ -163,6 +165,19 @@ def parse(text: str) -> Card:
     if len(found["review"].split()) < 3:
         raise NoCard("the review has fewer than three words")
     return Card(**{f.name: int(found["age"]) if f.name == "age" else found[f.name] for f in fields(Card)})  # type: ignore[arg-type]
+
+
+def _first_card(text: str) -> dict[str, str]:
+    """The values of the first card's lines: a separator or a label that comes again ends it."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        label, colon, value = line.partition(":")
+        name = _NAMES.get(re.sub(r"[\s_-]+", "", label).casefold())
+        if name in found or (found and line.strip() == SEPARATOR):
+            break
+        if colon and name:
+            found[name] = value.strip()
+    return found
 
 
 def compose(rng: np.random.Generator, people: Sequence[Person], reviews: Sequence[str]) -> Card:
@@ -189,19 +204,22 @@ def document(rng: np.random.Generator, people: Sequence[Person], reviews: Sequen
 
 
 def coffee_review(rng: np.random.Generator) -> str:
-    """One to three sentences about the coffee machine, of one tone."""
+    """One to four short sentences about the coffee machine, of one tone."""
     tone = _choose(rng, _TONES)
-    opening, point = _pick(rng, _OPENINGS[tone]), _fill(rng, _pick(rng, _POINTS[tone]))
-    joint = _pick(rng, _JOINTS)
-    if joint[0] in ".!":
-        point = point[0].upper() + point[1:]
+    opening, joint = _pick(rng, _OPENINGS[tone]), _pick(rng, _JOINTS[tone])
+    point, second = (_fill(rng, _POINTS[tone][i]) for i in rng.permutation(len(_POINTS[tone]))[:2])
     kind = rng.random()
-    if kind < 0.15:
+    if kind < 0.05:  # few: there are not many of them, and texts that come again narrow what is learned
         return f"{opening}."
-    if kind < 0.3:
-        return f"{point[0].upper()}{point[1:]}."
-    close = f" {_fill(rng, _pick(rng, _CLOSES[tone]))}" if rng.random() < 0.4 else ""
-    return f"{opening}{joint}{point}.{close}"
+    if kind < 0.15:
+        review = f"{_capital(point)}."
+    else:
+        review = f"{opening}{joint}{_capital(point) if joint[0] in '.!' else point}."
+    if rng.random() < 0.35:
+        review += f" {_capital(second)}."
+    if rng.random() < 0.4:
+        review += f" {_fill(rng, _pick(rng, _CLOSES[tone]))}"
+    return review
 
 
 def _age(rng: np.random.Generator) -> int:
@@ -219,6 +237,10 @@ def _choose(rng: np.random.Generator, weights: dict[str, float]) -> str:
 
 def _pick(rng: np.random.Generator, options: Sequence[_Option]) -> _Option:
     return options[int(rng.integers(len(options)))]
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _fill(rng: np.random.Generator, text: str) -> str:

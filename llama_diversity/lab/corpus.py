@@ -12,7 +12,7 @@ import hashlib
 import lzma
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,7 +85,8 @@ def build(folder: Path, *, seed: int = 1, held_out_share: float = 0.02) -> Corpu
     for source in SOURCES:
         chosen += choose(source, raw[source.file], frequent)
     people = list(find_people(raw["wiki_bios_trim1500.txt.xz"], frequent))
-    reviews = list(short_reviews(document.text for document in chosen if document.kind == "review"))
+    trained = (d.text for d in chosen if d.kind == "review" and _fraction(d.text) >= held_out_share)
+    reviews = list(short_reviews(trained))  # a card must not quote what is held out
     chosen += _cards(np.random.default_rng(seed), people, reviews)
     train, held_out = [], []
     for document in dict.fromkeys(chosen):  # a text twice in the files is one document
@@ -135,8 +136,8 @@ def choose(source: Source, texts: Iterable[str], frequent: frozenset[str]) -> It
     """The documents of one source that are kept, in the order of their digests once a limit of bytes applies."""
     n_bytes = 0
     for text in sorted(texts, key=_fraction) if source.max_bytes else texts:
-        whole = cut(sentence_case(text) if source.kind == "review" else text, source.max_chars)
-        if len(words(whole)) < 8:
+        whole = cut(_REPAIRS.get(source.kind, str)(text), source.max_chars)
+        if len(words(whole)) < 8 or _BROKEN.search(whole):
             continue
         share = frequent_share(whole, frequent)
         if source.kind in {"biography", "encyclopedia"} and share >= BUSINESS_SHARE and BUSINESS.search(whole):
@@ -150,14 +151,46 @@ def tidy(text: str) -> str:
     """One form of everything: composed characters, single spaces, no brackets around nothing or foreign script."""
     text = unicodedata.normalize("NFC", text).replace("}}", "").replace("{{", "")
     text = re.sub(r"\s*\((?:[^()]*[^\x00-\u024f\u2010-\u201f][^()]*|[\s,;]*)\)", "", text)
-    text = re.sub(r"[ \t]+([,.;:!?])", r"\1", text)
+    for wrong, right in _MISREAD.items():
+        text = text.replace(wrong, right)
+    text = re.sub(r"[ \t]+([,.;:!?)])", r"\1", text).replace("( ", "(")
+    text = re.sub(r"([!?])\.(?=\s|$)", r"\1", text)  # a title with its own mark and a full stop
+    text = re.sub(r" (n't|'(?:s|m|re|ve|ll|d))\b", r"\1", text)  # words that a tokenizer took apart
     return re.sub(r"[ \t]+", " ", text).strip()
+
+
+# UTF-8 that was read as Windows-1252; the shortest last
+_MISREAD = {
+    "\u00e2\u20ac\u2122": "'",
+    "\u00e2\u20ac\u02dc": "'",
+    "\u00e2\u20ac\u0153": '"',
+    "\u00e2\u20ac\u00a6": "...",
+    "\u00e2\u20ac\u201c": "-",
+    "\u00e2\u20ac\u201d": "-",
+    "\u00e2\u20ac": '"',
+}
 
 
 def sentence_case(text: str) -> str:
     """Capitals where a sentence begins and for "I"; reviews are often typed without."""
     text = re.sub(r"\bi\b(?=[ ']|$)", "I", text)
     return re.sub(r"(?:^|[.!?:] )[a-z]", lambda start: start[0].upper(), text)
+
+
+def finish(text: str) -> str:
+    """`text` without the sentence that its source broke off (it cut at some 500 characters), or with a full stop."""
+    if re.search(r"[.!?][\"')]*$", text):
+        return text
+    return cut(text, len(text) - 1) if len(text) >= _CUT_SHORT else text + "."
+
+
+_SPOKEN = re.compile(r'(?<=[?!]" )(?:Asked|Said|Replied|Cried|Shouted|Exclaimed)\b')
+_CUT_SHORT = 480  # characters
+_REPAIRS: dict[str, Callable[[str], str]] = {
+    "review": lambda text: finish(sentence_case(text)),
+    "story": lambda text: finish(_SPOKEN.sub(lambda verb: verb[0].lower(), text)),
+}
+_BROKEN = re.compile(r"^(?:is|was|are|were) ")  # the name is lost
 
 
 def cut(text: str, max_chars: int) -> str:
@@ -186,7 +219,7 @@ def short_reviews(reviews: Iterable[str], max_chars: int = 200) -> Iterator[str]
     for text in reviews:
         _, _, review = text.partition("Review: ")
         short = cut(review.replace("\n", " "), max_chars)
-        if len(words(short)) >= 4:
+        if len(words(short)) >= 4 and short[-1] in ".!?":
             yield short
 
 
