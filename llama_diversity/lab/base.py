@@ -49,7 +49,7 @@ def grow(
 ) -> dict[str, Any]:
     """Grow a base model on the text files of `folder`; model and report go to `out`, and the report is returned.
 
-    Raises BadValue where a file is missing, or where `out` holds the checkpoint of other work.
+    Raises BadValue where a file is missing. Each recipe has a checkpoint of its own.
     """
     architecture = architecture or Architecture()
     on_stage("choosing documents")

@@ -14,7 +14,7 @@ import gguf
 import numpy as np
 import torch
 
-from llama_diversity.lab.random_gguf import add_vocabulary
+from llama_diversity.lab.gguf_header import add_dimensions, add_vocabulary
 from llama_diversity.lab.transformer import Architecture, Llama
 
 PROVENANCE_KEY = "llamadiv.provenance"  # JSON text: the recipe, its numbers, and the stage before
@@ -46,16 +46,18 @@ def write_gguf(path: Path, model: Llama, vocabulary: Vocabulary, card: Card, *, 
     writer.add_description(card.description)
     writer.add_license(card.licence)
     writer.add_string(PROVENANCE_KEY, json.dumps(card.provenance, sort_keys=True))
-    writer.add_context_length(a.n_ctx)
-    writer.add_embedding_length(a.n_embd)
-    writer.add_block_count(a.n_layer)
-    writer.add_feed_forward_length(a.n_ff)
-    writer.add_head_count(a.n_head)
-    writer.add_head_count_kv(a.n_head)
-    writer.add_layer_norm_rms_eps(a.norm_epsilon)
-    writer.add_rope_dimension_count(a.n_head_dim)
+    add_dimensions(
+        writer,
+        n_vocab=a.n_vocab,
+        n_ctx=a.n_ctx,
+        n_embd=a.n_embd,
+        n_layer=a.n_layer,
+        n_ff=a.n_ff,
+        n_head=a.n_head,
+        n_head_kv=a.n_head,
+        norm_epsilon=a.norm_epsilon,
+    )
     writer.add_rope_freq_base(a.rope_base)
-    writer.add_vocab_size(a.n_vocab)
     writer.add_file_type(getattr(gguf.LlamaFileType, _FILE_TYPES[kind]))
     add_vocabulary(writer, *vocabulary)
     if card.chat_template is not None:

@@ -6,14 +6,17 @@ Speed does not depend on what the weights say, and arithmetic can be checked on 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
 import numpy as np
 import numpy.typing as npt
+
+from llama_diversity.lab.gguf_header import add_dimensions, add_vocabulary
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,7 @@ def write_model(
     `quantization` is F32, F16, Q8_0 or Q4_0. `spread` scales the output weights: larger makes peaked distributions.
     """
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(shape.n_ctx)
-    writer.add_embedding_length(shape.n_embd)
-    writer.add_block_count(shape.n_layer)
-    writer.add_feed_forward_length(shape.n_ff)
-    writer.add_head_count(shape.n_head)
-    writer.add_head_count_kv(shape.n_head_kv)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(shape.n_embd // shape.n_head)
-    writer.add_vocab_size(n_vocab)
+    add_dimensions(writer, n_vocab=n_vocab, **dataclasses.asdict(shape))
     add_vocabulary(writer, *vocabulary(n_vocab))
     if chat_template is not None:
         writer.add_chat_template(chat_template)
@@ -86,21 +81,6 @@ def vocabulary(n_vocab: int) -> tuple[list[bytes], list[float], list[int]]:
     pieces += itertools.islice(_pieces(), max(0, n_vocab - len(pieces)))
     types += [kinds.NORMAL] * (len(pieces) - len(types))
     return pieces[:n_vocab], [-float(rank) for rank in range(n_vocab)], types[:n_vocab]
-
-
-def add_vocabulary(
-    writer: gguf.GGUFWriter, pieces: Sequence[bytes], scores: Sequence[float], types: Sequence[int]
-) -> None:
-    """Write a SentencePiece vocabulary with Llama-2's conventions: unknown 0, BOS 1 before every text, EOS 2."""
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(list(pieces))
-    writer.add_token_scores(list(scores))
-    writer.add_token_types(list(types))
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_unk_token_id(0)
-    writer.add_add_bos_token(True)
-    writer.add_add_space_prefix(True)
 
 
 def _pieces() -> Iterator[bytes]:
