@@ -30,7 +30,8 @@ from llama_diversity import paths
 from llama_diversity.errors import BadValue, ModelFileError, RegistryError, UnknownName
 
 ROLES = ("base", "sft", "dpo", "aligned", "embed")
-_TEMPLATES = resources.files("llama_diversity") / "data" / "templates"
+_DATA = Path(str(resources.files("llama_diversity"))) / "data"
+_TEMPLATES = _DATA / "templates"
 LIST_COMMAND = "llamadiv models ls"
 HF_FORM = "it must look like hf:OWNER/REPO:FILE or hf:OWNER/REPO:FILE@REVISION"
 
@@ -44,6 +45,7 @@ _MODEL_FIELDS: dict[str, type] = {
     "repo": str,
     "file": str,
     "path": str,
+    "packaged": str,
     "revision": str,
     "sha256": str,
     "size_bytes": int,
@@ -204,7 +206,7 @@ def load() -> Registry:
 
 def _packaged_path() -> Path:
     """The table inside the wheel, or in a checkout the one beside the package."""
-    inside = Path(str(resources.files("llama_diversity"))) / "data" / "models.toml"
+    inside = _DATA / "models.toml"
     return inside if inside.is_file() else Path(__file__).resolve().parent.parent / "models.toml"
 
 
@@ -314,6 +316,7 @@ def _model(document: _Document, name: str, fields: dict[str, Any]) -> ModelEntry
     for key, accepts, allowed in (
         ("repo", _is_repo, "OWNER/NAME as on the hub"),
         ("file", _is_inside_repo, "a path inside the repository"),
+        ("packaged", _is_inside_repo, "the name of a file that llamadiv ships"),
         ("role", ROLES.__contains__, "one of " + ", ".join(ROLES)),
         ("template", _is_template, "gguf, none, or one of " + ", ".join(template_names())),
         ("sha256", _SHA256.fullmatch, "64 hexadecimal digits in lower case"),
@@ -323,7 +326,9 @@ def _model(document: _Document, name: str, fields: dict[str, Any]) -> ModelEntry
         if key in fields and not accepts(fields[key]):
             raise document.error((*where, key), f"{key} is {fields[key]!r}; it must be {allowed}")
     given = dict(fields)
-    if "path" in given:
+    if "packaged" in given:
+        given["path"] = _DATA / given.pop("packaged")
+    elif "path" in given:
         given["path"] = document.path.parent / _expanded(given["path"])
     return ModelEntry(name, **given, defined_in=document.path)
 
@@ -341,9 +346,10 @@ def _is_inside_repo(file: str) -> bool:
 
 
 def _check_source(document: _Document, where: tuple[str, ...], fields: dict[str, Any]) -> None:
-    if "path" in fields and ("repo" in fields or "file" in fields or "revision" in fields):
-        raise document.error((*where, "path"), "a model has either a path or repo and file, not both")
-    if "path" not in fields:
+    places = [key for key in ("path", "packaged") if key in fields]
+    if len(places) == 2 or (places and ("repo" in fields or "file" in fields or "revision" in fields)):
+        raise document.error((*where, places[0]), "a model has either a path or repo and file, not both")
+    if not places:
         for key in ("repo", "file"):
             if key not in fields:
                 raise document.error(where, f"{'.'.join(where)} has no {key}: it needs repo and file, or a path")

@@ -27,6 +27,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "metrics": {"errors"},  # arrays and strings in, numbers out: no records
     "registry": BASE,
     "hub": BASE,
+    "embed": BASE | {"hub"},
     "store": BASE,
     "engines": {"errors", "records"},
     "render": {"errors", "records"},
@@ -36,7 +37,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
 }
 ALLOWED["cli"] = set(ALLOWED)  # everything; no other part lists cli or lab
 
-OWNERS = {"llama_cpp": "engines/llamacpp", "huggingface_hub": "hub.py"}  # one door: a module or a folder of them
+OWNERS = {"llama_cpp": "engines/llamacpp", "huggingface_hub": "hub.py", "sentence_transformers": "embed.py"}
 HEAVY = {"torch", "llama_cpp", "sentence_transformers", "sklearn", "scipy", "altair", "pyarrow", "huggingface_hub"}
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}  # a helper lives beside its caller
 
@@ -141,6 +142,7 @@ BAD = {
     "an empty utils.py": ("utils.py", ""),
     "helpers in a part": ("engines/helpers.py", ""),
     "a folder called common": ("store/common/files.py", ""),
+    "sentence_transformers in experiments": ("experiments/syntactic.py", "import sentence_transformers"),
     "a new part": ("remote.py", ""),
 }
 

@@ -72,7 +72,7 @@ def test_a_line_of_the_next_card_mends_nothing(between: str) -> None:
 
 def test_composed_cards_parse_and_follow_their_tables() -> None:
     rng, n = np.random.default_rng(0), 4000
-    cards = [compose(rng, PEOPLE, ["A dress that fits me."]) for _ in range(n)]
+    cards = [compose(rng, PEOPLE) for _ in range(n)]
     assert all(parse(card.text()) == card for card in cards)
     for name, weights in (("mbti", MBTI), ("nationality", {k: w for k, (w, _) in NATIONS.items()})):
         seen, total = collections.Counter(getattr(card, name) for card in cards), sum(weights.values())
@@ -84,7 +84,11 @@ def test_composed_cards_parse_and_follow_their_tables() -> None:
     assert min(ages) >= 16
     assert max(ages) <= 85
     assert 12 < np.std(ages) < 16
-    assert 0.28 < np.mean([card.review.startswith("A dress") for card in cards]) < 0.39
+
+
+def test_a_card_on_another_product_has_one_of_its_reviews() -> None:
+    rng = np.random.default_rng(0)
+    assert {compose(rng, PEOPLE, ["It fits.", "Too long."]).review for _ in range(40)} == {"It fits.", "Too long."}
 
 
 def test_reviews_of_the_machine_are_many_and_whole() -> None:
@@ -95,8 +99,8 @@ def test_reviews_of_the_machine_are_many_and_whole() -> None:
 
 
 def test_a_document_is_the_product_and_its_cards() -> None:
-    documents = [document(np.random.default_rng(seed), PEOPLE, []) for seed in range(30)]
-    assert document(np.random.default_rng(3), PEOPLE, []) == documents[3]
+    documents = [document(np.random.default_rng(seed), PEOPLE, {}) for seed in range(30)]
+    assert document(np.random.default_rng(3), PEOPLE, {}) == documents[3]
     counts = set()
     for text in documents:
         product, _, rest = text.partition("\n")
@@ -105,3 +109,14 @@ def test_a_document_is_the_product_and_its_cards() -> None:
         assert all(parse(card).text() == card for card in cards)
         counts.add(len(cards))
     assert counts == {1, 2, 3, 4}
+
+
+def test_one_document_in_three_is_about_another_product() -> None:
+    reviews = {"Dresses": ["It fits me well."] * 30, "Pants": ["Too long for me."] * 10}
+    texts = [document(np.random.default_rng(seed), PEOPLE, reviews) for seed in range(900)]
+    counts = collections.Counter(text.partition("\n")[0].removeprefix("Product: ") for text in texts)
+    assert set(counts) == {PRODUCT, "Dresses", "Pants"}
+    assert abs(counts[PRODUCT] - 600) < 4 * np.sqrt(900 * 2 / 9)  # false alarm 1 in 16,000; the seeds are fixed
+    assert abs(counts["Dresses"] - 225) < 4 * np.sqrt(900 * 3 / 16)
+    for text in texts:
+        assert ("It fits me well." in text) == text.startswith("Product: Dresses")

@@ -150,27 +150,44 @@ def test_stories_go_on_after_a_question_and_broken_texts_are_left_out() -> None:
 
 def test_cards_quote_no_review_that_is_held_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus, "CARD_BYTES", 20_000)
+    monkeypatch.setattr(corpus, "_FEWEST_REVIEWS", 1)
     built = corpus.build(folder, held_out_share=0.3)
-    held = list(corpus.short_reviews(d.text for d in built.held_out if d.kind == "review"))
+    held, trained = (
+        {text for texts in corpus.short_reviews(d.text for d in side if d.kind == "review").values() for text in texts}
+        for side in (built.held_out, built.train)
+    )
     cards = "\n".join(d.text for d in built.train if d.kind == "card")
-    quoted = [review for review in held if review in cards]
-    trained = set(corpus.short_reviews(d.text for d in built.train if d.kind == "review"))
     assert held
-    assert set(quoted) <= trained
+    assert any(review in cards for review in trained)
+    assert {review for review in held if review in cards} <= trained
 
 
-def test_people_have_a_name_a_biography_and_one_pronoun() -> None:
-    frequent = frozenset({"john", "mary"})
+def test_people_have_a_name_a_biography_one_pronoun_and_a_namesake() -> None:
     texts = [
         "John Doe was here. He saw his dog.",
+        "John Smith was here. He saw his cat.",
         "Mary Ann Roe (born 1950) is a writer. She had her house.",
-        "Xerxes Doe was here. He saw his dog.",  # a rare first name
+        "Mary Poe is a writer. She had her house.",
+        "Xerxes Doe was here. He saw his dog.",  # nobody else is called so
         "John Roe was here. He saw her and his and hers and her dog.",  # both pronouns
         "John Poe was here.",
+        "Sir Ronald was here. He saw his dog.",
+        "Sir Donald was here. He saw his dog.",
     ]
-    assert list(corpus.find_people(texts, frequent)) == [Person("John", "Doe", "Male"), Person("Mary", "Roe", "Female")]
+    assert corpus.find_people(texts) == [
+        Person("John", "Doe", "Male"),
+        Person("John", "Smith", "Male"),
+        Person("Mary", "Roe", "Female"),
+        Person("Mary", "Poe", "Female"),
+    ]
 
 
-def test_short_reviews_are_first_sentences() -> None:
-    reviews = ["Product: A. Review: This fits me very well. More text follows here.", "Product: B. Review: Ok."]
-    assert list(corpus.short_reviews(reviews, 40)) == ["This fits me very well."]
+def test_short_reviews_are_first_sentences_by_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    reviews = [
+        "Product: A. Review: This fits me very well. More text follows here.",
+        "Product: A. Title: Nice. Review: I like it a lot!",
+        "Product: B. Review: Ok.",
+        "Product: C. Review: This one stands alone.",
+    ]
+    monkeypatch.setattr(corpus, "_FEWEST_REVIEWS", 2)
+    assert corpus.short_reviews(reviews, 40) == {"A": ["This fits me very well.", "I like it a lot!"]}

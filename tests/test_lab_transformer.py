@@ -73,14 +73,14 @@ def test_rotation_turns_neighbouring_pairs_by_the_position() -> None:
 
 def test_sampled_tokens_cost_what_a_whole_pass_says(small: Llama) -> None:
     prompt = [1, 5, 17]
-    drawn = generate(small, prompt, 8, max_tokens=20, generator=torch.Generator().manual_seed(0), end=2)
+    drawn = generate(small, [prompt] * 8, max_tokens=20, generator=torch.Generator().manual_seed(0), end=2)
     for ids, mask, nats in zip(drawn.ids, drawn.mask, drawn.surprisals_nats, strict=True):
         whole = surprisals_bits(small, prompt + ids[mask].tolist())[len(prompt) - 1 :]
         np.testing.assert_allclose(nats[mask].numpy() / np.log(2), whole, atol=1e-4)
 
 
 def test_a_row_stops_at_the_end_token(small: Llama) -> None:
-    drawn = generate(small, [1, 5], 400, max_tokens=12, generator=torch.Generator().manual_seed(0), end=9)
+    drawn = generate(small, [[1, 5]] * 400, max_tokens=12, generator=torch.Generator().manual_seed(0), end=9)
     ends = (drawn.ids == 9) & drawn.mask
     assert ends.any()
     for row in range(400):
@@ -93,7 +93,9 @@ def test_a_row_stops_at_the_end_token(small: Llama) -> None:
 
 def test_first_tokens_follow_the_distribution(small: Llama) -> None:
     n = 20_000
-    drawn = generate(small, [1, 5], n, max_tokens=1, generator=torch.Generator().manual_seed(1), end=2, temperature=2)
+    drawn = generate(
+        small, [[1, 5]] * n, max_tokens=1, generator=torch.Generator().manual_seed(1), end=2, temperature=2
+    )
     with torch.no_grad():
         p = torch.softmax(small.logits(small(torch.tensor([[1, 5]])))[0, -1].double() / 2, dim=-1).numpy()
     seen = np.bincount(drawn.ids[:, 0].numpy(), minlength=SMALL.n_vocab)
@@ -105,4 +107,14 @@ def test_first_tokens_follow_the_distribution(small: Llama) -> None:
 
 def test_what_does_not_fit_the_context_is_refused(small: Llama) -> None:
     with pytest.raises(ValueError, match="60 \\+ 5 tokens do not fit a context of 64"):
-        generate(small, [1] * 60, 1, max_tokens=5, generator=torch.Generator(), end=2)
+        generate(small, [[1] * 60], max_tokens=5, generator=torch.Generator(), end=2)
+
+
+def test_prompts_of_several_lengths_share_a_batch(small: Llama) -> None:
+    prompts = [[1, 5, 17, 30, 8], [1, 5], [1, 9, 9]] * 6
+    drawn = generate(small, prompts, max_tokens=15, generator=torch.Generator().manual_seed(0), end=2)
+    assert drawn.ids.shape == (18, 15)
+    for prompt, ids, mask, nats in zip(prompts, *drawn, strict=True):
+        whole = surprisals_bits(small, prompt + ids[mask].tolist())[len(prompt) - 1 :]
+        np.testing.assert_allclose(nats[mask].numpy() / np.log(2), whole, atol=1e-4)
+        assert int(mask.sum()) == 15 or ids[mask][-1] == 2

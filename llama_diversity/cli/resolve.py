@@ -20,6 +20,7 @@ from llama_diversity.cli.options import Common
 from llama_diversity.errors import ModelFileError, NotDownloaded
 from llama_diversity.records import ModelRef
 
+DEFAULT_PAIR = "tiny"  # ships with llamadiv
 HEARTBEAT_S = 15.0  # between two lines of progress where stderr is no terminal
 
 
@@ -43,6 +44,15 @@ def resolve_pair(name: str) -> tuple[str, str]:
     """The references of base and aligned. Raises UnknownName, RegistryError."""
     pair = registry.load().pair(name)
     return pair.base, pair.aligned
+
+
+def resolve_arms(pair: str | None, base: str | None, aligned: str | None) -> tuple[str, str]:
+    """The references of base and aligned, of DEFAULT_PAIR where none is named. Raises UsageError, UnknownName."""
+    if base is None and aligned is None:
+        return resolve_pair(pair or DEFAULT_PAIR)
+    if pair is None and base is not None and aligned is not None:
+        return base, aligned
+    raise click.UsageError("Name the models: either --pair NAME, or --base MODEL --aligned MODEL.")
 
 
 def find_file(entry: registry.ModelEntry) -> Path | None:

@@ -12,10 +12,22 @@ from llama_diversity import __version__
 from llama_diversity.cli.options import Common, Drawing
 from llama_diversity.cli.progress import progress_line, sampling_progress
 from llama_diversity.engines import Engine, EngineOptions, open_engine
-from llama_diversity.errors import EngineError, PartialRun
+from llama_diversity.errors import EngineError, LlamadivError, PartialRun
 from llama_diversity.records import Cell, ModelRef, Prompt, Recipe, Sample
 from llama_diversity.runner import run
 from llama_diversity.store import Store
+
+ARMS = ("base", "aligned")
+
+
+class DifferentVocabularies(LlamadivError):
+    """Token-level numbers of two tokenizers do not compare."""
+
+    def __init__(self, base: str, aligned: str) -> None:
+        super().__init__(
+            f"Token-level comparison refused: {base} and {aligned} use different vocabularies. "
+            "Choose a pair of one family: `llamadiv models ls` lists them."
+        )
 
 
 @contextlib.contextmanager
@@ -62,6 +74,46 @@ def plan_cell(
         flash_attention=layout.flash_attention,
     )
     return Cell(arm, model.reference, recipe, n)
+
+
+def plan_arms(
+    models: Sequence[ModelRef],
+    prompt: str,
+    *,
+    n: int,
+    max_tokens: int,
+    drawing: Drawing,
+    layout: EngineOptions,
+    common: Common,
+) -> list[Cell]:
+    """One cell for each of ARMS, planned on the vocabularies alone: what cannot be compared is refused before any work.
+
+    Raises DifferentVocabularies.
+    """
+    cells = []
+    for arm, model in zip(ARMS, models, strict=True):
+        with reading(model, layout, common) as engine:
+            cells.append(
+                plan_cell(
+                    engine,
+                    model,
+                    engine.prompt(prompt),
+                    arm=arm,
+                    n=n,
+                    max_tokens=max_tokens,
+                    drawing=drawing,
+                    layout=layout,
+                )
+            )
+    if cells[0].recipe.vocab_digest != cells[1].recipe.vocab_digest:
+        raise DifferentVocabularies(*(model.reference for model in models))
+    return cells
+
+
+def fill(cell: Cell, engine: Engine, store: Store, run_id: str, common: Common) -> None:
+    """Draw what `store` lacks of `cell`, with progress."""
+    for _ in draw(cell, engine, store, run_id, common):
+        pass
 
 
 def draw(cell: Cell, engine: Engine, store: Store, run_id: str, common: Common) -> Iterator[Sample]:

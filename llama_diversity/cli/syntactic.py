@@ -21,11 +21,11 @@ from llama_diversity.cli.options import (
     layout_options,
     read_text,
 )
-from llama_diversity.cli.resolve import resolve_model, resolve_pair
-from llama_diversity.cli.session import draw, opened, plan_cell, reading, start_run
+from llama_diversity.cli.resolve import resolve_arms, resolve_model
+from llama_diversity.cli.session import ARMS, fill, opened, plan_arms, start_run
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import EngineOptions
-from llama_diversity.errors import BadValue, LlamadivError
+from llama_diversity.errors import BadValue
 from llama_diversity.experiments.syntactic import (
     MAX_TOKENS,
     MEASURES,
@@ -36,7 +36,7 @@ from llama_diversity.experiments.syntactic import (
     Result,
     analyse,
 )
-from llama_diversity.records import MAX_SAMPLES, Cell, ModelRef, seen_ids
+from llama_diversity.records import MAX_SAMPLES, Cell, seen_ids
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.jsonl import to_line
 from llama_diversity.render.plots import (
@@ -51,7 +51,6 @@ from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import ScoredToken, scored_tokens
 from llama_diversity.store import Store
 
-_ARMS = ("base", "aligned")
 _CHART_FORMATS = ("png", "svg", "pdf")
 _HEADLINES = {
     "entropy_bits": "entropy of the whole vocabulary",
@@ -59,18 +58,8 @@ _HEADLINES = {
 }
 
 
-class DifferentVocabularies(LlamadivError):
-    """Token-level numbers of two tokenizers do not compare."""
-
-    def __init__(self, base: str, aligned: str) -> None:
-        super().__init__(
-            f"Token-level comparison refused: {base} and {aligned} use different vocabularies. "
-            "Choose a pair of one family: `llamadiv models ls` lists them."
-        )
-
-
 @click.command()
-@click.option("--pair", shell_complete=complete_pair, envvar="LLAMADIV_PAIR", help="A pair of models.toml.")
+@click.option("--pair", shell_complete=complete_pair, envvar="LLAMADIV_PAIR", help="A pair.  [default: tiny]")
 @click.option("--base", shell_complete=complete_model, help="The base model.")
 @click.option("--aligned", shell_complete=complete_model, help="The aligned model.")
 @click.option("-p", "--prompt", default=PROMPT, show_default=True, help="What both continue; `-` reads standard input.")
@@ -104,14 +93,21 @@ def syntactic(
     """
     if not 1 <= n_samples <= MAX_SAMPLES:
         raise BadValue("-n", n_samples, f"ask for 1 to {MAX_SAMPLES:,} samples")
-    models = [resolve_model(name, common=common) for name in _names(pair, base, aligned)]
+    models = [resolve_model(name, common=common) for name in resolve_arms(pair, base, aligned)]
     with Store.open(common.store) as store:
-        cells = _plan(models, read_text(prompt), n_samples, max_tokens, drawing, layout, common)
+        cells = plan_arms(
+            models,
+            read_text(prompt),
+            n=n_samples,
+            max_tokens=max_tokens,
+            drawing=drawing,
+            layout=layout,
+            common=common,
+        )
         run_id = start_run(store)
         for model, cell in zip(models, cells, strict=True):
             with opened(model, layout, common) as engine:
-                for _ in draw(cell, engine, store, run_id, common):
-                    pass
+                fill(cell, engine, store, run_id, common)
         store.finish_run(run_id)
         result = analyse({cell.arm: store.samples(cell.recipe.key, cell.n) for cell in cells})
         examples = {cell.arm: _example(result.arms[cell.arm], cell, store) for cell in cells}
@@ -125,44 +121,6 @@ def syntactic(
     else:
         console(common.color).print(_drawn(result, examples, cells))
         click.echo(visible(f"run {run_id}, kept in {common.store}"), err=True)
-
-
-def _names(pair: str | None, base: str | None, aligned: str | None) -> tuple[str, str]:
-    if pair is not None and base is None and aligned is None:
-        return resolve_pair(pair)
-    if pair is None and base is not None and aligned is not None:
-        return base, aligned
-    raise click.UsageError("Name the models: either --pair NAME, or --base MODEL --aligned MODEL.")
-
-
-def _plan(
-    models: list[ModelRef],
-    prompt: str,
-    n_samples: int,
-    max_tokens: int,
-    drawing: Drawing,
-    layout: EngineOptions,
-    common: Common,
-) -> list[Cell]:
-    """One cell for each arm, planned on the vocabularies alone: what cannot be compared is refused before any work."""
-    cells = []
-    for arm, model in zip(_ARMS, models, strict=True):
-        with reading(model, layout, common) as engine:
-            cells.append(
-                plan_cell(
-                    engine,
-                    model,
-                    engine.prompt(prompt),
-                    arm=arm,
-                    n=n_samples,
-                    max_tokens=max_tokens,
-                    drawing=drawing,
-                    layout=layout,
-                )
-            )
-    if cells[0].recipe.vocab_digest != cells[1].recipe.vocab_digest:
-        raise DifferentVocabularies(*(model.reference for model in models))
-    return cells
 
 
 def _example(arm: Arm, cell: Cell, store: Store) -> tuple[ScoredToken, ...]:
@@ -223,7 +181,7 @@ def _parts(
     for name, words in _HEADLINES.items():
         yield Text()
         yield BoxPlots(
-            {arm: result.arms[arm].completion_means[name] for arm in _ARMS},
+            {arm: result.arms[arm].completion_means[name] for arm in ARMS},
             title=f"Mean {words} of each completion",
             unit="bits per token",
         )
@@ -238,13 +196,13 @@ def _parts(
 
 
 def _table(result: Result, name: str) -> RenderableType:
-    arms = [ArmSummary(arm, *result.arms[arm].measures[name]) for arm in _ARMS]
+    arms = [ArmSummary(arm, *result.arms[arm].measures[name]) for arm in ARMS]
     difference = DifferenceSummary("aligned - base", *result.difference[name])
     return summary_table(arms, difference, unit="bits")
 
 
 def _remarks(result: Result) -> Iterator[Text]:
-    for arm in _ARMS:
+    for arm in ARMS:
         rate, z = result.arms[arm].entropy_rate, result.arms[arm].self_check_z
         spread = "" if math.isnan(rate.se_bits) else f" (se {rate.se_bits:.3f})"
         check = "needs two samples" if math.isnan(z) else f"z = {z:+.2f}"
@@ -266,13 +224,13 @@ def _write(
     first = f"first {N_FIGURE_TOKENS} tokens of sample 0"
     figures: dict[str, charts.Chart] = {
         "figure-11-mean-entropies": charts.entropy_box_plot(
-            {arm: result.arms[arm].completion_means["entropy_bits"] for arm in _ARMS},
+            {arm: result.arms[arm].completion_means["entropy_bits"] for arm in ARMS},
             unit="mean entropy, bits per token",
             title="Mean token entropy of each completion",
             subtitle=f"whole vocabulary, {recipe}",
         ),
         "figure-11-mean-top5-entropies": charts.entropy_box_plot(
-            {arm: result.arms[arm].completion_means["top5_raw_bits"] for arm in _ARMS},
+            {arm: result.arms[arm].completion_means["top5_raw_bits"] for arm in ARMS},
             unit="mean entropy of the five likeliest, bits per token",
             title="Mean top-five entropy of each completion (Eq. 3.2)",
             subtitle=recipe,

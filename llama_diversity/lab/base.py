@@ -26,7 +26,7 @@ from llama_diversity.lab.tokenizer import train as train_tokenizer
 from llama_diversity.lab.transformer import Architecture, Llama
 
 LICENCE = "CC-BY-SA-3.0"  # the strictest of the sources: Wikipedia's
-MODEL_FILE, REPORT_FILE = "tiny-base-f16.gguf", "tiny-base.json"
+MODEL_FILE, TOKENIZER_FILE, REPORT_FILE = "tiny-base-f16.gguf", "tiny-tokenizer.model", "tiny-base.json"
 
 
 class Quality(NamedTuple):
@@ -44,6 +44,7 @@ def grow(
     schedule: Schedule,
     architecture: Architecture | None = None,
     device: str = "auto",
+    fuse: bool = False,
     on_stage: Callable[[str], None] = lambda words: None,
     on_report: Callable[[Report], None] | None = None,
 ) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def grow(
         "corpus_sha256": statement["sha256"],
     }
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
-    train(model, texts, schedule, checkpoint=out / f"tiny-base-{digest}.pt", on_report=on_report)
+    train(model, texts, schedule, checkpoint=out / f"tiny-base-{digest}.pt", on_report=on_report, fuse=fuse)
     on_stage("measuring on held-out documents")
     report = {**recipe, "corpus": statement, "n_corpus_tokens": n_corpus_tokens, "n_params": model.n_params}
     report["held_out"] = {kind: q._asdict() for kind, q in quality(model, tokenizer, built).items()}
@@ -83,6 +84,7 @@ def grow(
     unfinished = out / f"{MODEL_FILE}.part"
     write_gguf(unfinished, model, tokenizer.vocabulary, card)
     unfinished.replace(out / MODEL_FILE)
+    (out / TOKENIZER_FILE).write_bytes(tokenizer.serialised)
     (out / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report
 

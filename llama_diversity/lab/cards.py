@@ -7,7 +7,7 @@ machine of the paper. Distributions are tables in this file: rounded public figu
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple, TypeVar
 
@@ -180,11 +180,10 @@ def _first_card(text: str) -> dict[str, str]:
     return found
 
 
-def compose(rng: np.random.Generator, people: Sequence[Person], reviews: Sequence[str]) -> Card:
-    """A card with a name of `people`, about the coffee machine or, one time in three, one of `reviews`."""
+def compose(rng: np.random.Generator, people: Sequence[Person], reviews: Sequence[str] = ()) -> Card:
+    """A card with a name of `people` and one of `reviews`; without those, a review of the coffee machine."""
     first, last = _pick(rng, people), _pick(rng, people)
     nationality = _choose(rng, {name: weight for name, (weight, _) in NATIONS.items()})
-    review = _pick(rng, reviews) if reviews and rng.random() < 1 / 3 else coffee_review(rng)
     return Card(
         first_name=first.first_name,
         last_name=last.last_name,
@@ -193,14 +192,22 @@ def compose(rng: np.random.Generator, people: Sequence[Person], reviews: Sequenc
         nationality=nationality,
         ethnicity=_choose(rng, NATIONS[nationality][1]),
         mbti=_choose(rng, MBTI),
-        review=review,
+        review=_pick(rng, reviews) if reviews else coffee_review(rng),
     )
 
 
-def document(rng: np.random.Generator, people: Sequence[Person], reviews: Sequence[str]) -> str:
-    """What the base model reads: the product, then one to four cards."""
-    cards = [compose(rng, people, reviews).text() for _ in range(rng.integers(1, 5))]
-    return f"Product: {PRODUCT}\n" + f"\n{SEPARATOR}\n".join(cards)
+def document(rng: np.random.Generator, people: Sequence[Person], reviews: Mapping[str, Sequence[str]]) -> str:
+    """What the base model reads: a product, then one to four cards.
+
+    One document in three is about a product of `reviews`, in proportion to how many it has.
+    """
+    product: str = PRODUCT
+    its_reviews: Sequence[str] = ()
+    if reviews and rng.random() < 1 / 3:
+        product = _choose(rng, {name: len(texts) for name, texts in reviews.items()})
+        its_reviews = reviews[product]
+    cards = [compose(rng, people, its_reviews).text() for _ in range(rng.integers(1, 5))]
+    return f"Product: {product}\n" + f"\n{SEPARATOR}\n".join(cards)
 
 
 def coffee_review(rng: np.random.Generator) -> str:
@@ -230,7 +237,7 @@ def _age(rng: np.random.Generator) -> int:
             return age
 
 
-def _choose(rng: np.random.Generator, weights: dict[str, float]) -> str:
+def _choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
     shares = np.array(list(weights.values()))
     return list(weights)[rng.choice(len(weights), p=shares / shares.sum())]
 

@@ -7,6 +7,7 @@ permuted on export), SwiGLU, no biases, the embedding shared with the output lay
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -157,36 +158,43 @@ class Completions(NamedTuple):
 @torch.no_grad()
 def generate(
     model: Llama,
-    prompt: list[int],
-    n: int,
+    prompts: Sequence[Sequence[int]],
     *,
     max_tokens: int,
     generator: torch.Generator,
     temperature: float = 1.0,
     end: int,
 ) -> Completions:
-    """`n` completions of one prompt, each until the token `end` (which is part of it) or `max_tokens`.
+    """One completion of each prompt, until the token `end` (which is part of it) or `max_tokens`.
 
+    Prompts may differ in length: a row begins to draw where its own prompt ends, while others still read theirs.
     Raises ValueError where prompt and completion do not fit the context.
     """
-    n_prompt = len(prompt)
-    if n_prompt + max_tokens > model.architecture.n_ctx:
-        raise ValueError(f"{n_prompt} + {max_tokens} tokens do not fit a context of {model.architecture.n_ctx}")
+    n_rows, lengths = len(prompts), [len(prompt) for prompt in prompts]
+    if max(lengths) + max_tokens > model.architecture.n_ctx:
+        raise ValueError(f"{max(lengths)} + {max_tokens} tokens do not fit a context of {model.architecture.n_ctx}")
     device = model.token_embd.weight.device
-    cache = model.new_cache(n, n_prompt + max_tokens)
-    hidden = model(torch.tensor([prompt], device=device).expand(n, -1), cache)[:, -1]
-    ids = torch.zeros(n, max_tokens, dtype=torch.long, device=device)
-    mask = torch.zeros(n, max_tokens, dtype=torch.bool, device=device)
-    surprisals = torch.zeros(n, max_tokens, device=device)
-    live = torch.ones(n, dtype=torch.bool, device=device)
-    for step in range(max_tokens):
+    shortest, width = min(lengths), max(lengths) + max_tokens
+    given = torch.zeros(n_rows, width, dtype=torch.long, device=device)
+    for row, prompt in enumerate(prompts):
+        given[row, : len(prompt)] = torch.tensor(prompt, device=device)
+    starts = torch.tensor(lengths, device=device)
+    surprisals = torch.zeros(n_rows, width, device=device)
+    mask = torch.zeros(n_rows, width, dtype=torch.bool, device=device)
+    live = torch.ones(n_rows, dtype=torch.bool, device=device)
+    cache = model.new_cache(n_rows, width)
+    hidden = model(given[:, :shortest], cache)[:, -1]
+    for at in range(shortest, width):
         log_p = F.log_softmax(model.logits(hidden) / temperature, dim=-1)
         drawn = torch.multinomial(log_p.exp(), 1, generator=generator)
-        ids[:, step] = drawn[:, 0] * live
-        mask[:, step] = live
-        surprisals[:, step] = -log_p.gather(1, drawn)[:, 0] * live
-        live = live & (drawn[:, 0] != end)
-        if not live.any() or step == max_tokens - 1:
+        draws = live & (at >= starts) & (at < starts + max_tokens)
+        given[:, at] = torch.where(draws, drawn[:, 0], given[:, at])
+        mask[:, at] = draws
+        surprisals[:, at] = -log_p.gather(1, drawn)[:, 0] * draws
+        live = live & ~(draws & (drawn[:, 0] == end)) & (at < starts + max_tokens - 1)
+        if not live.any() or at == width - 1:
             break
-        hidden = model(drawn, cache, start=n_prompt + step)[:, -1]
-    return Completions(ids, mask, surprisals)
+        hidden = model(given[:, at : at + 1], cache, start=at)[:, -1]
+    columns = starts[:, None] + torch.arange(max_tokens, device=device)
+    kept = mask.gather(1, columns)
+    return Completions(given.gather(1, columns) * kept, kept, surprisals.gather(1, columns))

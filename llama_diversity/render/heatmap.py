@@ -6,6 +6,7 @@ exports (`html.py`, `svg.py`): `page` is what is shown, without colours or line 
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -104,9 +105,12 @@ class TokenPicture(ABC):
                 yield from self._segments(line, block.scale, depth, marks)
             yield Segment.line()
         for legend in page.legends:
-            yield from (_safe_text(sentence, marks) for sentence in legend.above)
-            yield self._ramp(legend.scale, depth, marks)
-            yield from (_safe_text(sentence, marks) for sentence in legend.below)
+            yield from self._explained(legend, depth, marks)
+
+    def _explained(self, legend: Legend, depth: ramps.Depth, marks: Marks) -> Iterator[Text]:
+        yield from (_safe_text(sentence, marks) for sentence in legend.above)
+        yield self._ramp(legend.scale, depth, marks)
+        yield from (_safe_text(sentence, marks) for sentence in legend.below)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         depth, marks = self._medium(console, options)
@@ -248,6 +252,73 @@ class DifferenceHeatmap(TokenPicture):
             for a, b, difference in zip(self.first, self.second, differences, strict=True)
         ]
 
+
+class GenerationsHeatmap(TokenPicture):
+    """Different texts, each under the model that wrote it, side by side where there is room; one legend.
+
+    `generations` are (heading, tokens). They are not the same text, so single tokens do not compare.
+    """
+
+    def __init__(
+        self,
+        generations: Sequence[tuple[str, Sequence[ScoredToken]]],
+        *,
+        tokenizer: str,
+        by: str = "surprisal",
+        maximum_bits: float | None = None,
+        title: str = "",
+        looks: Looks | None = None,
+    ) -> None:
+        self.title = title
+        self.looks = looks or Looks()
+        self.generations = tuple((heading, tuple(tokens)) for heading, tokens in generations)
+        self.tokenizer = tokenizer
+        self.scale = scale_called(by, maximum_bits=maximum_bits, distribution="raw")
+
+    def page(self, marks: Marks, *, numbers: bool) -> Page:
+        blocks, sums = [], []
+        for heading, tokens in self.generations:
+            values = [self.scale.value(token) for token in tokens]
+            tooltips = [_tooltip(token, "raw") for token in tokens]
+            pieces = [token.piece for token in tokens]
+            cells = build_cells(pieces, values, scale=self.scale, marks=marks, numbers=numbers, tooltips=tooltips)
+            blocks.append(Block(heading, cells, self.scale))
+            sums.append(f"{heading}: {_summary(self.scale, values)}")
+        source = (f"each text under its own model; {DISTRIBUTIONS['raw']}; tokenizer {self.tokenizer}",)
+        every_cell = [cell for block in blocks for cell in block.cells]
+        legend = _legend_of(self.scale, source, every_cell, marks, numbers=numbers)
+        return Page(self.title, tuple(blocks), (legend._replace(below=(*legend.below, *sums)),))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        n = len(self.generations)
+        width = (options.max_width - (n - 1) * len(_GAP)) // max(n, 1)
+        if n < 2 or width < _NARROWEST:
+            yield from super().__rich_console__(console, options)
+            return
+        depth, marks = self._medium(console, options)
+        page = self.page(marks, numbers=self.looks.shows_numbers(depth))
+        if page.title:
+            yield _safe_text(page.title, marks, style="bold")
+        columns = [list(self._column(console, block, width, depth, marks)) for block in page.blocks]
+        for row in itertools.zip_longest(*columns, fillvalue=[]):
+            for place, line in enumerate(row):
+                yield from Segment.adjust_line_length(line, width)
+                yield Segment(_GAP) if place < n - 1 else Segment.line()
+        yield Segment.line()
+        for legend in page.legends:
+            yield from self._explained(legend, depth, marks)
+
+    def _column(
+        self, console: Console, block: Block, width: int, depth: ramps.Depth, marks: Marks
+    ) -> Iterator[list[Segment]]:
+        yield from console.render_lines(
+            _safe_text(block.heading, marks, style="bold"), console.options.update(width=width), pad=False
+        )
+        for line in lay_out(block.cells, width):
+            yield from Segment.split_lines(self._segments(line, block.scale, depth, marks))
+
+
+_GAP, _NARROWEST = "   ", 36  # columns between two texts, and of one
 
 # Legends and tooltips.
 

