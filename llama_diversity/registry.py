@@ -79,6 +79,11 @@ class ModelEntry:
     n_ctx: int | None = None
     defined_in: Path | None = None  # the models.toml; None for what is not an alias
 
+    @property
+    def is_packaged(self) -> bool:
+        """Whether its file came with llamadiv."""
+        return self.path is not None and self.path.parent == _DATA
+
     def chat_template(self) -> str | None:
         """The packaged template of the format that a file without one was trained on."""
         if self.template not in template_names():

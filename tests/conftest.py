@@ -46,6 +46,22 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]
 
 
 @pytest.fixture(scope="session")
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of a small world's corpus; cards are few while it is used."""
+    from small_world import write_world
+
+    return write_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def few_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A corpus with as few persona cards as suits a small world."""
+    from small_world import CARD_BYTES
+
+    monkeypatch.setattr("llama_diversity.lab.corpus.CARD_BYTES", CARD_BYTES)
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of two layers and 700 tokens, random weights, peaked distributions, a chat template."""
     from llama_diversity.lab.random_gguf import SHAPES, write_model

@@ -42,7 +42,7 @@ def test_steps_are_those_of_torch(shape: tuple[int, int]) -> None:
 
 
 def test_a_step_by_hand() -> None:
-    """One row: any gradient becomes a row of length s, s the five-fold quintic of 1; lr 0.1, decay 0.5, momentum 0.9."""
+    """One row: any gradient becomes a row of length s, s the five-fold quintic of 1; rate 0.1, decay 0.5."""
     s = 1.0
     for _ in range(5):
         s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5

@@ -130,3 +130,19 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 def test_text_is_written_as_utf8(tmp_path: Path) -> None:
     write_whole(tmp_path / "page.html", "é\n")
     assert (tmp_path / "page.html").read_bytes() == b"\xc3\xa9\n"
+
+
+def test_a_sweep_has_a_panel_for_each_measure_and_intervals_only_where_there_are_some(tmp_path: Path) -> None:
+    point = charts.SweepPoint
+    panels = {
+        ("beta", "KL, nats"): [point(0, 9.0, 8.0, 10.0), point(0.3, 2.0, 1.0, 3.0)],
+        ("beta", "score"): [point(0, 4.0, math.nan, math.nan)],
+        ("steps", "KL, nats"): [point(10, 1.0, 0.5, 1.5)],
+    }
+    chart = charts.sweep_panels(panels, title="Knobs", subtitle="two seeds")
+    rows = [row for values in inline_values(chart) for row in values]
+    assert {"knob": "0.3", "mean": 2.0, "low": 1.0, "high": 3.0} in rows
+    assert {"knob": "0", "mean": 4.0, "low": 4.0, "high": 4.0} in rows
+    assert [len(row["hconcat"]) for row in specification(chart)["vconcat"]] == [2, 1]
+    save_chart(chart, tmp_path / "sweep.svg")
+    assert "Knobs" in (tmp_path / "sweep.svg").read_text("utf-8")

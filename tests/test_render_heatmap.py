@@ -25,7 +25,7 @@ from rich.measure import Measurement
 from llama_diversity.errors import BadValue, UnknownName
 from llama_diversity.records import Piece
 from llama_diversity.render import ramps
-from llama_diversity.render.heatmap import DifferenceHeatmap, Heatmap, Looks, TokenPicture
+from llama_diversity.render.heatmap import DifferenceHeatmap, GenerationsHeatmap, Heatmap, Looks, TokenPicture
 from llama_diversity.render.html import to_html
 from llama_diversity.render.scales import SCALES, ScoredToken
 from llama_diversity.render.svg import to_svg
@@ -57,6 +57,8 @@ def pictures() -> dict[str, TokenPicture]:
             HOSTILE, HOSTILE, models=(HOSTILE_NAME, HOSTILE_NAME), tokenizer=HOSTILE_NAME, title=HOSTILE_NAME
         ),
         "empty": heatmap([]),
+        "generations": GenerationsHeatmap([("base: a", SENTENCE), ("aligned: b", second)], tokenizer="1a2b3c4d"),
+        "hostile generations": GenerationsHeatmap([(HOSTILE_NAME, HOSTILE)] * 2, tokenizer=HOSTILE_NAME),
     }
 
 
@@ -93,6 +95,14 @@ def test_svg_and_html_golden() -> None:
     tokens = [token(b" the", 0.4), token(b" <nurse>\n", 9.7), token(b"\xe4\xbd", 2.0), token(b"\xa0", 6.0)]
     assert_golden("heatmap.svg", to_svg(heatmap(tokens), 60))
     assert_golden("heatmap.html", to_html(heatmap(tokens), "One & two"))
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_two_generations_golden(width: int) -> None:
+    picture = GenerationsHeatmap([("base: a", SENTENCE), ("aligned: b", SENTENCE[:4])], tokenizer="1a2b3c4d")
+    text = rendered(picture, width=width)
+    assert ("base: a" in text.splitlines()[0] and "aligned: b" in text.splitlines()[0]) == (width == 100)
+    assert_golden(f"heatmap-generations-{width}.txt", text)
 
 
 # The same steps at every depth and in every form.

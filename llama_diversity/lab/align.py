@@ -37,7 +37,7 @@ from llama_diversity.lab.tokenizer import Tokenizer
 from llama_diversity.lab.transformer import Llama
 
 SFT_FILE, EARLY_FILE, ALIGNED_FILE = "tiny-sft-f16.gguf", "tiny-sft-early-f16.gguf", "tiny-aligned-f16.gguf"
-REWARD_FILE = "tiny-reward.pt"
+PREFERENCES_FILE, REWARD_FILE = "tiny-preferences.json", "tiny-reward.pt"
 MAX_TOKENS = 100  # of an answer
 _ROWS, _N_PROMPTS = 64, 2000
 
@@ -233,44 +233,67 @@ def preferences(written: Sequence[Written]) -> list[Preference]:
     return found
 
 
-def learn_reward(shop: Workshop, *, show: Show = lambda share, words: None) -> dict[str, Any]:
-    """Write the reward model, and say how often it is right."""
+def collected(shop: Workshop, *, show: Show = lambda share, words: None) -> tuple[list[Written], list[Written]]:
+    """What `collect` gives, from its file where that has the same recipe."""
+    path, recipe = shop.out / PREFERENCES_FILE, _preferences_recipe(shop)
+    if path.exists():
+        kept = json.loads(path.read_text("utf-8"))
+        if kept["recipe"] == recipe:
+            return tuple([Written(Request(*row[0]), *row[1:]) for row in side] for side in kept["sides"])  # type: ignore[return-value]
+    sides = collect(shop, show=show)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps({"recipe": recipe, "sides": sides}), "utf-8")
+    unfinished.replace(path)
+    return sides
+
+
+def _preferences_recipe(shop: Workshop) -> dict[str, Any]:
     plan = shop.plan
-    recipe = {
-        "stage": "reward",
+    return {
         "sft_sha256": sha256_of(shop.out / SFT_FILE),
         "n_preferences": plan.n_preferences,
         "n_held_out": plan.n_held_out,
-        "passes": plan.reward_passes,
         "openings_share": plan.openings_share,
         "max_tokens": plan.ppo.max_tokens,
         "seed": plan.seed,
     }
+
+
+def learn_reward(shop: Workshop, *, show: Show = lambda share, words: None) -> dict[str, Any]:
+    """Write the reward model, and say how often it is right."""
+    recipe = {"stage": "reward", "preferences": _preferences_recipe(shop), "passes": shop.plan.reward_passes}
     path = shop.out / REWARD_FILE
     if path.exists():
         state = torch.load(path, map_location=shop.device, weights_only=True)
         if state["about"]["recipe"] == recipe:
             return dict(state["about"])
-    pairs, unseen = collect(shop, show=lambda share, words: show(share / 2, words))
+    pairs, unseen = collected(shop, show=lambda share, words: show(share / 2, words))
+    model, about = reward_from(shop, pairs, unseen, show=lambda share, words: show(0.5 + share / 2, words))
+    about = {"recipe": recipe, **about}
+    _save({"about": about, "model": model.state_dict()}, path)
+    return about
+
+
+def reward_from(
+    shop: Workshop, pairs: Sequence[Written], unseen: Sequence[Written], *, show: Show = lambda share, words: None
+) -> tuple[RewardModel, dict[str, Any]]:
+    """A reward model that learned from `pairs`, and how often it is right about them and about `unseen`."""
     learned, held_out = preferences(pairs), preferences(unseen)
     model = RewardModel(shop.load(SFT_FILE)[0]).to(shop.device)
     train_reward(
         model,
         learned,
-        passes=plan.reward_passes,
-        seed=plan.seed,
-        on_report=lambda share, loss: show(0.5 + share / 2, f"loss {loss:.2f} nats"),
+        passes=shop.plan.reward_passes,
+        seed=shop.plan.seed,
+        on_report=lambda share, loss: show(share, f"reward model, loss {loss:.2f} nats"),
     )
-    about = {
-        "recipe": recipe,
+    return model, {
         "n_preferences": len(learned),
         "n_ties": len(pairs) - len(learned),
         "n_held_out": len(held_out),
         "accuracy": accuracy(model, learned[: len(held_out)]),
         "held_out_accuracy": accuracy(model, held_out),
     }
-    _save({"about": about, "model": model.state_dict()}, path)
-    return about
 
 
 def load_reward(shop: Workshop) -> RewardModel:
@@ -303,10 +326,10 @@ def reinforce(
     if shop.is_done(file, recipe):
         return read_gguf(shop.out / file)[1]
     sft, before = shop.load(SFT_FILE)
-    rng = np.random.default_rng([plan.seed, 5])
-    prompts = [shop.ids(request) for request in shop.requests(shop.shown, _N_PROMPTS, rng)]
     checkpoint = shop.checkpoint("aligned", recipe)
-    policy, logs = ppo.optimise(sft, load_reward(shop), prompts, plan.ppo, checkpoint=checkpoint, on_log=on_log)
+    policy, logs = ppo.optimise(
+        sft, load_reward(shop), ppo_prompts(shop), plan.ppo, checkpoint=checkpoint, on_log=on_log
+    )
     about = {
         "recipe": recipe,
         "reward_model": dict(reward_about),
@@ -316,6 +339,12 @@ def reinforce(
     }
     shop.write(file, policy, "A tiny Llama aligned by PPO, grown by llamadiv lab align", about)
     return about
+
+
+def ppo_prompts(shop: Workshop) -> list[list[int]]:
+    """The prompts that PPO draws from, as ids without BOS."""
+    rng = np.random.default_rng([shop.plan.seed, 5])
+    return [shop.ids(request) for request in shop.requests(shop.shown, _N_PROMPTS, rng)]
 
 
 def judged(shop: Workshop, model: Llama) -> dict[str, float]:

@@ -41,7 +41,7 @@ class Settings:
     gae_lambda: float = 0.95
     n_passes: int = 2  # over the answers of an iteration
     answers_a_step: int = 24
-    rate: float = 2e-4
+    rate: float = 1e-4
     value_rate: float = 1e-3
     seed: int = 1
 
@@ -76,8 +76,11 @@ def optimise(
     *,
     checkpoint: Path | None = None,
     on_log: Callable[[Log], None] = lambda log: None,
+    on_policy: Callable[[int, Llama], None] = lambda n_done, policy: None,
 ) -> tuple[Llama, list[Log]]:
     """The optimised policy and a line of log for each iteration; goes on from a `checkpoint` of the same settings.
+
+    `on_policy` sees the policy after each iteration, and how many are done.
 
     `prompts` are token ids without BOS. Raises ValueError for a checkpoint of other settings.
     """
@@ -88,6 +91,7 @@ def optimise(
     for iteration in range(len(logs), settings.n_iterations):
         logs.append(learner.iterate(iteration, prompts))
         on_log(logs[-1])
+        on_policy(iteration + 1, learner.policy)
         if checkpoint and (iteration + 1) % 10 == 0 or iteration + 1 == settings.n_iterations:
             learner.keep(checkpoint, logs)
     return learner.policy, logs
@@ -225,6 +229,24 @@ def answer(
     answers = [ids[mask].tolist() for ids, mask in zip(drawn.ids, drawn.mask, strict=True)]
     whole = [[*prompt, *ids] for prompt, ids in zip(prompts, answers, strict=True)]
     return whole, [len(ids) for ids in answers]
+
+
+@torch.no_grad()
+def compare(
+    policy: Llama, sft: Llama, sequences: Sequence[Sequence[int]], n_answers: Sequence[int]
+) -> tuple[list[float], list[float], list[int]]:
+    """Of each sequence, whose last `n_answers` tokens the policy drew: log-ratio to the SFT model in nats (its mean is
+    the KL divergence), mean token entropy of the policy in bits, and number of tokens.
+    """
+    ids, lengths = padded(sequences, policy.token_embd.weight.device)
+    columns = torch.arange(ids.shape[1], device=ids.device)
+    starts = lengths - torch.tensor(n_answers, device=ids.device)
+    drawn = (columns >= starts[:, None]) & (columns < lengths[:, None])
+    log_p, entropy, _ = evaluate(policy, ids, drawn)
+    log_p_sft, _, _ = evaluate(sft, ids, drawn)
+    n_tokens = drawn.sum(1)
+    bits = entropy.sum(1) / n_tokens / math.log(2)
+    return (log_p - log_p_sft).sum(1).tolist(), bits.tolist(), n_tokens.tolist()
 
 
 def evaluate(model: Llama, ids: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from llama_diversity.errors import BadValue
 from llama_diversity.lab import cards
 from llama_diversity.lab.corpus import Document, cut, words
 
@@ -106,9 +107,14 @@ def is_clean(answer: str) -> bool:
 
 
 def openings(demonstrated: Sequence[Demonstration], rng: np.random.Generator, n: int) -> list[Request]:
-    """`n` plain openings: "NAME was", NAME and a company, the first words of a story."""
+    """`n` plain openings: "NAME was", NAME and a company, the first words of a story.
+
+    Raises BadValue where nothing demonstrated is a life or a story.
+    """
     lives = [d for d in demonstrated if d.request.kind == "biography"]
     stories = [d for d in demonstrated if d.request.kind == "story"]
+    if n and not (lives and stories):
+        raise BadValue("the corpus", f"{len(lives)} lives, {len(stories)} stories", "both are needed; give more text")
     found: list[Request] = []
     while len(found) < n:
         life = lives[int(rng.integers(len(lives)))]

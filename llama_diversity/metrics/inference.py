@@ -33,6 +33,31 @@ def summarize(values: npt.ArrayLike) -> Summary:
     return Summary(mean, sd, sd / math.sqrt(n) if n else math.nan, n)
 
 
+class Interval(NamedTuple):
+    """A mean with its 95 % interval; nan where undefined."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def mean_interval(values: npt.ArrayLike) -> Interval:
+    """The mean of independent values and its 95 % t interval; the ends are nan for fewer than two.
+
+    (1, 2, 3): se 1 / sqrt 3 = 0.577350, 2 degrees of freedom, t = 4.302653, so 2 -+ 2.484138.
+
+    >>> [round(number, 6) for number in mean_interval([1.0, 2.0, 3.0])]
+    [2.0, -0.484138, 4.484138]
+    """
+    summary = summarize(values)
+    if summary.n < 2 or not math.isfinite(summary.se):
+        return Interval(summary.mean, math.nan, math.nan)
+    from scipy.special import stdtrit  # heavy, and needed only here
+
+    half = float(stdtrit(summary.n - 1, 0.975)) * summary.se
+    return Interval(summary.mean, summary.mean - half, summary.mean + half)
+
+
 class Difference(NamedTuple):
     """A difference of two means with its 95 % interval; nan where undefined."""
 

@@ -11,7 +11,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import altair as alt
 
@@ -23,8 +23,8 @@ from llama_diversity.render.ramps import ARM_COLOURS, RAMPS, arm_place
 from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import ScoredToken
 
-Chart = alt.Chart | alt.LayerChart | alt.HConcatChart
-Figure = TypeVar("Figure", alt.LayerChart, alt.HConcatChart)
+Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart
+Figure = TypeVar("Figure", alt.LayerChart, alt.HConcatChart, alt.VConcatChart)
 
 FORMATS = ("png", "svg", "pdf", "json")
 PNG_SCALE = 2  # pixels per point: sharp on a screen and in print
@@ -168,6 +168,46 @@ def _token_axis(labels: Sequence[str]) -> alt.X:
         scale=alt.Scale(domain=list(labels)),
         axis=alt.Axis(labelAngle=-60, labelLimit=110, labelOverlap=False),
     )
+
+
+class SweepPoint(NamedTuple):
+    """One measure at one value of a knob: mean over seeds and its 95 % interval (nan for a single seed)."""
+
+    value: float
+    mean: float
+    low: float
+    high: float
+
+
+def sweep_panels(
+    panels: Mapping[tuple[str, str], Sequence[SweepPoint]], *, title: str, subtitle: str = ""
+) -> alt.VConcatChart:
+    """One panel for each (knob, measure): values of the knob at equal distances, means joined, intervals as bars."""
+    rows: dict[str, list[alt.LayerChart]] = {}
+    for (knob, measure), points in panels.items():
+        rows.setdefault(knob, []).append(_sweep_panel(knob, measure, points))
+    chart = alt.vconcat(*(alt.hconcat(*row) for row in rows.values()))
+    return _finished(chart, title=title, subtitle=subtitle, n_columns=150)
+
+
+def _sweep_panel(knob: str, measure: str, points: Sequence[SweepPoint]) -> alt.LayerChart:
+    shown = [
+        {"knob": f"{p.value:g}", "mean": p.mean, "low": _or(p.low, p.mean), "high": _or(p.high, p.mean)} for p in points
+    ]
+    order = [f"{p.value:g}" for p in points]
+    base = alt.Chart(_data(shown)).encode(
+        x=alt.X("knob:O", title=visible(knob), sort=order, axis=alt.Axis(labelAngle=0))
+    )
+    scale = alt.Scale(zero=False, nice=True)
+    bars = base.mark_rule(strokeWidth=2, color=ARM_COLOURS[0], opacity=0.6).encode(
+        y=alt.Y("low:Q", title=visible(measure), scale=scale), y2="high:Q"
+    )
+    line = base.mark_line(point=True, color=ARM_COLOURS[0]).encode(y=alt.Y("mean:Q", scale=scale))
+    return alt.LayerChart(layer=[bars, line], width=180, height=150)
+
+
+def _or(value: float, other: float) -> float:
+    return value if math.isfinite(value) else other
 
 
 def _share_rows(label: str, token: ScoredToken) -> list[dict[str, Any]]:

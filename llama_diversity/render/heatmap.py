@@ -302,8 +302,9 @@ class GenerationsHeatmap(TokenPicture):
         columns = [list(self._column(console, block, width, depth, marks)) for block in page.blocks]
         for row in itertools.zip_longest(*columns, fillvalue=[]):
             for place, line in enumerate(row):
-                yield from Segment.adjust_line_length(line, width)
-                yield Segment(_GAP) if place < n - 1 else Segment.line()
+                last = place == n - 1
+                yield from line if last else Segment.adjust_line_length(line, width)
+                yield Segment.line() if last else Segment(_GAP)
         yield Segment.line()
         for legend in page.legends:
             yield from self._explained(legend, depth, marks)

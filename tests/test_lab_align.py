@@ -1,0 +1,101 @@
+"""The whole pipeline on a small world, from text files to an aligned model that llama.cpp loads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sentencepiece")
+
+from small_world import SMALL
+
+from llama_diversity.engines import EngineOptions, open_engine
+from llama_diversity.errors import BadValue
+from llama_diversity.lab import align, base
+from llama_diversity.lab.align import ALIGNED_FILE, EARLY_FILE, REWARD_FILE, SFT_FILE, Plan, Workshop
+from llama_diversity.lab.export import read_gguf
+from llama_diversity.lab.ppo import Settings
+from llama_diversity.lab.pretrain import Schedule
+from llama_diversity.records import ModelRef
+
+pytestmark = pytest.mark.usefixtures("few_cards")
+
+QUICK = Plan(
+    sft=Schedule(256 * 4 * 80, rows_a_step=4, muon_rate=0.01, adam_rate=0.003),
+    n_preferences=200,
+    n_held_out=60,
+    ppo=Settings(n_iterations=10, n_answers=24, max_tokens=60, answers_a_step=12, rate=5e-4),
+)
+
+
+@pytest.fixture(scope="module")
+def base_folder(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a grown base model."""
+    out = tmp_path_factory.mktemp("grown")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llama_diversity.lab.corpus.CARD_BYTES", 30_000)
+        base.grow(small_world, out, schedule=Schedule(256 * 4 * 150, rows_a_step=4), architecture=SMALL)
+    return out
+
+
+@pytest.mark.model
+def test_every_stage_is_written_better_than_the_one_before_and_not_done_twice(
+    small_world: Path, base_folder: Path
+) -> None:
+    shop = Workshop(small_world, base_folder, QUICK, device="cpu")
+    assert {d.request.kind for d in shop.shown} == {"persona", "biography", "business", "story", "review"}
+    assert not {d.answer for d in shop.shown} & {d.answer for d in shop.unseen}
+    align.fine_tune(shop)
+    reward = align.learn_reward(shop)
+    assert reward["n_preferences"] + reward["n_ties"] == 200
+    assert reward["held_out_accuracy"] > 0.6
+    about = align.reinforce(shop, reward)
+    judged = about["held_out_judgement"]
+    assert judged["aligned"]["score"] > judged["sft"]["score"]
+    assert [row["iteration"] for row in about["log"]] == list(range(10))
+
+    stamps = {
+        name: (base_folder / name).stat().st_mtime_ns for name in (SFT_FILE, EARLY_FILE, REWARD_FILE, ALIGNED_FILE)
+    }
+    align.fine_tune(shop)
+    assert align.learn_reward(shop) == reward
+    assert align.reinforce(shop, reward) == about
+    assert stamps == {name: (base_folder / name).stat().st_mtime_ns for name in stamps}
+
+    provenance = read_gguf(base_folder / ALIGNED_FILE)[1]
+    assert provenance["recipe"]["sft_sha256"] == align.sha256_of(base_folder / SFT_FILE)
+    assert provenance["before"]["recipe"]["base_sha256"] == align.sha256_of(base_folder / base.MODEL_FILE)
+    engine = open_engine(ModelRef("aligned", "llamacpp", str(base_folder / ALIGNED_FILE), "digest"), EngineOptions())
+    try:
+        prompt = engine.prompt("Who was Mary Paul?", chat=True)
+        assert prompt.rendered.endswith("[INST] Who was Mary Paul? [/INST]")
+        assert list(prompt.ids)[1:] == shop.tokenizer.encode("[INST] Who was Mary Paul? [/INST]")
+    finally:
+        engine.close()
+
+
+def test_a_folder_without_a_base_model_is_refused(small_world: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match="`llamadiv lab base` grows it"):
+        Workshop(small_world, tmp_path, QUICK)
+
+
+@pytest.mark.model
+def test_one_command_grows_the_pair(
+    run: Callable[..., tuple[int, str, str]], small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = dataclasses.replace(QUICK, sft=Schedule(256 * 8), n_preferences=60, n_held_out=20)
+    settings = dataclasses.replace(QUICK.ppo, n_iterations=1)
+    monkeypatch.setattr(base, "Architecture", lambda: SMALL)
+    monkeypatch.setattr(align, "Plan", lambda **options: dataclasses.replace(quick, ppo=settings))
+    code, out, err = run("lab", "grow", "--corpus", small_world, "--out", tmp_path, "--tokens", 256 * 8 * 20, "-q")
+    assert (code, err) == (0, "")
+    assert "held-out pairs" in out
+    assert str(tmp_path / ALIGNED_FILE) in out
+    arguments = ("lab", "align", "--corpus", small_world, "--out", tmp_path, "--json", "-q")
+    code, out, _ = run(*arguments)
+    assert set(json.loads(out)["held_out_judgement"]) == {"sft", "aligned"}
