@@ -86,7 +86,8 @@ def test_the_life_of_a_pair(machine, server):
     shown = json.loads(ok(machine, "show", "duo-chat", "--json"))
     assert (shown["here"], shown["commit"], shown["pairs"]) == (True, COMMIT, ["duo"])
     verified = json.loads(ok(machine, "verify", "--json"))["files"]
-    assert [(one["model"], one["state"], one["sha256"]) for one in verified] == [
+    assert {one["state"] for one in verified if one["model"].startswith("tiny-")} == {"ok"}  # part of llamadiv
+    assert [(one["model"], one["state"], one["sha256"]) for one in verified if "tiny" not in one["model"]] == [
         ("duo", "ok", SHA256["base"]),
         ("duo-chat", "ok", SHA256["aligned"]),
     ]
@@ -96,7 +97,8 @@ def test_the_life_of_a_pair(machine, server):
     damaged.write_bytes(ALIGNED[:-1] + b"!")
     verified_again = machine.run("verify")
     assert verified_again.returncode == 1
-    assert [line.split()[:2] for line in verified_again.stdout.splitlines()[1:]] == [
+    lines = [line.split()[:2] for line in verified_again.stdout.splitlines()[1:]]
+    assert [line for line in lines if not line[0].startswith("tiny-")] == [
         ["duo", "ok"],
         ["duo-chat", "mismatch"],
     ]

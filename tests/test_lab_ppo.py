@@ -110,5 +110,10 @@ def test_an_optimisation_that_was_cut_short_goes_on_the_same(tmp_path: Path) -> 
     assert more == logs
     for name, weight in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], weight, rtol=0, atol=1e-6)
-    with pytest.raises(ValueError, match="checkpoint of other settings"):
-        optimise(start, Likes7(start), [[5]], dataclasses.replace(settings, beta=1.0), checkpoint=tmp_path / "run.pt")
+    for change in ({"beta": 1.0}, {"n_iterations": 5}):
+        with pytest.raises(ValueError, match="checkpoint of other settings"):
+            optimise(
+                start, Likes7(start), [[5]], dataclasses.replace(settings, **change), checkpoint=tmp_path / "run.pt"
+            )
+    longer = dataclasses.replace(settings, n_iterations=12)
+    assert optimise(start, Likes7(start), [[5]], longer, checkpoint=tmp_path / "run.pt")[1][:11] == logs

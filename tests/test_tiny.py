@@ -45,7 +45,10 @@ def test_pair_and_ladder() -> None:
 @pytest.mark.model
 @pytest.mark.parametrize(("stage", "least"), [("base", 0.6), ("aligned", 0.95)])
 def test_persona_cards_parse(stage: str, least: float) -> None:
-    """100 cards of a fixed seed, each from the prompt of the model card."""
+    """400 cards of a fixed seed, each from the prompt of the model card.
+
+    Of 1,200 of each model 97 % parsed; the standard deviation of 400 is 0.9 %, so 95 % is more than two below.
+    """
     path = DATA / f"tiny-{stage}.gguf"
     model = ModelRef(f"tiny-{stage}", "llamacpp", str(path), sha256_of(path))
     engine = open_engine(model, EngineOptions())
@@ -55,11 +58,13 @@ def test_persona_cards_parse(stage: str, least: float) -> None:
             engine.prompt(f"Product: {cards.PRODUCT}\n{begun}") if begun else engine.prompt(PERSONA_REQUEST, chat=True)
         )
         recipe = Recipe("llamacpp", engine.build, model.digest, engine.facts.vocab_digest, prompt, Sampler(), 1, 128)
-        texts = [one.text.decode() for step in engine.sample(recipe, range(100)) for one in step.finished]
+        texts = [
+            one.text.decode("utf-8", "replace") for step in engine.sample(recipe, range(400)) for one in step.finished
+        ]
     finally:
         engine.close()
-    assert len(texts) == 100
-    assert sum(map(parses, [begun + text for text in texts])) / 100 >= least
+    assert len(texts) == 400
+    assert sum(map(parses, [begun + text for text in texts])) / 400 >= least
 
 
 def parses(text: str) -> bool:

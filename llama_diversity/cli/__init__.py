@@ -19,7 +19,7 @@ from llama_diversity import __version__
 from llama_diversity.errors import LlamadivError, UnknownName
 
 COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
-    "demo": ("llama_diversity.cli.demo:demo", "See in a minute what post-training costs, on the pair that ships."),
+    "demo": ("llama_diversity.cli.demo:demo", "See in a minute what post-training costs, on the tiny pair."),
     "sample": ("llama_diversity.cli.sample:sample", "Draw many completions of one prompt, with token statistics."),
     "score": ("llama_diversity.cli.score:score", "Token statistics of a given text under a model."),
     "syntactic": ("llama_diversity.cli.syntactic:syntactic", "Experiment 3: token entropies of base against aligned."),

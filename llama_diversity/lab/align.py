@@ -315,7 +315,7 @@ def reinforce(
 ) -> dict[str, Any]:
     """Write the aligned model to `file`, with the log of its optimisation and the annotator's view before and after."""
     plan = shop.plan
-    recipe = {
+    recipe: dict[str, Any] = {
         "stage": "aligned",
         "sft_sha256": sha256_of(shop.out / SFT_FILE),
         "reward": reward_about["recipe"],
@@ -326,7 +326,8 @@ def reinforce(
     if shop.is_done(file, recipe):
         return read_gguf(shop.out / file)[1]
     sft, before = shop.load(SFT_FILE)
-    checkpoint = shop.checkpoint("aligned", recipe)
+    endless = {**recipe, "ppo": {**recipe["ppo"], "n_iterations": 0}}
+    checkpoint = shop.checkpoint("aligned", endless)  # more iterations go on from it
     policy, logs = ppo.optimise(
         sft, load_reward(shop), ppo_prompts(shop), plan.ppo, checkpoint=checkpoint, on_log=on_log
     )

@@ -80,6 +80,7 @@ def optimise(
 ) -> tuple[Llama, list[Log]]:
     """The optimised policy and a line of log for each iteration; goes on from a `checkpoint` of the same settings.
 
+    Nothing depends on how many iterations there will be, so more of them continue what fewer began.
     `on_policy` sees the policy after each iteration, and how many are done.
 
     `prompts` are token ids without BOS. Raises ValueError for a checkpoint of other settings.
@@ -207,7 +208,8 @@ class _Learner:
         if not path.exists():
             return []
         state = torch.load(path, map_location=self.sft.token_embd.weight.device, weights_only=True)
-        if state["settings"] != dataclasses.asdict(self.settings):
+        kept, wanted = state["settings"], dataclasses.asdict(self.settings)
+        if {**kept, "n_iterations": 0} != {**wanted, "n_iterations": 0} or len(state["logs"]) > wanted["n_iterations"]:
             raise ValueError(f"{path} is the checkpoint of other settings; delete it to start anew")
         self.policy.load_state_dict(state["policy"])
         self.value.load_state_dict(state["value"])
