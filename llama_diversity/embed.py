@@ -12,7 +12,7 @@ import hashlib
 import importlib.util
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +47,13 @@ class NoEncoder(LlamadivError):
         )
 
 
+class CacheDamaged(LlamadivError):
+    """The file of vectors cannot be read or written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"The cache of sentence embeddings {path} cannot be used: {reason}. Delete that file.")
+
+
 class Place(NamedTuple):
     """Where the encoder's files are, and in words where that is."""
 
@@ -63,9 +70,10 @@ class Embedded(NamedTuple):
 
 def find() -> Place | None:
     """Where the encoder is on this machine; None where it is not. Touches no network."""
-    cached = [hub.locate(REPO, name) for name in FILES]
-    if cached[0] is not None and all(cached):
-        return Place(cached[0].parent, "the Hugging Face cache")
+    cached = hub.locate(REPO, WEIGHTS)
+    if cached is not None and all((cached.parent / name).is_file() for name in FILES):
+        if hub.digest(cached) == WEIGHTS_SHA256:
+            return Place(cached.parent, "the Hugging Face cache")
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -102,7 +110,7 @@ class Encoder:
         """The vectors of `texts`; an empty text has a vector of zeros, since it means nothing."""
         keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
         wanted = {key: text for key, text in zip(keys, texts, strict=True) if text.strip()}
-        with contextlib.closing(self._open_cache()) as connection:
+        with self._open_cache() as connection:
             known = self._known(connection, list(wanted))
             new = [key for key in wanted if key not in known]
             for at in range(0, len(new), _BATCH):
@@ -134,15 +142,19 @@ class Encoder:
             self._model.max_seq_length = MAX_WORD_PIECES
         return self._model
 
-    def _open_cache(self) -> sqlite3.Connection:
+    @contextlib.contextmanager
+    def _open_cache(self) -> Iterator[sqlite3.Connection]:
         path = self.cache or paths.cache_dir() / "embeddings.sqlite"
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=30)
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS vectors"
-            " (text_sha256 BLOB PRIMARY KEY, vector BLOB NOT NULL, cut INTEGER NOT NULL)"
-        )
-        return connection
+        try:
+            with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS vectors"
+                    " (text_sha256 BLOB PRIMARY KEY, vector BLOB NOT NULL, cut INTEGER NOT NULL)"
+                )
+                yield connection
+        except sqlite3.Error as error:
+            raise CacheDamaged(path, str(error)) from error
 
     def _remember(self, connection: sqlite3.Connection, fresh: dict[bytes, tuple[Vectors, bool]]) -> None:
         rows = [(key, vector.astype("<f4").tobytes(), cut) for key, (vector, cut) in fresh.items()]

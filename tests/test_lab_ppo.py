@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from llama_diversity.errors import BadValue  # noqa: E402
 from llama_diversity.lab import ppo  # noqa: E402
 from llama_diversity.lab.ppo import Settings, advantages_of, before_each, clipped_loss, evaluate, optimise  # noqa: E402
 from llama_diversity.lab.reward import RewardModel  # noqa: E402
@@ -76,7 +77,6 @@ def test_the_policy_finds_the_reward_and_pays_for_it_in_kl() -> None:
     start = sft()
     policy, logs = optimise(start, Likes7(start), [[5], [6, 8]], QUICK)
     assert logs[0].kl_nats == pytest.approx(0, abs=1e-4)
-    assert logs[0].reward == pytest.approx(0, abs=1e-5)  # scaled by the SFT model's own answers
     assert logs[-1].reward > 1.5
     assert logs[-1].kl_nats > 1
     assert logs[-1].entropy_bits < logs[0].entropy_bits
@@ -110,10 +110,9 @@ def test_an_optimisation_that_was_cut_short_goes_on_the_same(tmp_path: Path) -> 
     assert more == logs
     for name, weight in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], weight, rtol=0, atol=1e-6)
-    for change in ({"beta": 1.0}, {"n_iterations": 5}):
-        with pytest.raises(ValueError, match="checkpoint of other settings"):
-            optimise(
-                start, Likes7(start), [[5]], dataclasses.replace(settings, **change), checkpoint=tmp_path / "run.pt"
-            )
+    for change, words in (({"beta": 1.0}, "of other settings"), ({"n_iterations": 5}, "has 11 already")):
+        other = dataclasses.replace(settings, **change)
+        with pytest.raises(BadValue, match=words):
+            optimise(start, Likes7(start), [[5]], other, checkpoint=tmp_path / "run.pt")
     longer = dataclasses.replace(settings, n_iterations=12)
     assert optimise(start, Likes7(start), [[5]], longer, checkpoint=tmp_path / "run.pt")[1][:11] == logs

@@ -132,6 +132,17 @@ def test_text_is_written_as_utf8(tmp_path: Path) -> None:
     assert (tmp_path / "page.html").read_bytes() == b"\xc3\xa9\n"
 
 
+def test_learning_curves_share_their_steps(tmp_path: Path) -> None:
+    curves = {"reward": [0.0, 0.5], "KL, nats": [0.0, 3.0]}
+    chart = charts.learning_curves(curves, step="iteration", title="PPO")
+    assert inline_values(chart) == [
+        [{"step": 0, "value": 0.0}, {"step": 1, "value": 0.5}],
+        [{"step": 0, "value": 0.0}, {"step": 1, "value": 3.0}],
+    ]
+    save_chart(chart, tmp_path / "ppo.svg")
+    assert "iteration" in (tmp_path / "ppo.svg").read_text("utf-8")
+
+
 def test_a_sweep_has_a_panel_for_each_measure_and_intervals_only_where_there_are_some(tmp_path: Path) -> None:
     point = charts.SweepPoint
     panels = {

@@ -401,7 +401,8 @@ def test_wheel_holds_data_and_licence(bare_environment):
     folder, _ = bare_environment
     [wheel] = folder.glob("*.whl")
     names = subprocess.run([sys.executable, "-m", "zipfile", "-l", wheel], capture_output=True, text=True).stdout
-    assert "llama_diversity/data/models.toml" in names
+    for name in ("models.toml", "tiny.md", "tiny-base.gguf", "tiny-sft.gguf", "tiny-aligned.gguf"):
+        assert f"llama_diversity/data/{name}" in names
     assert "dist-info/licenses/LICENSE" in names
     assert "tests/" not in names
 

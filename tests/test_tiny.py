@@ -26,7 +26,7 @@ def test_the_card_and_the_table_have_the_files_digests(path: Path) -> None:
     assert entry.is_packaged
     assert entry.sha256 == sha256_of(path)
     assert entry.size_bytes == path.stat().st_size
-    row = re.search(rf"`{path.name}` \\| ([\\d,]+) \\| `([0-9a-f]{{64}})`", (DATA / "tiny.md").read_text("utf-8"))
+    row = re.search(rf"`{path.name}` \| ([\d,]+) \| `([0-9a-f]{{64}})`", (DATA / "tiny.md").read_text("utf-8"))
     assert row
     assert (int(row[1].replace(",", "")), row[2]) == (entry.size_bytes, entry.sha256)
 
@@ -43,11 +43,12 @@ def test_pair_and_ladder() -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize(("stage", "least"), [("base", 0.6), ("aligned", 0.95)])
+@pytest.mark.parametrize(("stage", "least"), [("base", 0.9), ("aligned", 0.95)])
 def test_persona_cards_parse(stage: str, least: float) -> None:
     """400 cards of a fixed seed, each from the prompt of the model card.
 
-    Of 1,200 of each model 97 % parsed; the standard deviation of 400 is 0.9 %, so 95 % is more than two below.
+    Of 1,200 of each model 97 % parsed; the standard deviation of 400 is 0.9 %, so 95 % is more than two below, and
+    90 % more than seven.
     """
     path = DATA / f"tiny-{stage}.gguf"
     model = ModelRef(f"tiny-{stage}", "llamacpp", str(path), sha256_of(path))

@@ -23,7 +23,7 @@ from llama_diversity.metrics.inference import Difference, Summary
 from llama_diversity.metrics.similarity import Similarity
 from llama_diversity.records import Cell, Sample, seen_ids
 from llama_diversity.render.heatmap import GenerationsHeatmap
-from llama_diversity.render.jsonl import to_line
+from llama_diversity.render.jsonl import finite, to_line
 from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import scored_tokens
 from llama_diversity.store import Store
@@ -31,9 +31,9 @@ from llama_diversity.store import Store
 _N_SYNTACTIC, _N_SEMANTIC = 100, 100  # the paper's number, and half of it
 _N_SHOWN_TOKENS = 48
 _QUANTITIES = {
-    "entropy_bits": ("mean token entropy, bits (Experiment 3)", "spread of the next token"),
-    "tf_idf_cosine": ("mean TF-IDF cosine, pooled IDF (Experiment 2)", "likeness of the words"),
-    "sbert_cosine": ("mean SBERT cosine (Experiment 2)", "likeness of the meanings"),
+    "entropy_bits": ("Experiment 3: entropy, bits", "spread of the next token"),
+    "tf_idf_cosine": ("Experiment 2: TF-IDF cosine", "likeness of the words"),
+    "sbert_cosine": ("Experiment 2: SBERT cosine", "likeness of the meanings"),
 }
 
 
@@ -58,7 +58,8 @@ def demo(*, pair: str | None, drawing: Drawing, layout: EngineOptions, common: C
     """See in a minute what post-training costs, on the pair of models that ships with llamadiv.
 
     Runs Experiment 3 (token entropies, 100 completions of each model) and half of Experiment 2 (how alike 100
-    completions are), offline. Samples are kept: the second time it only draws the picture.
+    completions are). Needs no network where the sentence encoder is installed, as bin/setup does. Samples are kept:
+    the second time it only draws the picture.
 
     \b
     Example:
@@ -69,6 +70,7 @@ def demo(*, pair: str | None, drawing: Drawing, layout: EngineOptions, common: C
         "syntactic": (syntactic.PROMPT, _N_SYNTACTIC, syntactic.MAX_TOKENS),
         "semantic": (semantic.PROMPT, _N_SEMANTIC, semantic.MAX_TOKENS),
     }
+    place = embed.find() or embed.fetch(lambda words: click.echo(words, err=True), offline=common.offline)
     with Store.open(common.store) as store:
         cells = {
             name: plan_arms(models, prompt, n=n, max_tokens=max_tokens, drawing=drawing, layout=layout, common=common)
@@ -82,7 +84,7 @@ def demo(*, pair: str | None, drawing: Drawing, layout: EngineOptions, common: C
         store.finish_run(run_id)
         entropies = syntactic.analyse({cell.arm: store.samples(cell.recipe.key, cell.n) for cell in cells["syntactic"]})
         samples = {cell.arm: list(store.samples(cell.recipe.key, cell.n)) for cell in cells["semantic"]}
-        alike = _similarities(samples, common)
+        alike = _similarities(samples, place, common)
         rows = {
             "entropy_bits": Row(
                 entropies.arms["base"].measures["entropy_bits"],
@@ -102,13 +104,15 @@ def demo(*, pair: str | None, drawing: Drawing, layout: EngineOptions, common: C
             click.echo(visible(f"run {run_id}, kept in {common.store}"), err=True)
 
 
-def _similarities(samples: Mapping[str, Sequence[Sample]], common: Common) -> semantic.Result:
-    place = embed.find() or embed.fetch(lambda words: click.echo(words, err=True), offline=common.offline)
+def _similarities(samples: Mapping[str, Sequence[Sample]], place: embed.Place, common: Common) -> semantic.Result:
     texts = {arm: [sample.text.decode("utf-8", "replace") for sample in some] for arm, some in samples.items()}
     with progress_line(common, "embedding") as show:
         encoder = embed.Encoder(place)
-        vectors = {arm: encoder.embed(some, on_progress=show).vectors for arm, some in texts.items()}
-    return semantic.analyse(texts, vectors)
+        embedded = {arm: encoder.embed(some, on_progress=show) for arm, some in texts.items()}
+    n_cut = sum(one.n_truncated for one in embedded.values())
+    if n_cut:
+        click.echo(f"{n_cut} completions were longer than the encoder reads; it saw their beginning.", err=True)
+    return semantic.analyse(texts, {arm: one.vectors for arm, one in embedded.items()})
 
 
 def _heatmap(shown: Sequence[tuple[Cell, Sample]], store: Store) -> GenerationsHeatmap:
@@ -124,8 +128,7 @@ def _heatmap(shown: Sequence[tuple[Cell, Sample]], store: Store) -> GenerationsH
 
 def _as_json(rows: Mapping[str, Row], cells: Mapping[str, Sequence[Cell]], run_id: str) -> dict[str, Any]:
     measures = {
-        name: {"base": row.base._asdict(), "aligned": row.aligned._asdict(), "difference": row.difference._asdict()}
-        for name, row in rows.items()
+        name: {part: finite(numbers._asdict()) for part, numbers in row._asdict().items()} for name, row in rows.items()
     }
     prompts = {name: {"prompt": arms[0].recipe.prompt.text, "n": arms[0].n} for name, arms in cells.items()}
     return {
@@ -149,9 +152,8 @@ def _parts(
     yield Text()
     yield _table(rows)
     yield Text()
-    yield Text(
-        "Intervals are 95 %, over completions; cosines' by the jackknife. One prompt each: no claim about others."
-    )
+    yield Text("Entropy: mean over a completion's tokens. Cosine: mean over pairs of completions, IDF of both arms.")
+    yield Text("Intervals are over completions; cosines' by the jackknife. One prompt each: no claim about others.")
     for name, row in rows.items():
         yield Text(f"- {_verdict(name, row)}")
     yield Text()

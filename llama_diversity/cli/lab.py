@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from llama_diversity.cli.options import Common, common_options
 from llama_diversity.cli.progress import worded_progress
 from llama_diversity.errors import LlamadivError
 
+PREFERENCES, ITERATIONS, BETA = 2000, 120, 0.01  # what the tiny pair was aligned with
 EXTRA = ("torch", "sentencepiece", "gguf")
 
 
@@ -65,22 +66,19 @@ def base(*, corpus: Path, out: Path, tokens: int, device: str, fuse: bool, seed:
     report = _grow_base(corpus, out, tokens, device, seed, common, fuse=fuse)
     if common.json:
         click.echo(json.dumps(report))
-        return
-    for kind, quality in report["held_out"].items():
-        click.echo(
-            f"{kind:<14}{quality['bits_per_byte']:6.2f} bits a byte, {quality['n_documents']} held-out documents"
-        )
-    for name, bits_per_byte in report["held_out_baselines_bits_per_byte"].items():
-        click.echo(f"{name:<14}{bits_per_byte:6.2f} bits a byte, for comparison")
-    _say_written(out, "tiny-base-f16.gguf")
+    else:
+        _say_base(report)
+        _say_written(out, "tiny-base-f16.gguf")
 
 
 @lab.command()
 @corpus_option
 @out_option
-@click.option("--preferences", type=click.IntRange(2), default=2000, show_default=True, help="Pairs of answers.")
-@click.option("--iterations", type=click.IntRange(1), default=100, show_default=True, help="Of PPO.")
-@click.option("--beta", type=click.FloatRange(0), default=0.01, show_default=True, help="Price of a nat of KL.")
+@click.option(
+    "--preferences", type=click.IntRange(20), default=PREFERENCES, show_default=True, help="Pairs of answers."
+)
+@click.option("--iterations", type=click.IntRange(1), default=ITERATIONS, show_default=True, help="Of PPO.")
+@click.option("--beta", type=click.FloatRange(0), default=BETA, show_default=True, help="Price of a nat of KL.")
 @device_option
 @fuse_option
 @seed_option
@@ -108,12 +106,9 @@ def align(
     report = _align(corpus, out, preferences, iterations, beta, device, seed, common, fuse=fuse)
     if common.json:
         click.echo(json.dumps(report))
-        return
-    reward, judged = report["reward_model"], report["held_out_judgement"]
-    click.echo(f"reward model  right about {reward['held_out_accuracy']:.1%} of {reward['n_held_out']} held-out pairs")
-    for stage, row in judged.items():
-        click.echo(f"{stage:<14}score {row['score']:.2f} (se {row['score_se']:.2f}) on {row['n']} held-out requests")
-    _say_written(out, "tiny-aligned-f16.gguf")
+    else:
+        _say_aligned(report)
+        _say_written(out, "tiny-aligned-f16.gguf")
 
 
 @lab.command()
@@ -124,17 +119,21 @@ def align(
 @fuse_option
 @seed_option
 @common_options
-@click.pass_context
-def grow(context: click.Context, /, **options: Any) -> None:
-    """Grow the whole pair from text files: `base`, then `align` with its defaults.
+def grow(*, corpus: Path, out: Path, tokens: int, device: str, fuse: bool, seed: int, common: Common) -> None:
+    """Grow the whole pair from text files: what `base` and `align` do, with their defaults.
 
     \b
     Example:
       llamadiv lab grow --corpus texts --out grown
     """
-    shared = ("corpus", "out", "device", "fuse", "seed")
-    context.invoke(base, tokens=options["tokens"], **{name: options[name] for name in shared})
-    context.invoke(align, **{name: options[name] for name in shared})
+    first = _grow_base(corpus, out, tokens, device, seed, common, fuse=fuse)
+    second = _align(corpus, out, PREFERENCES, ITERATIONS, BETA, device, seed, common, fuse=fuse)
+    if common.json:
+        click.echo(json.dumps({"base": first, "aligned": second}))
+    else:
+        _say_base(first)
+        _say_aligned(second)
+        _say_written(out, "tiny-aligned-f16.gguf")
 
 
 @lab.command()
@@ -165,8 +164,7 @@ def sweep(*, corpus: Path, out: Path, seeds: int, iterations: int, device: str, 
     )
     with worded_progress(common, "sweep") as show:
         show(0.0, "choosing documents")
-        shop = stages.Workshop(corpus, out, stages.Plan(), device=device)
-        stages.learn_reward(shop, show=show)
+        shop = stages.Workshop(corpus, out, stages.plan_of(out), device=device)
         points = knobs.summarize_rows(knobs.sweep(shop, grid, show=show))
     _write_sweep(out, points, seeds)
     if common.json:
@@ -249,6 +247,7 @@ def _align(
 
     settings = Settings(n_iterations=iterations, beta=beta, max_tokens=stages.MAX_TOKENS, seed=seed)
     plan = stages.Plan(n_preferences=preferences, ppo=settings, seed=seed)
+    plan = dataclasses.replace(plan, sft=dataclasses.replace(plan.sft, seed=seed))
     with worded_progress(common, "align") as show:
         show(0.0, "choosing documents")
         shop = stages.Workshop(corpus, out, plan, device=device)
@@ -272,6 +271,22 @@ def _shown(show: Callable[[float, str], None], rows_a_step: int) -> Callable[[An
         show(report.step / report.n_steps, f"{report.bits_per_token:.2f} bits a token, {minutes_left:.0f} min left")
 
     return on_report
+
+
+def _say_base(report: Mapping[str, Any]) -> None:
+    for kind, quality in report["held_out"].items():
+        click.echo(
+            f"{kind:<14}{quality['bits_per_byte']:6.2f} bits a byte, {quality['n_documents']} held-out documents"
+        )
+    for name, bits_per_byte in report["held_out_baselines_bits_per_byte"].items():
+        click.echo(f"{name:<14}{bits_per_byte:6.2f} bits a byte, for comparison")
+
+
+def _say_aligned(report: Mapping[str, Any]) -> None:
+    reward = report["reward_model"]
+    click.echo(f"reward model  right about {reward['held_out_accuracy']:.1%} of {reward['n_held_out']} held-out pairs")
+    for stage, row in report["held_out_judgement"].items():
+        click.echo(f"{stage:<14}score {row['score']:.2f} (se {row['score_se']:.2f}) on {row['n']} held-out requests")
 
 
 def _say_written(out: Path, file: str) -> None:

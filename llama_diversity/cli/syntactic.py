@@ -38,7 +38,7 @@ from llama_diversity.experiments.syntactic import (
 )
 from llama_diversity.records import MAX_SAMPLES, Cell, seen_ids
 from llama_diversity.render.files import write_whole
-from llama_diversity.render.jsonl import to_line
+from llama_diversity.render.jsonl import finite, to_line
 from llama_diversity.render.plots import (
     ArmSummary,
     BoxPlots,
@@ -138,9 +138,9 @@ def _as_json(result: Result, cells: list[Cell], run_id: str) -> dict[str, Any]:
         arm = result.arms[cell.arm]
         arms[cell.arm] = {
             "model": cell.reference,
-            **{name: _finite(arm.measures[name]._asdict()) for name in MEASURES},
-            "entropy_rate": _finite(arm.entropy_rate._asdict()),
-            "self_check_z": _number(arm.self_check_z),
+            **{name: finite(arm.measures[name]._asdict()) for name in MEASURES},
+            "entropy_rate": finite(arm.entropy_rate._asdict()),
+            "self_check_z": finite({"z": arm.self_check_z})["z"],
             "n_tokens": arm.n_tokens,
         }
     recipe = cells[0].recipe
@@ -148,21 +148,13 @@ def _as_json(result: Result, cells: list[Cell], run_id: str) -> dict[str, Any]:
         "arms": arms,
         "difference": {
             "definition": "aligned - base, 95 % Welch interval over completions",
-            **{name: _finite(result.difference[name]._asdict()) for name in MEASURES},
+            **{name: finite(result.difference[name]._asdict()) for name in MEASURES},
         },
         "prompt": recipe.prompt.text,
         "max_tokens": recipe.max_tokens,
         "seed": recipe.seed,
         "run": run_id,
     }
-
-
-def _finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _number(value) for name, value in numbers.items()}
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 # ---- pictures

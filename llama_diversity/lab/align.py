@@ -163,8 +163,9 @@ def fine_tune(shop: Workshop, *, on_report: Callable[[Report], None] | None = No
     some = [shop.corpus.train[i] for i in rng.choice(len(shop.corpus.train), n_documents)]
     texts += encode(shop.tokenizer, some, n_ctx=model.architecture.n_ctx)
     checkpoint = shop.checkpoint("sft", recipe)
-    train(model, texts, plan.sft, checkpoint=checkpoint, until=0.4, on_report=on_report, fuse=fuse)
-    shop.write(EARLY_FILE, model, "A tiny Llama early in fine-tuning", {"recipe": recipe})
+    if not shop.is_done(EARLY_FILE, recipe):  # otherwise the checkpoint may be a later one
+        train(model, texts, plan.sft, checkpoint=checkpoint, until=0.4, on_report=on_report, fuse=fuse)
+        shop.write(EARLY_FILE, model, "A tiny Llama early in fine-tuning", {"recipe": recipe})
     train(model, texts, plan.sft, checkpoint=checkpoint, on_report=on_report, fuse=fuse)
     about: dict[str, Any] = {"recipe": recipe, "before": before}
     about["held_out_answers_bits_per_byte"] = {kind: _answer_bits(shop, model, kind) for kind in KINDS}
@@ -191,7 +192,10 @@ def _answer_bits(shop: Workshop, model: Llama, kind: str) -> float | None:
 
 
 def collect(shop: Workshop, *, show: Show = lambda share, words: None) -> tuple[list[Written], list[Written]]:
-    """Pairs of answers with their scores: those to learn from, and those held out, whose subjects are held out too.
+    """Pairs of answers with their scores: those to learn from, and those held out.
+
+    The latter's requests are made from held-out documents. People's names are new there; products and what stories are
+    about mostly come on both sides.
 
     One answer is the SFT model's at T 0.7 or 1, the other one's temperature is 1 or 1.3 and its author the SFT model,
     the same early in its training, or the base model.
@@ -275,15 +279,25 @@ def learn_reward(shop: Workshop, *, show: Show = lambda share, words: None) -> d
 
 
 def reward_from(
-    shop: Workshop, pairs: Sequence[Written], unseen: Sequence[Written], *, show: Show = lambda share, words: None
+    shop: Workshop,
+    pairs: Sequence[Written],
+    unseen: Sequence[Written],
+    *,
+    passes: int | None = None,
+    show: Show = lambda share, words: None,
 ) -> tuple[RewardModel, dict[str, Any]]:
-    """A reward model that learned from `pairs`, and how often it is right about them and about `unseen`."""
+    """A reward model that learned from `pairs`, and how often it is right about them and about `unseen`.
+
+    Raises BadValue where all pairs of a side are ties.
+    """
     learned, held_out = preferences(pairs), preferences(unseen)
+    if not learned or not held_out:
+        raise BadValue("the number of preferences", len(pairs), "all of them are ties; ask for more")
     model = RewardModel(shop.load(SFT_FILE)[0]).to(shop.device)
     train_reward(
         model,
         learned,
-        passes=shop.plan.reward_passes,
+        passes=passes or shop.plan.reward_passes,
         seed=shop.plan.seed,
         on_report=lambda share, loss: show(share, f"reward model, loss {loss:.2f} nats"),
     )
@@ -294,6 +308,18 @@ def reward_from(
         "accuracy": accuracy(model, learned[: len(held_out)]),
         "held_out_accuracy": accuracy(model, held_out),
     }
+
+
+def plan_of(out: Path) -> Plan:
+    """The plan that the reward model in `out` was made by, as far as later stages need it. Raises BadValue."""
+    path = out / REWARD_FILE
+    if not path.exists():
+        raise BadValue("the folder", str(out), "there is no reward model; `llamadiv lab align` makes one")
+    recipe = torch.load(path, map_location="cpu", weights_only=True)["about"]["recipe"]
+    made = recipe["preferences"]
+    settings = ppo.Settings(max_tokens=made["max_tokens"])
+    names = ("n_preferences", "n_held_out", "openings_share", "seed")
+    return Plan(reward_passes=recipe["passes"], ppo=settings, **{name: made[name] for name in names})
 
 
 def load_reward(shop: Workshop) -> RewardModel:
@@ -348,16 +374,16 @@ def ppo_prompts(shop: Workshop) -> list[list[int]]:
     return [shop.ids(request) for request in shop.requests(shop.shown, _N_PROMPTS, rng)]
 
 
-def judged(shop: Workshop, model: Llama) -> dict[str, float]:
-    """The annotator's mean view of the answers to held-out requests, with the standard error of the score."""
-    rng = np.random.default_rng([shop.plan.seed, 6])
-    asked = shop.requests(shop.unseen, shop.plan.n_held_out, rng)
-    generator = torch.Generator(shop.device).manual_seed(shop.plan.seed)
+def judged(shop: Workshop, model: Llama, *, seed: int | None = None, max_tokens: int | None = None) -> dict[str, float]:
+    """The annotator's mean view of the answers to requests from held-out documents, with the score's standard error."""
+    seed, max_tokens = seed or shop.plan.seed, max_tokens or shop.plan.ppo.max_tokens
+    asked = shop.requests(shop.unseen, shop.plan.n_held_out, np.random.default_rng([seed, 6]))
+    generator = torch.Generator(shop.device).manual_seed(seed)
     found: list[Judgement] = []
     for at in range(0, len(asked), _ROWS):
         some = asked[at : at + _ROWS]
         prompts = [[BOS, *shop.ids(request)] for request in some]
-        sequences, lengths = ppo.answer(model, prompts, max_tokens=shop.plan.ppo.max_tokens, generator=generator)
+        sequences, lengths = ppo.answer(model, prompts, max_tokens=max_tokens, generator=generator)
         found += [shop.judge(*one) for one in zip(some, sequences, lengths, strict=True)]
     scores = [one.score for one in found]
     return {**mean_judgement(found), "score_se": float(np.std(scores, ddof=1) / len(scores) ** 0.5), "n": len(scores)}

@@ -83,8 +83,8 @@ def grow(
     card = Card("tiny-base", "A small Llama that continues text, grown by llamadiv lab base", LICENCE, report)
     unfinished = out / f"{MODEL_FILE}.part"
     write_gguf(unfinished, model, tokenizer.vocabulary, card)
-    unfinished.replace(out / MODEL_FILE)
     (out / TOKENIZER_FILE).write_bytes(tokenizer.serialised)
+    unfinished.replace(out / MODEL_FILE)
     (out / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report
 

@@ -5,8 +5,8 @@ follow them by hand. The standard clipped objective, min(ratio A, clip(ratio) A)
 clip(ratio)) A, which differs where A < 0.
 
 Eq. 5.2: the reward of a token is -beta (log pi - log pi_0) under the policy pi and the SFT model pi_0, and the last
-token also gets the reward model's number, scaled so that answers of the SFT model have mean 0 and standard deviation 1.
-Nothing is discounted. The value head reads the policy's hidden states and does not change them.
+token also gets the reward model's number, scaled so that the answers of the first iteration, the SFT model's own, have
+mean 0 and standard deviation 1. Nothing is discounted. The value head reads the policy's hidden states and does not change them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llama_diversity.errors import BadValue
 from llama_diversity.lab.pretrain import BOS, EOS, autocast
 from llama_diversity.lab.reward import RewardModel, padded
 from llama_diversity.lab.transformer import Llama, generate
@@ -83,7 +84,7 @@ def optimise(
     Nothing depends on how many iterations there will be, so more of them continue what fewer began.
     `on_policy` sees the policy after each iteration, and how many are done.
 
-    `prompts` are token ids without BOS. Raises ValueError for a checkpoint of other settings.
+    `prompts` are token ids without BOS. Raises BadValue for a checkpoint of other settings or of more iterations.
     """
     learner = _Learner(sft, reward, settings)
     logs = learner.resume(checkpoint) if checkpoint else []
@@ -140,9 +141,7 @@ class _Learner:
     def _judge(self, iteration: int, sequences: list[list[int]], answers: list[int]) -> tuple[Rollout, Log]:
         s, device = self.settings, self.sft.token_embd.weight.device
         ids, lengths = padded(sequences, device)
-        columns = torch.arange(ids.shape[1], device=device)
-        starts = lengths - torch.tensor(answers, device=device)
-        drawn = (columns >= starts[:, None]) & (columns < lengths[:, None])
+        drawn = last_tokens(lengths, answers, ids.shape[1])
         with autocast(device):
             rewards = self.reward(sequences)
             log_p, entropy, hidden = evaluate(self.policy, ids, drawn)
@@ -208,9 +207,12 @@ class _Learner:
         if not path.exists():
             return []
         state = torch.load(path, map_location=self.sft.token_embd.weight.device, weights_only=True)
-        kept, wanted = state["settings"], dataclasses.asdict(self.settings)
-        if {**kept, "n_iterations": 0} != {**wanted, "n_iterations": 0} or len(state["logs"]) > wanted["n_iterations"]:
-            raise ValueError(f"{path} is the checkpoint of other settings; delete it to start anew")
+        kept, wanted, n_done = state["settings"], dataclasses.asdict(self.settings), len(state["logs"])
+        if {**kept, "n_iterations": 0} != {**wanted, "n_iterations": 0}:
+            raise BadValue("the checkpoint", str(path), "it is of other settings; delete it to start anew")
+        if n_done > wanted["n_iterations"]:
+            allowed = f"{path} has {n_done} already; ask for as many, or delete it to start anew"
+            raise BadValue("the number of iterations", wanted["n_iterations"], allowed)
         self.policy.load_state_dict(state["policy"])
         self.value.load_state_dict(state["value"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -241,9 +243,7 @@ def compare(
     the KL divergence), mean token entropy of the policy in bits, and number of tokens.
     """
     ids, lengths = padded(sequences, policy.token_embd.weight.device)
-    columns = torch.arange(ids.shape[1], device=ids.device)
-    starts = lengths - torch.tensor(n_answers, device=ids.device)
-    drawn = (columns >= starts[:, None]) & (columns < lengths[:, None])
+    drawn = last_tokens(lengths, n_answers, ids.shape[1])
     log_p, entropy, _ = evaluate(policy, ids, drawn)
     log_p_sft, _, _ = evaluate(sft, ids, drawn)
     n_tokens = drawn.sum(1)
@@ -262,6 +262,13 @@ def evaluate(model: Llama, ids: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor, 
     log_p[drawn] = log_p_all.gather(1, wanted[:, None])[:, 0]
     entropy[drawn] = -(log_p_all.detach().exp() * log_p_all.detach()).sum(-1)
     return log_p, entropy, hidden
+
+
+def last_tokens(lengths: Tensor, n_last: Sequence[int], width: int) -> Tensor:
+    """Which of `width` columns hold the last `n_last` tokens of rows of these lengths: bool, shape (rows, width)."""
+    columns = torch.arange(width, device=lengths.device)
+    starts = lengths - torch.tensor(n_last, device=lengths.device)
+    return (columns >= starts[:, None]) & (columns < lengths[:, None])
 
 
 def before_each(states: Tensor) -> Tensor:

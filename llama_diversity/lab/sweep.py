@@ -21,6 +21,7 @@ import torch
 
 from llama_diversity.lab import align, ppo
 from llama_diversity.lab.align import SFT_FILE, Workshop, sha256_of
+from llama_diversity.lab.annotator import prefer
 from llama_diversity.lab.pretrain import BOS
 from llama_diversity.lab.requests import PROMPTS_OF_THE_EXPERIMENTS
 from llama_diversity.lab.reward import RewardModel
@@ -77,8 +78,11 @@ def sweep(
     is measured as steps 0, once for each seed.
     """
     path, recipe = shop.out / ROWS_FILE, _recipe_digest(shop, grid)
-    rows = [row for row in _read(path) if row["recipe"] == recipe]
     everything = runs(grid)
+    wanted = {(run.knob, run.value, run.seed) for run in everything}
+    wanted |= {("steps", float(n), seed) for n in _all_steps(grid) for seed in grid.seeds}
+    known = {(row["knob"], row["value"], row["seed"]): row for row in _read(path) if row["recipe"] == recipe}
+    rows = [row for key, row in known.items() if key in wanted]
     sft = shop.load(SFT_FILE)[0]
     for position, run in enumerate(everything):
         if any(row["knob"] == run.knob and (row["value"], row["seed"]) == run[1:] for row in rows):
@@ -95,13 +99,17 @@ def sweep(
     return rows
 
 
+def _all_steps(grid: Grid) -> tuple[int, ...]:
+    return (0, *grid.steps, grid.settings.n_iterations)
+
+
 def _recipe_digest(shop: Workshop, grid: Grid) -> str:
     """Of what all rows have in common: a longer list of values or seeds only adds rows."""
     common = {
         "sft_sha256": sha256_of(shop.out / SFT_FILE),
         "settings": dataclasses.asdict(grid.settings),
         "steps": grid.steps,
-        "preferences": shop.plan.n_preferences,
+        "plan": dataclasses.asdict(shop.plan),
         "n_completions": grid.n_completions,
         "max_tokens": grid.max_tokens,
     }
@@ -152,10 +160,12 @@ def _rows_of(
 
 
 def _reward_from_few(shop: Workshop, n: int, seed: int) -> RewardModel:
-    """A reward model from `n` of the pairs, which ones depends on `seed`."""
+    """A reward model from `n` labels, which ones depends on `seed`; it takes as many steps as one from all of them."""
     pairs, unseen = align.collected(shop)
-    chosen = np.random.default_rng([seed, n]).permutation(len(pairs))[:n]
-    model, _ = align.reward_from(shop, [pairs[i] for i in chosen], unseen)
+    labelled = [pair for pair in pairs if prefer(*pair.scores) is not None]
+    chosen = np.random.default_rng([seed, n]).permutation(len(labelled))[:n]
+    passes = max(1, round(shop.plan.reward_passes * len(labelled) / max(1, len(chosen))))
+    model, _ = align.reward_from(shop, [labelled[i] for i in chosen], unseen, passes=passes)
     return model.eval()
 
 
@@ -170,7 +180,7 @@ def measure(shop: Workshop, policy: Llama, sft: Llama, grid: Grid, seed: int) ->
     """
     generator = torch.Generator(shop.device).manual_seed(seed)
     semantic, syntactic = PROMPTS_OF_THE_EXPERIMENTS
-    about = align.judged(shop, policy)
+    about = align.judged(shop, policy, seed=seed, max_tokens=grid.settings.max_tokens)
     drawn = {}
     for prompt in (semantic, syntactic):
         ids = [[BOS, *shop.tokenizer.encode(prompt)]] * grid.n_completions
@@ -180,7 +190,7 @@ def measure(shop: Workshop, policy: Llama, sft: Llama, grid: Grid, seed: int) ->
     first_words = [" ".join(text.split()[:3]) for text in texts]
     return {
         "score": about["score"],
-        "kl_nats": _kl_of_answers(shop, policy, sft, generator),
+        "kl_nats": _kl_of_answers(shop, policy, sft, generator, grid.settings.max_tokens),
         "entropy_bits": float(np.mean(entropies)),
         "tf_idf_cosine": mean_cosine(tf_idf({"policy": texts})["policy"]).summary.mean,
         "distinct_openings": float(len(set(first_words))),
@@ -188,11 +198,11 @@ def measure(shop: Workshop, policy: Llama, sft: Llama, grid: Grid, seed: int) ->
     }
 
 
-def _kl_of_answers(shop: Workshop, policy: Llama, sft: Llama, generator: torch.Generator) -> float:
+def _kl_of_answers(shop: Workshop, policy: Llama, sft: Llama, generator: torch.Generator, max_tokens: int) -> float:
     rng = np.random.default_rng([shop.plan.seed, 7])
     asked = shop.requests(shop.unseen, min(64, shop.plan.n_held_out), rng)
     prompts = [[BOS, *shop.ids(request)] for request in asked]
-    answers = ppo.answer(policy, prompts, max_tokens=shop.plan.ppo.max_tokens, generator=generator)
+    answers = ppo.answer(policy, prompts, max_tokens=max_tokens, generator=generator)
     kl_nats, _, _ = ppo.compare(policy, sft, *answers)
     return float(np.mean(kl_nats))
 

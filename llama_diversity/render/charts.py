@@ -170,6 +170,23 @@ def _token_axis(labels: Sequence[str]) -> alt.X:
     )
 
 
+def learning_curves(
+    curves: Mapping[str, Sequence[float]], *, step: str, title: str, subtitle: str = ""
+) -> alt.HConcatChart:
+    """One panel for each quantity over the same steps, counted from 0."""
+    panels = [
+        alt.Chart(_data([{"step": at, "value": float(value)} for at, value in enumerate(values)]))
+        .mark_line(color=ARM_COLOURS[0], strokeWidth=1.5)
+        .encode(
+            x=alt.X("step:Q", title=visible(step)),
+            y=alt.Y("value:Q", title=visible(name), scale=alt.Scale(zero=False, nice=True)),
+        )
+        .properties(width=200, height=160)
+        for name, values in curves.items()
+    ]
+    return _finished(alt.hconcat(*panels), title=title, subtitle=subtitle, n_columns=50 * max(1, len(panels)) - 10)
+
+
 class SweepPoint(NamedTuple):
     """One measure at one value of a knob: mean over seeds and its 95 % interval (nan for a single seed)."""
 

@@ -30,6 +30,15 @@ def export_line(exported: Exported) -> str:
     return to_line({**origin, **sample_object(exported.sample, exported.pieces, neutral=exported.neutral)})
 
 
+def finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with None, JSON's null, for what is undefined or infinite.
+
+    >>> finite({"mean": 1.5, "se": float("nan"), "n": 1})
+    {'mean': 1.5, 'se': None, 'n': 1}
+    """
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+
+
 def to_line(value: Any) -> str:
     """`value` as one line of ASCII JSON; what a terminal would obey is escaped. Raises ValueError on a nan."""
     return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f")
