@@ -151,7 +151,7 @@ def test_two_vocabularies_do_not_compare(tiny_model: Path, tmp_path: Path, run: 
 
 
 def test_models_are_named_one_way_or_the_other(run: Callable) -> None:
-    for names in ((), ("--base", "scripted:base"), ("--pair", "scripted", "--base", "scripted:base")):
+    for names in (("--base", "scripted:base"), ("--pair", "scripted", "--base", "scripted:base")):
         code, _, error = run("syntactic", *names)
         assert code == 2
         assert "either --pair NAME, or --base MODEL --aligned MODEL" in error

@@ -6,7 +6,8 @@ clip(ratio)) A, which differs where A < 0.
 
 Eq. 5.2: the reward of a token is -beta (log pi - log pi_0) under the policy pi and the SFT model pi_0, and the last
 token also gets the reward model's number, scaled so that the answers of the first iteration, the SFT model's own, have
-mean 0 and standard deviation 1. Nothing is discounted. The value head reads the policy's hidden states and does not change them.
+mean 0 and standard deviation 1. Nothing is discounted. The value head reads the policy's hidden states and does not
+change them.
 """
 
 from __future__ import annotations
