@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,33 @@ def test_seeds_become_intervals() -> None:
     assert points["beta", "kl_nats"].n_seeds == 3
     assert points["steps", "score"].mean == 5.0
     assert math.isnan(points["steps", "score"].low)
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("few_cards")
+def test_the_command_writes_a_table_and_a_figure(
+    run: Callable[..., tuple[int, str, str]], small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("lab", "sweep", "--corpus", small_world, "--out", tmp_path, "--seeds", 2, "--iterations", 2, "-q")
+    code, _, err = run(*arguments)
+    assert (code, "`llamadiv lab align` makes one" in err) == (2, True)
+    base.grow(small_world, tmp_path, schedule=Schedule(256 * 8 * 10), architecture=SMALL)
+    shop = align.Workshop(small_world, tmp_path, PLAN, device="cpu")
+    align.fine_tune(shop)
+    align.learn_reward(shop)
+    monkeypatch.setattr(sweep, "Grid", lambda seeds: dataclasses.replace(GRID, seeds=seeds))
+    code, out, err = run(*arguments)
+    assert (code, err) == (0, "")
+    rows = [line for line in out.splitlines() if line.startswith("|")][2:]
+    assert [row.split("|")[1:4] for row in rows] == [
+        [" beta ", " 0 ", " 2 "], [" beta ", " 0.01 ", " 2 "],
+        [" steps ", " 0 ", " 2 "], [" steps ", " 1 ", " 2 "], [" steps ", " 2 ", " 2 "],
+        [" labels ", " 40 ", " 2 "],
+    ]  # fmt: skip
+    assert (tmp_path / "sweep.md").read_text() in out
+    assert (tmp_path / "sweep.svg").read_text().count("beta") > 1
+    code, out, _ = run(*arguments, "--json")
+    assert {point["knob"] for point in json.loads(out)} == {"beta", "steps", "labels"}
 
 
 @pytest.mark.model

@@ -146,8 +146,8 @@ def grow(*, corpus: Path, out: Path, tokens: int, device: str, fuse: bool, seed:
 def sweep(*, corpus: Path, out: Path, seeds: int, iterations: int, device: str, common: Common) -> None:
     """Turn the knobs of RLHF and measure what they do to diversity: beta, steps, preference labels.
 
-    Needs the stages of `lab align` in --out. One run takes about three minutes on two CPU cores, there are ten for
-    each seed, and the same command continues. Writes a table, the rows and a figure.
+    Needs the stages of `lab align` in --out. There are ten runs for each seed, and the same command continues. Writes a
+    table, the rows and a figure.
 
     \b
     Example:
