@@ -56,8 +56,8 @@ seed_option = click.option("--seed", type=click.IntRange(0), default=1, show_def
 def base(*, corpus: Path, out: Path, tokens: int, device: str, fuse: bool, seed: int, common: Common) -> None:
     """Grow a base model of 3.4 million parameters; the same command continues what was cut short.
 
-    Two CPU cores do about 6,000 tokens a second: five million tokens, one pass through the text, take a quarter of an
-    hour.
+    Two CPU cores do 2,000 to 6,000 tokens a second: five million tokens, one pass through the text, take a quarter of
+    an hour to three quarters.
 
     \b
     Example:
@@ -97,7 +97,7 @@ def align(
 ) -> None:
     """Align the base model in --out: fine-tuning, preferences, a reward model, PPO.
 
-    About an hour on two CPU cores; the same command continues what was cut short.
+    Some forty minutes on two CPU cores; the same command continues what was cut short.
 
     \b
     Example:
