@@ -32,6 +32,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "engines": {"errors", "records"},
     "render": {"errors", "records"},
     "experiments": {"errors", "records", "metrics"},  # plan() and analyse(): no engine, store or runner
+    "exhibits": {"errors", "records", "metrics", "experiments", "render", "text"},
     "runner": {"errors", "records", "store", "engines"},
     "lab": BASE | {"metrics"},
 }

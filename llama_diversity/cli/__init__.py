@@ -23,6 +23,7 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "sample": ("llama_diversity.cli.sample:sample", "Draw many completions of one prompt, with token statistics."),
     "score": ("llama_diversity.cli.score:score", "Token statistics of a given text under a model."),
     "syntactic": ("llama_diversity.cli.syntactic:syntactic", "Experiment 3: token entropies of base against aligned."),
+    "collapse": ("llama_diversity.cli.collapse:collapse", "Section 5.2: why rewarding narrows, as a bandit."),
     "heatmap": ("llama_diversity.cli.heatmap:heatmap", "Colour the tokens of a text by how likely a model finds them."),
     "models": ("llama_diversity.cli.models:models", "List, fetch, verify and name model files."),
     "runs": ("llama_diversity.cli.runs:runs", "List, show, export, merge and remove stored runs."),

@@ -1,12 +1,47 @@
-"""Uncertainty of means over generations and of their difference. A generation is the unit; tokens inside it are not."""
+"""Uncertainty of estimates and of their comparison. A generation is the unit; tokens inside it, and pairs, are not.
+
+Units nest: token < generation < prompt. An interval over generations is a claim about the prompts that were run, an
+interval over prompts (`paired_t`, `sign_flip_test`, `jackknife_prompts`) one about prompts like them.
+There is no bootstrap here: drawing with replacement repeats texts, and repeats lower every measure of diversity, the
+mean pairwise distance by exactly 1/n.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+Z_95 = 1.959963984540054  # the 97.5 % point of the standard normal distribution
+
+
+class Estimate(NamedTuple):
+    """A number, its standard error, how many generations it rests on; None where undefined, with the reason.
+
+    `se` is None where no standard error is known to hold. `warning` says what must stand beside a number that is
+    defined but misleading alone.
+    """
+
+    value: float | None
+    se: float | None
+    n: int
+    reason: str | None = None
+    warning: str | None = None
+
+
+def undefined(n: int, reason: str) -> Estimate:
+    """The estimate that is none.
+
+    >>> undefined(0, "no generations").value is None
+    True
+    """
+    return Estimate(None, None, n, reason)
 
 
 class Summary(NamedTuple):
@@ -129,3 +164,355 @@ def martingale_z(excess_bits: npt.ArrayLike, variances_bits2: npt.ArrayLike) -> 
     if variance < 1e-12:
         return 0.0 if abs(total) < 1e-3 else math.copysign(math.inf, total)
     return total / math.sqrt(variance)
+
+
+class Proportion(NamedTuple):
+    """k of n with a 95 % interval; None where n is 0."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    k: int
+    n: int
+    reason: str | None = None
+
+
+def wilson(k: int, n: int) -> Proportion:
+    """k / n with Wilson's 95 % score interval: (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n).
+
+    Stays within [0, 1] and has width for 0 of n and n of n, where p -+ z se has none. Wilson, J. Am. Stat. Assoc. 22
+    (1927) 209.
+
+    0 of 100: low 0, high z^2 / (100 + z^2) = 3.841459 / 103.841459.
+
+    >>> [round(number, 6) for number in wilson(0, 100)[:3]]
+    [0.0, 0.0, 0.036993]
+    """
+    if not 0 <= k <= n:
+        raise ValueError(f"{k} of {n} is no proportion")
+    if n == 0:
+        return Proportion(None, None, None, 0, 0, "no generations")
+    share, z2 = k / n, Z_95**2
+    middle = share + z2 / (2 * n)
+    half = Z_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    low = 0.0 if k == 0 else (middle - half) / (1 + z2 / n)  # exact at both ends, where rounding would not be
+    high = 1.0 if k == n else (middle + half) / (1 + z2 / n)
+    return Proportion(share, low, high, k, n)
+
+
+def class_counts(counts: npt.ArrayLike) -> Int64:
+    """How often each class was seen, classes never seen dropped; whole numbers, or ValueError.
+
+    >>> class_counts([3, 0, 1])
+    array([3, 1])
+    """
+    given = np.asarray(counts)
+    whole = given.astype(np.int64)
+    if given.ndim != 1 or (whole != given).any() or (whole < 0).any():
+        raise ValueError("class counts are one row of whole numbers, none of them negative")
+    return whole[whole > 0]
+
+
+def jackknife_se(left_out: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float | None:
+    """Standard error from the values with one unit left out: sqrt((n - 1)/n sum (left_out - mean)^2).
+
+    `weights`: how many of the n units give each value; all 1 if absent. None for fewer than two units or where a value
+    is nan. Nearly unbiased for smooth statistics and too large for others (Efron and Stein, Ann. Stat. 9 (1981) 586);
+    it fails for nearest neighbours, the number of classes seen and Chao1. O(values).
+
+    Mean pairwise distances with one of four texts left out, 1, 2/3, 2/3, 1: mean 5/6, squares 4/36; 3/4 * 4/36 = 1/12.
+
+    >>> round(jackknife_se([1, 2 / 3, 2 / 3, 1]) ** 2, 6)
+    0.083333
+    """
+    values = np.asarray(left_out, np.float64)
+    heavy = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    n = float(heavy.sum())
+    if n < 2 or not np.isfinite(values).all():
+        return None
+    squares = heavy @ (values - heavy @ values / n) ** 2
+    return math.sqrt((n - 1) / n * float(squares))
+
+
+Statistic = Callable[[Any], float | None]  # of rows; nan or None where undefined
+CountStatistic = Callable[[Int64], float | None]
+
+
+def jackknife(statistic: Statistic, values: npt.ArrayLike) -> Estimate:
+    """`statistic` of all values, with the leave-one-out standard error; one value (or row) is one generation.
+
+    `statistic` takes the rows of an array and answers nan or None where it is undefined. n calls of it; statistics of
+    class counts have the short way of `jackknife_counts`. See `jackknife_se` for where it does not hold.
+
+    The mean of (1, 2, 3): left out 2.5, 2, 1.5; 2/3 * 0.5 = 1/3, which is sd^2 / n.
+
+    >>> round(jackknife(np.mean, [1.0, 2.0, 3.0]).se ** 2, 6)
+    0.333333
+    """
+    rows = np.asarray(values)
+    return jackknife_prompts(statistic, rows, range(len(rows)))
+
+
+def jackknife_prompts(statistic: Statistic, values: npt.ArrayLike, prompts: Sequence[Hashable]) -> Estimate:
+    """`statistic` of all values, with the standard error from leaving out one prompt with all its generations.
+
+    `prompts`: the prompt of each value. Several generations of one prompt are not independent witnesses of what
+    happens at other prompts; n is the number of prompts. Few prompts (below about 10) make the error itself uncertain:
+    use its t interval with n - 1 degrees of freedom.
+
+    Two prompts, means 1 and 3 of equal size: left out 3 and 1; 1/2 * 2 = 1, the variance of a mean of two.
+
+    >>> jackknife_prompts(np.mean, [1.0, 1.0, 3.0, 3.0], ["a", "a", "b", "b"])
+    Estimate(value=2.0, se=1.0, n=2, reason=None, warning=None)
+    """
+    rows = np.asarray(values)
+    if len(prompts) != len(rows):
+        raise ValueError(f"{len(prompts)} prompts for {len(rows)} values")
+    names = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+    groups = np.array([names[prompt] for prompt in prompts], np.int64)
+    if not names:
+        return undefined(0, "no generations")
+    value = _number(statistic(rows))
+    if math.isnan(value):
+        return undefined(len(names), "the statistic is undefined for these values")
+    if len(names) < 2:
+        return Estimate(value, None, len(names))
+    left_out = [_number(statistic(rows[groups != group])) for group in range(len(names))]
+    return Estimate(value, jackknife_se(left_out), len(names))
+
+
+def jackknife_counts(statistic: CountStatistic, counts: npt.ArrayLike) -> Estimate:
+    """`statistic` of class counts with its leave-one-generation-out standard error.
+
+    Leaving out any of the n_c members of class c gives the same counts, and so does a member of any class of the same
+    size: one call for each different size, weighed by the generations that it stands for. Equal to `jackknife` over
+    generations, at O(sqrt n) calls at most instead of n.
+
+    Sum p^2 without bias, counts (2, 1): of 2 twice (1, 1), which gives 0, and of 1 once (2), which gives 1; their mean
+    1/3, squares 2/9 + 4/9; 2/3 * 2/3 = 4/9.
+
+    >>> from llama_diversity.metrics.indices import concentration
+    >>> [round(number, 6) for number in concentration([2, 1])[:3]]
+    [0.333333, 0.666667, 3]
+    """
+    seen = class_counts(counts)
+    n = int(seen.sum())
+    value = _number(statistic(seen)) if n else math.nan
+    if math.isnan(value):
+        return undefined(n, "the statistic is undefined for these counts" if n else "no generations")
+    sizes, classes = np.unique(seen, return_counts=True)
+    left_out = []
+    for size in sizes:
+        fewer = seen.copy()
+        fewer[np.argmax(seen == size)] -= 1
+        left_out.append(_number(statistic(fewer[fewer > 0])) if n > 1 else math.nan)
+    return Estimate(value, jackknife_se(left_out, sizes * classes), n)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+class Retained(NamedTuple):
+    """The share aligned / base with its 95 % interval, the log of it with its standard error, and a two-sided p."""
+
+    share: float | None = None
+    low: float | None = None
+    high: float | None = None
+    log_ratio: float | None = None
+    se: float | None = None
+    p: float | None = None
+    reason: str | None = None
+
+
+def log_ratio(base: Estimate, aligned: Estimate) -> Retained:
+    """How much of the base's diversity the aligned arm retains: log(aligned / base), interval on the log scale.
+
+    se^2 = (se_a / a)^2 + (se_b / b)^2 (delta method, independent arms), normal interval, then exp. Range of the share
+    (0, inf); 1 says equal, 0.4 that two fifths are left. Undefined where an arm is undefined or not above 0; without a
+    standard error the share stands without an interval, and also where neither arm varies, since then nothing is
+    tested.
+
+    10 (se 1) and 5 (se 0.5): log 1/2, se sqrt(0.01 + 0.01) = 0.141421; 0.5 * exp(-+ 0.277181).
+
+    >>> arms = Estimate(10.0, 1.0, 100), Estimate(5.0, 0.5, 100)
+    >>> [round(number, 6) for number in log_ratio(*arms)[:5]]
+    [0.5, 0.378959, 0.659702, -0.693147, 0.141421]
+    """
+    whole, part = base.value, aligned.value
+    if whole is None or part is None:
+        return Retained(reason=base.reason or aligned.reason)
+    if min(whole, part) <= 0:
+        return Retained(reason="an arm has no diversity, so there is no ratio")
+    share = part / whole
+    log = math.log(share)
+    if base.se is None or aligned.se is None:
+        return Retained(share, log_ratio=log, reason="no standard error is known for this statistic")
+    se = math.hypot(base.se / whole, aligned.se / part)
+    if se == 0:
+        return Retained(share, log_ratio=log, se=0.0, reason="no variation in either arm; there is nothing to test")
+    p = math.erfc(abs(log) / se / math.sqrt(2))
+    return Retained(share, share * math.exp(-Z_95 * se), share * math.exp(Z_95 * se), log, se, p)
+
+
+def holm(p_values: npt.ArrayLike) -> Float64:
+    """Holm's adjusted p-values, in the order given: the chance of any false alarm stays below the level.
+
+    Sorted upwards, p_(i) becomes max over j <= i of (m - j + 1) p_(j), at most 1. nan (no test was made) stays nan and
+    does not count towards m. Holm, Scand. J. Stat. 6 (1979) 65.
+
+    .01 * 3 = .03; .03 * 2 = .06; .04 * 1 is raised to .06.
+
+    >>> holm([0.01, 0.04, 0.03]).round(6).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    given = np.asarray(p_values, np.float64)
+    made = ~np.isnan(given)
+    if ((given[made] < 0) | (given[made] > 1)).any():
+        raise ValueError("a p-value lies between 0 and 1")
+    order = np.argsort(given[made], kind="stable")
+    factors = np.arange(made.sum(), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(given[made][order] * factors), 1)
+    result = np.full(given.shape, np.nan)
+    result[made] = adjusted
+    return result
+
+
+class Equivalence(NamedTuple):
+    """What may be said of a log ratio: its 90 % interval, the p-value against "not equivalent", and the verdict."""
+
+    low: float
+    high: float
+    p: float
+    verdict: Literal["equivalent", "different", "inconclusive"]
+
+
+def equivalence(ratio: float, se: float, *, freedom: float = math.inf, margin: float = math.log(1.1)) -> Equivalence:
+    """Two one-sided tests of |log ratio| < margin at 5 %: only this may claim "no difference".
+
+    Equivalent: the 90 % interval of the log ratio lies within -+ margin, which must be set before the data are seen.
+    Different: not equivalent, and the 95 % interval leaves out 0. Else inconclusive: too few generations to say.
+    `freedom`: degrees of freedom of `se`, number of prompts - 1 if it comes from prompts. Schuirmann, J. Pharmacokinet.
+    Biopharm. 15 (1987) 657.
+
+    log ratio 0, se 0.05: 0 -+ 1.644854 * 0.05 = 0.082243, inside log 1.1 = 0.095310; p = P(Z > 1.906204) = 0.028312.
+
+    >>> found = equivalence(0.0, 0.05)
+    >>> round(found.high, 6), round(found.p, 6), found.verdict
+    (0.082243, 0.028312, 'equivalent')
+    """
+    if not (se > 0 and freedom > 0 and margin > 0):
+        raise ValueError("the standard error, its degrees of freedom and the margin are above 0")
+    from scipy.special import stdtr, stdtrit  # heavy, and needed only here
+
+    half = float(stdtrit(freedom, 0.95)) * se
+    low, high = ratio - half, ratio + half
+    p = float(stdtr(freedom, (abs(ratio) - margin) / se))
+    if -margin < low and high < margin:
+        return Equivalence(low, high, p, "equivalent")
+    differs = abs(ratio) > float(stdtrit(freedom, 0.975)) * se
+    return Equivalence(low, high, p, "different" if differs else "inconclusive")
+
+
+class Paired(NamedTuple):
+    """Mean difference over prompts with its 95 % t interval, t and two-sided p; None where undefined."""
+
+    n_prompts: int
+    mean: float | None = None
+    se: float | None = None
+    low: float | None = None
+    high: float | None = None
+    t: float | None = None
+    p: float | None = None
+    reason: str | None = None
+
+
+def paired_t(base: npt.ArrayLike, aligned: npt.ArrayLike) -> Paired:
+    """`aligned` minus `base`, one number for each prompt and arm, paired by prompt; P - 1 degrees of freedom.
+
+    The claim about prompts in general; on the log scale exp of it is the retained share. A prompt where either arm is
+    undefined (nan) is left out. Fewer than two prompts: no interval; differences all alike: no test.
+
+    Differences (1, 2, 3): 2 -+ 4.302653 / sqrt 3 = 2.484138; t = 2 sqrt 3 = 3.464102; with 2 degrees of freedom
+    p = 1 - t / sqrt(t^2 + 2) = 1 - 3.464102 / 3.741657 = 0.074180.
+
+    >>> [round(number, 6) for number in paired_t([0, 0, 0], [1, 2, 3])[3:7]]
+    [-0.484138, 4.484138, 3.464102, 0.07418]
+    """
+    first, second = np.asarray(base, np.float64), np.asarray(aligned, np.float64)
+    if first.ndim != 1 or first.shape != second.shape:
+        raise ValueError("one number for each prompt and arm")
+    differences = (second - first)[np.isfinite(second - first)]
+    found = summarize(differences)
+    if found.n < 2:
+        mean = found.mean if found.n else None
+        return Paired(found.n, mean, reason="fewer than two prompts")
+    if found.se <= 1e-12 * abs(found.mean):
+        return Paired(found.n, found.mean, 0.0, reason="all prompts differ by the same amount")
+    from scipy.special import stdtr  # heavy, and needed only here
+
+    interval, t = mean_interval(differences), found.mean / found.se
+    p = 2 * float(stdtr(found.n - 1, -abs(t)))
+    return Paired(found.n, found.mean, found.se, interval.low, interval.high, t, p)
+
+
+class Permutation(NamedTuple):
+    """What was tested, the two-sided p-value, and over how many arrangements (all of them where `exact`)."""
+
+    difference: float | None
+    p: float | None
+    arrangements: int
+    exact: bool
+    reason: str | None = None
+
+
+def sign_flip_test(differences: npt.ArrayLike, *, seed: int = 0, draws: int = 9999) -> Permutation:
+    """Two-sided test that paired differences (one for each prompt) are symmetric around 0, by flipping their signs.
+
+    Exact over all 2^P sign patterns up to 14 prompts, above that by `draws` random ones, p = (1 + hits)/(1 + draws).
+    Valid without normality. The smallest possible p is 2 / 2^P: with five prompts 0.0625, so it never reaches 5 %.
+
+    (1, 2, 3): only +++ and --- reach |sum| = 6: 2/8.
+
+    >>> sign_flip_test([1, 2, 3])
+    Permutation(difference=2.0, p=0.25, arrangements=8, exact=True, reason=None)
+    """
+    values = np.asarray(differences, np.float64)
+    values = values[np.isfinite(values)]
+    n = len(values)
+    if n < 2:
+        return Permutation(float(values[0]) if n else None, None, 0, False, "fewer than two prompts")
+    reached = abs(float(values.sum())) * (1 - 1e-12)  # sums of the same numbers in another order round differently
+    if n <= 14:
+        signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+        hits = int((np.abs(signs @ values) >= reached).sum())
+        return Permutation(float(values.mean()), hits / 2**n, 2**n, True)
+    generator = np.random.default_rng(seed)
+    hits = sum(abs(float(generator.choice((-1.0, 1.0), n) @ values)) >= reached for _ in range(draws))
+    return Permutation(float(values.mean()), (1 + hits) / (1 + draws), draws, False)
+
+
+def permutation_test(first: npt.ArrayLike, second: npt.ArrayLike, *, seed: int = 0, draws: int = 9999) -> Permutation:
+    """Two-sided test that two arms follow one law, by the difference of means of one number per generation.
+
+    For numbers that belong to a generation alone (length, rate, sentiment). Not for mean distances to the other texts,
+    nor for a statistic of the whole arm: shuffling arms answers "same law?", and two arms of equal diversity about
+    different things are then called different in a third of the cases. Use `log_ratio` there.
+    p = (1 + hits)/(1 + draws) over random shuffles (Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010) 39).
+
+    >>> permutation_test([1, 2, 3, 4, 5], [11, 12, 13, 14, 15]).difference
+    10.0
+    """
+    one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if min(len(one), len(two)) < 2:
+        return Permutation(None, None, 0, False, "fewer than two generations in an arm")
+    pooled = np.concatenate([one, two])
+    difference = float(two.mean() - one.mean())
+    reached = abs(difference) * (1 - 1e-12)
+    # the sum of the second arm decides the difference: mean_2 - mean_1 = sum_2 (1/n_1 + 1/n_2) - total / n_1
+    slope, shift = 1 / len(one) + 1 / len(two), pooled.sum() / len(one)
+    generator = np.random.default_rng(seed)
+    sums = np.array([generator.permutation(pooled)[: len(two)].sum() for _ in range(draws)])
+    hits = int((np.abs(sums * slope - shift) >= reached - 1e-12 * abs(shift)).sum())
+    return Permutation(difference, (1 + hits) / (1 + draws), draws, False)

@@ -137,10 +137,11 @@ def save_chart(chart: Chart, path: Path) -> None:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise BadValue("the chart's file", str(path), f"its name must end in one of {', '.join(FORMATS)}")
-    write_whole(path, _rendered(chart, kind))
+    write_whole(path, rendered(chart, kind))
 
 
-def _rendered(chart: Chart, kind: str) -> bytes:
+def rendered(chart: Chart, kind: str) -> bytes:
+    """The bytes of a chart as one of FORMATS."""
     if kind == "json":
         return chart.to_json(indent=1).encode()
     if kind == "svg":
@@ -153,6 +154,20 @@ def _rendered(chart: Chart, kind: str) -> bytes:
     else:
         chart.save(data, format="png", scale_factor=PNG_SCALE)
     return data.getvalue()
+
+
+def svg_to(svg: str, kind: str) -> bytes:
+    """An SVG picture as "png" or "pdf", rendered on this machine."""
+    import vl_convert
+
+    return bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE) if kind == "png" else vl_convert.svg_to_pdf(svg))
+
+
+def side_by_side(panels: Mapping[str, Chart], *, title: str, subtitle: str = "") -> Chart:
+    """One chart of several panels, each under its heading, as a file needs it."""
+    headed = [panel.properties(title=visible(heading)) if heading else panel for heading, panel in panels.items()]
+    rows = [alt.hconcat(*headed[start : start + 2]) for start in range(0, len(headed), 2)]
+    return _finished(alt.vconcat(*rows), title=title, subtitle=subtitle, n_columns=52 * min(2, len(headed)))
 
 
 def _token_labels(tokens: Sequence[ScoredToken]) -> list[str]:

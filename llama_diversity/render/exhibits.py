@@ -1,0 +1,255 @@
+"""What a reader gets of an experiment: tables, figures, coloured texts and sentences, in order, each with its caption.
+
+One description feeds the terminal (`in_terminal`), the files (`files_of`) and the HTML report. It knows ready numbers
+and how to lay them out, not where they come from.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from llama_diversity.render.files import write_whole
+from llama_diversity.render.heatmap import TokenPicture
+from llama_diversity.render.safe import visible
+
+if TYPE_CHECKING:
+    from llama_diversity.render.charts import Chart
+
+CHART_FORMATS = ("png", "svg", "pdf")
+
+
+class Between(NamedTuple):
+    """A 95 % interval; nan where it is undefined."""
+
+    low: float
+    high: float
+
+
+class Share(NamedTuple):
+    """A proportion, 0 to 1, shown in percent."""
+
+    value: float
+
+
+Value = str | int | float | Between | Share | None  # None is undefined
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values under headings. `name` is the file's name and the anchor, "table-2-sentences"."""
+
+    name: str
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    note: str = ""
+    in_terminal: bool = True
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Charts by their headings, shown side by side where there is room; drawn when they are needed.
+
+    `terminal` is what stands for them where there are no pictures.
+    """
+
+    name: str
+    title: str
+    draw: Callable[[], Mapping[str, Chart]]
+    note: str = ""
+    terminal: RenderableType | None = None
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """Word clouds by their headings, as SVG; drawn when they are needed."""
+
+    name: str
+    title: str
+    draw: Callable[[], Mapping[str, str]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A text whose tokens are coloured."""
+
+    name: str
+    title: str
+    picture: TokenPicture
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A sentence between the exhibits: a headline, a warning, a limit."""
+
+    text: str
+    is_warning: bool = False
+
+
+Exhibit = Table | Figure | Clouds | Tokens | Remark
+
+
+@dataclass(frozen=True)
+class Section:
+    """One experiment: `about` says in a sentence or two what was done; `command` makes it again."""
+
+    name: str
+    title: str
+    about: str
+    command: str
+    exhibits: tuple[Exhibit, ...]
+
+
+# ---- in the terminal
+
+
+def in_terminal(section: Section) -> RenderableType:
+    """The section for a terminal: sentences, tables, coloured texts, and of figures what stands for them."""
+    return Group(*_lines(section))
+
+
+def _lines(section: Section) -> Iterator[RenderableType]:
+    yield Text(visible(section.title), style="bold")
+    yield Text(visible(section.about))
+    for exhibit in section.exhibits:
+        shown = _shown(exhibit)
+        if shown is not None:
+            yield Text()
+            yield shown
+    yield Text()
+
+
+def _shown(exhibit: Exhibit) -> RenderableType | None:
+    if isinstance(exhibit, Remark):
+        return Text(visible(exhibit.text), style="yellow" if exhibit.is_warning else "")
+    if isinstance(exhibit, Tokens):
+        return exhibit.picture
+    if isinstance(exhibit, Table):
+        return _rich_table(exhibit) if exhibit.in_terminal else None
+    if isinstance(exhibit, Figure):
+        return exhibit.terminal
+    return None
+
+
+def _rich_table(table: Table) -> RenderableType:
+    shown = RichTable(box=None, pad_edge=False, title=Text(visible(table.title), style="bold"), title_justify="left")
+    for position, heading in enumerate(table.headings):
+        is_text = any(isinstance(row[position], str) for row in table.rows)
+        shown.add_column(Text(visible(heading)), justify="left" if is_text else "right", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(Text(visible(written(value))) for value in row))
+    return Group(shown, Padding(Text(visible(table.note), style="dim"), (0, 0))) if table.note else shown
+
+
+def written(value: Value) -> str:
+    """A value as a reader sees it: three decimals at most, percent for shares, a dash where it is undefined.
+
+    >>> written(0.12345), written(12), written(Share(0.5)), written(Between(0.1, 0.25)), written(None)
+    ('0.123', '12', '50 %', '0.100 to 0.250', '–')
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, Share):
+        return "–" if math.isnan(value.value) else f"{100 * value.value:.3g} %"
+    if isinstance(value, Between):
+        return "–" if math.isnan(value.low) else f"{_number(value.low)} to {_number(value.high)}"
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float) -> str:
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+# ---- as files
+
+
+def files_of(section: Section) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every file of the section: tables as CSV, figures and clouds as PNG, SVG and PDF."""
+    for exhibit in section.exhibits:
+        if isinstance(exhibit, Table):
+            yield f"{exhibit.name}.csv", to_csv(exhibit).encode()
+        elif isinstance(exhibit, Figure):
+            yield from _chart_files(exhibit)
+        elif isinstance(exhibit, Clouds):
+            yield from _cloud_files(exhibit)
+        elif isinstance(exhibit, Tokens):
+            from llama_diversity.render.svg import to_svg
+
+            yield f"{exhibit.name}.svg", to_svg(exhibit.picture, exhibit.title).encode()
+
+
+def write_files(section: Section, folder: Path) -> list[Path]:
+    """Write every file of the section into `folder`, each whole or not at all. Raises BadValue."""
+    paths = []
+    for name, content in files_of(section):
+        write_whole(folder / name, content)
+        paths.append(folder / name)
+    return paths
+
+
+def to_csv(table: Table) -> str:
+    """The table with unrounded numbers; an interval is two columns, an undefined value an empty field.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    intervals = [any(isinstance(row[at], Between) for row in table.rows) for at in range(len(table.headings))]
+    heads: list[str] = []
+    for heading, is_interval in zip(table.headings, intervals, strict=True):
+        heads += [f"{heading}, low", f"{heading}, high"] if is_interval else [heading]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(heads)
+    for row in table.rows:
+        fields: list[str] = []
+        for value, is_interval in zip(row, intervals, strict=True):
+            if is_interval:
+                fields += [_field(end) for end in (value if isinstance(value, Between) else (None, None))]
+            else:
+                fields.append(_field(value.value if isinstance(value, Share) else value))
+        writer.writerow(fields)
+    return out.getvalue()
+
+
+def _field(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _chart_files(figure: Figure) -> Iterator[tuple[str, bytes]]:
+    from llama_diversity.render import charts  # Altair is heavy, and only needed for files
+
+    chart = charts.side_by_side(figure.draw(), title=figure.title, subtitle=figure.note)
+    for kind in CHART_FORMATS:
+        yield f"{figure.name}.{kind}", charts.rendered(chart, kind)
+
+
+def _cloud_files(clouds: Clouds) -> Iterator[tuple[str, bytes]]:
+    from llama_diversity.render import charts
+
+    for heading, svg in clouds.draw().items():
+        stem = f"{clouds.name}-{_slug(heading)}"
+        yield f"{stem}.svg", svg.encode()
+        yield f"{stem}.png", charts.svg_to(svg, "png")
+        yield f"{stem}.pdf", charts.svg_to(svg, "pdf")
+
+
+def _slug(heading: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in heading.casefold()).strip("-") or "x"
