@@ -228,14 +228,14 @@ def _sweep_panel(knob: str, measure: str, points: Sequence[SweepPoint]) -> alt.L
     ]
     order = [f"{p.value:g}" for p in points]
     base = alt.Chart(_data(shown)).encode(
-        x=alt.X("knob:O", title=visible(knob), sort=order, axis=alt.Axis(labelAngle=0))
+        x=alt.X("knob:O", title=visible(knob), sort=order, axis=alt.Axis(labelAngle=0, labelOverlap=False))
     )
     scale = alt.Scale(zero=False, nice=True)
     bars = base.mark_rule(strokeWidth=2, color=ARM_COLOURS[0], opacity=0.6).encode(
         y=alt.Y("low:Q", title=visible(measure), scale=scale), y2="high:Q"
     )
     line = base.mark_line(point=True, color=ARM_COLOURS[0]).encode(y=alt.Y("mean:Q", scale=scale))
-    return alt.LayerChart(layer=[bars, line], width=180, height=150)
+    return alt.LayerChart(layer=[bars, line], width=max(150, 34 * len(order)), height=150)
 
 
 def _or(value: float, other: float) -> float:

@@ -157,7 +157,7 @@ def rgb_of(colour: Colour) -> tuple[int, int, int]:
 ARM_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 ARM_256 = (74, 209, 79, 176, 117, 220)
 ARM_16 = (6, 3, 2, 5, 4, 1)
-ARM_PLACES = {"base": 0, "aligned": 1}  # always the same two colours, whichever is drawn first
+ARM_PLACES = {"base": 0, "aligned": 1, "sft": 2, "dpo": 3}  # always the same colours, whichever is drawn first
 
 
 def arm_place(name: str, position: int) -> int:
