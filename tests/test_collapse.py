@@ -378,7 +378,7 @@ def test_files(run, tmp_path):
     names = {path.name for path in folder.iterdir()}
     figures = {f"collapse-paths.{kind}" for kind in ("png", "svg", "pdf")}
     tables = {f"{name}.csv" for name in ("table-1-mode-collapse", "collapse-steps", "collapse-policies")}
-    assert names == figures | tables | {"collapse-shares.csv", "collapse.json"}
+    assert names == figures | tables | {"collapse-shares.csv", "collapse.json", "index.html"}
     assert sorted(out.split()) == sorted(str(folder / name) for name in names)
     assert (folder / "collapse-paths.png").read_bytes()[:4] == b"\x89PNG"
     with (folder / "table-1-mode-collapse.csv").open(newline="") as file:

@@ -83,7 +83,7 @@ def test_the_experiment_compares_both_arms() -> None:
     centre = rng.normal(size=8)
     vectors = {"base": rng.normal(size=(40, 8)), "aligned": centre + 0.3 * rng.normal(size=(40, 8))}
     result = semantic.analyse(texts, {arm: rows.astype(np.float32) for arm, rows in vectors.items()})
-    for difference in (result.words_difference, result.meanings_difference):
+    for difference in (result.words_differences["aligned"], result.meanings_differences["aligned"]):
         assert 0 < difference.low < difference.mean < difference.high
     typical = vectors["aligned"][result.most_typical("aligned")]
     assert typical @ centre / np.linalg.norm(typical) / np.linalg.norm(centre) > 0.8
@@ -92,5 +92,5 @@ def test_the_experiment_compares_both_arms() -> None:
 def test_two_completions_give_no_interval() -> None:
     vectors = np.eye(4, dtype=np.float32)
     result = semantic.analyse({"base": ["a b"] * 2, "aligned": ["a c"] * 4}, {"base": vectors[:2], "aligned": vectors})
-    assert math.isnan(result.words_difference.low)
-    assert result.words_difference.mean == pytest.approx(0)
+    assert math.isnan(result.words_differences["aligned"].low)
+    assert result.words_differences["aligned"].mean == pytest.approx(0)

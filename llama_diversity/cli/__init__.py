@@ -22,6 +22,10 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "demo": ("llama_diversity.cli.demo:demo", "See in a minute what post-training costs, on the tiny pair."),
     "sample": ("llama_diversity.cli.sample:sample", "Draw many completions of one prompt, with token statistics."),
     "score": ("llama_diversity.cli.score:score", "Token statistics of a given text under a model."),
+    "semantic": (
+        "llama_diversity.cli.semantic:semantic",
+        "Experiment 2: likeness and kinds of completions.",
+    ),
     "syntactic": ("llama_diversity.cli.syntactic:syntactic", "Experiment 3: token entropies of base against aligned."),
     "collapse": ("llama_diversity.cli.collapse:collapse", "Section 5.2: why rewarding narrows, as a bandit."),
     "heatmap": ("llama_diversity.cli.heatmap:heatmap", "Colour the tokens of a text by how likely a model finds them."),

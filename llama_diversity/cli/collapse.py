@@ -28,6 +28,7 @@ from llama_diversity.experiments.collapse import (
 from llama_diversity.render.exhibits import in_terminal, write_files
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.jsonl import finite, to_line
+from llama_diversity.render.report import to_page
 from llama_diversity.render.safe import visible
 
 
@@ -91,6 +92,8 @@ def collapse(
     paths: list[Path] = []
     if out is not None:
         paths = write_files(shown, out)
+        paths.append(out / "index.html")
+        write_whole(paths[-1], to_page([shown], shown.title))
         paths.append(out / "collapse.json")
         write_whole(paths[-1], json.dumps(report, indent=1) + "\n")
     if common.json:

@@ -30,6 +30,11 @@ def complete_pair(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return _matching(_pairs, incomplete)
 
 
+def complete_ladder(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of ladders."""
+    return _matching(_ladders, incomplete)
+
+
 def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Ids of the runs in the store that the command line names, the newest first, and `last`."""
     store = ctx.params.get("store") or paths.default_store()
@@ -55,6 +60,13 @@ def _pairs() -> Iterator[Offer]:
 
     for pair in registry.load().pairs.values():
         yield pair.name, f"{pair.base} and {pair.aligned}"
+
+
+def _ladders() -> Iterator[Offer]:
+    from llama_diversity import registry
+
+    for ladder in registry.load().ladders.values():
+        yield ladder.name, ", ".join(ladder.rungs)
 
 
 def _runs(store: Path) -> Iterator[Offer]:

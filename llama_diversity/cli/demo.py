@@ -12,8 +12,8 @@ from rich.text import Text
 
 from llama_diversity import embed
 from llama_diversity.cli.complete import complete_pair
+from llama_diversity.cli.encoding import embedded, find_encoder, texts_of
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
-from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import DEFAULT_PAIR, resolve_arms, resolve_model
 from llama_diversity.cli.session import fill, opened, plan_arms, start_run
 from llama_diversity.cli.terminal import console
@@ -70,7 +70,7 @@ def demo(*, pair: str | None, drawing: Drawing, layout: EngineOptions, common: C
         "syntactic": (syntactic.PROMPT, _N_SYNTACTIC, syntactic.MAX_TOKENS),
         "semantic": (semantic.PROMPT, _N_SEMANTIC, semantic.MAX_TOKENS),
     }
-    place = embed.find() or embed.fetch(lambda words: click.echo(words, err=True), offline=common.offline)
+    place = find_encoder(common)
     with Store.open(common.store) as store:
         cells = {
             name: plan_arms(models, prompt, n=n, max_tokens=max_tokens, drawing=drawing, layout=layout, common=common)
@@ -91,8 +91,8 @@ def demo(*, pair: str | None, drawing: Drawing, layout: EngineOptions, common: C
                 entropies.arms["aligned"].measures["entropy_bits"],
                 entropies.difference["entropy_bits"],
             ),
-            "tf_idf_cosine": _row(alike.words, alike.words_difference),
-            "sbert_cosine": _row(alike.meanings, alike.meanings_difference),
+            "tf_idf_cosine": _row(alike.words, alike.words_differences["aligned"]),
+            "sbert_cosine": _row(alike.meanings, alike.meanings_differences["aligned"]),
         }
         if common.json:
             click.echo(to_line(_as_json(rows, cells, run_id)))
@@ -105,14 +105,12 @@ def demo(*, pair: str | None, drawing: Drawing, layout: EngineOptions, common: C
 
 
 def _similarities(samples: Mapping[str, Sequence[Sample]], place: embed.Place, common: Common) -> semantic.Result:
-    texts = {arm: [sample.text.decode("utf-8", "replace") for sample in some] for arm, some in samples.items()}
-    with progress_line(common, "embedding") as show:
-        encoder = embed.Encoder(place)
-        embedded = {arm: encoder.embed(some, on_progress=show) for arm, some in texts.items()}
-    n_cut = sum(one.n_truncated for one in embedded.values())
+    texts = {arm: texts_of(some) for arm, some in samples.items()}
+    found = embedded(texts, place, common)
+    n_cut = sum(one.n_truncated for one in found.values())
     if n_cut:
         click.echo(f"{n_cut} completions were longer than the encoder reads; it saw their beginning.", err=True)
-    return semantic.analyse(texts, {arm: one.vectors for arm, one in embedded.items()})
+    return semantic.analyse(texts, {arm: one.vectors for arm, one in found.items()})
 
 
 def _heatmap(shown: Sequence[tuple[Cell, Sample]], store: Store) -> GenerationsHeatmap:

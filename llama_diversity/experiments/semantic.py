@@ -1,55 +1,200 @@
-"""Experiment 2 of the paper: how alike are the completions of one prompt?
+"""Experiment 2 of the paper: how alike are the completions of one prompt, and how many kinds of them are there?
 
-Protocol (Mohammadi 2024, sections 3.2 and 4.2): the prompt "Grace Hopper was", raw for both models, 200 completions of
+Protocol (Mohammadi 2024, sections 3.2 and 4.2): the prompt "Grace Hopper was", raw for every model, 200 completions of
 at most 128 tokens at T = 1. Per completion its mean cosine to the others of the same model, over TF-IDF vectors of its
-words and over sentence embeddings of the whole text; per model the mean and standard deviation of those. The paper
-leaves open whether the IDF was fitted for each model; only the pooled one compares, so it is the one here.
+words and over sentence embeddings of the whole text; per model the mean and standard deviation of those, and a map.
+The paper leaves open whether the IDF was fitted for each model; only the pooled one compares, both are reported.
 
-Needs texts and their embeddings only. Embeddings of whole outputs; what the encoder truncates is its caller's to say.
+Classes are formed on all arms together and then counted in each: by k-means with k chosen twice, by the silhouette
+(which cannot answer 1) and by the gap statistic, and by complete linkage at a fixed cosine. The paper read its four
+clusters off a picture; that reading is not repeated here, t-SNE is drawn and never measured.
+
+Declared beforehand: the primary measure is the mean pairwise distance of the embeddings, 1 - mean cosine. One arm is
+the reference, the first one; every other arm is compared with it. Needs texts and their embeddings only; what the
+encoder truncates is its caller's to say.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.metrics.inference import Difference, Summary, welch_difference
+from llama_diversity.metrics import clusters
+from llama_diversity.metrics.indices import corrected_vendi
+from llama_diversity.metrics.inference import Difference, Estimate, Retained, Summary, log_ratio, welch_difference
 from llama_diversity.metrics.similarity import Similarity, mean_cosine, tf_idf
 
 PROMPT = "Grace Hopper was"
 N_SAMPLES = 200
 MAX_TOKENS = 128
+PERPLEXITY = 30
+K_MAX = 16
+KIND_CUT = 0.7  # cosine from which two completions may be of one kind (complete linkage: all pairs of a kind)
+
+Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Result:
-    """The similarity of each arm's completions, and aligned minus base: by words and by meaning."""
+    """The similarity of each arm's completions by words (pooled IDF) and by meaning; every arm minus the first."""
 
     words: Mapping[str, Similarity]
     meanings: Mapping[str, Similarity]
-    words_difference: Difference
-    meanings_difference: Difference
+    words_differences: Mapping[str, Difference]
+    meanings_differences: Mapping[str, Difference]
 
     def most_typical(self, arm: str) -> int:
         """Index of the completion that is nearest to all others of its arm, among those with a vector."""
         return int(np.argmax(self.meanings[arm].of_each))
 
 
-def analyse(texts: Mapping[str, Sequence[str]], vectors: Mapping[str, npt.NDArray[np.float32]]) -> Result:
-    """Compare the arms "base" and "aligned"; `vectors[arm]` has one row for each text, shape (n, d)."""
+def analyse(texts: Mapping[str, Sequence[str]], vectors: Mapping[str, Vectors]) -> Result:
+    """Compare the arms, the first with each other one; `vectors[arm]` has one row for each text, shape (n, d)."""
     words = {arm: mean_cosine(rows) for arm, rows in tf_idf(texts).items()}
     meanings = {arm: mean_cosine(np.asarray(rows, np.float64)) for arm, rows in vectors.items()}
-    return Result(words, meanings, _difference(words), _difference(meanings))
+    return Result(words, meanings, _differences(words), _differences(meanings))
 
 
-def _difference(arms: Mapping[str, Similarity]) -> Difference:
-    base, aligned = (_fewer_than_three(arms[arm].summary) for arm in ("base", "aligned"))
-    return welch_difference(base, aligned)
+def _differences(arms: Mapping[str, Similarity]) -> dict[str, Difference]:
+    first, *others = arms
+    base = _fewer_than_three(arms[first].summary)
+    return {arm: welch_difference(base, _fewer_than_three(arms[arm].summary)) for arm in others}
 
 
 def _fewer_than_three(summary: Summary) -> Summary:
     """The jackknife of a mean over pairs needs three texts; welch_difference takes n < 2 for undefined."""
     return summary if summary.n > 2 else summary._replace(n=1)
+
+
+# ---- the whole experiment
+
+
+class Texts(NamedTuple):
+    """What there is of an arm: all completions, how many say nothing, how many are copies of an earlier one."""
+
+    n: int
+    n_empty: int
+    n_repeated: int
+
+
+class Classes(NamedTuple):
+    """Pooled classes: how k was chosen, the class of each kept text, and of each class its medoid among them."""
+
+    by_gap: clusters.ClusterCount
+    by_silhouette: clusters.ClusterCount
+    labels: npt.NDArray[np.int64]  # k by the gap statistic
+    medoids: npt.NDArray[np.int64]
+    stability: clusters.Stability
+    occupancy: Mapping[str, clusters.Occupancy]
+    kinds: Mapping[str, clusters.Occupancy]  # complete linkage at KIND_CUT
+
+
+@dataclass(frozen=True)
+class Study:
+    """All of Experiment 2. Arrays over texts have one entry for each kept one, arm after arm, in `arms`' order.
+
+    Empty completions are left out (they have neither words nor meaning) and counted. `own_k` are the silhouette's
+    choice and the gap statistic's for each arm alone, for the paper's reading only. `spot` is None where there are too
+    few texts to draw.
+    """
+
+    texts: Mapping[str, Texts]
+    arms: tuple[str, ...]  # of each kept text
+    kept: tuple[str, ...]  # the texts
+    result: Result
+    own_idf: Mapping[str, Similarity]
+    distance: Mapping[str, Estimate]  # mean pairwise distance of the embeddings: the primary measure
+    distance_retained: Mapping[str, Retained]
+    vendi: Mapping[str, Estimate]
+    vendi_retained: Mapping[str, Retained]
+    classes: Classes
+    own_k: Mapping[str, tuple[clusters.ClusterCount, clusters.ClusterCount]]
+    spots: npt.NDArray[np.float64] | None  # shape (kept, 2)
+    perplexity: float | None
+
+
+def study(texts: Mapping[str, Sequence[str]], vectors: Mapping[str, Vectors], *, seed: int = 0) -> Study:
+    """Everything of Experiment 2 from the completions of each arm and their embeddings, shape (n, d)."""
+    kept = {arm: [at for at, text in enumerate(some) if text.strip()] for arm, some in texts.items()}
+    said = {arm: [texts[arm][at] for at in places] for arm, places in kept.items()}
+    rows = {arm: vectors[arm][places] for arm, places in kept.items()}
+    pooled = np.concatenate([np.asarray(some, np.float64) for some in rows.values()])
+    names = tuple(arm for arm, places in kept.items() for _ in places)
+    distance = {arm: _distance(some) for arm, some in rows.items()}
+    vendi = {arm: corrected_vendi(some) for arm, some in rows.items()}
+    perplexity = _perplexity(len(names))
+    return Study(
+        texts={arm: _counted(some) for arm, some in texts.items()},
+        arms=names,
+        kept=tuple(text for some in said.values() for text in some),
+        result=analyse(said, rows),
+        own_idf={arm: mean_cosine(tf_idf({arm: some})[arm]) for arm, some in said.items()},
+        distance=distance,
+        distance_retained=_retained(distance),
+        vendi=vendi,
+        vendi_retained=_retained(vendi),
+        classes=_classes(pooled, names, seed),
+        own_k={
+            arm: (clusters.k_by_silhouette(some, K_MAX), clusters.k_by_gap(some, K_MAX, seed=seed))
+            for arm, some in rows.items()
+        },
+        spots=None if perplexity is None else t_sne(pooled, perplexity=perplexity, seed=seed),
+        perplexity=perplexity,
+    )
+
+
+def _counted(texts: Sequence[str]) -> Texts:
+    return Texts(len(texts), sum(not text.strip() for text in texts), len(texts) - len(Counter(texts)))
+
+
+def _distance(rows: Vectors) -> Estimate:
+    """1 - mean cosine over pairs; the jackknife's standard error is the cosine's own."""
+    found = mean_cosine(np.asarray(rows, np.float64)).summary
+    if math.isnan(found.mean):
+        return Estimate(None, None, found.n, "fewer than two completions with a meaning")
+    return Estimate(1 - found.mean, None if math.isnan(found.se) else found.se, found.n)
+
+
+def _retained(arms: Mapping[str, Estimate]) -> dict[str, Retained]:
+    first, *others = arms
+    return {arm: log_ratio(arms[first], arms[arm]) for arm in others}
+
+
+def _classes(pooled: npt.NDArray[np.float64], names: Sequence[str], seed: int) -> Classes:
+    by_gap = clusters.k_by_gap(pooled, K_MAX, seed=seed)
+    k = by_gap.k or 1
+    labels = clusters.k_means(pooled, k).labels
+    return Classes(
+        by_gap,
+        clusters.k_by_silhouette(pooled, K_MAX),
+        labels,
+        clusters.medoids(pooled, labels),
+        clusters.stability(pooled, lambda some: clusters.k_means(some, k).labels, seed=seed),
+        clusters.occupancy(labels, names),
+        clusters.occupancy(clusters.threshold_classes(pooled, KIND_CUT), names),
+    )
+
+
+def _perplexity(n: int) -> float | None:
+    """The paper's 30, less where t-SNE could not have it (it must stay below a third of the texts); None under 4."""
+    return None if n < 4 else min(float(PERPLEXITY), (n - 1) / 3)
+
+
+def t_sne(vectors: npt.ArrayLike, *, perplexity: float, seed: int = 0) -> npt.NDArray[np.float64]:
+    """A map of vectors in the plane, shape (n, 2), by cosine distance, started from the principal axes.
+
+    A picture, never a measurement: distances between groups and their sizes mean nothing. Equal input gives equal maps.
+    """
+    from sklearn.manifold import TSNE
+
+    rows = np.asarray(vectors, np.float64)
+    if np.ptp(rows, axis=0).max() < 1e-9:  # all the same: nothing to map
+        return np.zeros((len(rows), 2))
+    made = TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=seed).fit_transform(rows)
+    return np.asarray(made, np.float64)

@@ -166,8 +166,9 @@ def svg_to(svg: str, kind: str) -> bytes:
 def side_by_side(panels: Mapping[str, Chart], *, title: str, subtitle: str = "") -> Chart:
     """One chart of several panels, each under its heading, as a file needs it."""
     headed = [panel.properties(title=visible(heading)) if heading else panel for heading, panel in panels.items()]
-    rows = [alt.hconcat(*headed[start : start + 2]) for start in range(0, len(headed), 2)]
-    return _finished(alt.vconcat(*rows), title=title, subtitle=subtitle, n_columns=52 * min(2, len(headed)))
+    columns = 3 if len(headed) == 3 else 2
+    rows = [alt.hconcat(*headed[start : start + columns]) for start in range(0, len(headed), columns)]
+    return _finished(alt.vconcat(*rows), title=title, subtitle=subtitle, n_columns=52 * min(columns, len(headed)))
 
 
 def _token_labels(tokens: Sequence[ScoredToken]) -> list[str]:

@@ -190,7 +190,7 @@ def files_of(section: Section) -> Iterator[tuple[str, bytes]]:
         elif isinstance(exhibit, Tokens):
             from llama_diversity.render.svg import to_svg
 
-            yield f"{exhibit.name}.svg", to_svg(exhibit.picture, exhibit.title).encode()
+            yield f"{exhibit.name}.svg", to_svg(exhibit.picture).encode()
 
 
 def write_files(section: Section, folder: Path) -> list[Path]:
@@ -200,6 +200,14 @@ def write_files(section: Section, folder: Path) -> list[Path]:
         write_whole(folder / name, content)
         paths.append(folder / name)
     return paths
+
+
+def write_report(section: Section, folder: Path) -> None:
+    """Every file of the section, and `index.html` that shows them together. Raises BadValue."""
+    from llama_diversity.render.report import to_page
+
+    write_files(section, folder)
+    write_whole(folder / "index.html", to_page([section], section.title))
 
 
 def to_csv(table: Table) -> str:

@@ -47,14 +47,19 @@ body {{ background: #111111; color: #e6e6e6; }}
 def to_html(pictures: TokenPicture | Sequence[TokenPicture], title: str) -> str:
     """A whole page, the same bytes for the same pictures."""
     pictures = [pictures] if isinstance(pictures, TokenPicture) else list(pictures)
-    pages = [(picture, picture.page(Marks(), numbers=picture.looks.numbers)) for picture in pictures]
+    pages = paged(pictures)
     head = _HEAD.format(
-        title=_escaped(title), light="\n".join(_rules(pages, "light")), dark="\n".join(_rules(pages, "dark"))
+        title=_escaped(title), light="\n".join(rules(pages, "light")), dark="\n".join(rules(pages, "dark"))
     )
-    return head + "".join(_section(page, picture.looks.palette) for picture, page in pages) + "</body>\n</html>\n"
+    return head + "".join(fragment(page, picture.looks.palette) for picture, page in pages) + "</body>\n</html>\n"
 
 
-def _rules(pages: Sequence[tuple[TokenPicture, Page]], background: Background) -> Iterator[str]:
+def paged(pictures: Sequence[TokenPicture]) -> list[tuple[TokenPicture, Page]]:
+    """Each picture with the page that is drawn of it."""
+    return [(picture, picture.page(Marks(), numbers=picture.looks.numbers)) for picture in pictures]
+
+
+def rules(pages: Sequence[tuple[TokenPicture, Page]], background: Background) -> Iterator[str]:
     """One rule per step and palette that occurs."""
     seen = set()
     for picture, page in pages:
@@ -79,7 +84,8 @@ def _step_class(step: int, scale: Scale, palette: str) -> str:
     return f"below-{-step}" if step < 0 else f"above-{step}"
 
 
-def _section(page: Page, palette: str) -> str:
+def fragment(page: Page, palette: str) -> str:
+    """A picture as part of a page that has its `rules`."""
     title = f"<h2>{_escaped(page.title)}</h2>\n" if page.title else ""
     blocks = "".join(_block(block, palette) for block in page.blocks)
     legends = "".join(_legend(legend, palette) for legend in page.legends)

@@ -1,0 +1,430 @@
+"""Kinds of texts: classes formed on the vectors of all arms together, counted for each arm afterwards.
+
+Rows are texts, vectors of one encoder; they are scaled to length 1, so that squared distance = 2 (1 - cosine). Classes
+are numbered from 0. How many there are is a decision (a cut, or k), not a fact: sweep the cut, and let the gap
+statistic, which can answer 1, speak beside the silhouette, which cannot. Everything here is deterministic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_diversity.errors import BadValue
+from llama_diversity.metrics.indices import hill
+from llama_diversity.metrics.inference import Estimate, Float64, Int64, Proportion, wilson
+
+N_INIT = 10  # random starts of k-means
+UNSTABLE = 0.6  # mean adjusted Rand index below which a number of clusters is not to be given
+_SAME = 1e-9  # cosines that differ by less are equal; the spread of identical rows is below it
+
+
+def unit_rows(vectors: npt.ArrayLike) -> Float64:
+    """Rows scaled to length 1 in float64; a row of zeros stays one: a text without a vector.
+
+    >>> unit_rows([[3.0, 4.0], [0.0, 0.0]]).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    rows = np.asarray(vectors, np.float64)
+    if rows.ndim != 2 or not np.isfinite(rows).all():
+        raise ValueError("vectors are rows of a matrix, all of them finite")
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    units: Float64 = rows / np.where(lengths > 0, lengths, 1)
+    return units
+
+
+# ---- classes ----
+
+
+def exact_classes(values: Sequence[Hashable]) -> Int64:
+    """Class of each value by exact match, numbered in the order in which they first appear.
+
+    >>> exact_classes(["Ann", "Bob", "Ann"]).tolist()
+    [0, 1, 0]
+    """
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
+
+
+def threshold_classes(vectors: npt.ArrayLike, cut: float, keys: Sequence[str] | None = None) -> Int64:
+    """Classes by complete linkage: within a class every two texts have a cosine of at least `cut`.
+
+    `keys`: one distinct name for each text. Texts are joined in the order of their keys where cosines tie, and classes
+    are numbered by it, so the partition does not depend on the order of the rows; without keys it is the rows' order.
+    Number of classes in [1, n]: identical texts 1, no two alike n. Texts without a vector are alike, and like no other.
+    O(n^2 d).
+
+    Cosines 0.8 (first two), 0 and 0.6: cut 0.7 joins the first two alone.
+
+    >>> threshold_classes([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], 0.7).tolist()
+    [0, 0, 1]
+    """
+    labels: Int64 = threshold_sweep(vectors, [cut], keys)[0]
+    return labels
+
+
+def threshold_sweep(vectors: npt.ArrayLike, cuts: Sequence[float], keys: Sequence[str] | None = None) -> Int64:
+    """`threshold_classes` at several cuts from one tree, shape (cuts, n); a higher cut splits classes, never joins.
+
+    >>> threshold_sweep([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], [0.9, 0.7, 0.0]).tolist()
+    [[0, 1, 2], [0, 0, 1], [0, 0, 0]]
+    """
+    for cut in cuts:
+        if not -1 <= cut <= 1:
+            raise BadValue("cut", cut, "a cosine lies between -1 and 1")
+    units = unit_rows(vectors)
+    n = len(units)
+    if keys is not None and (len(keys) != n or len(set(keys)) != n):
+        raise ValueError("one key for each text, no two alike")
+    order = np.arange(n) if keys is None else np.array(sorted(range(n), key=keys.__getitem__), np.int64)
+    there = units[order].any(axis=1)
+    found = np.empty((len(cuts), n), np.int64)
+    in_order = np.full((len(cuts), n), -1, np.int64)
+    in_order[:, there] = _complete_linkage(units[order][there], cuts)
+    for row, labels in enumerate(in_order):
+        found[row, order] = exact_classes(labels.tolist())
+    return found
+
+
+def _complete_linkage(units: Float64, cuts: Sequence[float]) -> Int64:
+    n = len(units)
+    if n < 2:
+        return np.zeros((len(cuts), n), np.int64)
+    from scipy.cluster.hierarchy import fcluster, linkage  # heavy, and needed only here
+
+    distances = (1 - np.clip(units @ units.T, -1, 1))[np.triu_indices(n, 1)]
+    tree = linkage(np.maximum(distances, 0), "complete")
+    return np.array([fcluster(tree, 1 - cut + _SAME, "distance") for cut in cuts], np.int64)
+
+
+class Clustering(NamedTuple):
+    """Class of each text and the sum of squared distances of texts to the centre of their class."""
+
+    labels: Int64
+    within: float
+
+
+def k_means(vectors: npt.ArrayLike, k: int, *, seed: int = 0, n_init: int = N_INIT) -> Clustering:
+    """k-means of the directions of the vectors: the best of a start from Ward's tree and `n_init` random ones.
+
+    Random starts are k-means++ from `seed`. Classes are numbered in the order of their first text. With fewer distinct
+    rows than k, k is lowered to that number. Texts without a vector must be left out beforehand. O(n^2 d + nkd steps).
+
+    >>> k_means([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1]], 2).labels.tolist()
+    [0, 1, 0]
+    """
+    units = _with_direction(vectors)
+    if k < 1:
+        raise BadValue("k", k, "there is at least one cluster")
+    if not len(units):
+        return Clustering(np.zeros(0, np.int64), 0.0)
+    k = min(k, _distinct(units))
+    found = _k_means_from_ward(units, [k])[0]
+    if k == 1:
+        return found
+    from sklearn.cluster import KMeans  # heavy, and needed only here
+
+    random = KMeans(k, n_init=n_init, random_state=seed).fit(units)
+    if random.inertia_ >= found.within:
+        return found
+    return Clustering(exact_classes(random.labels_.tolist()), float(random.inertia_))
+
+
+def _with_direction(vectors: npt.ArrayLike) -> Float64:
+    units = unit_rows(vectors)
+    if not units.any(axis=1).all():
+        raise ValueError("a row of zeros has no direction; leave texts without a vector out")
+    return units
+
+
+def _distinct(points: Float64) -> int:
+    return len(np.unique(points.round(9), axis=0))
+
+
+def _k_means_from_ward(points: Float64, tried: Sequence[int]) -> list[Clustering]:
+    """k-means for each k, at most the number of distinct points, each started from the k branches of Ward's tree.
+
+    One tree serves all k. Few random starts miss one of many clusters about as often as not; the tree does not, and
+    costs less.
+    """
+    if max(tried) == 1:
+        return [_one_cluster(points)]
+    from scipy.cluster.hierarchy import cut_tree, linkage  # heavy, and needed only here
+    from sklearn.cluster import KMeans
+
+    branches = cut_tree(linkage(points, "ward"), tried)
+    found = []
+    for k, labels in zip(tried, branches.T, strict=True):
+        if k == 1:
+            found.append(_one_cluster(points))
+            continue
+        members = np.eye(k)[labels]
+        centres = members.T @ points / members.sum(axis=0)[:, None]
+        best = KMeans(k, init=centres, n_init=1).fit(points)
+        found.append(Clustering(exact_classes(best.labels_.tolist()), float(best.inertia_)))
+    return found
+
+
+def _one_cluster(points: Float64) -> Clustering:
+    return Clustering(np.zeros(len(points), np.int64), _spread(points))
+
+
+def _spread(points: Float64) -> float:
+    return float(np.square(points - points.mean(axis=0)).sum())
+
+
+# ---- how many ----
+
+
+class ClusterCount(NamedTuple):
+    """The chosen k, and of each k that was tried its score and the standard error of that; None where undefined."""
+
+    k: int | None
+    tried: tuple[int, ...]
+    scores: tuple[float, ...]
+    errors: tuple[float, ...]
+    n: int
+    reason: str | None = None
+    warning: str | None = None
+
+
+def k_by_silhouette(vectors: npt.ArrayLike, k_max: int = 16) -> ClusterCount:
+    """The k >= 2 with the largest mean silhouette of k-means classes; ties go to the smaller k.
+
+    Silhouette of a text: (b - a) / max(a, b), a the mean distance to its own class, b to the nearest other one; 0 alone
+    in its class; mean in [-1, 1]. It cannot answer 1: of a single cloud it says 2 or 3. k runs to k_max, but not beyond
+    the distinct rows nor n - 1; fewer than two distinct rows or three texts: undefined. O(n^2 d + k_max n^2).
+    Rousseeuw, J. Comput. Appl. Math. 20 (1987) 53.
+
+    >>> k_by_silhouette(np.eye(3)[[0, 1, 2, 0, 1, 2]]).k
+    3
+    """
+    _check_k_max(k_max, 2)
+    units = _with_direction(vectors)
+    n = len(units)
+    distinct = _distinct(units) if n else 0
+    tried = tuple(range(2, min(k_max, distinct, n - 1) + 1))
+    if not tried:
+        return ClusterCount(None, (), (), (), n, "fewer than three texts, or all alike")
+    from sklearn.metrics import silhouette_score  # heavy, and needed only here
+
+    distances = np.sqrt(np.maximum(2 - 2 * units @ units.T, 0))
+    distances[distances < math.sqrt(_SAME)] = 0
+    np.fill_diagonal(distances, 0)
+    labels = [found.labels for found in _k_means_from_ward(_principal_axes(units), tried)]
+    scores = [float(silhouette_score(distances, found, metric="precomputed")) for found in labels]
+    best = max(range(len(tried)), key=lambda i: (scores[i] > max(scores) - _SAME, -tried[i]))
+    return ClusterCount(tried[best], tried, tuple(scores), (), n, warning=_at_limit(tried[best], k_max))
+
+
+def _at_limit(k: int, k_max: int) -> str | None:
+    return f"the largest number tried, {k_max}; there may be more" if k == k_max else None
+
+
+def _check_k_max(k_max: int, smallest: int) -> None:
+    if k_max < smallest:
+        raise BadValue("k_max", k_max, f"the largest number of clusters to try is at least {smallest}")
+
+
+def _principal_axes(units: Float64) -> Float64:
+    """Coordinates along all principal axes, at most n - 1 of them: rotated, so that distances stay."""
+    u, s, _ = np.linalg.svd(units - units.mean(axis=0), full_matrices=False)
+    rank = max(1, int((s > _SAME).sum()))
+    coordinates: Float64 = (u * s)[:, :rank]
+    return coordinates
+
+
+def k_by_gap(vectors: npt.ArrayLike, k_max: int = 16, *, n_references: int = 10, seed: int = 0) -> ClusterCount:
+    """Smallest k with Gap(k) >= Gap(k+1) - s(k+1), k from 1: how many clusters beyond what a cloud without any shows.
+
+    Gap(k) = mean over B references of log W_k - log W_k of the data, W_k the squared distances within k-means classes;
+    s(k) = sd sqrt(1 + 1/B). A reference is uniform in the box around the data along all its principal axes: of ten
+    clusters among 60 or 100 texts the first 50 axes saw none more often. It may still answer 1 for many clusters with
+    few texts each (14 clusters, 60 texts: mostly), for splitting one cloud into two halves then explains little.
+    k runs to k_max, but not beyond the distinct rows nor n - 1; W_1 = 0 (all texts alike) answers 1. No texts:
+    undefined. O(B (n^2 d + k_max n k d)): 400 x 384 vectors, k_max 16, B = 10 take 0.8 s on one core. Tibshirani,
+    Walther and Hastie, J. R. Stat. Soc. B 63 (2001) 411.
+
+    >>> k_by_gap(np.repeat(np.eye(2), 5, axis=0)).k, k_by_gap(np.ones((5, 2))).k
+    (2, 1)
+    """
+    _check_k_max(k_max, 1)
+    if n_references < 10:
+        raise BadValue("n_references", n_references, "fewer than 10 make the rule a matter of luck")
+    units = _with_direction(vectors)
+    n = len(units)
+    if n == 0:
+        return ClusterCount(None, (), (), (), 0, "no generations")
+    if n < 3 or _spread(units) < _SAME:
+        return ClusterCount(1, (), (), (), n, warning=None if n > 2 else "fewer than three texts")
+    points = _principal_axes(units)
+    tried = tuple(range(1, min(k_max, _distinct(points), n - 1) + 1))
+    own = _log_within(points, tried)
+    generator = np.random.default_rng(seed)
+    low, high = points.min(axis=0), points.max(axis=0)
+    boxes = [generator.uniform(low, high, points.shape) for _ in range(n_references)]
+    references = np.array([_log_within(box, tried) for box in boxes])
+    gaps = references.mean(axis=0) - own
+    errors = references.std(axis=0) * math.sqrt(1 + 1 / n_references)
+    holds = gaps[:-1] >= gaps[1:] - errors[1:]
+    k = tried[int(np.argmax(holds))] if holds.any() else tried[-1]
+    warning = None if holds.any() else _at_limit(k, k_max)
+    return ClusterCount(k, tried, tuple(gaps.tolist()), tuple(errors.tolist()), n, warning=warning)
+
+
+def _log_within(points: Float64, tried: Sequence[int]) -> Float64:
+    """log W_k for each k; -inf where every class is a single point, which makes the gap infinite."""
+    sweep = _k_means_from_ward(points, tried)
+    return np.array([math.log(found.within) if found.within > _SAME else -math.inf for found in sweep])
+
+
+# ---- what the classes say ----
+
+
+def medoids(vectors: npt.ArrayLike, labels: npt.ArrayLike) -> Int64:
+    """Row of the medoid of each class 0, 1, ...: the text with the largest mean cosine to its class.
+
+    Ties go to the first row. The medoid is a text that exists, so it can be shown. O(n d).
+
+    >>> medoids([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, -1.0]], [0, 0, 0, 1]).tolist()
+    [1, 3]
+    """
+    units, classes = unit_rows(vectors), _labels(labels, vectors)
+    chosen = []
+    for label in range(int(classes.max(initial=-1)) + 1):
+        members = np.flatnonzero(classes == label)
+        if not len(members):
+            raise ValueError(f"class {label} has no member")
+        likeness = units[members] @ units[members].sum(axis=0)
+        chosen.append(members[np.argmax(likeness > likeness.max() - _SAME)])
+    return np.array(chosen, np.int64)
+
+
+def _labels(labels: npt.ArrayLike, vectors: npt.ArrayLike) -> Int64:
+    classes = np.asarray(labels, np.int64)
+    if len(classes) != len(np.asarray(vectors)) or (classes < 0).any():
+        raise ValueError("one class, 0 or larger, for each text")
+    return classes
+
+
+class Occupancy(NamedTuple):
+    """How many texts of an arm each class holds, and the effective number of classes, exp(H) of those shares."""
+
+    counts: Int64
+    effective: Estimate
+
+
+def occupancy(labels: npt.ArrayLike, arms: Sequence[str]) -> dict[str, Occupancy]:
+    """Counts over the pooled classes for each arm, in the order in which arms first appear.
+
+    Effective number in [1, classes]: all in one 1, evenly spread over k: k. Plug-in: equal n only. An arm's counts go
+    to `coverage` and `indices` as they are.
+
+    >>> found = occupancy([0, 1, 0, 0], ["base", "base", "aligned", "aligned"])
+    >>> found["aligned"].counts.tolist(), round(found["base"].effective.value, 6)
+    ([2, 0], 2.0)
+    """
+    classes, names = np.asarray(labels, np.int64), np.asarray(arms)
+    if len(classes) != len(names):
+        raise ValueError("one arm for each text")
+    k = int(classes.max(initial=-1)) + 1
+    counts = {arm: np.bincount(classes[names == arm], minlength=k) for arm in dict.fromkeys(arms)}
+    return {arm: Occupancy(of_arm, hill(of_arm, 1)) for arm, of_arm in counts.items()}
+
+
+class Cluster(Protocol):
+    """Labels the rows of some vectors."""
+
+    def __call__(self, vectors: Float64, /) -> npt.ArrayLike: ...
+
+
+class Stability(NamedTuple):
+    """Mean and sd of the adjusted Rand index over subsamples; None where undefined."""
+
+    value: float | None
+    sd: float | None
+    n: int
+    reason: str | None = None
+    warning: str | None = None
+
+
+def stability(
+    vectors: npt.ArrayLike, cluster: Cluster, *, seed: int = 0, n_subsamples: int = 20, share: float = 0.8
+) -> Stability:
+    """Do the classes survive with fewer texts? Adjusted Rand index of a subsample's classes and those of all texts.
+
+    Compared on the texts of the subsample, drawn without replacement. 1: the same classes each time; 0: no better than
+    chance; can be below. Below 0.6 the classes are not stable and no number of them is to be given. One class:
+    undefined. `cluster`: for example `lambda rows: k_means(rows, 6).labels`; called n_subsamples + 1 times.
+    Hubert and Arabie, J. Classif. 2 (1985) 193.
+
+    >>> stability(np.repeat(np.eye(3), 5, axis=0), lambda rows: k_means(rows, 3).labels).value
+    1.0
+    """
+    from sklearn.metrics import adjusted_rand_score  # heavy, and needed only here
+
+    rows = np.asarray(vectors, np.float64)
+    n, generator = len(rows), np.random.default_rng(seed)
+    whole = np.asarray(cluster(rows)) if n > 1 else np.zeros(n)
+    if len(np.unique(whole)) < 2:
+        return Stability(None, None, n, "one class cannot be unstable" if n else "no generations")
+    parts = [np.sort(generator.choice(n, max(2, round(share * n)), replace=False)) for _ in range(n_subsamples)]
+    indices = [float(adjusted_rand_score(whole[part], np.asarray(cluster(rows[part])))) for part in parts]
+    mean = float(np.mean(indices))
+    warning = "clusters are not stable" if mean < UNSTABLE else None
+    return Stability(mean, float(np.std(indices, ddof=1)), n, warning=warning)
+
+
+class Attractors(NamedTuple):
+    """Classes as places to return to: the direction of each medoid, and the smallest cosine to it that counts as in."""
+
+    centres: Float64
+    reach: Float64
+
+
+def attractors(vectors: npt.ArrayLike, labels: npt.ArrayLike, *, cut: float | None = None) -> Attractors:
+    """The medoid of each class, with the class's own spread: the cosine of its farthest member to the medoid.
+
+    A class of one has no spread of its own, only itself lies in it; with `cut` (that of `threshold_classes`) a class
+    reaches at least as far as the cut.
+
+    >>> attractors([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], [0, 0, 1]).reach.tolist()
+    [0.8, 1.0]
+    """
+    units, classes = unit_rows(vectors), _labels(labels, vectors)
+    centres = units[medoids(vectors, classes)] if len(units) else units
+    own = (units * centres[classes]).sum(axis=1)
+    reach = np.array([own[classes == label].min() for label in range(len(centres))], np.float64)
+    return Attractors(centres, reach if cut is None else np.minimum(reach, cut))
+
+
+class Returns(NamedTuple):
+    """Class to which each new text returned, -1 for none, and the share that did."""
+
+    classes: Int64
+    share: Proportion
+
+
+def return_share(vectors: npt.ArrayLike, places: Attractors) -> Returns:
+    """Share of new vectors whose nearest medoid is as near as that class's own members are, with Wilson's interval.
+
+    Range [0, 1]. Even texts of the same recipe do not all return, since each may lie farther out than all before: read
+    it against the share of an unperturbed control of the same size with the same attractors. No classes or no texts:
+    undefined; a text without a vector returns nowhere. O(n classes d).
+
+    >>> found = return_share([[0.9, 0.1], [-1.0, 0.0]], attractors([[1.0, 0.0], [0.8, 0.6]], [0, 0]))
+    >>> found.classes.tolist(), found.share.value
+    ([0, -1], 0.5)
+    """
+    units = unit_rows(vectors)
+    if not len(places.centres):
+        nowhere = Proportion(None, None, None, 0, len(units), "there are no classes to return to")
+        return Returns(np.full(len(units), -1, np.int64), nowhere)
+    cosines = units @ places.centres.T
+    nearest = np.argmax(cosines, axis=1)
+    inside = (cosines.max(axis=1) >= places.reach[nearest] - _SAME) & units.any(axis=1)
+    return Returns(np.where(inside, nearest, -1), wilson(int(inside.sum()), len(units)))

@@ -1,0 +1,351 @@
+"""Numbers equivalents: diversity as "as many as so many equally frequent, wholly different kinds". Larger is more.
+
+From class counts (Hill numbers, concentration, plug-in entropy), from vectors or their cosines (Vendi score), or from
+both (Leinster-Cobbold). Natural logarithms. Plug-in values are too low for the model and grow with n: compare them at
+equal n, or use the two that are unbiased at any n, `concentration` and `mean_squared_cosine`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_diversity.errors import BadValue
+from llama_diversity.metrics.inference import (
+    Estimate,
+    Float64,
+    class_counts,
+    jackknife,
+    jackknife_counts,
+    jackknife_se,
+    undefined,
+)
+
+ROUNDING = 1e-12  # eigenvalues of K/n and mean squared cosines below it are none
+
+
+# ---- class counts ----
+
+
+def numbers_equivalent(shares: npt.ArrayLike, q: float) -> float:
+    """Hill number of order q of shares that sum to 1: (sum p^q)^(1/(1-q)).
+
+    q = 0: how many are above 0; 1: exp of the entropy; 2: one over sum p^2; inf: one over the largest. Range
+    [1, kinds], falling in q, equal to the number of kinds at every q when all are equally frequent. O(kinds).
+    Hill, Ecology 54 (1973) 427.
+
+    (1/2, 1/4, 1/4): 3; exp(1.5 log 2) = 2^1.5; 1 / (6/16); 1 / (1/2).
+
+    >>> [round(numbers_equivalent([0.5, 0.25, 0.25], q), 6) for q in (0, 1, 2, math.inf)]
+    [3.0, 2.828427, 2.666667, 2.0]
+    """
+    p = np.asarray(shares, np.float64)
+    p = p[p > 0]
+    return _of_order(q, p, ordinariness=p)
+
+
+def _of_order(q: float, shares: Float64, *, ordinariness: Float64) -> float:
+    """(sum p o^(q-1))^(1/(1-q)): one over a mean of how ordinary each kind is."""
+    if not q >= 0:
+        raise BadValue("q", q, "an order of diversity is 0 or larger, inf included")
+    logs = np.log(ordinariness)
+    if math.isinf(q):
+        return math.exp(-float(logs.max()))
+    if abs(q - 1) < 1e-7:  # closer to 1 the general form divides rounding by almost nothing
+        return math.exp(-float(shares @ logs))
+    powers = (q - 1) * logs
+    largest = float(powers.max())  # taken out, so that large orders do not underflow
+    return math.exp((largest + math.log(float(shares @ np.exp(powers - largest)))) / (1 - q))
+
+
+def hill(counts: npt.ArrayLike, q: float) -> Estimate:
+    """Hill number of class counts, plug-in: `numbers_equivalent` at p = n_c / n.
+
+    Range [1, classes seen]; one class 1; n texts in n classes n at every q. Below the truth at every q, most at 0.
+    Standard error by the jackknife for 1 <= q < inf; none else, since it does not hold for the number of classes.
+
+    (5, 3, 2): 1 / (.25 + .09 + .04) = 1 / .38.
+
+    >>> round(hill([5, 3, 2], 2).value, 6), hill([], 2).reason
+    (2.631579, 'no generations')
+    """
+    estimate = jackknife_counts(lambda seen: numbers_equivalent(seen / seen.sum(), q), counts)
+    return estimate if 1 <= q < math.inf else estimate._replace(se=None)
+
+
+def entropy_nats(shares: npt.ArrayLike) -> float:
+    """Shannon entropy of shares that sum to 1, with 0 log 0 = 0; range [0, log kinds].
+
+    >>> round(entropy_nats([0.5, 0.5, 0.0]), 6)
+    0.693147
+    """
+    p = np.asarray(shares, np.float64)
+    p = p[p > 0]
+    return max(0.0, -float(p @ np.log(p)))
+
+
+def plug_in_entropy_nats(counts: npt.ArrayLike) -> Estimate:
+    """Class entropy of the sample: -sum p log p at p = n_c / n.
+
+    Range [0, log classes seen]; one class 0. Below the model's entropy by about (classes - 1) / 2n, and by more where
+    classes are unseen: `coverage.chao_wang_jost_nats` estimates that one. Standard error by the jackknife.
+
+    (5, 3, 2): .5 * .693147 + .3 * 1.203973 + .2 * 1.609438.
+
+    >>> round(plug_in_entropy_nats([5, 3, 2]).value, 6)
+    1.029653
+    """
+    return jackknife_counts(lambda seen: entropy_nats(seen / seen.sum()), counts)
+
+
+def concentration(counts: npt.ArrayLike) -> Estimate:
+    """Probability that two generations fall into one class: sum n_c (n_c - 1) / (n (n - 1)). Smaller is more diverse.
+
+    Unbiased for sum p^2 at any n. Range [0, 1]: all distinct 0, one class 1; one generation: undefined. Standard error
+    by the jackknife. Simpson, Nature 163 (1949) 688.
+
+    (5, 3, 2): (20 + 6 + 2) / 90.
+
+    >>> round(concentration([5, 3, 2]).value, 6)
+    0.311111
+    """
+    n = int(class_counts(counts).sum())
+    return undefined(n, "one generation makes no pair") if n == 1 else jackknife_counts(_concentration, counts)
+
+
+def _concentration(seen: npt.NDArray[np.int64]) -> float:
+    n = int(seen.sum())
+    return float((seen * (seen - 1)).sum()) / (n * (n - 1)) if n > 1 else math.nan
+
+
+def inverse_simpson(counts: npt.ArrayLike) -> Estimate:
+    """One over `concentration`: a number of classes, for show.
+
+    Range [1, inf); all distinct: undefined. The inverse of an unbiased estimate is biased upwards (for 40 classes with
+    p ~ 1/i 17.7 instead of 11.3 at n = 10, 12.3 at n = 50): compare concentrations, and not below n = 25.
+
+    (5, 3, 2): 90 / 28.
+
+    >>> round(inverse_simpson([5, 3, 2]).value, 6), inverse_simpson([1, 1, 1]).reason
+    (3.214286, 'all distinct')
+    """
+    found = concentration(counts)
+    if not found.value:
+        return undefined(found.n, found.reason or "all distinct")
+    return jackknife_counts(lambda seen: 1 / pair if (pair := _concentration(seen)) else math.nan, counts)
+
+
+# ---- vectors: rows are texts ----
+
+
+def vendi(rows: npt.ArrayLike, q: float = 1, *, with_se: bool = False) -> Estimate:
+    """Vendi score of vectors, shape (n, d): `numbers_equivalent` of the eigenvalues of K / n, K_ij = cosine.
+
+    Range [1, n]: all the same direction 1, orthogonal n; blocks of identical texts give the Hill number of their
+    counts. Grows with n, at q = 1 without end in practice: equal n only, and show it over n. Rows of zeros have no
+    direction and are left out, n says how many stay; fewer than two: undefined. `with_se`: by the jackknife, n further
+    decompositions, for finite q >= 1. O(n^2 d + n^3), or O(n d^2 + d^3) where d < n.
+    Friedman and Dieng, Trans. Mach. Learn. Res. (2023); all orders: Pasarkar and Dieng (arXiv:2310.12952).
+
+    Two identical and two orthogonal texts: eigenvalues 2/4, 1/4, 1/4, so 2^1.5.
+
+    >>> round(vendi(np.eye(3)[[0, 0, 1, 2]]).value, 6)
+    2.828427
+    """
+    units = directions(rows)
+    n = len(units)
+    if n < 2:
+        return undefined(n, "fewer than two texts with a vector")
+    if with_se and 1 <= q < math.inf:
+        return jackknife(lambda some: numbers_equivalent(spectrum(some), q), units)
+    return Estimate(numbers_equivalent(spectrum(units), q), None, n)
+
+
+def vendi_of_kernel(kernel: npt.ArrayLike, q: float = 1) -> Estimate:
+    """Vendi score of a similarity matrix, shape (n, n), with unit diagonal and no negative eigenvalue. O(n^3).
+
+    Four texts, all pairs 1/2: eigenvalues (1 + 3/2)/4 and three times (1/2)/4; q = 2: 1 / (25/64 + 3/64) = 16/7.
+
+    >>> round(vendi_of_kernel(np.full((4, 4), 0.5) + np.eye(4) / 2, 2).value, 6)
+    2.285714
+    """
+    k = _kernel(kernel)
+    n = len(k)
+    if n < 2:
+        return undefined(n, "fewer than two texts with a vector")
+    shares = np.linalg.eigvalsh(k / n)
+    if shares[0] < -1e-9:
+        raise ValueError("a kernel has no negative eigenvalue")
+    return Estimate(numbers_equivalent(_kept(shares), q), None, n)
+
+
+def spectrum(units: Float64) -> Float64:
+    """Eigenvalues of K / n above rounding, for rows of length 1: of X X^T / n or X^T X / n, whichever is smaller.
+
+    They sum to 1 and serve every order: decompose once for a whole profile over q.
+
+    >>> spectrum(np.eye(3)[[0, 0, 1, 2]]).round(6).tolist()
+    [0.25, 0.25, 0.5]
+    """
+    n, d = units.shape
+    return _kept(np.linalg.eigvalsh((units.T @ units if d < n else units @ units.T) / n))
+
+
+def _kept(eigenvalues: npt.NDArray[np.floating[Any]]) -> Float64:
+    kept = np.asarray(eigenvalues, np.float64)[eigenvalues > ROUNDING]
+    shares: Float64 = kept / kept.sum()
+    return shares
+
+
+def directions(rows: npt.ArrayLike) -> Float64:
+    """Rows scaled to length 1 in float64; rows of zeros are left out.
+
+    >>> directions([[3.0, 4.0], [0.0, 0.0]]).tolist()
+    [[0.6, 0.8]]
+    """
+    vectors = np.asarray(rows, np.float64)
+    if vectors.ndim != 2:
+        raise ValueError("vectors are rows of a matrix")
+    lengths = np.linalg.norm(vectors, axis=1)
+    units: Float64 = vectors[lengths > 0] / lengths[lengths > 0, None]
+    return units
+
+
+def mean_squared_cosine(rows: npt.ArrayLike) -> Estimate:
+    """U = mean of cos^2 over pairs of different texts = (n / VS_2 - 1) / (n - 1). Smaller is more diverse.
+
+    Unbiased at any n, unlike VS_2 itself. Range [0, 1]: orthogonal 0, identical 1. Jackknife standard error from row
+    sums: leaving out i leaves (T - 2 r_i) / ((n-1)(n-2)). O(n d min(n, d)), the pairs are not stored where d < n.
+
+    Two identical and two orthogonal texts: one of six pairs is 1.
+
+    >>> round(mean_squared_cosine(np.eye(3)[[0, 0, 1, 2]]).value, 6)
+    0.166667
+    """
+    return _pair_mean(_squared_row_sums(directions(rows)))
+
+
+def mean_squared_cosine_of_kernel(kernel: npt.ArrayLike) -> Estimate:
+    """`mean_squared_cosine` of a matrix of cosines, shape (n, n), unit diagonal.
+
+    >>> mean_squared_cosine_of_kernel([[1.0, 0.5], [0.5, 1.0]]).value
+    0.25
+    """
+    return _pair_mean(np.square(_kernel(kernel)).sum(axis=1) - 1)
+
+
+def corrected_vendi(rows: npt.ArrayLike) -> Estimate:
+    """VS_2u = 1 / U, the Vendi score of order 2 that does not grow with n: how many orthogonal, equally frequent kinds.
+
+    Range [1, inf): identical 1; all orthogonal: undefined, "all distinct". Slightly too high at small n (a few per cent
+    at n = 25, a fifth at n = 10), flat from n = 25. Standard error by the jackknife. Cost as `mean_squared_cosine`.
+
+    >>> round(corrected_vendi(np.eye(3)[[0, 0, 1, 2]]).value, 6)
+    6.0
+    """
+    return _inverse_pair_mean(_squared_row_sums(directions(rows)))
+
+
+def corrected_vendi_of_kernel(kernel: npt.ArrayLike) -> Estimate:
+    """`corrected_vendi` of a matrix of cosines, shape (n, n), unit diagonal. All pairs 1/2: 1 / (1/2)^2.
+
+    >>> corrected_vendi_of_kernel(np.full((4, 4), 0.5) + np.eye(4) / 2).value
+    4.0
+    """
+    return _inverse_pair_mean(np.square(_kernel(kernel)).sum(axis=1) - 1)
+
+
+def _kernel(kernel: npt.ArrayLike) -> Float64:
+    k = np.asarray(kernel, np.float64)
+    if k.ndim != 2 or k.shape[0] != k.shape[1] or not np.allclose(np.diag(k), 1) or not np.allclose(k, k.T):
+        raise ValueError("a kernel is square and symmetric with ones on its diagonal")
+    return k
+
+
+def _squared_row_sums(units: Float64) -> Float64:
+    """Of each text the sum of cos^2 to the others; sum_j (x_i x_j)^2 = x_i (X^T X) x_i."""
+    n, d = units.shape
+    sums = (units @ (units.T @ units) * units).sum(axis=1) if d < n else np.square(units @ units.T).sum(axis=1)
+    others: Float64 = np.maximum(sums - 1, 0)
+    return others
+
+
+def _pair_mean(row_sums: Float64) -> Estimate:
+    n = len(row_sums)
+    if n < 2:
+        return undefined(n, "fewer than two texts with a vector")
+    left_out = _left_out_pair_means(row_sums)
+    value = float(row_sums.sum()) / (n * (n - 1))
+    return Estimate(min(value, 1.0), jackknife_se(left_out), n)
+
+
+def _inverse_pair_mean(row_sums: Float64) -> Estimate:
+    found = _pair_mean(row_sums)
+    if found.value is None:
+        return found
+    if found.value < ROUNDING:
+        return undefined(found.n, "all distinct")
+    left_out = _left_out_pair_means(row_sums)
+    defined = left_out > ROUNDING
+    inverse = np.divide(1, left_out, where=defined, out=np.full(found.n, np.nan))
+    return Estimate(1 / found.value, jackknife_se(inverse), found.n)
+
+
+def _left_out_pair_means(row_sums: Float64) -> Float64:
+    n = len(row_sums)
+    if n < 3:
+        return np.full(n, np.nan)
+    means: Float64 = (row_sums.sum() - 2 * row_sums) / ((n - 1) * (n - 2))
+    return means
+
+
+# ---- classes that resemble one another ----
+
+
+class Clipped(NamedTuple):
+    """Similarities in [0, 1], and the share of the pairs that were below 0 and became 0."""
+
+    similarity: Float64
+    clipped_share: float
+
+
+def clip_similarity(cosines: npt.ArrayLike) -> Clipped:
+    """max(cosine, 0), as `leinster_cobbold` needs it, ones on the diagonal; the share counts pairs i != j.
+
+    >>> clip_similarity([[1.0, -0.2], [-0.2, 1.0]]).clipped_share
+    1.0
+    """
+    z = np.asarray(cosines, np.float64)
+    others = ~np.eye(len(z), dtype=bool)
+    similarity = np.clip(z, 0, 1)
+    similarity[~others] = 1
+    return Clipped(similarity, float((z[others] < 0).mean()) if others.any() else 0.0)
+
+
+def leinster_cobbold(weights: npt.ArrayLike, similarity: npt.ArrayLike, q: float) -> Estimate:
+    """Diversity of similar classes: (sum p_i (Zp)_i^(q-1))^(1/(1-q)); q = 1: exp(-sum p log Zp); inf: 1 / max Zp.
+
+    `weights`: counts or shares of the classes, or ones for single texts; `similarity`: Z in [0, 1], ones on the
+    diagonal. Range [1, classes]: Z = identity is the Hill number, Z all ones gives 1. Plug-in, so it grows with n; with
+    single texts and q = 2 it is n / (1 + (n-1) mean cosine). n is the sum of whole weights, else the number of classes.
+    No standard error. O(classes^2). Leinster and Cobbold, Ecology 93 (2012) 477.
+
+    Three equal classes, half alike: Zp = 2/3 each, so 3/2 at every q.
+
+    >>> round(leinster_cobbold([1, 1, 1], np.full((3, 3), 0.5) + np.eye(3) / 2, 1).value, 6)
+    1.5
+    """
+    w, z = np.asarray(weights, np.float64), np.asarray(similarity, np.float64)
+    if z.shape != (len(w), len(w)) or (w < 0).any():
+        raise ValueError("one weight, not negative, for each row and column of the similarity")
+    if not (z >= 0).all() or not (z <= 1).all() or not np.allclose(np.diag(z), 1):
+        raise ValueError("similarities lie in [0, 1], and each class is wholly like itself")
+    n = int(w.sum()) if (w == np.round(w)).all() else len(w)
+    if not w.sum() > 0:
+        return undefined(0, "no generations")
+    p = w / w.sum()
+    there = p > 0
+    return Estimate(_of_order(q, p[there], ordinariness=(z @ p)[there]), None, n)

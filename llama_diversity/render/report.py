@@ -1,0 +1,175 @@
+"""Sections of exhibits as one HTML page that needs nothing else: no network, every chart live, all model text escaped.
+
+Vega stands inside the page and draws the same specifications that the PNG, SVG and PDF files come from; the data are
+JSON, never markup, so a text cannot become one. Without JavaScript the tables, captions and coloured texts remain.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from llama_diversity.render.exhibits import Clouds, Exhibit, Figure, Remark, Section, Table, Tokens, written
+from llama_diversity.render.html import fragment, paged, rules
+from llama_diversity.render.safe import visible
+
+if TYPE_CHECKING:
+    from llama_diversity.render.charts import Chart
+
+# Vega compiles its expressions, so scripts of this page may evaluate; nothing may be fetched or sent.
+_POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1a1a1a; --pale: #5c5c5c; --line: #dcdcdc; --ground: #ffffff; --box: #f6f6f4; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e6e6; --pale: #a8a8a8; --line: #3a3a3a; --ground: #121212; --box: #1d1d1d; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 62rem; padding: 1rem; font: 1rem/1.5 system-ui, "DejaVu Sans", sans-serif;
+  color: var(--ink); background: var(--ground); }
+h1 { font-size: 1.5rem; line-height: 1.2; } h2 { font-size: 1.25rem; margin: 2.5rem 0 0.5rem; }
+h3 { font-size: 1rem; margin: 0 0 0.4rem; } h4 { font-size: 0.95rem; margin: 0 0 0.3rem; font-weight: 600; }
+nav a { margin-right: 1rem; } a { color: inherit; }
+.exhibit { margin: 1.6rem 0; } .note, .command { color: var(--pale); font-size: 0.85rem; margin: 0.4rem 0; }
+.warning { border-left: 4px solid #d55e00; padding-left: 0.7rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.9rem; min-width: 20rem; }
+th, td { text-align: left; vertical-align: top; padding: 0.25rem 0.7rem 0.25rem 0; border-bottom: 1px solid var(--line);
+  min-width: 3.2rem; }
+td.long { min-width: 12rem; overflow-wrap: anywhere; } th { font-weight: 600; }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.panels { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; }
+.panel { max-width: 100%; overflow-x: auto; } .panel svg { max-width: 100%; height: auto; }
+.vega-bindings { font-size: 0.85rem; margin-top: 0.3rem; }
+code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 0.85em; overflow-wrap: anywhere; }
+.text { font-family: ui-monospace, "DejaVu Sans Mono", monospace; line-height: 1.8; white-space: pre-wrap;
+  overflow-wrap: anywhere; }
+.mark { font-style: normal; opacity: 0.7; } .control { font-weight: bold; } .nothing { opacity: 0.6; }
+.legend { font-size: 0.85rem; } .legend p { margin: 0.2rem 0; } .ramp span { padding: 0.15em 0.6em; }
+#vg-tooltip-element { max-width: min(26rem, 90vw); white-space: pre-wrap; overflow-wrap: anywhere; }
+#vg-tooltip-element td.value { max-width: 20rem; white-space: pre-wrap; }
+@media print { nav, .vega-bindings { display: none; } .exhibit { break-inside: avoid; } body { max-width: none; } }
+"""
+
+_DRAW = """
+const charts = JSON.parse(document.getElementById("charts").textContent);
+const dark = matchMedia("(prefers-color-scheme: dark)");
+function colours() {
+  const [ink, line] = dark.matches ? ["#e6e6e6", "#3a3a3a"] : ["#1a1a1a", "#dcdcdc"];
+  const axis = {labelColor: ink, titleColor: ink, gridColor: line, domainColor: ink, tickColor: ink,
+    labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal"};
+  const text = {labelColor: ink, titleColor: ink, labelFontSize: 12, titleFontSize: 12};
+  return {background: "transparent", font: "system-ui, DejaVu Sans, sans-serif", axis: axis, axisX: {grid: false},
+    legend: text, header: text, title: {color: ink}, view: {stroke: null}};
+}
+async function draw() {
+  for (const [id, spec] of Object.entries(charts)) {
+    await vegaEmbed(document.getElementById(id), spec, {actions: false, renderer: "svg", config: colours(),
+      tooltip: {theme: dark.matches ? "dark" : "light"}});
+  }
+  document.body.dataset.drawn = Object.keys(charts).length;
+}
+dark.addEventListener("change", draw);
+draw();
+"""
+
+
+def to_page(sections: Sequence[Section], title: str) -> str:
+    """The whole page, the same bytes for the same sections."""
+    specs: dict[str, dict[str, Any]] = {}
+    is_one = len(sections) == 1  # its heading is the page's
+    body = "".join(_section(section, specs, heading="" if is_one else section.title) for section in sections)
+    links = "".join(f'<a href="#{escape(section.name)}">{_text(section.title)}</a>' for section in sections)
+    nav = "" if is_one else f"<nav>{links}</nav>\n"
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_text(title)}</title>\n<style>{_STYLE}{_token_rules(sections)}</style>\n</head>\n<body>\n"
+        f"<h1>{_text(title)}</h1>\n{nav}{body}{_scripts(specs)}</body>\n</html>\n"
+    )
+
+
+def _token_rules(sections: Sequence[Section]) -> str:
+    """The colours of token steps, light and dark."""
+    every = [exhibit for section in sections for exhibit in section.exhibits]
+    pages = paged([exhibit.picture for exhibit in every if isinstance(exhibit, Tokens)])
+    light, dark = "\n".join(rules(pages, "light")), "\n".join(rules(pages, "dark"))
+    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n" if pages else ""
+
+
+def _scripts(specs: Mapping[str, Mapping[str, Any]]) -> str:
+    if not specs:
+        return ""
+    import vl_convert  # heavy: a browser's engine with Vega inside
+
+    vega = vl_convert.javascript_bundle(None)  # type: ignore[arg-type]  # None, its default: show vegaEmbed to the page
+    vega = vega.replace("</script", "<\\/script")
+    # "<" never appears in the data, so no text in it can end the element.
+    data = json.dumps(specs, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
+    return (
+        f'<script type="application/json" id="charts">{data}</script>\n<script type="module">{vega}\n{_DRAW}</script>\n'
+    )
+
+
+def _section(section: Section, specs: dict[str, dict[str, Any]], *, heading: str) -> str:
+    head = f"<h2>{_text(heading)}</h2>\n" if heading else ""
+    exhibits = "".join(_exhibit(exhibit, specs) for exhibit in section.exhibits)
+    return (
+        f'<section id="{escape(section.name)}">\n{head}<p>{_text(section.about)}</p>\n'
+        f'<p class="command">Made by <code>{_text(section.command)}</code></p>\n{exhibits}</section>\n'
+    )
+
+
+def _exhibit(exhibit: Exhibit, specs: dict[str, dict[str, Any]]) -> str:
+    if isinstance(exhibit, Remark):
+        return f'<p class="{"warning" if exhibit.is_warning else "remark"}">{_text(exhibit.text)}</p>\n'
+    note = f'<p class="note">{_text(exhibit.note)}</p>\n' if exhibit.note else ""
+    inside = "".join(_inside(exhibit, specs))
+    head = f"<h3>{_text(exhibit.title)}</h3>\n"
+    return f'<div class="exhibit" id="{escape(exhibit.name)}">\n{head}{inside}{note}</div>\n'
+
+
+def _inside(exhibit: Table | Figure | Clouds | Tokens, specs: dict[str, dict[str, Any]]) -> Iterator[str]:
+    if isinstance(exhibit, Table):
+        yield _table(exhibit)
+    elif isinstance(exhibit, Tokens):
+        [(picture, page)] = paged([exhibit.picture])
+        yield fragment(page, picture.looks.palette)
+    elif isinstance(exhibit, Clouds):
+        clouds = exhibit.draw().items()
+        panels = "".join(f'<div class="panel"><h4>{_text(name)}</h4>{svg}</div>' for name, svg in clouds)
+        yield f'<div class="panels">{panels}</div>\n'
+    else:
+        yield '<div class="panels">'
+        for position, (heading, chart) in enumerate(exhibit.draw().items()):
+            name = f"{exhibit.name}-{position}"
+            specs[name] = _spec(chart)
+            yield f'<div class="panel"><h4>{_text(heading)}</h4><div id="{escape(name)}"></div></div>'
+        yield "</div>\n"
+
+
+def _spec(chart: Chart) -> dict[str, Any]:
+    """The chart without its looks, which the page gives it, light or dark."""
+    spec: dict[str, Any] = chart.to_dict()
+    for look in ("config", "background", "padding"):
+        spec.pop(look, None)
+    return spec
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{_text(heading)}</th>" for heading in table.headings)
+    rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in table.rows)
+    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n'
+
+
+def _cell(value: Any) -> str:
+    shown = written(value)
+    kind = ("long" if len(shown) > 40 else "short") if isinstance(value, str) else "number"
+    return f'<td class="{kind}">{_text(shown)}</td>'
+
+
+def _text(text: str) -> str:
+    return escape(visible(text))
