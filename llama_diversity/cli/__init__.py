@@ -27,6 +27,7 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
         "Experiment 2: likeness and kinds of completions.",
     ),
     "syntactic": ("llama_diversity.cli.syntactic:syntactic", "Experiment 3: token entropies of base against aligned."),
+    "perturb": ("llama_diversity.cli.perturb:perturb", "Section 5.1: does a nudged model find its way back?"),
     "collapse": ("llama_diversity.cli.collapse:collapse", "Section 5.2: why rewarding narrows, as a bandit."),
     "heatmap": ("llama_diversity.cli.heatmap:heatmap", "Colour the tokens of a text by how likely a model finds them."),
     "models": ("llama_diversity.cli.models:models", "List, fetch, verify and name model files."),

@@ -1,0 +1,207 @@
+"""Section 5.1 of the paper: does a model that is nudged off its path find its way back to what it always says?
+
+Protocol: completions of the prompt "Grace Hopper was", raw. The most typical one of the aligned model's largest kind
+gives an opening, cut after the last "was" of its first two sentences. Every arm (and the base model at a low
+temperature, the paper's control) continues that opening twice, n times each: as it is, and with "was" changed to "was
+not". Only what follows the opening is judged, so the opening's own words cannot count as a return.
+
+An attractor of an arm is a kind of its continuations of the unchanged opening (complete linkage, all pairs with a
+cosine of KIND_CUT or more) that holds at least LEAST_SHARE of them. Attractors are learned from the even samples; the
+return share is the share of perturbed continuations that lie within the spread of one, and the share of the odd
+unperturbed ones is what a return would look like if nothing had been changed. An arm without attractors has nothing to
+return to: undefined, not 0.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_diversity.errors import LlamadivError
+from llama_diversity.metrics import clusters
+from llama_diversity.metrics.inference import Difference, Proportion, summarize, welch_difference, wilson
+from llama_diversity.records import TokenStats
+
+PROMPT = "Grace Hopper was"
+OLD, NEW = "was", "was not"
+N_SAMPLES = 100
+MAX_TOKENS = 64
+LOW_TEMPERATURE = 0.3
+KIND_CUT = 0.7
+LEAST_SHARE, LEAST_MEMBERS = 0.05, 3
+N_SENTENCES = 2
+N_CALM = 3  # tokens in a row that must look undisturbed
+
+_END_OF_SENTENCE = re.compile(r"[.!?][\"')\]]*\s")
+
+Vectors = npt.NDArray[np.float32]
+
+
+class NothingToChange(LlamadivError):
+    """The words to replace are nowhere in the opening."""
+
+    exit_code = 2
+
+    def __init__(self, old: str, opening: str) -> None:
+        super().__init__(
+            f"{old!r} does not occur in the opening {opening[:200]!r}. Name words that do: --replace OLD NEW."
+        )
+
+
+class Opening(NamedTuple):
+    """What all arms continue: as the model wrote it, and changed. Both end where the change ends."""
+
+    unchanged: str
+    changed: str
+
+
+def first_sentences(text: str, n: int = N_SENTENCES) -> str:
+    """The first `n` sentences of a text, all of it where there are fewer.
+
+    >>> first_sentences("She was born. She was not old! She died.")
+    'She was born. She was not old!'
+    """
+    ends = [found.end() for found in _END_OF_SENTENCE.finditer(text)]
+    return text[: ends[n - 1]].rstrip() if len(ends) >= n else text
+
+
+def opening_of(prompt: str, completion: str, *, old: str = OLD, new: str = NEW) -> Opening:
+    """The prompt and the completion up to the last `old` (as a word) of the first sentences, and with `new` there.
+
+    Raises NothingToChange.
+
+    >>> opening_of("Grace Hopper was", " born in 1906. She was a pioneer. He was old.")
+    Opening(unchanged='Grace Hopper was born in 1906. She was', changed='Grace Hopper was born in 1906. She was not')
+    """
+    text = first_sentences(prompt + completion)
+    places = list(re.finditer(rf"(?<!\w){re.escape(old)}(?!\w)", text)) if old else []
+    if not places:
+        raise NothingToChange(old, text)
+    start, end = places[-1].span()
+    return Opening(text[:end], text[:start] + new)
+
+
+def most_typical(vectors: Vectors) -> int:
+    """Row of the medoid of the largest kind."""
+    labels = clusters.threshold_classes(vectors, KIND_CUT)
+    largest = int(np.argmax(np.bincount(labels)))
+    return int(clusters.medoids(vectors, labels)[largest])
+
+
+# ---- one arm
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one arm did after the opening, unchanged and changed.
+
+    `excess_bits[t]` is changed minus unchanged mean surprisal of token t with its 95 % Welch interval, over the
+    continuations that have a token t. `recovery_token`: from which token on N_CALM in a row are no more surprising than
+    without the change (the interval reaches 0 or below), counted from 0; None where that never comes.
+    """
+
+    n_attractors: int
+    in_attractors: Proportion  # of the odd unchanged continuations
+    returned: Proportion  # of the changed ones
+    unchanged_bits: tuple[float, ...]  # mean surprisal by token
+    changed_bits: tuple[float, ...]
+    excess_bits: tuple[Difference, ...]
+    recovery_token: int | None
+
+
+def analyse_arm(
+    unchanged: Vectors, changed: Vectors, unchanged_tokens: Sequence[TokenStats], changed_tokens: Sequence[TokenStats]
+) -> Arm:
+    """Embeddings and token statistics of the continuations of both openings, shape (n, d) and n arrays."""
+    learned, held_out = unchanged[0::2], unchanged[1::2]
+    places = attractors_of(learned)
+    before, after = surprisals(unchanged_tokens), surprisals(changed_tokens)
+    excess = tuple(_excess(before, after))
+    return Arm(
+        len(places.centres),
+        _within(held_out, places),
+        _within(changed, places),
+        _means(before),
+        _means(after),
+        excess,
+        recovery(excess),
+    )
+
+
+def attractors_of(vectors: Vectors) -> clusters.Attractors:
+    """The kinds that hold LEAST_SHARE of the texts and LEAST_MEMBERS at least, each with its own spread."""
+    if not len(vectors):
+        return clusters.Attractors(np.zeros((0, vectors.shape[1])), np.zeros(0))
+    labels = clusters.threshold_classes(vectors, KIND_CUT)
+    sizes = np.bincount(labels)
+    large = np.flatnonzero(sizes >= max(LEAST_MEMBERS, math.ceil(LEAST_SHARE * len(vectors))))
+    kept = np.isin(labels, large)
+    if not kept.any():
+        return clusters.Attractors(np.zeros((0, vectors.shape[1])), np.zeros(0))
+    renamed = np.searchsorted(large, labels[kept])
+    return clusters.attractors(vectors[kept], renamed, cut=KIND_CUT)
+
+
+def _within(vectors: Vectors, places: clusters.Attractors) -> Proportion:
+    if not len(places.centres):
+        return Proportion(None, None, None, 0, len(vectors), "no attractor to return to")
+    units = clusters.unit_rows(vectors)
+    inside = (units @ places.centres.T >= places.reach - 1e-9).any(axis=1)
+    return wilson(int(inside.sum()), len(vectors))
+
+
+# ---- surprisal after the change
+
+
+def surprisals(tokens: Sequence[TokenStats]) -> npt.NDArray[np.float64]:
+    """Surprisal in bits by continuation and token, shape (n, longest); nan behind the end of a continuation."""
+    longest = max((len(one) for one in tokens), default=0)
+    table = np.full((len(tokens), longest), np.nan)
+    for row, one in zip(table, tokens, strict=True):
+        row[: len(one)] = one["surprisal_bits"]
+    return table
+
+
+def _means(table: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    alive = ~np.isnan(table)
+    sums = np.where(alive, table, 0).sum(axis=0)
+    return tuple((sums / np.maximum(alive.sum(axis=0), 1)).tolist())
+
+
+def _excess(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> list[Difference]:
+    """Token by token while at least two continuations of each live."""
+    found = []
+    for at in range(min(before.shape[1], after.shape[1])):
+        first, second = (column[~np.isnan(column)] for column in (before[:, at], after[:, at]))
+        if min(len(first), len(second)) < 2:
+            break
+        found.append(welch_difference(summarize(first), summarize(second)))
+    return found
+
+
+def recovery(excess: Sequence[Difference]) -> int | None:
+    """The first token from which N_CALM in a row have an interval that reaches 0 or below; None where none does.
+
+    >>> calm, disturbed = Difference(0.1, 0.1, -0.1, 0.3), Difference(1.0, 0.1, 0.8, 1.2)
+    >>> recovery([disturbed, calm, disturbed, calm, calm, calm]), recovery([disturbed] * 4)
+    (3, None)
+    """
+    calm = [difference.low <= 0 for difference in excess]
+    for at in range(len(calm) - N_CALM + 1):
+        if all(calm[at : at + N_CALM]):
+            return at
+    return None
+
+
+def analyse(
+    vectors: Mapping[str, tuple[Vectors, Vectors]],
+    tokens: Mapping[str, tuple[Sequence[TokenStats], Sequence[TokenStats]]],
+) -> dict[str, Arm]:
+    """Every arm from its unchanged and changed continuations."""
+    return {arm: analyse_arm(*vectors[arm], *tokens[arm]) for arm in vectors}

@@ -1,0 +1,169 @@
+"""Section 5.1: planted returns are measured as such, and the command runs on chains whose behaviour is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llama_diversity.experiments import perturb
+from llama_diversity.records import TOKEN_DTYPE, TokenStats
+
+D = 24
+
+
+def around(axis: int, n: int, rng: np.random.Generator) -> perturb.Vectors:
+    return (np.eye(D)[axis] + 0.03 * rng.normal(size=(n, D))).astype(np.float32)
+
+
+def anywhere(n: int, rng: np.random.Generator) -> perturb.Vectors:
+    """Directions with nothing on the first two axes, so that none lies at an attractor there."""
+    rows = rng.normal(size=(n, D))
+    rows[:, :2] = 0
+    return rows.astype(np.float32)
+
+
+def tokens(n: int, bits: list[float]) -> list[TokenStats]:
+    made = np.zeros(len(bits), TOKEN_DTYPE)
+    made["surprisal_bits"] = bits
+    return [made] * n
+
+
+def mixed(rng: np.random.Generator, first: perturb.Vectors, second: perturb.Vectors) -> perturb.Vectors:
+    rows = np.concatenate([first, second])
+    return rows[rng.permutation(len(rows))]
+
+
+def test_planted_returns_are_counted_to_the_last_one() -> None:
+    """Two attractors hold 60 and 40 of 100 unchanged texts; 80 of 100 changed ones are at the first or the second."""
+    rng = np.random.default_rng(0)
+    unchanged = mixed(rng, around(0, 60, rng), around(1, 40, rng))
+    changed = mixed(rng, np.concatenate([around(0, 50, rng), around(1, 30, rng)]), anywhere(20, rng))
+    arm = perturb.analyse_arm(unchanged, changed, tokens(100, [1.0]), tokens(100, [1.0]))
+    assert arm.n_attractors == 2
+    assert arm.in_attractors.value == 1
+    assert arm.returned.k == 80
+    # Wilson: (0.8 + 1.9208/100 -+ 1.96 sqrt(0.8 * 0.2 / 100 + 0.9604/10000)) / 1.038415
+    assert (arm.returned.low, arm.returned.high) == pytest.approx((0.7112, 0.8666), abs=1e-3)
+
+
+def test_the_interval_covers_the_planted_probability() -> None:
+    """200 runs of a model that returns with probability 0.8: Wilson's interval holds it in 93.3 % of them, by the binomial sum."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(200):
+        k = int((rng.random(100) < 0.8).sum())
+        changed = mixed(rng, around(0, k, rng), anywhere(100 - k, rng))
+        places = perturb.attractors_of(around(0, 50, rng))
+        found = perturb._within(changed, places)
+        assert found.k == k
+        covered += found.low <= 0.8 <= found.high  # type: ignore[operator]
+    assert 173 <= covered <= 199  # 186.6 expected, 4 standard errors of 3.5
+
+
+def test_a_model_without_attractors_has_nothing_to_return_to() -> None:
+    rng = np.random.default_rng(2)
+    arm = perturb.analyse_arm(anywhere(60, rng), anywhere(60, rng), tokens(60, [1.0]), tokens(60, [1.0]))
+    assert arm.n_attractors == 0
+    assert arm.returned.value is None
+    assert arm.returned.reason == "no attractor to return to"
+
+
+def test_surprisal_recovers_where_three_tokens_in_a_row_are_calm() -> None:
+    rng = np.random.default_rng(3)
+
+    def noisy(means: list[float]) -> list[TokenStats]:
+        made = []
+        for _ in range(50):
+            one = np.zeros(len(means), TOKEN_DTYPE)
+            one["surprisal_bits"] = rng.normal(means, 0.1)
+            made.append(one)
+        return made
+
+    rows = anywhere(50, rng)
+    arm = perturb.analyse_arm(rows, rows, noisy([1.0] * 8), noisy([6.0, 4.0, 1.0, 3.0, 0.9, 0.9, 0.9, 0.9]))
+    assert arm.recovery_token == 4  # token 2 is calm alone
+    assert arm.excess_bits[0].mean == pytest.approx(5, abs=0.1)
+    assert arm.excess_bits[0].low > 4.9
+
+
+def test_continuations_of_different_lengths_count_while_they_live() -> None:
+    one, two = tokens(1, [2.0, 4.0])[0], tokens(1, [4.0])[0]
+    table = perturb.surprisals([one, two])
+    assert perturb._means(table) == (3.0, 4.0)
+    assert [len(some) for some in (perturb._excess(table, table), perturb._excess(table[:1], table))] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("completion", "old", "new", "changed"),
+    [
+        (" born in 1906. She was old. She was ill.", "was", "was not", "Grace Hopper was born in 1906. She was not"),
+        (" a swimmer.", "was", "was not", "Grace Hopper was not"),
+        (" a washed-up swimmer. She washes", "was", "was not", "Grace Hopper was not"),  # a word, not a beginning
+        (" born. She won. It was fine.", "won", "lost", "Grace Hopper was born. She lost"),
+        ("", "was", "is", "Grace Hopper is"),
+    ],
+)
+def test_the_opening_ends_with_the_last_change_in_its_first_sentences(
+    completion: str, old: str, new: str, changed: str
+) -> None:
+    opening = perturb.opening_of("Grace Hopper was", completion, old=old, new=new)
+    assert opening.changed == changed
+    assert opening.unchanged == changed.removesuffix(new) + old
+
+
+@pytest.mark.parametrize("old", ["", "swam", "Hop"])
+def test_what_is_not_there_cannot_be_changed(old: str) -> None:
+    with pytest.raises(perturb.NothingToChange, match="--replace OLD NEW"):
+        perturb.opening_of("Grace Hopper was", " born.", old=old)
+
+
+def scripted(run: Callable, *more: object) -> tuple[int, str, str]:
+    models = ("--base", "scripted:base", "--aligned", "scripted:attractor")
+    return run("perturb", *models, "-p", "She was", "--replace", "was", "met", "--max-tokens", 24, *more)
+
+
+def test_the_chain_that_returns_does_and_the_files_are_whole(run: Callable, tmp_path: Path) -> None:
+    code, out, _ = scripted(run, "-n", 60, "--json", "--out", tmp_path)
+    assert code == 0
+    report = json.loads(out)
+    assert list(report["arms"]) == ["base", "base, T 0.3", "aligned"]
+    assert report["opening"]["changed"].endswith("met")
+    aligned = report["arms"]["aligned"]
+    assert aligned["n_attractors"] >= 1
+    assert aligned["returned"]["low"] > 0.5
+    assert aligned["returned"]["n"] == 60
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {
+        "index.html",
+        "perturb.json",
+        "figure-14-tokens.svg",
+        "perturb-surprisal.pdf",
+        "perturb-returns.csv",
+    }
+
+
+def test_again_nothing_is_drawn_and_the_same_is_said(run: Callable) -> None:
+    first, second = (json.loads(scripted(run, "-n", 8, "--json")[1]) for _ in range(2))
+    assert {**first, "run": None} == {**second, "run": None}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(("-n", 3), "ask for 4 to"), (("-n", 4, "--replace", "zebra", "x"), "does not occur in the opening")],
+)
+def test_bad_input_is_one_sentence(run: Callable, arguments: tuple[object, ...], words: str) -> None:
+    code, _, err = scripted(run, *arguments)
+    assert code == 2
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_the_terminal_shows_the_coloured_texts(run: Callable) -> None:
+    code, out, _ = scripted(run, "-n", 8)
+    assert code == 0
+    assert "Who returns to what it always says" in out
+    assert "aligned: scripted:attractor, T 1" in out
