@@ -36,6 +36,7 @@ LOW_TEMPERATURE = 0.3
 KIND_CUT = 0.7
 LEAST_SHARE, LEAST_MEMBERS = 0.05, 3
 N_SENTENCES = 2
+LEAST_ALIVE = 0.1  # of the continuations, for a mean over those still running
 N_CALM = 3  # tokens in a row that must look undisturbed
 
 _END_OF_SENTENCE = re.compile(r"[.!?][\"')\]]*\s")
@@ -169,18 +170,21 @@ def surprisals(tokens: Sequence[TokenStats]) -> npt.NDArray[np.float64]:
 
 
 def _means(table: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    alive = ~np.isnan(table)
-    sums = np.where(alive, table, 0).sum(axis=0)
-    return tuple((sums / np.maximum(alive.sum(axis=0), 1)).tolist())
+    kept = table[:, : _well_attended(table)]
+    return tuple(np.nanmean(kept, axis=0).tolist()) if kept.size else ()
+
+
+def _well_attended(table: npt.NDArray[np.float64]) -> int:
+    """How many tokens at least two continuations and LEAST_ALIVE of them all have; the rest is noise of a few."""
+    n_alive = (~np.isnan(table)).sum(axis=0)
+    return int((n_alive >= max(2, math.ceil(LEAST_ALIVE * len(table)))).sum())
 
 
 def _excess(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> list[Difference]:
-    """Token by token while at least two continuations of each live."""
+    """Token by token while enough continuations of each live."""
     found = []
-    for at in range(min(before.shape[1], after.shape[1])):
+    for at in range(min(_well_attended(before), _well_attended(after))):
         first, second = (column[~np.isnan(column)] for column in (before[:, at], after[:, at]))
-        if min(len(first), len(second)) < 2:
-            break
         found.append(welch_difference(summarize(first), summarize(second)))
     return found
 
