@@ -90,5 +90,6 @@ def _trajectories(found: Mapping[str, Arm]) -> Figure:
         "perturb-surprisal",
         "How surprising each token is, after the opening as it is and changed",
         draw,
-        "Mean over the continuations that are still running, while a tenth of them are; bits under the model itself at temperature 1.",
+        "Mean over the continuations that are still running, while a tenth of them are. Bits under the model itself at "
+        "temperature 1.",
     )
