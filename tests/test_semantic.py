@@ -152,7 +152,7 @@ def test_a_ladder_compares_every_stage_with_the_first(run: Callable) -> None:
     code, out, _ = run("semantic", "--ladder", "tiny", "-n", 4, "--max-tokens", 8, "--json", "--exact")
     assert code == 0
     report = json.loads(out)
-    assert list(report["arms"]) == ["base", "sft", "aligned"]
+    assert set(report["arms"]) == {"base", "sft", "aligned"}
     assert {"sft", "aligned"} < set(report["differences"])
 
 
