@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from llama_diversity.experiments import perturb
+from llama_diversity.metrics.clusters import return_share
 from llama_diversity.records import TOKEN_DTYPE, TokenStats
 
 D = 24
@@ -58,7 +59,7 @@ def test_the_interval_covers_the_planted_probability() -> None:
         k = int((rng.random(100) < 0.8).sum())
         changed = mixed(rng, around(0, k, rng), anywhere(100 - k, rng))
         places = perturb.attractors_of(around(0, 50, rng))
-        found = perturb._within(changed, places)
+        found = return_share(changed, places).share
         assert found.k == k
         covered += found.low <= 0.8 <= found.high  # type: ignore[operator]
     assert 175 <= covered <= 200  # the binomial sum expects 188.1; 4 standard errors of 3.35

@@ -112,7 +112,7 @@ def test_model_text_cannot_become_a_formula_or_a_control_sequence(tmp_path: Path
     [head, first, *_] = csv.reader(files["table-4-samples.csv"].decode().splitlines())
     assert head == ["base", "aligned"]
     assert first[0] == "'=1+1"
-    assert b"\x1b" not in files.get("figure-10-map.svg", b"")
+    assert b"\x1b" not in files["figure-10-map.svg"]
 
 
 def scripted(run: Callable, *more: object) -> tuple[int, str, str]:
@@ -149,7 +149,7 @@ def test_the_same_command_again_draws_nothing_and_says_the_same(run: Callable) -
 
 @pytest.mark.model
 def test_a_ladder_compares_every_stage_with_the_first(run: Callable) -> None:
-    code, out, _ = run("semantic", "--ladder", "tiny", "-n", 4, "--max-tokens", 8, "--json", "--exact")
+    code, out, _ = run("semantic", "--ladder", "tiny", "-n", 4, "--max-tokens", 8, "--json")
     assert code == 0
     report = json.loads(out)
     assert set(report["arms"]) == {"base", "sft", "aligned"}

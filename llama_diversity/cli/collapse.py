@@ -25,10 +25,9 @@ from llama_diversity.experiments.collapse import (
     spread,
     table_1,
 )
-from llama_diversity.render.exhibits import in_terminal, write_files
+from llama_diversity.render.exhibits import in_terminal, write_report
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.jsonl import finite, to_line
-from llama_diversity.render.report import to_page
 from llama_diversity.render.safe import visible
 
 
@@ -91,9 +90,7 @@ def collapse(
     report = _as_json(result, shown.command)
     paths: list[Path] = []
     if out is not None:
-        paths = write_files(shown, out)
-        paths.append(out / "index.html")
-        write_whole(paths[-1], to_page([shown], shown.title))
+        paths = write_report(shown, out)
         paths.append(out / "collapse.json")
         write_whole(paths[-1], json.dumps(report, indent=1) + "\n")
     if common.json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,17 +13,14 @@ import click
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.encoding import embedded, find_encoder, texts_of
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
+from llama_diversity.cli.results import drawing_words, give
 from llama_diversity.cli.session import fill, opened, plan_cell, start_run
-from llama_diversity.cli.terminal import console
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.exhibits.perturb import Facts, section
 from llama_diversity.experiments import perturb as experiment
 from llama_diversity.records import MAX_SAMPLES, Cell, Sample, seen_ids
-from llama_diversity.render.exhibits import in_terminal, write_report
-from llama_diversity.render.files import write_whole
-from llama_diversity.render.jsonl import finite, to_line
-from llama_diversity.render.safe import visible
+from llama_diversity.render.jsonl import finite
 from llama_diversity.render.scales import ScoredToken, scored_tokens
 from llama_diversity.store import Store
 
@@ -115,19 +111,7 @@ def perturb(
     )
     command = _command(choice, text, words, n_samples, max_tokens, drawing)
     shown = section(result, facts, command)
-    report = {**_as_json(result, facts), "command": command, "run": run_id}
-    if out is not None:
-        write_report(shown, out)
-        write_whole(out / "perturb.json", json.dumps(report, indent=1) + "\n")
-        if not common.quiet:
-            click.echo(visible(f"Figures and numbers are in {out}"), err=True)
-    if common.json:
-        click.echo(to_line(report))
-    elif common.quiet:
-        click.echo(run_id)
-    else:
-        console(common.color).print(in_terminal(shown))
-        click.echo(visible(f"run {run_id}, kept in {common.store}"), err=True)
+    give(shown, _as_json(result, facts), out=out, run_id=run_id, common=common)
 
 
 class _Draws(NamedTuple):
@@ -189,8 +173,7 @@ def _command(choice: Choice, prompt: str, words: tuple[str, str], n: int, max_to
     typed += ["--replace", *words] if words != (experiment.OLD, experiment.NEW) else []
     typed += ["-n", str(n)] if n != experiment.N_SAMPLES else []
     typed += ["--max-tokens", str(max_tokens)] if max_tokens != experiment.MAX_TOKENS else []
-    typed += ["-t", f"{drawing.sampler.temperature:g}"] if drawing.sampler.temperature != 1 else []
-    return shlex.join([*typed, "--seed", str(drawing.seed)])
+    return shlex.join([*typed, *drawing_words(drawing)])
 
 
 def _as_json(found: dict[str, experiment.Arm], facts: Facts) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,17 +14,14 @@ from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.encoding import embedded, find_encoder, texts_of
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
+from llama_diversity.cli.results import drawing_words, give
 from llama_diversity.cli.session import fill, opened, plan_cell, reading, start_run
-from llama_diversity.cli.terminal import console
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.exhibits.semantic import Facts, section
 from llama_diversity.experiments.semantic import MAX_TOKENS, N_SAMPLES, PROMPT, Study, study
 from llama_diversity.records import MAX_SAMPLES, Cell
-from llama_diversity.render.exhibits import in_terminal, write_report
-from llama_diversity.render.files import write_whole
-from llama_diversity.render.jsonl import finite, to_line
-from llama_diversity.render.safe import visible
+from llama_diversity.render.jsonl import finite
 from llama_diversity.store import Store
 
 
@@ -86,21 +82,9 @@ def semantic(
         n_truncated={arm: one.n_truncated for arm, one in found.items()},
         encoder=f"{embed.REPO}, first {embed.MAX_WORD_PIECES} word pieces",
     )
-    command = _command(choice, text, n_samples, max_tokens, cells[0])
+    command = _command(choice, text, n_samples, max_tokens, drawing)
     shown = section(result, facts, command)
-    report = {**_as_json(result, facts), "command": command, "run": run_id}
-    if out is not None:
-        write_report(shown, out)
-        write_whole(out / "semantic.json", json.dumps(report, indent=1) + "\n")
-        if not common.quiet:
-            click.echo(visible(f"Figures and numbers are in {out}"), err=True)
-    if common.json:
-        click.echo(to_line(report))
-    elif common.quiet:
-        click.echo(run_id)
-    else:
-        console(common.color).print(in_terminal(shown))
-        click.echo(visible(f"run {run_id}, kept in {common.store}"), err=True)
+    give(shown, _as_json(result, facts), out=out, run_id=run_id, common=common)
 
 
 def _planned(
@@ -124,21 +108,13 @@ def _planned(
     return cells
 
 
-def _command(choice: Choice, prompt: str, n: int, max_tokens: int, cell: Cell) -> str:
+def _command(choice: Choice, prompt: str, n: int, max_tokens: int, drawing: Drawing) -> str:
     """The command line that makes the same again, with what differs from the defaults."""
     words = ["llamadiv", "semantic", *choice.words()]
     words += ["-p", prompt] if prompt != PROMPT else []
     words += ["-n", str(n)] if n != N_SAMPLES else []
     words += ["--max-tokens", str(max_tokens)] if max_tokens != MAX_TOKENS else []
-    sampler = cell.recipe.sampler
-    for option, value, neutral in (
-        ("-t", sampler.temperature, 1.0),
-        ("--top-k", sampler.top_k, 0),
-        ("--top-p", sampler.top_p, 1.0),
-        ("--min-p", sampler.min_p, 0.0),
-    ):
-        words += [option, f"{value:g}"] if value != neutral else []
-    return shlex.join([*words, "--seed", str(cell.recipe.seed)])
+    return shlex.join([*words, *drawing_words(drawing)])
 
 
 def _as_json(found: Study, facts: Facts) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from llama_diversity.errors import LlamadivError
 from llama_diversity.metrics import clusters
-from llama_diversity.metrics.inference import Difference, Proportion, summarize, welch_difference, wilson
+from llama_diversity.metrics.inference import Difference, Proportion, summarize, welch_difference
 from llama_diversity.records import TokenStats
 
 PROMPT = "Grace Hopper was"
@@ -126,8 +126,8 @@ def analyse_arm(
     excess = tuple(_excess(before, after))
     return Arm(
         len(places.centres),
-        _within(held_out, places),
-        _within(changed, places),
+        clusters.return_share(held_out, places).share,
+        clusters.return_share(changed, places).share,
         _means(before),
         _means(after),
         excess,
@@ -147,14 +147,6 @@ def attractors_of(vectors: Vectors) -> clusters.Attractors:
         return clusters.Attractors(np.zeros((0, vectors.shape[1])), np.zeros(0))
     renamed = np.searchsorted(large, labels[kept])
     return clusters.attractors(vectors[kept], renamed, cut=KIND_CUT)
-
-
-def _within(vectors: Vectors, places: clusters.Attractors) -> Proportion:
-    if not len(places.centres):
-        return Proportion(None, None, None, 0, len(vectors), "no attractor to return to")
-    units = clusters.unit_rows(vectors)
-    inside = (units @ places.centres.T >= places.reach - 1e-9).any(axis=1)
-    return wilson(int(inside.sum()), len(vectors))
 
 
 # ---- surprisal after the change

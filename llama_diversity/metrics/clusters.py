@@ -422,7 +422,7 @@ def return_share(vectors: npt.ArrayLike, places: Attractors) -> Returns:
     """
     units = unit_rows(vectors)
     if not len(places.centres):
-        nowhere = Proportion(None, None, None, 0, len(units), "there are no classes to return to")
+        nowhere = Proportion(None, None, None, 0, len(units), "no attractor to return to")
         return Returns(np.full(len(units), -1, np.int64), nowhere)
     cosines = units @ places.centres.T
     nearest = np.argmax(cosines, axis=1)

@@ -202,12 +202,13 @@ def write_files(section: Section, folder: Path) -> list[Path]:
     return paths
 
 
-def write_report(section: Section, folder: Path) -> None:
-    """Every file of the section, and `index.html` that shows them together. Raises BadValue."""
+def write_report(section: Section, folder: Path) -> list[Path]:
+    """Every file of the section, and `index.html` that shows them together; their paths. Raises BadValue."""
     from llama_diversity.render.report import to_page
 
-    write_files(section, folder)
-    write_whole(folder / "index.html", to_page([section], section.title))
+    paths = [*write_files(section, folder), folder / "index.html"]
+    write_whole(paths[-1], to_page([section], section.title))
+    return paths
 
 
 def to_csv(table: Table) -> str:
