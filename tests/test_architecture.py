@@ -24,14 +24,15 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "errors": set(),
     "paths": {"errors"},
     "records": {"errors"},
-    "metrics": {"errors"},  # arrays and strings in, numbers out: no records
+    "text": {"errors"},
+    "metrics": {"errors", "text"},  # arrays and strings in, numbers out: no records
     "registry": BASE,
     "hub": BASE,
     "embed": BASE | {"hub"},
     "store": BASE,
     "engines": {"errors", "records"},
     "render": {"errors", "records"},
-    "experiments": {"errors", "records", "metrics"},  # plan() and analyse(): no engine, store or runner
+    "experiments": {"errors", "records", "metrics", "text"},  # plan() and analyse(): no engine, store or runner
     "exhibits": {"errors", "records", "metrics", "experiments", "render", "text"},
     "runner": {"errors", "records", "store", "engines"},
     "lab": BASE | {"metrics"},
