@@ -40,9 +40,10 @@ TOKEN_DTYPE = np.dtype(
 `surprisal_bits` is -log2 p of the token under the raw model at T = 1 over the whole vocabulary; `entropy_bits` and
 `varentropy_bits2` describe that distribution; `rank` is 1 for the likeliest token. `top_ids` are the five likeliest
 tokens (ties: the lower id first), padded with -1 where the vocabulary is smaller, and `top_surprisals_bits` their
--log2 p (inf in the padding). The `sampler_` pair describes the distribution the token was really drawn from; with a
-neutral sampler it equals the raw pair, and in scored text it is nan, since nothing was drawn. A token without a
-context (the first one of a model without BOS) has nan everywhere and rank 0.
+-log2 p (inf in the padding). The `sampler_` pair describes the distribution the token was really drawn from: what a
+grammar allows next, renormalised, then the sampler. Without a grammar and with a neutral sampler it equals the raw
+pair, and in scored text it is nan, since nothing was drawn. A token without a context (the first one of a model
+without BOS) has nan everywhere and rank 0.
 """
 
 TokenStats = npt.NDArray[Any]  # shape (n_tokens,), dtype TOKEN_DTYPE
@@ -144,6 +145,7 @@ class Recipe:
     exact: bool = False
     kv_type: str = "f16"
     flash_attention: bool | None = None  # other kernels, other last digits; None where the device supports it
+    grammar: str | None = None  # GBNF, root rule `root`: tokens it forbids next are left out before the sampler
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -152,10 +154,20 @@ class Recipe:
             raise BadValue("--seed", self.seed, "it must lie between 0 and 2**64 - 1")
         if any(not text for text in self.stop):
             raise BadValue("--stop", "", "a stop string must not be empty")
+        if self.grammar is not None and not self.grammar.strip():
+            raise BadValue("--grammar", self.grammar, "it must hold a rule called root; leave it out for no grammar")
+
+    @property
+    def is_neutral(self) -> bool:
+        """True when tokens are drawn from the raw distribution itself: no grammar, a neutral sampler."""
+        return self.grammar is None and self.sampler.is_neutral
 
     def to_json(self) -> str:
-        """The canonical form that is hashed and stored: sorted keys, no blanks, ASCII."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """The canonical form that is hashed and stored: sorted keys, no blanks, ASCII; no grammar, no such key."""
+        fields = asdict(self)
+        if self.grammar is None:
+            del fields["grammar"]  # so that recipes from before there were grammars keep their keys
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:

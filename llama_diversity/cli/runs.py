@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -72,7 +72,7 @@ def show(run: str, common: Common) -> None:
         described = _described(store, found)
         recipes = {cell.recipe_key: store.recipe(cell.recipe_key) for cell in found.cells}
     if common.json:
-        described["recipes"] = {key: asdict(recipe) for key, recipe in recipes.items()}
+        described["recipes"] = {key: json.loads(recipe.to_json()) for key, recipe in recipes.items()}
         click.echo(to_line(described))
     elif common.quiet:
         click.echo(found.id)
@@ -249,6 +249,8 @@ def _cell_lines(cell: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     yield f"  stored    {cell['n_stored']} of {cell['n']} samples, {cell['n_tokens']:,} tokens"
     yield f"  prompt    {recipe.prompt.mode}, {len(recipe.prompt.ids)} tokens: {visible(prompt[:_PROMPT_SHOWN])}{more}"
     yield f"  sampler   temperature {sampler.temperature:g}{cuts or ', nothing cut off'}"
+    if recipe.grammar is not None:
+        yield f"  grammar   {visible(recipe.grammar[:_PROMPT_SHOWN])}"
     yield f"  limits    at most {recipe.max_tokens} tokens" + "".join(f", stop {visible(repr(s))}" for s in recipe.stop)
     yield f"  seed      {recipe.seed}"
     yield f"  recipe    {cell['recipe']}"
@@ -289,7 +291,7 @@ def _exported(store: Store, cells: Sequence[RunCell]) -> Iterator[Exported]:
             unknown = set(sample.tokens["id"].tolist()) - known.keys()
             if unknown:
                 known.update(store.pieces(recipe.vocab_digest, unknown))
-            yield Exported(cell.arm, cell.reference, recipe.sampler.is_neutral, sample, known)
+            yield Exported(cell.arm, cell.reference, recipe.is_neutral, sample, known)
 
 
 def _write_lines(file: IO[bytes], samples: Iterator[Exported]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import BinaryIO
 
 import click
 from rich.text import Text
@@ -35,6 +36,7 @@ from llama_diversity.store import Store
 @click.option("--chat", is_flag=True, help="Ask through the model's own chat template.")
 @click.option("--system", help="A system message, with --chat.")
 @click.option("--stop", multiple=True, help="End a completion before this text; may be repeated.")
+@click.option("--grammar", type=click.File("rb"), help="Draw only texts of this grammar (a GBNF file, rule `root`).")
 @click.option("--show-prompt", is_flag=True, help="Print the prompt as the model sees it, and draw nothing.")
 @drawing_options
 @layout_options
@@ -48,6 +50,7 @@ def sample(
     chat: bool,
     system: str | None,
     stop: tuple[str, ...],
+    grammar: BinaryIO | None,
     show_prompt: bool,
     drawing: Drawing,
     layout: EngineOptions,
@@ -56,7 +59,8 @@ def sample(
     """Draw many completions of one prompt, with the exact statistics of every token.
 
     The prompt is decoded once. Samples are kept in the store: the same command again prints them without drawing, a
-    larger -n draws the rest. Nothing is truncated unless you ask for it.
+    larger -n draws the rest. Nothing is truncated unless you ask for it. A grammar changes the distribution: each token
+    is drawn from those it allows next, by their renormalised probabilities.
 
     \b
     Example:
@@ -81,6 +85,7 @@ def sample(
             drawing=drawing,
             layout=layout,
             stop=stop,
+            grammar=_grammar_text(grammar),
         )
         run_id = start_run(store)
         for drawn in in_order(cell, store, draw(cell, engine, store, run_id, common)):
@@ -90,6 +95,15 @@ def sample(
         _print_footer(cell, reference, run_id)
     elif not common.json:
         click.echo(run_id)
+
+
+def _grammar_text(file: BinaryIO | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        return file.read().decode()
+    except UnicodeDecodeError as error:
+        raise BadValue("--grammar", file.name, "it must be a file of UTF-8 text") from error
 
 
 def _print_prompt(prompt: Prompt, common: Common) -> None:
@@ -103,7 +117,7 @@ def _print_prompt(prompt: Prompt, common: Common) -> None:
 def _print_sample(sample: Sample, cell: Cell, store: Store, common: Common) -> None:
     if common.json:
         pieces = store.pieces(cell.recipe.vocab_digest, seen_ids(sample.tokens))
-        click.echo(to_line(sample_object(sample, pieces, neutral=cell.recipe.sampler.is_neutral)))
+        click.echo(to_line(sample_object(sample, pieces, neutral=cell.recipe.is_neutral)))
     elif not common.quiet:
         bits = float(sample.tokens["surprisal_bits"].mean())
         head = f"#{sample.index}  {len(sample.tokens)} tokens, {bits:.2f} bits/token, {sample.finish_reason}"
@@ -113,5 +127,6 @@ def _print_sample(sample: Sample, cell: Cell, store: Store, common: Common) -> N
 
 
 def _print_footer(cell: Cell, model: ModelRef, run_id: str) -> None:
-    words = f"{cell.n} samples of {model.reference}, seed {cell.recipe.seed}, run {run_id}"
+    bounds = "" if cell.recipe.grammar is None else " within the grammar"
+    words = f"{cell.n} samples of {model.reference}{bounds}, seed {cell.recipe.seed}, run {run_id}"
     click.echo(visible(f"{words}; `llamadiv heatmap --run {run_id} --sample 0` colours one."), err=True)

@@ -57,6 +57,7 @@ def plan_cell(
     drawing: Drawing,
     layout: EngineOptions,
     stop: Sequence[str] = (),
+    grammar: str | None = None,
 ) -> Cell:
     """The cell of `n` samples of `prompt` on `model`. Raises BadValue."""
     recipe = Recipe(
@@ -72,6 +73,7 @@ def plan_cell(
         exact=layout.exact,
         kv_type=layout.kv_type,
         flash_attention=layout.flash_attention,
+        grammar=grammar,
     )
     return Cell(arm, model.reference, recipe, n)
 

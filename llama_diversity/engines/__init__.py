@@ -41,6 +41,7 @@ class Capabilities:
     full_distribution: bool
     scores_text: bool
     exact: bool
+    grammars: bool  # a recipe's grammar can bound what is drawn
 
 
 class Step(NamedTuple):
@@ -83,7 +84,8 @@ class Engine(Protocol):
     def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
         """Draw the samples `indices` of `recipe`; they finish in any order, each exactly once.
 
-        Raises PromptTooLong, OutOfMemory, EngineError.
+        A sample that the recipe's grammar leaves without a next token never finishes; the others do, and then
+        EngineError names it. Raises PromptTooLong, OutOfMemory, EngineError, and BadValue for a malformed grammar.
         """
         ...
 

@@ -54,6 +54,11 @@ class Completion:
             self.finish_reason = "length"
         return self.finish_reason is not None
 
+    def give_up(self) -> str:
+        """End without a sample, since no token may follow; what was written so far."""
+        self.finish_reason = "dead end"
+        return self._text.decode("utf-8", "replace")
+
     def _cut_at_stop(self, n_added: int) -> bool:
         """Look for a stop string that the last token completed; the text ends before it, the tokens stay."""
         start = max(0, len(self._text) - n_added - self._longest_stop)

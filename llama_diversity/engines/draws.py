@@ -32,6 +32,7 @@ _BITS = 1 / np.log(2.0)
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 def uniforms(seed: int, index: int, n: int) -> Float64:
@@ -162,32 +163,34 @@ class Reducer:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def draw(self, logits: Float32, numbers: Float64, sampler: Sampler) -> TokenStats:
+    def draw(self, logits: Float32, numbers: Float64, sampler: Sampler, allowed: Mask | None = None) -> TokenStats:
         """Draw one token a row with `numbers` (uniforms, shape (rows,)) and return its statistics.
 
-        `logits`: shape (rows, n_vocab), float32, C-contiguous; not kept. Returns shape (rows,), TOKEN_DTYPE.
-        Raises EngineError when a row holds nan or no finite logit.
+        `logits`: shape (rows, n_vocab), float32, C-contiguous; not kept. `allowed`, of the same shape, leaves its true
+        tokens to the sampler, with their probabilities renormalised; each row must allow one of finite logit. Returns
+        shape (rows,), TOKEN_DTYPE. Raises EngineError when a row holds nan or no finite logit.
         """
         logits = self._whole_blocks(logits)
         raw = self._moments(logits)
         top_ids = self._top(logits, raw.segment_maxima)
-        if sampler.is_neutral:
+        if allowed is None and sampler.is_neutral:
             stats = self._describe(logits, raw, self._inverse_cdf(logits, raw, numbers), top_ids)
             for name in ("surprisal_bits", "entropy_bits"):  # the same numbers, to the last bit, under both names
                 stats[f"sampler_{name}"] = stats[name]
             return stats
+        open_to, maximum = (logits, raw.maximum) if allowed is None else self._bounded(logits, allowed)
         if sampler.temperature == 0:
-            chosen = top_ids[:, 0]
+            chosen = top_ids[:, 0] if allowed is None else open_to.argmax(axis=1)  # the first maximum: the lower id
             surprisal_bits = entropy_bits = np.zeros(len(logits))
         elif (sampler.top_k, sampler.top_p, sampler.min_p) == (0, 1.0, 0.0):
             with np.errstate(over="ignore"):
-                heated = (logits - raw.maximum[:, None]) / np.float32(sampler.temperature)
+                heated = (open_to - maximum[:, None]) / np.float32(sampler.temperature)
             np.maximum(heated, _NEVER_DRAWN, out=heated)  # near T = 0, padding and forbidden tokens go to -inf
             moments = self._moments(heated)
             chosen = self._inverse_cdf(heated, moments, numbers)
             surprisal_bits, entropy_bits = self._surprisal_bits(heated, moments, chosen), moments.entropy_bits
         else:
-            drawn = [_draw_truncated(row, u, sampler) for row, u in zip(logits, numbers, strict=True)]
+            drawn = [_draw_truncated(row, u, sampler) for row, u in zip(open_to, numbers, strict=True)]
             chosen = np.array([d.token_id for d in drawn])
             surprisal_bits = np.array([d.surprisal_bits for d in drawn])
             entropy_bits = np.array([d.entropy_bits for d in drawn])
@@ -216,6 +219,15 @@ class Reducer:
         padded = self._padded[: len(logits)]
         padded[:, : self.n_vocab] = logits
         return padded
+
+    def _bounded(self, logits: Float32, allowed: Mask) -> tuple[Float32, Float32]:
+        """The rows with -inf where a token is not allowed, and the maximum of each, shape (rows,)."""
+        bounded = np.full_like(logits, -np.inf)
+        np.copyto(bounded[:, : self.n_vocab], logits[:, : self.n_vocab], where=allowed)
+        maximum = bounded.max(axis=1)
+        if np.isneginf(maximum).any():
+            raise ValueError("a row allows no token that has a probability")
+        return bounded, maximum
 
     def _moments(self, logits: Float32) -> _Moments:
         sums = _Sums.empty(len(logits), self._shape)

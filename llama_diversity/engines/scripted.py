@@ -233,7 +233,7 @@ class ScriptedEngine:
     ) -> None:
         name = model.location
         chain = _chain(name)
-        self.capabilities = Capabilities(full_distribution=True, scores_text=True, exact=True)
+        self.capabilities = Capabilities(full_distribution=True, scores_text=True, exact=True, grammars=False)
         self.build = "scripted 1"
         self.layout: Mapping[str, Any] = {}
         self.stopwatch = Stopwatch()
@@ -288,6 +288,10 @@ class ScriptedEngine:
 
     def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
         """Draw the samples `indices` of `recipe`, `parallel` at a time; how many makes no difference to any of them."""
+        if recipe.grammar is not None:
+            raise EngineError(
+                f"{self.facts.reference} is no GGUF model and takes no grammar. Choose another, or leave out --grammar."
+            )
         parallel = PREFERRED_PARALLEL if self._options.parallel is None else self._options.parallel
         if parallel < 1:
             raise BadValue("--parallel", parallel, "it must be at least 1")

@@ -30,6 +30,7 @@ from llama_diversity.engines.layout import (
     physical_memory_bytes,
 )
 from llama_diversity.engines.llamacpp.context import N_UBATCH, Context, NoContext
+from llama_diversity.engines.llamacpp.grammar import LlamaCppGrammar, Vocabulary
 from llama_diversity.engines.llamacpp.library import devices, forget_complaints, initialise
 from llama_diversity.engines.llamacpp.loading import load, make_exact
 from llama_diversity.errors import BadValue, EngineError, ModelFileError, PromptTooLong
@@ -48,7 +49,7 @@ class LlamaCppEngine:
         if options.exact:
             make_exact()
         initialise()
-        self.capabilities = Capabilities(full_distribution=True, scores_text=True, exact=True)
+        self.capabilities = Capabilities(full_distribution=True, scores_text=True, exact=True, grammars=True)
         self.layout: Mapping[str, Any] = {}
         self.stopwatch = Stopwatch()
         self._options = options
@@ -212,7 +213,10 @@ class LlamaCppEngine:
             n_vocab=self._n_vocab,
             exact=recipe.exact,
         )
-        with self._open_context(work, kv_type=recipe.kv_type) as (context, layout):
+        with (
+            self._following(recipe.grammar) as grammar,
+            self._open_context(work, kv_type=recipe.kv_type) as (context, layout),
+        ):
             first_row = context.prefill(recipe.prompt.ids)
             batch = Batch(
                 context,
@@ -224,6 +228,7 @@ class LlamaCppEngine:
                 start=functools.partial(Completion, recipe, piece=self.piece, ends=self._ends.__contains__),
                 indices=waiting,
                 stopwatch=self.stopwatch,
+                grammar=grammar,
             )
             yield from batch.steps()
 
@@ -253,6 +258,18 @@ class LlamaCppEngine:
             self._reducer.close()
             C.llama_model_free(self._model)
             self._model = None
+
+    @contextlib.contextmanager
+    def _following(self, grammar: str | None) -> Iterator[LlamaCppGrammar | None]:
+        if grammar is None:
+            yield None
+            return
+        with contextlib.closing(LlamaCppGrammar(grammar, self._described, n_threads=self._n_threads)) as following:
+            yield following
+
+    @functools.cached_property
+    def _described(self) -> Vocabulary:
+        return Vocabulary(self._vocab, self._pieces, self._ends)
 
     # ---- contexts
 
