@@ -15,7 +15,6 @@ import pytest
 from llama_diversity.render import maps
 from llama_diversity.render.exhibits import (
     Between,
-    Clouds,
     Figure,
     Remark,
     Section,
@@ -44,9 +43,8 @@ def section(name: str = "semantic") -> Section:
         ("what", "value", "95 % interval", "share"),
         ((EVIL, 0.12345, Between(0.1, 0.2), Share(0.25)), ("=1+1", None, None, None)),
     )
-    cloud = Clouds("figure-1", "Names", lambda: {"base": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'})
     remarks = (Remark("One prompt."), Remark(EVIL, is_warning=True))
-    exhibits = (*remarks, table, figure, cloud)
+    exhibits = (*remarks, table, figure)
     return Section(name, f"Experiment {EVIL}", "What was done.", "llamadiv semantic --seed 0", exhibits)
 
 
@@ -103,6 +101,14 @@ def test_numbers_are_rounded_for_readers_and_whole_in_files() -> None:
     assert formula == "'=1+1,,,,"
 
 
+def test_a_long_table_is_folded_away_and_whole() -> None:
+    rows = tuple((at,) for at in range(26))
+    for n, is_folded in ((25, False), (26, True)):
+        page = to_page([Section("s", "t", "a", "c", (Table("x", "y", ("n",), rows[:n]),))], "Report")
+        assert ("<details>" in page) == is_folded
+        assert page.count("<tr>") == n + 1
+
+
 def test_a_page_without_charts_has_no_script() -> None:
     plain = Section("s", "t", "a", "c", (Remark("r"),))
     assert "<script" not in to_page([plain], "Report")
@@ -112,7 +118,6 @@ def test_all_files_are_written_and_the_terminal_shows_tables(tmp_path: Path) -> 
     write_report(section(), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         "index.html", "table-1.csv", "figure-10-map.png", "figure-10-map.svg", "figure-10-map.pdf",
-        "figure-1-base.svg", "figure-1-base.png", "figure-1-base.pdf",
     }  # fmt: skip
     assert in_terminal(section())
 

@@ -22,6 +22,7 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "demo": ("llama_diversity.cli.demo:demo", "See in a minute what post-training costs, on the tiny pair."),
     "sample": ("llama_diversity.cli.sample:sample", "Draw many completions of one prompt, with token statistics."),
     "score": ("llama_diversity.cli.score:score", "Token statistics of a given text under a model."),
+    "personas": ("llama_diversity.cli.personas:personas", "Experiment 1: variety of made-up customers."),
     "semantic": (
         "llama_diversity.cli.semantic:semantic",
         "Experiment 2: likeness and kinds of completions.",

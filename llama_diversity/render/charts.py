@@ -156,13 +156,6 @@ def rendered(chart: Chart, kind: str) -> bytes:
     return data.getvalue()
 
 
-def svg_to(svg: str, kind: str) -> bytes:
-    """An SVG picture as "png" or "pdf", rendered on this machine."""
-    import vl_convert
-
-    return bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE) if kind == "png" else vl_convert.svg_to_pdf(svg))
-
-
 def side_by_side(panels: Mapping[str, Chart], *, title: str, subtitle: str = "") -> Chart:
     """One chart of several panels, each under its heading, as a file needs it."""
     headed = [panel.properties(title=visible(heading)) if heading else panel for heading, panel in panels.items()]

@@ -72,16 +72,6 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Clouds:
-    """Word clouds by their headings, as SVG; drawn when they are needed."""
-
-    name: str
-    title: str
-    draw: Callable[[], Mapping[str, str]]
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Tokens:
     """A text whose tokens are coloured."""
 
@@ -99,7 +89,7 @@ class Remark:
     is_warning: bool = False
 
 
-Exhibit = Table | Figure | Clouds | Tokens | Remark
+Exhibit = Table | Figure | Tokens | Remark
 
 
 @dataclass(frozen=True)
@@ -155,10 +145,12 @@ def _rich_table(table: Table) -> RenderableType:
 
 
 def written(value: Value) -> str:
-    """A value as a reader sees it: three decimals at most, percent for shares, a dash where it is undefined.
+    """A value as a reader sees it: three decimals, powers of ten below that, percent for shares, a dash for none.
 
     >>> written(0.12345), written(12), written(Share(0.5)), written(Between(0.1, 0.25)), written(None)
     ('0.123', '12', '50 %', '0.100 to 0.250', '–')
+    >>> written(0.0002), written(0.0)
+    ('2.0e-04', '0.000')
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
@@ -172,6 +164,8 @@ def written(value: Value) -> str:
 def _number(value: float) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
+    if 0 < abs(value) < 0.0005:  # three decimals would say 0
+        return f"{value:.1e}"
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
@@ -179,14 +173,12 @@ def _number(value: float) -> str:
 
 
 def files_of(section: Section) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every file of the section: tables as CSV, figures and clouds as PNG, SVG and PDF."""
+    """Name and content of every file: tables as CSV, figures as PNG, SVG and PDF, coloured texts as SVG."""
     for exhibit in section.exhibits:
         if isinstance(exhibit, Table):
             yield f"{exhibit.name}.csv", to_csv(exhibit).encode()
         elif isinstance(exhibit, Figure):
             yield from _chart_files(exhibit)
-        elif isinstance(exhibit, Clouds):
-            yield from _cloud_files(exhibit)
         elif isinstance(exhibit, Tokens):
             from llama_diversity.render.svg import to_svg
 
@@ -248,17 +240,3 @@ def _chart_files(figure: Figure) -> Iterator[tuple[str, bytes]]:
     chart = charts.side_by_side(figure.draw(), title=figure.title, subtitle=figure.note)
     for kind in CHART_FORMATS:
         yield f"{figure.name}.{kind}", charts.rendered(chart, kind)
-
-
-def _cloud_files(clouds: Clouds) -> Iterator[tuple[str, bytes]]:
-    from llama_diversity.render import charts
-
-    for heading, svg in clouds.draw().items():
-        stem = f"{clouds.name}-{_slug(heading)}"
-        yield f"{stem}.svg", svg.encode()
-        yield f"{stem}.png", charts.svg_to(svg, "png")
-        yield f"{stem}.pdf", charts.svg_to(svg, "pdf")
-
-
-def _slug(heading: str) -> str:
-    return "".join(c if c.isascii() and c.isalnum() else "-" for c in heading.casefold()).strip("-") or "x"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from llama_diversity.render.exhibits import Clouds, Exhibit, Figure, Remark, Section, Table, Tokens, written
+from llama_diversity.render.exhibits import Exhibit, Figure, Remark, Section, Table, Tokens, written
 from llama_diversity.render.html import fragment, paged, rules
 from llama_diversity.render.safe import visible
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Vega compiles its expressions, so scripts of this page may evaluate; nothing may be fetched or sent.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
+
+_LONG = 25  # rows; a longer table is folded away
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --pale: #5c5c5c; --line: #dcdcdc; --ground: #ffffff; --box: #f6f6f4; }
@@ -50,6 +52,7 @@ code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 0.85
 .legend { font-size: 0.85rem; } .legend p { margin: 0.2rem 0; } .ramp span { padding: 0.15em 0.6em; }
 #vg-tooltip-element { max-width: min(26rem, 90vw); white-space: pre-wrap; overflow-wrap: anywhere; }
 #vg-tooltip-element td.value { max-width: 20rem; white-space: pre-wrap; }
+summary { cursor: pointer; }
 @media print { nav, .vega-bindings { display: none; } .exhibit { break-inside: avoid; } body { max-width: none; } }
 """
 
@@ -132,16 +135,12 @@ def _exhibit(exhibit: Exhibit, specs: dict[str, dict[str, Any]]) -> str:
     return f'<div class="exhibit" id="{escape(exhibit.name)}">\n{head}{inside}{note}</div>\n'
 
 
-def _inside(exhibit: Table | Figure | Clouds | Tokens, specs: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _inside(exhibit: Table | Figure | Tokens, specs: dict[str, dict[str, Any]]) -> Iterator[str]:
     if isinstance(exhibit, Table):
         yield _table(exhibit)
     elif isinstance(exhibit, Tokens):
         [(picture, page)] = paged([exhibit.picture])
         yield fragment(page, picture.looks.palette)
-    elif isinstance(exhibit, Clouds):
-        clouds = exhibit.draw().items()
-        panels = "".join(f'<div class="panel"><h4>{_text(name)}</h4>{svg}</div>' for name, svg in clouds)
-        yield f'<div class="panels">{panels}</div>\n'
     else:
         yield '<div class="panels">'
         for position, (heading, chart) in enumerate(exhibit.draw().items()):
@@ -162,7 +161,10 @@ def _spec(chart: Chart) -> dict[str, Any]:
 def _table(table: Table) -> str:
     head = "".join(f"<th>{_text(heading)}</th>" for heading in table.headings)
     rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in table.rows)
-    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n'
+    whole = f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n'
+    if len(table.rows) <= _LONG:
+        return whole
+    return f"<details><summary>{len(table.rows)} rows</summary>\n{whole}</details>\n"
 
 
 def _cell(value: Any) -> str:

@@ -1,0 +1,231 @@
+"""Experiment 1 as exhibits: validity first, then every field's distribution, ages, reviews and their tone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llama_diversity.experiments.personas import CATEGORIES, Arm, Result
+from llama_diversity.metrics.inference import wilson
+from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value
+
+if TYPE_CHECKING:
+    from llama_diversity.render.charts import Chart
+
+MOST_VALUES = 20  # rows of a figure; the table has all
+UNEQUAL_VALIDITY = 0.10
+_FIGURES = {
+    "first_name": ("figure-1-first-names", "Figure 1: first names"),
+    "last_name": ("figure-1-last-names", "Figure 1: last names"),
+    "nationality": ("figure-2-nationalities", "Figure 2: nationalities"),
+    "ethnicity": ("figure-3-ethnicities", "Figure 3: ethnicities"),
+    "mbti": ("figure-4-types", "Figure 4: Myers-Briggs types"),
+    "gender": ("figure-6-genders", "Figure 6: genders"),
+}
+_HISTOGRAMS = {
+    "age": ("figure-5-ages", "Figure 5: ages", "years", 5.0),
+    "review_chars": ("figure-7-review-lengths", "Figure 7: lengths of the reviews", "characters", 25.0),
+    "sentiment": ("figure-8-sentiments", "Figure 8: tone of the reviews", "VADER compound", 0.125),
+}
+_WORDS = {"age": "age, years", "review_chars": "review, characters", "sentiment": "review, VADER compound"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Whom was asked, and how: the arms' models, and in words what each was given."""
+
+    models: Mapping[str, str]
+    asked: Mapping[str, str]
+
+
+def section(found: Result, facts: Facts, command: str) -> Section:
+    """The whole experiment for a reader."""
+    arms = "; ".join(f"{arm} ({facts.models[arm]}): {facts.asked[arm]}" for arm in found.arms)
+    about = f"One persona with a review in each completion. {arms}. One product: the result holds for this request."
+    return Section("personas", "Experiment 1: how varied are the personas?", about, command, tuple(_exhibits(found)))
+
+
+def _exhibits(found: Result) -> Iterator[Exhibit]:
+    yield _validity(found.arms)
+    shares = [arm.valid.value for arm in found.arms.values() if arm.valid.value is not None]
+    if shares and max(shares) - min(shares) > UNEQUAL_VALIDITY:
+        yield Remark(
+            "The arms' valid shares differ by more than 10 points: figures of diversity are of the valid outputs only.",
+            is_warning=True,
+        )
+    for name, arm in found.arms.items():
+        if not arm.personas:
+            yield Remark(f"{name}: no output holds a whole persona; there is nothing to compare.", is_warning=True)
+    yield _fields(found)
+    yield _kept(found)
+    yield _numbers(found)
+    for name, (file, title) in _FIGURES.items():
+        yield _bars(found, name, file, title)
+        yield _counts(found, name, file)
+    for name, (file, title, unit, width) in _HISTOGRAMS.items():
+        yield _histogram(found, name, file, title, unit, width)
+
+
+def _validity(arms: Mapping[str, Arm]) -> Table:
+    return Table(
+        "personas-validity",
+        "Outputs that hold a whole persona",
+        ("arm", "valid", "95 % interval", "n", "most frequent reasons why others do not"),
+        tuple(
+            (
+                name,
+                None if arm.valid.value is None else Share(arm.valid.value),
+                None if arm.valid.low is None or arm.valid.high is None else Between(arm.valid.low, arm.valid.high),
+                arm.n,
+                "; ".join(f"{reason} ({n})" for reason, n in list(arm.reasons.items())[:3]) or "none",
+            )
+            for name, arm in arms.items()
+        ),
+        "Valid: all eight fields can be read, the age is a number of years, the type one of the 16.",
+    )
+
+
+def _fields(found: Result) -> Table:
+    rows: list[tuple[Value, ...]] = []
+    for name in CATEGORIES:
+        for arm, one in found.arms.items():
+            field = one.fields[name]
+            entropy, coverage = field.entropy_nats.value, field.coverage.value
+            rows.append(
+                (
+                    _plain(name),
+                    arm,
+                    len(field.counts),
+                    field.rarefied.value,
+                    None if entropy is None else math.exp(entropy),
+                    field.concentration.value,
+                    None if coverage is None else Share(coverage),
+                )
+            )
+    return Table(
+        "personas-fields",
+        "How varied each field is among the valid personas",
+        ("field", "arm", "seen", f"in {found.m}", "effective", "same", "coverage"),
+        tuple(rows),
+        f"Seen: different values. In {found.m}: expected among {found.m} personas (rarefied). Effective: exp of the "
+        "class entropy (Chao, Wang, Jost). Same: chance that two personas share it. Coverage: share of what the model "
+        "gives that was seen.",
+    )
+
+
+def _kept(found: Result) -> Table:
+    rows: list[tuple[Value, ...]] = []
+    for name in CATEGORIES:
+        for arm, fields in found.retained.items():
+            one = fields[name]
+            interval = None if one.low is None or one.high is None else Between(one.low, one.high)
+            rows.append((_plain(name), arm, one.share, interval, found.adjusted_p[arm][name]))
+    return Table(
+        "personas-kept",
+        "What is left of the first arm's variety",
+        ("field", "arm", "kept", "95 % interval", "p"),
+        tuple(rows),
+        "Kept: class entropy divided by the first arm's, above 1 where there is more; p adjusted after Holm over the "
+        "fields. Of the first arm the interval is for these forms.",
+    )
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _numbers(found: Result) -> Table:
+    rows: list[tuple[Value, ...]] = []
+    for name, words in _WORDS.items():
+        for arm, one in found.arms.items():
+            summary, values = one.summaries[name], one.numbers[name]
+            ends = (min(values), max(values)) if values else (None, None)
+            changed = found.differences.get(arm, {}).get(name)
+            interval = None if changed is None else Between(changed.low, changed.high)
+            rows.append((words, arm, summary.mean, summary.sd, *ends, changed.mean if changed else None, interval))
+    return Table(
+        "personas-numbers",
+        "Ages, and length and tone of the reviews",
+        ("number", "arm", "mean", "sd", "least", "most", "minus first", "95 % interval"),
+        tuple(rows),
+    )
+
+
+# ---- figures
+
+
+def _bars(found: Result, name: str, file: str, title: str) -> Figure:
+    total = _totals(found, name)
+    order = list(total)[:MOST_VALUES]
+    left = f" The {MOST_VALUES} most frequent of {len(total)}." if len(total) > MOST_VALUES else ""
+
+    def draw() -> Mapping[str, Chart]:
+        from llama_diversity.render.distributions import bars_panel
+
+        shares = {
+            arm: {value: _interval(one, name, value) for value in order if value in one.fields[name].counts}
+            for arm, one in found.arms.items()
+        }
+        highest = max((high for some in shares.values() for _, _, high in some.values()), default=1.0)
+        return {
+            arm: bars_panel(some, order, arm=arm, position=position, highest=highest)
+            for position, (arm, some) in enumerate(shares.items())
+        }
+
+    return Figure(file, title, draw, f"Share of the valid personas, Wilson's 95 % intervals.{left}")
+
+
+def _totals(found: Result, name: str) -> dict[str, int]:
+    """Counts over all arms together, the most frequent first."""
+    total: dict[str, int] = {}
+    for one in found.arms.values():
+        for value, n in one.fields[name].counts.items():
+            total[value] = total.get(value, 0) + n
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _interval(arm: Arm, name: str, value: str) -> tuple[float, float, float]:
+    found = wilson(arm.fields[name].counts.get(value, 0), len(arm.personas))
+    return found.value or 0.0, found.low or 0.0, found.high or 0.0
+
+
+def _counts(found: Result, name: str, file: str) -> Table:
+    return Table(
+        f"{file}-counts",
+        f"Counts of {name.replace('_', ' ')}",
+        (_plain(name), *found.arms),
+        tuple(
+            (value, *(one.fields[name].counts.get(value, 0) for one in found.arms.values()))
+            for value in _totals(found, name)
+        ),
+        in_terminal=name in ("gender", "nationality"),
+    )
+
+
+def _histogram(found: Result, name: str, file: str, title: str, unit: str, width: float) -> Figure:
+    every = [value for one in found.arms.values() for value in one.numbers[name]]
+    low, high = (min(every), max(every)) if every else (0.0, 1.0)
+    if name == "sentiment":
+        low, high = -1.0, 1.0
+    first, last = math.floor(low / width), math.floor(high / width) + (0 if name == "sentiment" else 1)
+    edges = [width * at for at in range(first, max(last, first + 1) + 1)]
+
+    def draw() -> Mapping[str, Chart]:
+        from llama_diversity.render.distributions import histogram_panel
+
+        highest = max(
+            (max(np.histogram(one.numbers[name], edges)[0]) / max(len(one.personas), 1) for one in found.arms.values()),
+            default=1.0,
+        )
+        return {
+            arm: histogram_panel(
+                one.numbers[name], edges, unit=unit, arm=arm, position=position, highest=float(highest) or 1.0
+            )
+            for position, (arm, one) in enumerate(found.arms.items())
+        }
+
+    return Figure(file, title, draw, "Share of the valid personas in each bin.")

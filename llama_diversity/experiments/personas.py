@@ -1,0 +1,160 @@
+"""Experiment 1 of the paper: how varied are the customers that a model makes up, and what do they say?
+
+Protocol (Mohammadi 2024, sections 3.1 and 4.1): n personas of each model, one in each completion, with a review of the
+paper's coffee machine. Aligned models get the request through their chat template. The base model gets a form with two
+worked examples and continues a third; there are N_DOCUMENTS such forms with other examples each, in turn, so that no
+example becomes the answer. An output that holds no whole persona is counted with the reason; figures of diversity are
+of the valid ones (conditional), and the share of those stands beside them.
+
+Declared beforehand: the primary measure of a field is its class entropy, estimated after Chao, Wang and Jost; p-values
+of the fields are adjusted after Holm. One arm is the reference, the first one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from llama_diversity.experiments.persona_parser import Persona, Rejected, parse
+from llama_diversity.metrics.coverage import Coverage, chao_wang_jost_nats, rarefied_richness, refined_coverage
+from llama_diversity.metrics.indices import concentration
+from llama_diversity.metrics.inference import (
+    Difference,
+    Estimate,
+    Proportion,
+    Retained,
+    Summary,
+    holm,
+    log_ratio,
+    summarize,
+    welch_difference,
+    wilson,
+)
+
+N_SAMPLES = 100
+MAX_TOKENS = 400
+N_DOCUMENTS = 10
+N_EXAMPLES = 2
+STOP = ("\n---", "\nProduct:")  # where the base model's form goes on with the next card
+FIRST_FIELD = "first_name"  # the form ends with its label
+CATEGORIES = ("first_name", "last_name", "gender", "nationality", "ethnicity", "mbti")
+NUMBERS = ("age", "review_chars", "sentiment")
+
+
+class Field(NamedTuple):
+    """One categorical field of an arm's valid personas."""
+
+    counts: Mapping[str, int]  # the most frequent first, ties by name
+    entropy_nats: Estimate  # Chao, Wang and Jost
+    rarefied: Estimate  # values expected among `m` personas, m half of the smaller arm
+    concentration: Estimate  # chance that two personas share the value
+    coverage: Coverage  # share of what the model gives that has been seen
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm: the valid personas, why others are not, its fields, and numbers of each persona."""
+
+    n: int
+    valid: Proportion
+    reasons: Mapping[str, int]
+    personas: tuple[Persona, ...]
+    fields: Mapping[str, Field]
+    numbers: Mapping[str, tuple[float, ...]]  # NUMBERS of each valid persona
+    summaries: Mapping[str, Summary]
+
+
+@dataclass(frozen=True)
+class Result:
+    """All arms, and every later one against the first: the retained entropy of fields, differences of numbers."""
+
+    arms: Mapping[str, Arm]
+    m: int  # of `rarefied`
+    retained: Mapping[str, Mapping[str, Retained]]
+    adjusted_p: Mapping[str, Mapping[str, float | None]]  # Holm over the fields of an arm
+    differences: Mapping[str, Mapping[str, Difference]]
+
+
+def analyse(texts: Mapping[str, Sequence[str]], *, forms: Sequence[str] = ()) -> Result:
+    """Parse each arm's outputs and compare. Arms named in `forms` continued a form that ends with FIRST_FIELD."""
+    parsed = {
+        arm: [parse(text, begins_with=FIRST_FIELD if arm in forms else None) for text in some]
+        for arm, some in texts.items()
+    }
+    valid = {arm: [one for one in some if isinstance(one, Persona)] for arm, some in parsed.items()}
+    m = min((len(some) for some in valid.values()), default=0) // 2
+    arms = {arm: _arm(parsed[arm], valid[arm], m) for arm in texts}
+    first, *others = arms
+    retained = {
+        arm: {
+            name: log_ratio(arms[first].fields[name].entropy_nats, arms[arm].fields[name].entropy_nats)
+            for name in CATEGORIES
+        }
+        for arm in others
+    }
+    return Result(
+        arms,
+        m,
+        retained,
+        {arm: _adjusted(some) for arm, some in retained.items()},
+        {
+            arm: {name: welch_difference(arms[first].summaries[name], arms[arm].summaries[name]) for name in NUMBERS}
+            for arm in others
+        },
+    )
+
+
+def _arm(outputs: Sequence[Persona | Rejected], personas: Sequence[Persona], m: int) -> Arm:
+    polarity = _polarity()
+    numbers = {
+        "age": tuple(float(one.age) for one in personas),
+        "review_chars": tuple(float(len(one.review)) for one in personas),
+        "sentiment": tuple(polarity(one.review) for one in personas),
+    }
+    reasons = Counter(one.reason for one in outputs if isinstance(one, Rejected))
+    return Arm(
+        len(outputs),
+        wilson(len(personas), len(outputs)),
+        dict(reasons.most_common()),
+        tuple(personas),
+        {name: _field([str(getattr(one, name)) for one in personas], m) for name in CATEGORIES},
+        numbers,
+        {name: summarize(values) for name, values in numbers.items()},
+    )
+
+
+def _field(values: Sequence[str], m: int) -> Field:
+    counts = dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+    sizes = list(counts.values())
+    few = Estimate(None, None, len(values), "too few valid personas")
+    return Field(
+        counts,
+        chao_wang_jost_nats(sizes),
+        rarefied_richness(sizes, m) if m else few,
+        concentration(sizes),
+        refined_coverage(sizes),
+    )
+
+
+def _adjusted(fields: Mapping[str, Retained]) -> dict[str, float | None]:
+    known = {name: found.p for name, found in fields.items() if found.p is not None}
+    adjusted = dict(zip(known, holm(list(known.values())).tolist(), strict=True)) if known else {}
+    return {name: adjusted.get(name) for name in fields}
+
+
+def _polarity() -> _Polarity:
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # reads its lexicon
+
+    return _Polarity(SentimentIntensityAnalyzer())
+
+
+class _Polarity:
+    """VADER's compound score of a text, -1 to 1."""
+
+    def __init__(self, analyzer: object) -> None:
+        self._analyzer = analyzer
+
+    def __call__(self, text: str) -> float:
+        return float(self._analyzer.polarity_scores(text)["compound"])  # type: ignore[attr-defined]

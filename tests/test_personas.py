@@ -1,0 +1,115 @@
+"""Experiment 1: what is planted is counted, validity comes first, and the command runs on the tiny pair."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llama_diversity.exhibits.personas import Facts, section
+from llama_diversity.experiments import personas
+from llama_diversity.render.exhibits import Remark, files_of
+
+NAMES = ("Emily", "Ravi", "Aiko", "Chidi", "Lena")
+
+
+def card(
+    first: str = "Emily", *, age: int = 32, nationality: str = "American", review: str = "I love this machine."
+) -> str:
+    return (
+        f"First name: {first}\nLast name: Jones\nGender: Female\nAge: {age}\nNationality: {nationality}\n"
+        f"Ethnicity: White\nMyers-Briggs type: ENFP\nReview: {review}"
+    )
+
+
+def result(**changes: list[str]) -> personas.Result:
+    texts = {
+        "base": [card(NAMES[at % 5], age=20 + at, nationality=("German", "French")[at % 2]) for at in range(30)],
+        "aligned": [card() for _ in range(25)] + ["I cannot do that."] * 4 + [""],
+        **changes,
+    }
+    return personas.analyse(texts)
+
+
+def facts(found: personas.Result) -> Facts:
+    return Facts(dict.fromkeys(found.arms, "model"), dict.fromkeys(found.arms, "asked"))
+
+
+def test_validity_comes_first_and_reasons_are_counted() -> None:
+    found = result()
+    assert found.arms["base"].valid.value == 1
+    aligned = found.arms["aligned"]
+    assert (aligned.valid.k, aligned.valid.n) == (25, 30)
+    assert sum(aligned.reasons.values()) == 5
+    said = [exhibit.text for exhibit in section(found, facts(found), "c").exhibits if isinstance(exhibit, Remark)]
+    assert any("valid shares differ by more than 10 points" in text for text in said)
+
+
+def test_planted_fields_are_counted() -> None:
+    found = result()
+    names = found.arms["base"].fields["first_name"]
+    assert dict(names.counts) == dict.fromkeys(sorted(NAMES), 6)
+    # Five names, six of each among 30: sum 6*5 / (30*29) = 150/870; no name seen once, so coverage 1.
+    assert names.concentration.value == pytest.approx(150 / 870)
+    assert names.coverage.value == 1
+    assert found.m == 12
+    # 1 - C(24, 12) / C(30, 12) for each of the five
+    assert names.rarefied.value == pytest.approx(5 * (1 - math.comb(24, 12) / math.comb(30, 12)))
+    assert found.arms["base"].fields["nationality"].concentration.value == pytest.approx(2 * 15 * 14 / (30 * 29))
+    assert found.arms["aligned"].fields["nationality"].concentration.value == 1
+
+
+def test_numbers_are_of_the_valid_ones() -> None:
+    found = result()
+    ages = found.arms["base"].summaries["age"]
+    assert ages.mean == pytest.approx(20 + 29 / 2)
+    assert found.arms["aligned"].summaries["age"] == pytest.approx((32, 0, 0, 25))
+    assert found.differences["aligned"]["age"].mean == pytest.approx(32 - 34.5)
+    assert found.arms["base"].numbers["review_chars"] == (20.0,) * 30
+    assert found.arms["base"].summaries["sentiment"].mean > 0.5
+
+
+def test_a_form_is_read_from_its_first_value_on() -> None:
+    text = card("Ravi").removeprefix("First name:")
+    found = personas.analyse({"base": [text] * 3, "aligned": [card()] * 3}, forms=["base"])
+    assert dict(found.arms["base"].fields["first_name"].counts) == {"Ravi": 3}
+
+
+@pytest.mark.parametrize(
+    "outputs", [["no"] * 3, [""], [card()], [card("=1+1", review="<script>alert(1)</script> it is bad")] * 4]
+)
+def test_little_or_nothing_valid_breaks_nothing(outputs: list[str]) -> None:
+    found = result(aligned=outputs)
+    shown = section(found, facts(found), "llamadiv personas")
+    files = dict(files_of(shown))
+    assert {"personas-validity.csv", "figure-2-nationalities.png", "figure-8-sentiments.svg"} <= set(files)
+    if found.arms["aligned"].valid.k == 0:
+        assert any("nothing to compare" in one.text for one in shown.exhibits if isinstance(one, Remark))
+
+
+@pytest.mark.model
+def test_the_tiny_pair(run: Callable, tmp_path: Path) -> None:
+    code, out, _ = run("personas", "-n", 30, "--json", "--out", tmp_path)
+    assert code == 0
+    report = json.loads(out)
+    assert report["arms"]["base"]["valid"]["value"] >= 0.6
+    assert report["arms"]["aligned"]["valid"]["value"] >= 0.9
+    assert report["arms"]["base"]["fields"]["first_name"]["counts"]
+    assert {"index.html", "personas.json", "figure-5-ages.pdf"} <= {path.name for path in tmp_path.iterdir()}
+    again = json.loads(run("personas", "-n", 30, "--json")[1])
+    assert {**again, "run": None} == {**report, "run": None}
+
+
+def test_bad_input_is_one_sentence(run: Callable) -> None:
+    code, _, err = run("personas", "-n", 0)
+    assert code == 2
+    assert "ask for 1 to" in err
+
+
+def test_a_model_without_a_template_is_refused(run: Callable) -> None:
+    code, _, err = run("personas", "--base", "scripted:base", "--aligned", "scripted:uniform", "-n", 2)
+    assert code == 1
+    assert "template" in err
