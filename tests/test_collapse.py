@@ -379,7 +379,7 @@ def test_files(run, tmp_path):
     figures = {f"collapse-paths.{kind}" for kind in ("png", "svg", "pdf")}
     tables = {f"{name}.csv" for name in ("table-1-mode-collapse", "collapse-steps", "collapse-policies")}
     assert names == figures | tables | {"collapse-shares.csv", "collapse.json", "index.html"}
-    assert sorted(out.split()) == sorted(str(folder / name) for name in names)
+    assert out.split() == [str(folder)]
     assert (folder / "collapse-paths.png").read_bytes()[:4] == b"\x89PNG"
     with (folder / "table-1-mode-collapse.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

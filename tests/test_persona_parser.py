@@ -153,6 +153,136 @@ BAD: dict[str, tuple[str, str]] = {
     "next one is not borrowed from": (form(age=None, review=None) + "\n---\n" + form(), "no age"),
 }  # fmt: skip
 
+SAYS = f'She writes: "{LIKED}"'
+WHOLE = "Meet Emily Jones, a 32-year-old White American woman with an ENFP personality."
+KENJI = {
+    "first_name": "Kenji", "last_name": "Mori", "gender": "Male", "age": 71, "nationality": "Japanese",
+    "ethnicity": "Asian", "mbti": "INTP",
+}  # fmt: skip
+
+GOOD_PROSE: dict[str, tuple[str, dict[str, object]]] = {
+    "meet": (f"{WHOLE} {SAYS}", {}),
+    "curly quotes": (f"{WHOLE} She writes: “{LIKED}”", {}),
+    "a paragraph each": (f"{WHOLE}\n\nShe writes:\n\n{LIKED}", {}),
+    "a preamble": (f"Sure! Here's a persona with a review of this product:\n\n{WHOLE}\n\n{SAYS}", {}),
+    "bold": (f"Meet **Emily Jones**, a 32-year-old **White American** woman (**ENFP**).\n\n{SAYS}", {}),
+    "a bold name first": (f"**Emily Jones**, a 32-year-old White American woman, is an ENFP.\n\n{SAYS}", {}),
+    "first person": (
+        "My name is Kenji Mori and I am a 71 year old Japanese man (INTP, Asian). I live alone. Review: " + LIKED, KENJI
+    ),
+    "I'm": (
+        f"Hi, I'm Kenji Mori, a 71-year-old Asian man and an INTP. My nationality is Japanese. I say: “{LIKED}”", KENJI
+    ),
+    "in brackets": (f"Emily Jones (32, female, American, White, ENFP) writes: {LIKED}", {}),
+    "in commas": (f"Emily Jones is 32 years old, female, American, Caucasian, and an ENFP. Her review: {LIKED}", {}),
+    "several sentences": (
+        "Meet Emily Jones. She is a 32-year-old marketing manager from Ohio. Emily is a White American woman. Her "
+        f"Myers-Briggs type is ENFP. She says, “{LIKED}”", {},
+    ),
+    "owned labels": (
+        "Her name is Emily Jones. Her gender is female and her age is 32. Her nationality is American, her ethnicity "
+        f"is White. Her personality type is ENFP. Here is what she has to say: {LIKED}", {},
+    ),
+    "described, then named": (f"A review by a 32-year-old White American woman named Emily Jones (ENFP). {SAYS}", {}),
+    "a headline": (
+        f"**Persona: Emily Jones**\n\nEmily is a 32-year-old White American woman with an ENFP type.\n\n{SAYS}", {},
+    ),
+    "by somebody": (f"Review by Emily Jones, 32, a White American female, ENFP. “{LIKED}” she writes.", {}),
+    "words for the age": (f"Meet Emily Jones, a thirty-two-year-old White American woman (ENFP). {SAYS}", {}),
+    "aged": (f"Emily Jones, aged 32, is a White American woman and an ENFP. {SAYS}", {}),
+    "African American": (
+        f"Meet Emily Jones, a 32-year-old African-American woman (ENFP). {SAYS}", {"ethnicity": "Black"},
+    ),
+    "of descent": (
+        f"Meet Emily Jones, a 32-year-old American woman of Korean descent. She is an ENFP. {SAYS}",
+        {"ethnicity": "Korean"},
+    ),
+    "ethnically": (
+        f"Meet Mei Tan, a 32-year-old Singaporean woman, ethnically Chinese. She is an ENFP. {SAYS}",
+        {"first_name": "Mei", "last_name": "Tan", "nationality": "Singaporean", "ethnicity": "Chinese"},
+    ),
+    "South African": (
+        f"Meet Thandi de Wet, a 32-year-old Black South African woman (ENFP). {SAYS}",
+        {"first_name": "Thandi", "last_name": "de Wet", "nationality": "South African", "ethnicity": "Black"},
+    ),
+    "an unlisted country": (
+        f"Meet Dr. Emily Jones, a 32-year-old woman. Her nationality is Bhutanese. She is of Sharchop heritage, and "
+        f"an ENFP. {SAYS}", {"nationality": "Bhutanese", "ethnicity": "Sharchop"},
+    ),
+    "pronouns": (f"Meet Emily Jones (she/her), a 32-year-old White American nurse and ENFP. {SAYS}", {}),
+    "non-binary": (
+        f"Meet Robin Hale, a 35-year-old White Canadian non-binary person (INTJ). They wrote: “{LIKED}”",
+        {"first_name": "Robin", "last_name": "Hale", "gender": "Non-binary", "age": 35, "nationality": "Canadian",
+         "mbti": "INTJ"},
+    ),
+    "a daughter": (
+        "Meet Emily Jones, a 32-year-old White American woman (ENFP) with a 7-year-old daughter and a Japanese car. "
+        + SAYS, {},
+    ),
+    "a friend says": (f'{WHOLE} Her best friend said: "Try it." Review: {LIKED}', {}),
+    "quotes within": (
+        f'{WHOLE} She writes: "My "smart" mug is jealous." She drinks a lot.', {"review": 'My "smart" mug is jealous.'}
+    ),
+    "cut off within": (f'{WHOLE} She writes: "I love that my', {"review": "I love that my"}),
+    "a quote first": (f'{WHOLE}\n\n"{LIKED}" says Emily.', {}),
+    "facts behind": (f"Meet Emily Jones, 32. {SAYS} Emily is a White American woman. She is an ENFP.", {}),
+    "facts in the review": (
+        f"{WHOLE} She writes: I am 99 years old and an INTJ from Spain.",
+        {"review": "I am 99 years old and an INTJ from Spain."},
+    ),
+    "two personas": (f"{WHOLE} {SAYS}\n\nMeet Ana Diaz, a 40-year-old Latina woman (INTJ).", {}),
+    "ends at a separator": (f"{WHOLE} She writes: {LIKED}\n---\nAnything else?", {}),
+    "labels and prose": (
+        f"Name: Emily Jones\nAge: 32\n\nEmily is a White American woman and an ENFP.\n\nReview: {LIKED}", {},
+    ),
+    "a label goes before": (f"Age: 32\n\nMeet Emily Jones, a 40-year-old White American woman (ENFP). {SAYS}", {}),
+    "a type like a label": (
+        f"Meet Emily Jones, a 32-year-old White American woman.\nHer MBTI type is ENFP and she writes: “{LIKED}”", {},
+    ),
+    "small letters": (f"my name is Emily Jones. i am a 32 year old white american woman, enfp. review: {LIKED}", {}),
+}  # fmt: skip
+GOOD |= {f"prose, {name}": row for name, row in GOOD_PROSE.items()}
+
+BAD_PROSE: dict[str, tuple[str, str]] = {
+    "a first name alone": (f"Meet Emily, a 32-year-old White American woman (ENFP). {SAYS}", "no last name"),
+    "nobody": (f"A 32-year-old White American woman (ENFP) bought it. {SAYS}", "no first name"),
+    "she is no gender": (f"Meet Emily Jones, a 32-year-old White American nurse. She is an ENFP. {SAYS}", "no gender"),
+    "no age": (f"Meet Emily Jones, a White American woman and an ENFP. {SAYS}", "no age"),
+    "her son's age": (f"Emily Jones is a White American woman (ENFP). Her son is 7 years old. {SAYS}", "no age"),
+    "meets a child": (f"Meet Emily Jones, a White American woman. She has a 7-year-old son. ENFP. {SAYS}", "no age"),
+    "her husband": (f"Meet Emily Jones, 32, a nurse. Her husband is Kenji. He is a Japanese man. {SAYS}", "no gender"),
+    "a boy beside her": (f"Meet Emily Jones, a White American lady. She lives with Al, a 7-year-old. {SAYS}", "no age"),
+    "a child beside her": (f"Emily Jones is a White American woman. She has a dog and a 5-year-old. {SAYS}", "no age"),
+    "in her thirties": (f"Meet Emily Jones, a White American woman in her 30s. She is an ENFP. {SAYS}", "no age"),
+    "a range": (f"Meet Emily Jones, a 25-34 year old White American woman (ENFP). {SAYS}",
+                "age '25-34' is not a number"),
+    "too old": (f"Meet Emily Jones, a 150-year-old White American woman (ENFP). {SAYS}",
+                "age '150' is not between 0 and 120"),
+    "lives in a country": (f"Meet Emily Jones, a 32-year-old White woman living in Spain. ENFP. {SAYS}",
+                           "no nationality"),
+    "teaches a language": (f"Meet Emily Jones, a 32-year-old woman. She is an English teacher (ENFP). {SAYS}",
+                           "no nationality"),
+    "drinks from a French press": (f"Meet Emily Jones, a 32-year-old woman, a French press lover (ENFP). {SAYS}",
+                                   "no nationality"),
+    "a white cup": (f"Meet Emily Jones, a 32-year-old American woman with a white cup (ENFP). {SAYS}", "no ethnicity"),
+    "a nationality alone": (f"Meet Emily Jones, a 32-year-old Japanese woman (ENFP). {SAYS}", "no ethnicity"),
+    "no type": (f"Meet Emily Jones, a 32-year-old White American woman. She is outgoing. {SAYS}",
+                "no Myers-Briggs type"),
+    "two types": (f"{WHOLE} Or perhaps an INFP. {SAYS}", "Myers-Briggs type 'ENFP/INFP' names 2"),
+    "a type in the review": (
+        'Meet Emily Jones, a 32-year-old White American woman. She writes: "As an ENFP I like it."',
+        "no Myers-Briggs type",
+    ),
+    "no review": (f"{WHOLE} She loves her coffee machine.", "no review"),
+    "cut off before the review": (f"{WHOLE} She writes:", "no review"),
+    "said of, not by": (f"{WHOLE} She said that she loves it.", "no review"),
+    "a short review": (f'{WHOLE} She writes: "Great!"', "the review has fewer than three words"),
+    "the next is not borrowed from": (
+        f"Meet Emily Jones, a White American woman.\n\nMeet Ana Diaz, a 40-year-old woman (INTJ). {SAYS}", "no age",
+    ),
+}  # fmt: skip
+BAD |= {f"prose, {name}": row for name, row in BAD_PROSE.items()}
+
 
 @pytest.mark.parametrize(("text", "changes"), GOOD.values(), ids=GOOD)
 def test_personas_are_read(text: str, changes: dict[str, object]) -> None:
@@ -194,6 +324,19 @@ def test_whatever_comes_is_answered() -> None:
             assert isinstance(got, Persona) or (isinstance(got, Rejected) and 0 < len(got.reason) < 80), repr(text)
 
 
+def test_whatever_prose_comes_is_answered() -> None:
+    """Five thousand texts of pieces that sentences about somebody are made of, in any order."""
+    names = ["Emily Jones", "Dr. ", "J.", "de", "O'Neil", "Ana", "**Kenji**", "美"]
+    facts = ["32", "25-34", "-year-old", " years old", "thirty", "White", "American", "woman", "(she/her)", "ENFP", "²"]
+    words = ["Meet ", "I'm ", "My name is ", " named ", "She is ", "Her age is ", " of Igbo descent", " and ", " is a "]
+    marks = ['"', "“", "”", "‘", "’", ",", ".", ":", "(", ")", "—", "\n", "\n---\n", " ", " says", "Review: "]
+    rng = random.Random(0)
+    for _ in range(5_000):
+        text = "".join(rng.choices([*names, *facts, *words, *marks], k=rng.randrange(1, 30)))
+        got = parse(text)
+        assert isinstance(got, Persona) or (isinstance(got, Rejected) and 0 < len(got.reason) < 80), repr(text)
+
+
 def test_every_cut_of_an_output_is_answered() -> None:
     for text in (form(), as_json()):
         whole = [isinstance(parse(text[:end]), Persona) for end in range(len(text) + 1)]
@@ -204,6 +347,9 @@ def test_every_cut_of_an_output_is_answered() -> None:
 
 LONG = {
     "newlines": "\n", "quotes": '"', "braces": "{", "closing": "}", "labels": "a: ", "brackets": "[", "nested": '{"a":',
+    "introductions": "Meet A B, a 3-year-old man. ", "subjects": "I am ", "names": "A ", "verbs": ", she says ",
+    "owned": "my a ", "origins": "she is of A ", "curly": "he says: “", "sentences": "She is. ",
+    "described": "woman named A ", "articles": "a 1 ", "groups": "white british ",
     "ages": "Age: 3\n", "colons": ":", "bars": "|", "tags": "<b>", "commas": ",", "stars": "*",
 }  # fmt: skip
 

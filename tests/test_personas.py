@@ -7,11 +7,12 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llama_diversity.exhibits.personas import Facts, section
-from llama_diversity.experiments import personas
-from llama_diversity.render.exhibits import Remark, files_of
+from llama_diversity.experiments import personas, review_sentences
+from llama_diversity.render.exhibits import Remark, Section, Table, files_of
 
 NAMES = ("Emily", "Ravi", "Aiko", "Chidi", "Lena")
 
@@ -34,6 +35,18 @@ def result(**changes: list[str]) -> personas.Result:
     return personas.analyse(texts)
 
 
+def sentence_clusters(found: personas.Result) -> review_sentences.Clusters:
+    """Clusters of sentences whose vectors are told by their first letter: no encoder is needed."""
+    said = review_sentences.sentences_of(found)
+    directions = np.eye(26, dtype=np.float32)
+    places = {arm: [ord(text.strip().lower()[0]) % 26 for text in some] for arm, some in said.items()}
+    return review_sentences.cluster(said, {arm: directions[some] for arm, some in places.items()})
+
+
+def shown(found: personas.Result) -> Section:
+    return section(found, sentence_clusters(found), facts(found), "llamadiv personas")
+
+
 def facts(found: personas.Result) -> Facts:
     return Facts(dict.fromkeys(found.arms, "model"), dict.fromkeys(found.arms, "asked"))
 
@@ -44,7 +57,7 @@ def test_validity_comes_first_and_reasons_are_counted() -> None:
     aligned = found.arms["aligned"]
     assert (aligned.valid.k, aligned.valid.n) == (25, 30)
     assert sum(aligned.reasons.values()) == 5
-    said = [exhibit.text for exhibit in section(found, facts(found), "c").exhibits if isinstance(exhibit, Remark)]
+    said = [exhibit.text for exhibit in shown(found).exhibits if isinstance(exhibit, Remark)]
     assert any("valid shares differ by more than 10 points" in text for text in said)
 
 
@@ -83,11 +96,62 @@ def test_a_form_is_read_from_its_first_value_on() -> None:
 )
 def test_little_or_nothing_valid_breaks_nothing(outputs: list[str]) -> None:
     found = result(aligned=outputs)
-    shown = section(found, facts(found), "llamadiv personas")
-    files = dict(files_of(shown))
+    page = shown(found)
+    files = dict(files_of(page))
     assert {"personas-validity.csv", "figure-2-nationalities.png", "figure-8-sentiments.svg"} <= set(files)
     if found.arms["aligned"].valid.k == 0:
-        assert any("nothing to compare" in one.text for one in shown.exhibits if isinstance(one, Remark))
+        assert any("nothing to compare" in one.text for one in page.exhibits if isinstance(one, Remark))
+
+
+def reviews(*texts: str) -> list[str]:
+    return [card(review=text) for text in texts]
+
+
+def test_sentences_are_clustered_for_each_arm_and_for_both() -> None:
+    """Vectors are the first letters: base says three things, aligned one."""
+    found = personas.analyse(
+        {
+            "base": reviews(
+                "I like it a lot. Bad taste though.", "It is fine here. Bad coffee again.", "So it is. See."
+            ),
+            "aligned": reviews(*["Great coffee machine. Good for me."] * 3),
+        }
+    )
+    clusters = sentence_clusters(found)
+    assert clusters.arms == ("base",) * 6 + ("aligned",) * 6
+    assert clusters.sentences[:2] == ("I like it a lot.", "Bad taste though.")
+    base, aligned = clusters.own["base"], clusters.own["aligned"]
+    assert base.by_silhouette.k == 3
+    assert base.sizes == (2, 2, 2)
+    assert base.nearest == ((0, 2), (1, 3), (4, 5))  # of equal directions the first comes first
+    assert aligned.by_silhouette.k is None  # all alike: no silhouette
+    assert aligned.sizes == (6,)
+    assert clusters.effective["aligned"].value == pytest.approx(1)
+    tables = {one.name: one for one in shown(found).exhibits if isinstance(one, Table)}
+    assert tables["table-2-sentences-base"].rows[0] == (1, 2, "I like it a lot. · It is fine here.")
+    assert tables["table-3-sentences-aligned"].rows == ((1, 6, "Great coffee machine. · Good for me."),)
+
+
+def test_all_figures_of_the_experiment_are_there() -> None:
+    names = set(dict(files_of(shown(result()))))
+    wanted = [
+        "figure-1-cloud-first-names", "figure-1-cloud-last-names", "figure-2-nationalities", "figure-3-ethnicities",
+        "figure-4-types", "figure-5-ages", "figure-6-genders", "figure-7-review-lengths", "figure-8-sentiments",
+        "figure-9-sentences",
+    ]  # fmt: skip
+    assert {f"{name}.{kind}" for name in wanted for kind in ("png", "svg", "pdf")} <= names
+    assert {"table-2-sentences-base.csv", "table-3-sentences-aligned.csv"} <= names
+
+
+@pytest.mark.model
+def test_a_grammar_makes_every_output_whole_and_is_said(run: Callable) -> None:
+    code, out, _ = run("personas", "-n", 10, "--grammar", "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert report["grammar"] is True
+    assert [report["arms"][arm]["valid"]["k"] for arm in ("base", "aligned")] == [10, 10]
+    assert "--grammar" in report["command"]
+    assert "no longer the models' own" in run("personas", "-n", 10, "--grammar")[1].replace("\n", " ")
 
 
 @pytest.mark.model

@@ -98,30 +98,6 @@ def test_continuations_of_different_lengths_count_while_they_live() -> None:
     assert [len(some) for some in (perturb._excess(table, table), perturb._excess(table[:1], table))] == [1, 0]
 
 
-@pytest.mark.parametrize(
-    ("completion", "old", "new", "changed"),
-    [
-        (" born in 1906. She was old. She was ill.", "was", "was not", "Grace Hopper was born in 1906. She was not"),
-        (" a swimmer.", "was", "was not", "Grace Hopper was not"),
-        (" a washed-up swimmer. She washes", "was", "was not", "Grace Hopper was not"),  # a word, not a beginning
-        (" born. She won. It was fine.", "won", "lost", "Grace Hopper was born. She lost"),
-        ("", "was", "is", "Grace Hopper is"),
-    ],
-)
-def test_the_opening_ends_with_the_last_change_in_its_first_sentences(
-    completion: str, old: str, new: str, changed: str
-) -> None:
-    opening = perturb.opening_of("Grace Hopper was", completion, old=old, new=new)
-    assert opening.changed == changed
-    assert opening.unchanged == changed.removesuffix(new) + old
-
-
-@pytest.mark.parametrize("old", ["", "swam", "Hop"])
-def test_what_is_not_there_cannot_be_changed(old: str) -> None:
-    with pytest.raises(perturb.NothingToChange, match="--replace OLD NEW"):
-        perturb.opening_of("Grace Hopper was", " born.", old=old)
-
-
 def scripted(run: Callable, *more: object) -> tuple[int, str, str]:
     models = ("--base", "scripted:base", "--aligned", "scripted:attractor")
     return run("perturb", *models, "-p", "She was", "--replace", "was", "met", "--max-tokens", 24, *more)
@@ -167,4 +143,77 @@ def test_the_terminal_shows_the_coloured_texts(run: Callable) -> None:
     code, out, _ = scripted(run, "-n", 8)
     assert code == 0
     assert "Who returns to what it always says" in out
-    assert "aligned: scripted:attractor, T 1" in out
+    assert "scripted:attractor" in out
+
+
+def test_a_chain_that_returns_four_times_in_five_is_measured_as_such(run: Callable) -> None:
+    """The chain says its sentence after any verb with probability 0.8, whatever the opening, and else stray words."""
+    code, out, _ = run(
+        "perturb", "--base", "scripted:uniform", "--aligned", "scripted:homing", "-p", "She was", "--replace", "was",
+        "met", "-n", 400, "--max-tokens", 24, "--json",
+    )  # fmt: skip
+    assert code == 0
+    report = json.loads(out)
+    aligned = report["arms"]["aligned"]
+    assert aligned["n_attractors"] == 1
+    for share in (aligned["returned"], aligned["in_attractors"]):
+        assert share["low"] <= 0.8 <= share["high"]
+        assert share["high"] - share["low"] < 0.15
+    assert report["arms"]["base"]["n_attractors"] == 0
+    assert report["arms"]["base"]["returned"]["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        (("--insert", "never", "--at", 2), "She was never"),
+        (("--swap-token", 1), "She was "),
+        (("--typos", 0.5), ""),
+    ],
+)
+def test_other_changes(run: Callable, change: tuple[object, ...], changed: str) -> None:
+    models = ("--base", "scripted:base", "--aligned", "scripted:homing", "-p", "She was")
+    arguments = ("perturb", *models, *change, "-n", 8, "--max-tokens", 12, "--dose", "1,2", "--json")
+    code, out, err = run(*arguments)
+    assert (code, "Traceback" in err) == (0, False)
+    report = json.loads(out)
+    openings = [one["opening"] for one in report["doses"].values()]
+    assert len({opening["unchanged"] for opening in openings}) == 1
+    assert len({opening["changed"] for opening in openings}) == 2
+    assert openings[0]["changed"].startswith(changed)
+    assert 0 < report["doses"]["1"]["edit_share"] < report["doses"]["2"]["edit_share"]
+    assert report["command"].startswith("llamadiv perturb")
+    assert str(change[0]) in report["command"]
+    assert "--dose 1,2" in report["command"]
+
+
+def test_doses_have_a_table_and_a_figure(run: Callable, tmp_path: Path) -> None:
+    code, out, _ = scripted(run, "-n", 12, "--dose", "1", "--out", tmp_path / "one")
+    assert "How much change it takes" not in out
+    models = ("--base", "scripted:base", "--aligned", "scripted:homing", "-p", "She was")
+    more = ("--insert", "never", "--at", 2, "--dose", "1,3", "-n", 12, "--out", tmp_path / "two")
+    code, out, _ = run("perturb", *models, *more)
+    assert code == 0
+    assert "How much change it takes" in out
+    names = {path.name for path in (tmp_path / "two").iterdir()}
+    assert {"perturb-doses.csv", "perturb-doses-returned.png", "perturb-doses-returned.svg"} <= names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--replace", "was", "is", "--typos", 0.1), "One change at a time: --replace or --typos"),
+        (("--insert", "x"), "--insert TEXT and --at K go together"),
+        (("--at", 2), "--insert TEXT and --at K go together"),
+        (("--typos", 2), "--typos"),
+        (("--dose", "0"), "no list of numbers"),
+        (("--dose", "1,x"), "no list of numbers"),
+        (("--insert", "x", "--at", 90), "--at"),
+        (("--swap-token", 900), "--swap-token"),
+    ],
+)
+def test_impossible_changes_are_one_sentence(run: Callable, arguments: tuple[object, ...], words: str) -> None:
+    code, _, err = run("perturb", "--pair", "scripted", "-p", "She was", *arguments, "-n", 4, "--max-tokens", 8)
+    assert code == 2
+    assert words in err
+    assert "Traceback" not in err

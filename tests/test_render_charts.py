@@ -25,11 +25,12 @@ MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<svg", "pdf": b"%PDF-", "json": b
 
 
 def box_plot(**samples: list[float]) -> Any:
-    return charts.entropy_box_plot(samples, unit="mean token entropy, bits", title="Figure 11", subtitle="T = 1")
+    panel = charts.entropy_box_panel(samples, unit="mean token entropy, bits")
+    return charts.side_by_side({"": panel}, title="Figure 11", subtitle="T = 1")
 
 
 def specification(chart: Any) -> dict[str, Any]:
-    return json.loads(chart.to_json())  # type: ignore[no-any-return]
+    return chart if isinstance(chart, dict) else json.loads(chart.to_json())
 
 
 def inline_values(chart: Any) -> list[list[dict[str, Any]]]:
@@ -47,12 +48,13 @@ def test_the_box_plot_holds_every_value_and_its_n() -> None:
 
 def test_base_and_aligned_have_the_same_colours_in_any_order() -> None:
     def colours(chart: Any) -> dict[str, str]:
-        scale = specification(chart)["layer"][0]["encoding"]["color"]["scale"]
+        [panel] = specification(chart)["vconcat"][0]["hconcat"]
+        scale = panel["layer"][0]["encoding"]["color"]["scale"]
         return dict(zip(scale["domain"], scale["range"], strict=True))
 
     assert colours(box_plot(base=BASE, aligned=ALIGNED)) == colours(box_plot(aligned=ALIGNED, base=BASE))
-    strip = specification(charts.token_entropies({"aligned": SENTENCE[1:3]}, title="alone"))
-    assert strip["hconcat"][0]["mark"]["color"] == ARM_COLOURS[1]
+    [strip] = charts.token_entropies({"aligned": SENTENCE[1:3]}).values()
+    assert specification(strip)["mark"]["color"] == ARM_COLOURS[1]
 
 
 def test_shares_get_lighter_from_the_likeliest_to_the_rest() -> None:
@@ -61,7 +63,7 @@ def test_shares_get_lighter_from_the_likeliest_to_the_rest() -> None:
 
 
 def test_shares_add_up_to_one() -> None:
-    rows = inline_values(charts.stacked_probabilities({"base": SENTENCE[1:4]}, title="Figure 13"))[0]
+    rows = inline_values(charts.stacked_probabilities({"base": SENTENCE[1:4]})["base (one sample, n = 3 tokens)"])[0]
     assert [row["kind"] for row in rows] == ["1", "2", "3", "4", "5", "rest"] * 3
     # 0.5 + 0.25 + 0.125 + 0.0625 + 0.03125 = 0.96875
     assert [row["share"] for row in rows[:6]] == [0.5, 0.25, 0.125, 0.0625, 0.03125, 0.03125]
@@ -69,14 +71,15 @@ def test_shares_add_up_to_one() -> None:
 
 def test_tokens_stay_in_order_and_apart() -> None:
     same = [SENTENCE[1]] * 12
-    axis = specification(charts.token_entropies({"base": same}, title="Figure 12"))["hconcat"][0]["encoding"]["x"]
+    [strip] = charts.token_entropies({"base": same}).values()
+    axis = specification(strip)["encoding"]["x"]
     assert axis["sort"] == [f"{position} She" for position in range(1, 13)]
 
 
 @pytest.mark.parametrize("suffix", MAGIC)
 def test_every_format_is_what_its_name_says(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / "new folder" / f"figure.{suffix}"
-    save_chart(charts.token_entropies(SAMPLES, title="Figure 12"), path)
+    save_chart(charts.side_by_side(charts.token_entropies(SAMPLES), title="Figure 12"), path)
     assert path.read_bytes().startswith(MAGIC[suffix])
     assert os.listdir(path.parent) == [path.name]
     save_chart(box_plot(base=BASE, aligned=ALIGNED), path)  # replaces
@@ -87,14 +90,12 @@ def test_every_format_is_what_its_name_says(suffix: str, tmp_path: Path) -> None
 def test_hostile_text_makes_an_inert_picture(kind: str, tmp_path: Path) -> None:
     samples = {HOSTILE_NAME: HOSTILE[:30]}
     chart: Any = {
-        "box": lambda: charts.entropy_box_plot(
-            {HOSTILE_NAME: BASE}, unit=HOSTILE_NAME, title=HOSTILE_NAME, subtitle=HOSTILE_NAME
-        ),
-        "entropies": lambda: charts.token_entropies(samples, title=HOSTILE_NAME, subtitle=HOSTILE_NAME),
-        "probabilities": lambda: charts.stacked_probabilities(samples, title=HOSTILE_NAME, subtitle=HOSTILE_NAME),
+        "box": lambda: {HOSTILE_NAME: charts.entropy_box_panel({HOSTILE_NAME: BASE}, unit=HOSTILE_NAME)},
+        "entropies": lambda: charts.token_entropies(samples),
+        "probabilities": lambda: charts.stacked_probabilities(samples),
     }[kind]()
     path = tmp_path / "hostile.svg"
-    save_chart(chart, path)
+    save_chart(charts.side_by_side(chart, title=HOSTILE_NAME, subtitle=HOSTILE_NAME), path)
     document = path.read_text(encoding="utf-8")
     root = ElementTree.fromstring(document)
     assert unsafe_in(document) == []

@@ -159,7 +159,7 @@ def test_a_ladder_compares_every_stage_with_the_first(run: Callable) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("-n", "1"), "likeness needs two completions"),
+        (("-n", "1"), "completions, likeness needs two"),
         (("--ladder", "tiny", "--pair", "tiny"), "--ladder names all models by itself"),
         (("--ladder", "tniy"), "Did you mean tiny?"),
     ],

@@ -69,7 +69,7 @@ def test_a_coin_is_known_to_the_last_digit() -> None:
         }.items():
             assert arm.measures[measure].mean == pytest.approx(value, abs=1e-6)
         assert arm.self_check_z == 0
-    assert result.difference["entropy_bits"] == pytest.approx((0, 0, 0, 0), abs=1e-6)
+    assert result.differences["aligned"]["entropy_bits"] == pytest.approx((0, 0, 0, 0), abs=1e-6)
 
 
 def test_means_are_over_tokens_then_over_completions() -> None:
@@ -125,10 +125,10 @@ def test_json_has_every_measure_of_both_arms(run: Callable) -> None:
             assert report["arms"][arm][measure]["n"] == 40
         assert abs(report["arms"][arm]["self_check_z"]) < 4
     for measure in MEASURES:
-        difference, arms = report["difference"][measure], report["arms"]
+        difference, arms = report["differences"]["aligned"][measure], report["arms"]
         assert difference["mean"] == pytest.approx(arms["aligned"][measure]["mean"] - arms["base"][measure]["mean"])
         assert difference["low"] <= difference["mean"] <= difference["high"]
-    assert report["difference"]["entropy_bits"]["high"] < 0
+    assert report["differences"]["aligned"]["entropy_bits"]["high"] < 0
     assert report["prompt"] == "Steve is the CEO of a startup company"
 
 
@@ -144,10 +144,10 @@ def test_one_sample_has_no_spread(run: Callable) -> None:
     report = json.loads(run("syntactic", "--pair", "scripted", "-n", 1, "--json")[1])
     assert report["arms"]["base"]["entropy_bits"]["sd"] is None
     assert report["arms"]["base"]["self_check_z"] is None
-    assert report["difference"]["entropy_bits"]["low"] is None
+    assert report["differences"]["aligned"]["entropy_bits"]["low"] is None
     code, out, _ = run("syntactic", "--pair", "scripted", "-n", 1)
     assert code == 0
-    assert "undefined" in out
+    assert "–" in out
 
 
 def test_the_terminal_shows_boxes_entropies_probabilities_and_intervals(run: Callable) -> None:
@@ -164,6 +164,25 @@ def test_figures_are_written(run: Callable, tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     figures = ("11-mean-entropies", "11-mean-top5-entropies", "12-token-entropies", "13-token-probabilities")
     assert names == {f"figure-{figure}.{kind}" for figure in figures for kind in ("png", "svg", "pdf")} | {
-        "syntactic.json"
+        "syntactic.json",
+        "index.html",
+        "syntactic-entropies.csv",
+        "syntactic-checks.csv",
     }
     assert (tmp_path / "figures/figure-12-token-entropies.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.model
+def test_a_ladder_compares_every_stage_with_the_first(run: Callable) -> None:
+    code, out, _ = run("syntactic", "--ladder", "tiny", "-n", 3, "--max-tokens", 6, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert list(report["arms"]) == ["base", "sft", "aligned"]
+    assert set(report["differences"]) == {"definition", "sft", "aligned"}
+
+
+def test_different_vocabularies_are_refused_before_any_work(run: Callable) -> None:
+    code, _, err = run("syntactic", "--base", "scripted:base", "--aligned", "scripted:coin", "-n", 2)
+    assert code == 1
+    assert "different vocabularies" in err
+    assert json.loads(run("runs", "ls", "--json")[1]) == []

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
+from llama_diversity.cli.experiment import Ask, Drawn, Experiment
 from llama_diversity.cli.options import Common, common_options, seed_option
-from llama_diversity.cli.terminal import console
+from llama_diversity.cli.results import Result, give
 from llama_diversity.exhibits.collapse import section
 from llama_diversity.experiments.collapse import (
     PAPER,
@@ -19,16 +21,13 @@ from llama_diversity.experiments.collapse import (
     RULES,
     WITH_THIRD,
     Knobs,
-    Result,
     Spread,
     simulate,
     spread,
     table_1,
 )
-from llama_diversity.render.exhibits import in_terminal, write_report
-from llama_diversity.render.files import write_whole
-from llama_diversity.render.jsonl import finite, to_line
-from llama_diversity.render.safe import visible
+from llama_diversity.experiments.collapse import Result as Simulation
+from llama_diversity.render.jsonl import finite
 
 
 @click.command()
@@ -85,27 +84,44 @@ def collapse(
         n_runs=runs,
         seed=seed,
     )
-    result = simulate(WITH_THIRD if third else PAPER, knobs)
-    shown = section(result, _command(knobs, has_third=third))
-    report = _as_json(result, shown.command)
-    paths: list[Path] = []
-    if out is not None:
-        paths = write_report(shown, out)
-        paths.append(out / "collapse.json")
-        write_whole(paths[-1], json.dumps(report, indent=1) + "\n")
-    if common.json:
-        click.echo(to_line(report))
-    elif common.quiet:
-        for path in paths:
-            click.echo(visible(str(path)))
-    else:
-        console(common.color).print(in_terminal(shown))
-    if out is not None and not common.quiet:
-        click.echo(visible(f"Figures and numbers are in {out}"), err=True)
+    give(Collapse(knobs, third).result(), out=out, run_id=None, common=common)
 
 
-def _command(knobs: Knobs, *, has_third: bool) -> str:
-    """The command line that makes the same again: what differs from the default, and the seed."""
+@dataclass(frozen=True)
+class Collapse(Experiment):
+    """A bandit instead of a model: nothing is sampled from one."""
+
+    name: ClassVar[str] = "collapse"
+    title: ClassVar[str] = "Section 5.2: why rewarding narrows"
+    needs_encoder: ClassVar[bool] = False
+
+    knobs: Knobs = Knobs()
+    has_third: bool = False
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Collapse:
+        """The inverse of `settings`, after JSON."""
+        return cls(Knobs(**settings["knobs"]), settings["has_third"])
+
+    def options(self) -> list[str]:
+        words = _options(self.knobs)
+        return [*words, *(["--third"] if self.has_third else []), "--seed", str(self.knobs.seed)]
+
+    def asks(self, arms: Sequence[str]) -> list[Ask]:
+        return []
+
+    def show(self, drawn: Drawn) -> Result:
+        return self.result()
+
+    def result(self) -> Result:
+        """The simulation and Table 1; needs nothing that was drawn."""
+        found = simulate(WITH_THIRD if self.has_third else PAPER, self.knobs)
+        command = shlex.join(["llamadiv", self.name, *self.options()])
+        return Result(section(found, command), _as_json(found), found)
+
+
+def _options(knobs: Knobs) -> list[str]:
+    """What differs from the defaults, as options; without the seed."""
     options = {
         "--rule": "rule",
         "--beta": "beta",
@@ -116,14 +132,14 @@ def _command(knobs: Knobs, *, has_third: bool) -> str:
         "--steps": "n_steps",
         "--runs": "n_runs",
     }
-    words = ["llamadiv", "collapse"]
+    words: list[str] = []
     for option, name in options.items():
         if getattr(knobs, name) != getattr(Knobs(), name):
             words += [option, str(getattr(knobs, name))]
-    return shlex.join([*words, *(["--third"] if has_third else []), "--seed", str(knobs.seed)])
+    return words
 
 
-def _as_json(result: Result, command: str) -> dict[str, Any]:
+def _as_json(result: Simulation) -> dict[str, Any]:
     responses = result.bandit.responses
     policies = {
         "initial": result.bandit.initial,
@@ -143,7 +159,6 @@ def _as_json(result: Result, command: str) -> dict[str, Any]:
         "ever_drawn": {n: p._asdict() for n, p in zip(responses, result.ever_drawn, strict=True)},
         "probabilities": {name: _listed(spread(result.paths[:, :, k])) for k, name in enumerate(responses)},
         "entropy_bits": _listed(spread(result.entropies_bits)),
-        "command": command,
     }
 
 

@@ -10,23 +10,21 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from llama_diversity import embed
+from llama_diversity.cli.arms import Choice
 from llama_diversity.cli.complete import complete_pair
-from llama_diversity.cli.encoding import embedded, find_encoder, texts_of
+from llama_diversity.cli.experiment import Drawn, conducted
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
-from llama_diversity.cli.resolve import DEFAULT_PAIR, resolve_arms, resolve_model
-from llama_diversity.cli.session import fill, opened, plan_arms, start_run
+from llama_diversity.cli.resolve import DEFAULT_PAIR
+from llama_diversity.cli.semantic import Semantic
+from llama_diversity.cli.syntactic import Syntactic
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import EngineOptions
 from llama_diversity.experiments import semantic, syntactic
 from llama_diversity.metrics.inference import Difference, Summary
 from llama_diversity.metrics.similarity import Similarity
-from llama_diversity.records import Cell, Sample, seen_ids
 from llama_diversity.render.heatmap import GenerationsHeatmap
 from llama_diversity.render.jsonl import finite, to_line
 from llama_diversity.render.safe import visible
-from llama_diversity.render.scales import scored_tokens
-from llama_diversity.store import Store
 
 _N_SYNTACTIC, _N_SEMANTIC = 100, 100  # the paper's number, and half of it
 _N_SHOWN_TOKENS = 48
@@ -65,75 +63,60 @@ def demo(*, pair: str | None, drawing: Drawing, layout: EngineOptions, common: C
     Example:
       llamadiv demo
     """
-    models = [resolve_model(name, common=common) for name in resolve_arms(pair, None, None)]
-    sizes = {
-        "syntactic": (syntactic.PROMPT, _N_SYNTACTIC, syntactic.MAX_TOKENS),
-        "semantic": (semantic.PROMPT, _N_SEMANTIC, semantic.MAX_TOKENS),
-    }
-    place = find_encoder(common)
-    with Store.open(common.store) as store:
-        cells = {
-            name: plan_arms(models, prompt, n=n, max_tokens=max_tokens, drawing=drawing, layout=layout, common=common)
-            for name, (prompt, n, max_tokens) in sizes.items()
-        }
-        run_id = start_run(store)
-        for index, model in enumerate(models):
-            with opened(model, layout, common) as engine:
-                for arms in cells.values():
-                    fill(arms[index], engine, store, run_id, common)
-        store.finish_run(run_id)
-        entropies = syntactic.analyse({cell.arm: store.samples(cell.recipe.key, cell.n) for cell in cells["syntactic"]})
-        samples = {cell.arm: list(store.samples(cell.recipe.key, cell.n)) for cell in cells["semantic"]}
-        alike = _similarities(samples, place, common)
+    experiments: list[Syntactic | Semantic] = [Syntactic(n=_N_SYNTACTIC), Semantic(n=_N_SEMANTIC)]
+    choice = Choice(pair, None, None, None)
+    with conducted(experiments, choice=choice, drawing=drawing, layout=layout, common=common) as (run_id, both):
+        syntactic_drawn, semantic_drawn = both
+        entropies = syntactic.analyse({arm: syntactic_drawn.stream(arm) for arm in syntactic_drawn.arms})
+        alike = _similarities(semantic_drawn)
         rows = {
             "entropy_bits": Row(
                 entropies.arms["base"].measures["entropy_bits"],
                 entropies.arms["aligned"].measures["entropy_bits"],
-                entropies.difference["entropy_bits"],
+                entropies.differences["aligned"]["entropy_bits"],
             ),
             "tf_idf_cosine": _row(alike.words, alike.words_differences["aligned"]),
             "sbert_cosine": _row(alike.meanings, alike.meanings_differences["aligned"]),
         }
         if common.json:
-            click.echo(to_line(_as_json(rows, cells, run_id)))
+            click.echo(to_line(_as_json(rows, experiments, semantic_drawn.arms, drawing.seed, run_id)))
         elif common.quiet:
             click.echo(run_id)
         else:
-            shown = [(cell, samples[cell.arm][0]) for cell in cells["semantic"]]
-            console(common.color).print(Group(*_parts(pair or DEFAULT_PAIR, rows, cells, _heatmap(shown, store))))
+            console(common.color).print(Group(*_parts(pair or DEFAULT_PAIR, rows, _heatmap(semantic_drawn))))
             click.echo(visible(f"run {run_id}, kept in {common.store}"), err=True)
 
 
-def _similarities(samples: Mapping[str, Sequence[Sample]], place: embed.Place, common: Common) -> semantic.Result:
-    texts = {arm: texts_of(some) for arm, some in samples.items()}
-    found = embedded(texts, place, common)
+def _similarities(drawn: Drawn) -> semantic.Result:
+    texts = {arm: drawn.texts(arm) for arm in drawn.arms}
+    found = drawn.embedded(texts)
     n_cut = sum(one.n_truncated for one in found.values())
     if n_cut:
         click.echo(f"{n_cut} completions were longer than the encoder reads; it saw their beginning.", err=True)
     return semantic.analyse(texts, {arm: one.vectors for arm, one in found.items()})
 
 
-def _heatmap(shown: Sequence[tuple[Cell, Sample]], store: Store) -> GenerationsHeatmap:
-    generations = []
-    for cell, sample in shown:
-        tokens = sample.tokens[:_N_SHOWN_TOKENS]
-        pieces = store.pieces(cell.recipe.vocab_digest, seen_ids(tokens))
-        generations.append((f"{cell.arm}: {cell.reference}", scored_tokens(tokens, pieces.__getitem__)))
-    digest = shown[0][0].recipe.vocab_digest
+def _heatmap(drawn: Drawn) -> GenerationsHeatmap:
+    generations = [(f"{arm}: {model}", drawn.first_tokens(arm, _N_SHOWN_TOKENS)) for arm, model in drawn.arms.items()]
     title = f"“{semantic.PROMPT}” goes on, the first {_N_SHOWN_TOKENS} tokens of sample 0, coloured by surprisal"
-    return GenerationsHeatmap(generations, tokenizer=digest[:8], title=title)
+    return GenerationsHeatmap(generations, tokenizer=drawn.recipe("base").vocab_digest[:8], title=title)
 
 
-def _as_json(rows: Mapping[str, Row], cells: Mapping[str, Sequence[Cell]], run_id: str) -> dict[str, Any]:
+def _as_json(
+    rows: Mapping[str, Row],
+    experiments: Sequence[Syntactic | Semantic],
+    models: Mapping[str, str],
+    seed: int,
+    run_id: str,
+) -> dict[str, Any]:
     measures = {
         name: {part: finite(numbers._asdict()) for part, numbers in row._asdict().items()} for name, row in rows.items()
     }
-    prompts = {name: {"prompt": arms[0].recipe.prompt.text, "n": arms[0].n} for name, arms in cells.items()}
     return {
-        "models": {cell.arm: cell.reference for cell in cells["syntactic"]},
-        "experiments": prompts,
+        "models": dict(models),
+        "experiments": {one.name: {"prompt": one.prompt, "n": one.n} for one in experiments},
         "measures": measures,
-        "seed": cells["syntactic"][0].recipe.seed,
+        "seed": seed,
         "run": run_id,
     }
 
@@ -141,9 +124,7 @@ def _as_json(rows: Mapping[str, Row], cells: Mapping[str, Sequence[Cell]], run_i
 # ---- the picture
 
 
-def _parts(
-    pair: str, rows: Mapping[str, Row], cells: Mapping[str, Sequence[Cell]], heatmap: RenderableType
-) -> Iterator[RenderableType]:
+def _parts(pair: str, rows: Mapping[str, Row], heatmap: RenderableType) -> Iterator[RenderableType]:
     yield Text(visible(f"What did post-training take away? The pair {pair}, base against aligned."))
     yield Text()
     yield heatmap

@@ -2,32 +2,111 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import click
 
-from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
-from llama_diversity.cli.encoding import texts_of
+from llama_diversity import cache
+from llama_diversity.cli.arms import Choice, arms_options
+from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
-from llama_diversity.cli.results import drawing_words, give
-from llama_diversity.cli.session import fill, opened, plan_cell, reading, start_run
+from llama_diversity.cli.progress import progress_line
+from llama_diversity.cli.results import Result
 from llama_diversity.engines import EngineOptions
-from llama_diversity.errors import BadValue
 from llama_diversity.exhibits.personas import Facts, section
 from llama_diversity.experiments import personas as experiment
+from llama_diversity.experiments import review_sentences
 from llama_diversity.experiments.persona_examples import REQUEST, document
-from llama_diversity.records import MAX_SAMPLES, Cell
 from llama_diversity.render.jsonl import finite
-from llama_diversity.store import Store
+
+
+class Outcome(NamedTuple):
+    """Fields and numbers of the personas, and the sentences of their reviews."""
+
+    personas: experiment.Result
+    sentences: review_sentences.Clusters
+
+
+@dataclass(frozen=True)
+class Personas(Experiment):
+    """The base continues forms with worked examples, in turn; the others are asked through their chat template."""
+
+    name: ClassVar[str] = "personas"
+    title: ClassVar[str] = "Experiment 1: how varied are the personas?"
+
+    n: int = experiment.N_SAMPLES
+    max_tokens: int = experiment.MAX_TOKENS
+    is_bound: bool = False  # to a grammar of forms
+
+    def options(self) -> list[str]:
+        words = ["-n", str(self.n)] if self.n != experiment.N_SAMPLES else []
+        words += ["--max-tokens", str(self.max_tokens)] if self.max_tokens != experiment.MAX_TOKENS else []
+        return [*words, *(["--grammar"] if self.is_bound else [])]
+
+    def asks(self, arms: Sequence[str]) -> list[Ask]:
+        base, *others = arms
+        forms = [
+            Ask(
+                f"{base}, form {number}",
+                base,
+                document(number, n_examples=experiment.N_EXAMPLES),
+                n=len(range(number, self.n, experiment.N_DOCUMENTS)),
+                max_tokens=self.max_tokens,
+                is_shortened=True,
+                stop=experiment.STOP,
+                grammar=experiment.FORM_GRAMMAR if self.is_bound else None,
+            )
+            for number in range(min(experiment.N_DOCUMENTS, self.n))
+        ]
+        return forms + [
+            Ask(
+                arm,
+                arm,
+                REQUEST,
+                self.n,
+                self.max_tokens,
+                is_shortened=True,
+                is_chat=True,
+                grammar=experiment.CARD_GRAMMAR if self.is_bound else None,
+            )
+            for arm in others
+        ]
+
+    def show(self, drawn: Drawn) -> Result:
+        base = next(iter(drawn.arms))
+        labels: dict[str, list[str]] = {arm: [] for arm in drawn.arms}
+        for ask in self.asks(tuple(drawn.arms)):
+            labels[ask.arm].append(ask.label)
+        texts = {arm: [text for label in some for text in drawn.texts(label)] for arm, some in labels.items()}
+        found = experiment.analyse(texts, forms=[base])
+        said = review_sentences.sentences_of(found)
+        vectors = {arm: one.vectors for arm, one in drawn.embedded(said).items()}
+        with progress_line(drawn.common, "clustering sentences"):
+            clusters = cache.called(review_sentences.cluster, said, vectors)
+        asked = {arm: _asked(drawn, some, len(texts[arm])) for arm, some in labels.items()}
+        facts = Facts(drawn.arms, asked, is_bound=self.is_bound)
+        return Result(
+            section(found, clusters, facts, drawn.command),
+            _as_json(found, clusters, facts),
+            Outcome(found, clusters),
+        )
+
+
+def _asked(drawn: Drawn, labels: Sequence[str], n: int) -> str:
+    recipes = [drawn.recipe(label) for label in labels]
+    longest = min(recipe.max_tokens for recipe in recipes)
+    way = "the chat template" if recipes[0].prompt.mode == "chat" else f"{len(labels)} forms with worked examples"
+    return f"{n} by {way}, at most {longest} tokens"
 
 
 @click.command()
 @arms_options
 @click.option("-n", "n_samples", type=int, default=experiment.N_SAMPLES, show_default=True, help="Personas of each.")
 @click.option("--max-tokens", type=int, default=experiment.MAX_TOKENS, show_default=True, help="Longest completion.")
+@click.option("--grammar", is_flag=True, help="Force whole forms; this changes what is measured.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
 @drawing_options
 @layout_options
@@ -37,6 +116,7 @@ def personas(
     choice: Choice,
     n_samples: int,
     max_tokens: int,
+    grammar: bool,
     out: Path | None,
     drawing: Drawing,
     layout: EngineOptions,
@@ -51,87 +131,12 @@ def personas(
     Example:
       llamadiv personas --pair llama-2-7b
     """
-    if not 1 <= n_samples <= MAX_SAMPLES:
-        raise BadValue("-n", n_samples, f"ask for 1 to {MAX_SAMPLES:,} personas")
-    arms = resolve_choice(choice, common)
-    with Store.open(common.store) as store:
-        planned = [
-            _planned(arm, n_samples, max_tokens, drawing, layout, common, is_base=position == 0)
-            for position, arm in enumerate(arms)
-        ]
-        run_id = start_run(store)
-        for cells in planned:
-            for cell in cells:
-                store.add_cell(run_id, cell, about={})  # a run that is cut short knows what it lacks
-        for arm, cells in zip(arms, planned, strict=True):
-            with opened(arm.model, layout, common) as engine:
-                for cell in cells:
-                    fill(cell, engine, store, run_id, common)
-        store.finish_run(run_id)
-        texts = {
-            arm.name: [text for cell in cells for text in texts_of(list(store.samples(cell.recipe.key, cell.n)))]
-            for arm, cells in zip(arms, planned, strict=True)
-        }
-    result = experiment.analyse(texts, forms=[arms[0].name])
-    facts = Facts(
-        {arm.name: arm.model.reference for arm in arms},
-        {arm.name: _asked(cells) for arm, cells in zip(arms, planned, strict=True)},
-    )
-    command = _command(choice, n_samples, max_tokens, drawing)
-    shown = section(result, facts, command)
-    give(shown, _as_json(result, facts), out=out, run_id=run_id, common=common)
+    check_n(n_samples, Personas.least, "personas")
+    one = Personas(n_samples, max_tokens, grammar)
+    run_alone(one, choice=choice, drawing=drawing, layout=layout, common=common, out=out)
 
 
-def _planned(
-    arm: Arm, n: int, max_tokens: int, drawing: Drawing, layout: EngineOptions, common: Common, *, is_base: bool
-) -> list[Cell]:
-    """A cell for each form of the base model, in turn; one cell for a model that is asked.
-
-    A model whose context has no room for `max_tokens` gets what room there is.
-    """
-    cells = []
-    with reading(arm.model, layout, common) as engine:
-        for number in range(experiment.N_DOCUMENTS if is_base else 1):
-            n_here = len(range(number, n, experiment.N_DOCUMENTS)) if is_base else n
-            if not n_here:
-                continue
-            if is_base:
-                prompt = engine.prompt(document(number, n_examples=experiment.N_EXAMPLES))
-            else:
-                prompt = engine.prompt(REQUEST, chat=True)
-            room = engine.facts.n_ctx_train - len(prompt.ids)
-            cells.append(
-                plan_cell(
-                    engine,
-                    arm.model,
-                    prompt,
-                    arm=f"{arm.name}, form {number}" if is_base else arm.name,
-                    n=n_here,
-                    max_tokens=max(1, min(max_tokens, room)),
-                    drawing=drawing,
-                    layout=layout,
-                    stop=experiment.STOP if is_base else (),
-                )
-            )
-    return cells
-
-
-def _asked(cells: Sequence[Cell]) -> str:
-    n = sum(cell.n for cell in cells)
-    longest = min(cell.recipe.max_tokens for cell in cells)
-    way = "the chat template" if cells[0].recipe.prompt.mode == "chat" else f"{len(cells)} forms with worked examples"
-    return f"{n} by {way}, at most {longest} tokens"
-
-
-def _command(choice: Choice, n: int, max_tokens: int, drawing: Drawing) -> str:
-    """The command line that makes the same again, with what differs from the defaults."""
-    typed = ["llamadiv", "personas", *choice.words()]
-    typed += ["-n", str(n)] if n != experiment.N_SAMPLES else []
-    typed += ["--max-tokens", str(max_tokens)] if max_tokens != experiment.MAX_TOKENS else []
-    return shlex.join([*typed, *drawing_words(drawing)])
-
-
-def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
+def _as_json(found: experiment.Result, clusters: review_sentences.Clusters, facts: Facts) -> dict[str, Any]:
     arms = {
         name: {
             "model": facts.models[name],
@@ -149,6 +154,11 @@ def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
                 for field, one in arm.fields.items()
             },
             "numbers": {number: finite(summary._asdict()) for number, summary in arm.summaries.items()},
+            "sentences": {
+                "n": clusters.arms.count(name),
+                "own_k": {"silhouette": clusters.own[name].by_silhouette.k, "gap": clusters.own[name].by_gap.k},
+                "pooled_clusters_effective": clusters.effective[name].value,
+            },
         }
         for name, arm in found.arms.items()
     }
@@ -161,4 +171,4 @@ def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
         }
         for name, fields in found.retained.items()
     }
-    return {"arms": arms, "differences": differences}
+    return {"arms": arms, "differences": differences, "pooled_k": clusters.pooled.k, "grammar": facts.is_bound}

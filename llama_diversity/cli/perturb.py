@@ -2,39 +2,189 @@
 
 from __future__ import annotations
 
-import dataclasses
-import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import click
 
-from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
-from llama_diversity.cli.encoding import embedded, find_encoder, texts_of
+from llama_diversity.cli.arms import Choice, arms_options
+from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
-from llama_diversity.cli.results import drawing_words, give
-from llama_diversity.cli.session import fill, opened, plan_cell, start_run
-from llama_diversity.engines import Engine, EngineOptions
+from llama_diversity.cli.results import Result
+from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.exhibits.perturb import Facts, section
 from llama_diversity.experiments import perturb as experiment
-from llama_diversity.records import MAX_SAMPLES, Cell, Sample, seen_ids
+from llama_diversity.experiments.perturbations import (
+    Insert,
+    Opening,
+    Perturbation,
+    Replace,
+    SwapToken,
+    Typos,
+    edit_share,
+    from_settings,
+)
+from llama_diversity.records import seen_ids
 from llama_diversity.render.jsonl import finite
-from llama_diversity.render.scales import ScoredToken, scored_tokens
-from llama_diversity.store import Store
 
 _N_SHOWN_TOKENS = 40
-_LEAST = 4  # samples: two to learn attractors from, two to judge
+_COMPLETIONS = "completions"
 
 
-class Work(NamedTuple):
-    """One arm's cells: continuations of the unchanged and of the changed opening."""
+class Way(NamedTuple):
+    """One arm at one temperature; None is the typed one."""
 
+    name: str
     arm: str
-    words: str
-    unchanged: Cell
-    changed: Cell
+    temperature: float | None
+
+
+@dataclass(frozen=True)
+class Perturb(Experiment):
+    """The last arm's completions give an opening; every arm continues it as it is and changed, in each dose.
+
+    The base does so also at a low temperature.
+    """
+
+    name: ClassVar[str] = "perturb"
+    title: ClassVar[str] = "Section 5.1: does it find its way back?"
+    has_more: ClassVar[bool] = True
+    least: ClassVar[int] = 4  # two to learn attractors from, two to judge
+
+    change: Perturbation = Replace()
+    doses: tuple[int, ...] = (1,)
+    prompt: str = experiment.PROMPT
+    n: int = experiment.N_SAMPLES
+    max_tokens: int = experiment.MAX_TOKENS
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Perturb:
+        """The inverse of `asdict` after JSON; the kind of change is told by its fields."""
+        given = dict(settings)
+        change = from_settings(given.pop("kind"), given.pop("change"))
+        return cls(change, tuple(given.pop("doses")), **given)
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "kind": self.change.name}
+
+    def options(self) -> list[str]:
+        words = ["-p", self.prompt] if self.prompt != experiment.PROMPT else []
+        words += self.change.words() if self.change != Replace() else []
+        words += ["--dose", ",".join(map(str, self.doses))] if self.doses != (1,) else []
+        words += ["-n", str(self.n)] if self.n != experiment.N_SAMPLES else []
+        return words + (["--max-tokens", str(self.max_tokens)] if self.max_tokens != experiment.MAX_TOKENS else [])
+
+    def asks(self, arms: Sequence[str]) -> list[Ask]:
+        return [Ask(_COMPLETIONS, arms[-1], self.prompt, self.n, self.max_tokens)]
+
+    def asks_next(self, drawn: Drawn) -> list[Ask]:
+        said = drawn.texts(_COMPLETIONS)
+        typical = experiment.most_typical(drawn.embedded({"": said})[""].vectors)
+        tokens = _pieces(drawn, typical)
+        asks = []
+        openings = [self.change.opening(self.prompt, said[typical], dose=dose, tokens=tokens) for dose in self.doses]
+        for way in _ways(tuple(drawn.arms)):
+            for label, text in [("unchanged", openings[0].unchanged), *self._changed(openings)]:
+                asks.append(
+                    Ask(
+                        f"{way.name}, {label}",
+                        way.arm,
+                        text,
+                        self.n,
+                        self.max_tokens,
+                        temperature=way.temperature,
+                    )
+                )
+        return asks
+
+    def _changed(self, openings: Sequence[Opening]) -> list[tuple[str, str]]:
+        return [(_changed(dose), opening.changed) for dose, opening in zip(self.doses, openings, strict=True)]
+
+    def show(self, drawn: Drawn) -> Result:
+        ways = _ways(tuple(drawn.arms))
+        labels = ["unchanged", *map(_changed, self.doses)]
+        samples = {way.name: [drawn.samples(f"{way.name}, {label}") for label in labels] for way in ways}
+        texts = {
+            f"{name} {at}": [sample.text.decode("utf-8", "replace") for sample in some]
+            for name, sides in samples.items()
+            for at, some in enumerate(sides)
+        }
+        embedded = drawn.embedded(texts)
+        found = {
+            dose: experiment.analyse(
+                {way.name: (embedded[f"{way.name} 0"].vectors, embedded[f"{way.name} {at}"].vectors) for way in ways},
+                {
+                    name: ([one.tokens for one in sides[0]], [one.tokens for one in sides[at]])
+                    for name, sides in samples.items()
+                },
+            )
+            for at, dose in enumerate(self.doses, start=1)
+        }
+        openings = [
+            Opening(*(drawn.recipe(f"{ways[0].name}, {label}").prompt.text for label in ("unchanged", _changed(dose))))
+            for dose in self.doses
+        ]
+        facts = Facts(
+            prompt=self.prompt,
+            openings=dict(zip(self.doses, openings, strict=True)),
+            edit_shares={dose: edit_share(one) for dose, one in zip(self.doses, openings, strict=True)},
+            arms={way.name: _words(drawn, way) for way in ways},
+            n=self.n,
+            max_tokens=self.max_tokens,
+            tokenizer=drawn.recipe(f"{ways[-1].name}, unchanged").vocab_digest[:8],
+            examples=[
+                (f"{way.name}: {label}", drawn.first_tokens(f"{way.name}, {label}", _N_SHOWN_TOKENS))
+                for label in ("unchanged", _changed(self.doses[0]))
+                for way in ways
+            ],
+        )
+        return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
+
+
+def _ways(arms: Sequence[str]) -> list[Way]:
+    base, *others = arms
+    cold = experiment.LOW_TEMPERATURE
+    return [Way(base, base, None), Way(f"{base}, T {cold:g}", base, cold), *(Way(arm, arm, None) for arm in others)]
+
+
+def _changed(dose: int) -> str:
+    return "changed" if dose == 1 else f"changed {dose} times"
+
+
+def _words(drawn: Drawn, way: Way) -> str:
+    return f"{drawn.arms[way.arm]}, T {drawn.recipe(f'{way.name}, unchanged').sampler.temperature:g}"
+
+
+def _pieces(drawn: Drawn, index: int) -> list[tuple[bytes, bytes]]:
+    """Of each token of a completion what it says, and what the likeliest other one would have said."""
+    sample = drawn.samples(_COMPLETIONS)[index]
+    pieces = drawn.store.pieces(drawn.recipe(_COMPLETIONS).vocab_digest, seen_ids(sample.tokens))
+    found = []
+    for token in sample.tokens:
+        others = [at for at in token["top_ids"].tolist() if at not in (-1, int(token["id"]))]
+        said = next((pieces[at] for at in others if pieces[at].control is None), pieces[int(token["id"])])
+        found.append((pieces[int(token["id"])].bytes, said.bytes))
+    return found
+
+
+# ---- the command
+
+
+class _Doses(click.ParamType[tuple[int, ...]]):
+    """Sizes of the change, "1,2,4"."""
+
+    name = "1,2,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = value.split(",")
+        if not all(part.strip().isdecimal() and 1 <= int(part) <= 1000 for part in parts):
+            self.fail(f"{value!r} is no list of numbers from 1 on, like 1,2,4.", param, ctx)
+        return tuple(dict.fromkeys(int(part) for part in parts))
 
 
 @click.command()
@@ -42,13 +192,15 @@ class Work(NamedTuple):
 @click.option("-p", "--prompt", default=experiment.PROMPT, show_default=True, help="Where the opening begins.")
 @click.option(
     "--replace",
-    "words",
     nargs=2,
-    default=(experiment.OLD, experiment.NEW),
-    show_default=True,
     metavar="OLD NEW",
-    help="Change the last OLD of the first two sentences.",
+    help="Change the last OLD of the first two sentences.  [default: was, was not]",
 )
+@click.option("--insert", metavar="TEXT", help="Put TEXT into the opening instead; --at says where.")
+@click.option("--at", type=int, metavar="K", help="With --insert: behind the first K words.")
+@click.option("--swap-token", type=int, metavar="K", help="Instead: another token for number K of the completion.")
+@click.option("--typos", type=float, metavar="RATE", help="Instead: mistype this share of the opening's letters.")
+@click.option("--dose", type=_Doses(), default=(1,), help="Sizes of the change, like 1,2,4.  [default: 1]")
 @click.option("-n", "n_samples", type=int, default=experiment.N_SAMPLES, show_default=True, help="Of each opening.")
 @click.option("--max-tokens", type=int, default=experiment.MAX_TOKENS, show_default=True, help="Longest continuation.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
@@ -59,7 +211,12 @@ def perturb(
     *,
     choice: Choice,
     prompt: str,
-    words: tuple[str, str],
+    replace: tuple[str, str] | None,
+    insert: str | None,
+    at: int | None,
+    swap_token: int | None,
+    typos: float | None,
+    dose: tuple[int, ...],
     n_samples: int,
     max_tokens: int,
     out: Path | None,
@@ -73,126 +230,78 @@ def perturb(
     base model also at temperature 0.3. Samples are kept: the same command again draws nothing.
 
     \b
-    Example:
+    Examples:
       llamadiv perturb --replace competed slept
+      llamadiv perturb --typos 0.05 --dose 1,2,4
     """
-    if not _LEAST <= n_samples <= MAX_SAMPLES:
-        raise BadValue("-n", n_samples, f"ask for {_LEAST} to {MAX_SAMPLES:,} continuations")
-    arms = resolve_choice(choice, common)
-    place = find_encoder(common)
-    text = read_text(prompt)
-    with Store.open(common.store) as store:
-        run_id = start_run(store)
-        draws = _Draws(store, run_id, layout, common, n_samples, max_tokens)
-        with opened(arms[-1].model, layout, common) as engine:
-            cell = draws.cell(engine, arms[-1], text, drawing, label=f"{arms[-1].name} completions")
-            completions = draws.samples(cell, engine)
-        said = texts_of(completions)
-        typical = experiment.most_typical(embedded({"": said}, place, common)[""].vectors)
-        opening = experiment.opening_of(text, said[typical], old=words[0], new=words[1])
-        work, samples = _continued(draws, arms, opening, drawing)
-        store.finish_run(run_id)
-        examples = [(f"{one.arm}: {one.words}", _example(samples[one.arm][1][0], one.changed, store)) for one in work]
-    spoken = {arm: (texts_of(before), texts_of(after)) for arm, (before, after) in samples.items()}
-    flat = {f"{arm} {side}": some for arm, both in spoken.items() for side, some in enumerate(both)}
-    found = embedded(flat, place, common)
-    result = experiment.analyse(
-        {arm: (found[f"{arm} 0"].vectors, found[f"{arm} 1"].vectors) for arm in spoken},
-        {arm: ([s.tokens for s in before], [s.tokens for s in after]) for arm, (before, after) in samples.items()},
-    )
-    facts = Facts(
-        prompt=text,
-        opening=opening,
-        arms={one.arm: one.words for one in work},
-        n=n_samples,
-        max_tokens=max_tokens,
-        tokenizer=work[-1].changed.recipe.vocab_digest[:8],
-        examples=examples,
-    )
-    command = _command(choice, text, words, n_samples, max_tokens, drawing)
-    shown = section(result, facts, command)
-    give(shown, _as_json(result, facts), out=out, run_id=run_id, common=common)
+    check_n(n_samples, Perturb.least, "continuations")
+    change = _change(replace, insert, at, swap_token, typos, drawing.seed)
+    one = Perturb(change, dose, read_text(prompt), n_samples, max_tokens)
+    run_alone(one, choice=choice, drawing=drawing, layout=layout, common=common, out=out)
 
 
-class _Draws(NamedTuple):
-    """Where samples come from and go to; n and length are the same for all cells."""
-
-    store: Store
-    run_id: str
-    layout: EngineOptions
-    common: Common
-    n: int
-    max_tokens: int
-
-    def cell(self, engine: Engine, arm: Arm, text: str, drawing: Drawing, *, label: str) -> Cell:
-        return plan_cell(
-            engine,
-            arm.model,
-            engine.prompt(text),
-            arm=label,
-            n=self.n,
-            max_tokens=self.max_tokens,
-            drawing=drawing,
-            layout=self.layout,
+def _change(
+    replace: tuple[str, str] | None,
+    insert: str | None,
+    at: int | None,
+    swap_token: int | None,
+    typos: float | None,
+    seed: int,
+) -> Perturbation:
+    """The one change that was asked for. Raises UsageError for several, BadValue for an impossible one."""
+    named = [
+        name
+        for name, value in (
+            ("--replace", replace),
+            ("--insert", insert),
+            ("--swap-token", swap_token),
+            ("--typos", typos),
         )
-
-    def samples(self, cell: Cell, engine: Engine) -> list[Sample]:
-        fill(cell, engine, self.store, self.run_id, self.common)
-        return list(self.store.samples(cell.recipe.key, cell.n))
-
-
-def _continued(
-    draws: _Draws, arms: Sequence[Arm], opening: experiment.Opening, drawing: Drawing
-) -> tuple[list[Work], dict[str, tuple[list[Sample], list[Sample]]]]:
-    """Every arm's continuations of both openings; the base model's also at a low temperature."""
-    cold = dataclasses.replace(drawing.sampler, temperature=experiment.LOW_TEMPERATURE)
-    work, samples = [], {}
-    for position, arm in enumerate(arms):
-        ways = [(arm.name, drawing)]
-        if position == 0:
-            ways.append((f"{arm.name}, T {cold.temperature:g}", dataclasses.replace(drawing, sampler=cold)))
-        with opened(arm.model, draws.layout, draws.common) as engine:
-            for name, way in ways:
-                unchanged = draws.cell(engine, arm, opening.unchanged, way, label=f"{name}, unchanged")
-                changed = draws.cell(engine, arm, opening.changed, way, label=f"{name}, changed")
-                samples[name] = draws.samples(unchanged, engine), draws.samples(changed, engine)
-                words = f"{arm.model.reference}, T {way.sampler.temperature:g}"
-                work.append(Work(name, words, unchanged, changed))
-    return work, samples
+        if value is not None
+    ]
+    if len(named) > 1:
+        raise click.UsageError(f"One change at a time: {' or '.join(named)}.")
+    if (at is not None) != (insert is not None):
+        raise click.UsageError("--insert TEXT and --at K go together: what to put in, and behind how many words.")
+    if insert is not None and at is not None:
+        return Insert(insert, at)
+    if swap_token is not None:
+        return SwapToken(swap_token)
+    if typos is not None:
+        return Typos(typos, seed)
+    if replace is not None and not replace[0]:
+        raise BadValue("--replace", "", "name the words that are to be replaced")
+    return Replace(*replace) if replace is not None else Replace()
 
 
-def _example(sample: Sample, cell: Cell, store: Store) -> tuple[ScoredToken, ...]:
-    tokens = sample.tokens[:_N_SHOWN_TOKENS]
-    return scored_tokens(tokens, store.pieces(cell.recipe.vocab_digest, seen_ids(tokens)).__getitem__)
-
-
-def _command(choice: Choice, prompt: str, words: tuple[str, str], n: int, max_tokens: int, drawing: Drawing) -> str:
-    """The command line that makes the same again, with what differs from the defaults."""
-    typed = ["llamadiv", "perturb", *choice.words()]
-    typed += ["-p", prompt] if prompt != experiment.PROMPT else []
-    typed += ["--replace", *words] if words != (experiment.OLD, experiment.NEW) else []
-    typed += ["-n", str(n)] if n != experiment.N_SAMPLES else []
-    typed += ["--max-tokens", str(max_tokens)] if max_tokens != experiment.MAX_TOKENS else []
-    return shlex.join([*typed, *drawing_words(drawing)])
-
-
-def _as_json(found: dict[str, experiment.Arm], facts: Facts) -> dict[str, Any]:
+def _as_json(found: Mapping[int, Mapping[str, experiment.Arm]], facts: Facts) -> dict[str, Any]:
+    first = next(iter(found))
     return {
-        "arms": {
-            arm: {
-                "model": facts.arms[arm],
-                "n_attractors": one.n_attractors,
-                "in_attractors": one.in_attractors._asdict(),
-                "returned": one.returned._asdict(),
-                "recovery_token": one.recovery_token,
-                "unchanged_bits": list(one.unchanged_bits),
-                "changed_bits": list(one.changed_bits),
-                "excess_bits": [finite(difference._asdict()) for difference in one.excess_bits],
+        "arms": {arm: _arm_as_json(one, facts.arms[arm]) for arm, one in found[first].items()},
+        "doses": {
+            str(dose): {
+                "opening": facts.openings[dose]._asdict(),
+                "edit_share": facts.edit_shares[dose],
+                "returned": {arm: one.returned._asdict() for arm, one in arms.items()},
+                "recovery_token": {arm: one.recovery_token for arm, one in arms.items()},
             }
-            for arm, one in found.items()
+            for dose, arms in found.items()
         },
-        "opening": facts.opening._asdict(),
+        "opening": facts.openings[first]._asdict(),
         "prompt": facts.prompt,
         "n": facts.n,
         "max_tokens": facts.max_tokens,
+    }
+
+
+def _arm_as_json(arm: experiment.Arm, model: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "n_attractors": arm.n_attractors,
+        "in_attractors": arm.in_attractors._asdict(),
+        "returned": arm.returned._asdict(),
+        "recovery_token": arm.recovery_token,
+        "unchanged_bits": list(arm.unchanged_bits),
+        "changed_bits": list(arm.changed_bits),
+        "excess_bits": [finite(difference._asdict()) for difference in arm.excess_bits],
     }

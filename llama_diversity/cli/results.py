@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -18,24 +18,40 @@ from llama_diversity.render.jsonl import to_line
 from llama_diversity.render.safe import visible
 
 
-def give(section: Section, report: Mapping[str, Any], *, out: Path | None, run_id: str, common: Common) -> None:
+class Result(NamedTuple):
+    """An experiment's result: for a reader, as JSON, and as the experiment's own type."""
+
+    section: Section
+    report: Mapping[str, Any]
+    found: Any
+
+
+def give(result: Result, *, out: Path | None, run_id: str | None, common: Common) -> None:
     """Print the result; with `out` also write figures, tables, `index.html` and NAME.json there.
 
-    The command line that makes it again and the run's id are added to the report.
+    The command line that makes it again and the run's id, where samples were drawn, are added to the report.
     """
-    report = {**report, "command": section.command, "run": run_id}
+    section = result.section
+    report = {**result.report, "command": section.command, **({"run": run_id} if run_id else {})}
     if out is not None:
         write_report(section, out)
-        write_whole(out / f"{section.name}.json", json.dumps(report, indent=1) + "\n")
+        write_json(report, out / f"{section.name}.json")
         if not common.quiet:
             click.echo(visible(f"Figures and numbers are in {out}"), err=True)
     if common.json:
         click.echo(to_line(report))
     elif common.quiet:
-        click.echo(run_id)
+        if run_id or out:
+            click.echo(run_id or visible(str(out)))
     else:
         console(common.color).print(in_terminal(section))
-        click.echo(visible(f"run {run_id}, kept in {common.store}"), err=True)
+        if run_id:
+            click.echo(visible(f"run {run_id}, kept in {common.store}"), err=True)
+
+
+def write_json(report: Mapping[str, Any], path: Path) -> None:
+    """The numbers as a file that a person can read too. Raises BadValue."""
+    write_whole(path, json.dumps(report, indent=1) + "\n")
 
 
 def drawing_words(drawing: Drawing) -> list[str]:

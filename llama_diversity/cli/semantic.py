@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
-from llama_diversity import embed
-from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
-from llama_diversity.cli.encoding import embedded, find_encoder, texts_of
+from llama_diversity import cache, embed
+from llama_diversity.cli.arms import Choice, arms_options
+from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.results import drawing_words, give
-from llama_diversity.cli.session import fill, opened, plan_cell, reading, start_run
+from llama_diversity.cli.results import Result
 from llama_diversity.engines import EngineOptions
-from llama_diversity.errors import BadValue
 from llama_diversity.exhibits.semantic import Facts, section
 from llama_diversity.experiments.semantic import MAX_TOKENS, N_SAMPLES, PROMPT, Study, study
-from llama_diversity.records import MAX_SAMPLES, Cell
 from llama_diversity.render.jsonl import finite
-from llama_diversity.store import Store
+
+
+@dataclass(frozen=True)
+class Semantic(Experiment):
+    """Completions of one prompt, raw, of every arm. Texts compare whatever the tokenizers."""
+
+    name: ClassVar[str] = "semantic"
+    title: ClassVar[str] = "Experiment 2: how alike are the completions?"
+    least: ClassVar[int] = 2
+
+    prompt: str = PROMPT
+    n: int = N_SAMPLES
+    max_tokens: int = MAX_TOKENS
+
+    def options(self) -> list[str]:
+        words = ["-p", self.prompt] if self.prompt != PROMPT else []
+        words += ["-n", str(self.n)] if self.n != N_SAMPLES else []
+        return words + (["--max-tokens", str(self.max_tokens)] if self.max_tokens != MAX_TOKENS else [])
+
+    def asks(self, arms: Sequence[str]) -> list[Ask]:
+        return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]
+
+    def show(self, drawn: Drawn) -> Result:
+        texts = {arm: drawn.texts(arm) for arm in drawn.arms}
+        embedded = drawn.embedded(texts)
+        with progress_line(drawn.common, "counting kinds"):
+            found = cache.called(study, texts, {arm: one.vectors for arm, one in embedded.items()})
+        facts = Facts(
+            prompt=self.prompt,
+            models=drawn.arms,
+            max_tokens=self.max_tokens,
+            n_truncated={arm: one.n_truncated for arm, one in embedded.items()},
+            encoder=f"{embed.REPO}, first {embed.MAX_WORD_PIECES} word pieces",
+        )
+        return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 
 
 @click.command()
@@ -54,67 +85,9 @@ def semantic(
     Example:
       llamadiv semantic --ladder tiny
     """
-    if not 2 <= n_samples <= MAX_SAMPLES:
-        raise BadValue("-n", n_samples, f"likeness needs two completions; ask for 2 to {MAX_SAMPLES:,}")
-    arms = resolve_choice(choice, common)
-    place = find_encoder(common)  # before hours of sampling, not after
-    with Store.open(common.store) as store:
-        text = read_text(prompt)
-        cells = _planned(arms, text, n=n_samples, max_tokens=max_tokens, drawing=drawing, layout=layout, common=common)
-        run_id = start_run(store)
-        for cell in cells:
-            store.add_cell(run_id, cell, about={})  # a run that is cut short knows what it lacks
-        for arm, cell in zip(arms, cells, strict=True):
-            with opened(arm.model, layout, common) as engine:
-                fill(cell, engine, store, run_id, common)
-        store.finish_run(run_id)
-        texts = {
-            arm.name: texts_of(list(store.samples(cell.recipe.key, cell.n)))
-            for arm, cell in zip(arms, cells, strict=True)
-        }
-    found = embedded(texts, place, common)
-    with progress_line(common, "counting kinds"):
-        result = study(texts, {arm: one.vectors for arm, one in found.items()})
-    facts = Facts(
-        prompt=text,
-        models={arm.name: arm.model.reference for arm in arms},
-        max_tokens=max_tokens,
-        n_truncated={arm: one.n_truncated for arm, one in found.items()},
-        encoder=f"{embed.REPO}, first {embed.MAX_WORD_PIECES} word pieces",
-    )
-    command = _command(choice, text, n_samples, max_tokens, drawing)
-    shown = section(result, facts, command)
-    give(shown, _as_json(result, facts), out=out, run_id=run_id, common=common)
-
-
-def _planned(
-    arms: Sequence[Arm],
-    prompt: str,
-    *,
-    n: int,
-    max_tokens: int,
-    drawing: Drawing,
-    layout: EngineOptions,
-    common: Common,
-) -> list[Cell]:
-    """One cell for each arm. Texts compare whatever the tokenizers, so different vocabularies are no obstacle."""
-    cells = []
-    for name, model in arms:
-        with reading(model, layout, common) as engine:
-            raw = engine.prompt(prompt)
-            cells.append(
-                plan_cell(engine, model, raw, arm=name, n=n, max_tokens=max_tokens, drawing=drawing, layout=layout)
-            )
-    return cells
-
-
-def _command(choice: Choice, prompt: str, n: int, max_tokens: int, drawing: Drawing) -> str:
-    """The command line that makes the same again, with what differs from the defaults."""
-    words = ["llamadiv", "semantic", *choice.words()]
-    words += ["-p", prompt] if prompt != PROMPT else []
-    words += ["-n", str(n)] if n != N_SAMPLES else []
-    words += ["--max-tokens", str(max_tokens)] if max_tokens != MAX_TOKENS else []
-    return shlex.join([*words, *drawing_words(drawing)])
+    check_n(n_samples, Semantic.least, "completions, likeness needs two")
+    experiment = Semantic(read_text(prompt), n_samples, max_tokens)
+    run_alone(experiment, choice=choice, drawing=drawing, layout=layout, common=common, out=out)
 
 
 def _as_json(found: Study, facts: Facts) -> dict[str, Any]:

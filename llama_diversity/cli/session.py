@@ -6,7 +6,8 @@ import contextlib
 import dataclasses
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from llama_diversity import __version__
 from llama_diversity.cli.options import Common, Drawing
@@ -16,8 +17,6 @@ from llama_diversity.errors import EngineError, LlamadivError, PartialRun
 from llama_diversity.records import Cell, ModelRef, Prompt, Recipe, Sample
 from llama_diversity.runner import run
 from llama_diversity.store import Store
-
-ARMS = ("base", "aligned")
 
 
 class DifferentVocabularies(LlamadivError):
@@ -78,40 +77,6 @@ def plan_cell(
     return Cell(arm, model.reference, recipe, n)
 
 
-def plan_arms(
-    models: Sequence[ModelRef],
-    prompt: str,
-    *,
-    n: int,
-    max_tokens: int,
-    drawing: Drawing,
-    layout: EngineOptions,
-    common: Common,
-) -> list[Cell]:
-    """One cell for each of ARMS, planned on the vocabularies alone: what cannot be compared is refused before any work.
-
-    Raises DifferentVocabularies.
-    """
-    cells = []
-    for arm, model in zip(ARMS, models, strict=True):
-        with reading(model, layout, common) as engine:
-            cells.append(
-                plan_cell(
-                    engine,
-                    model,
-                    engine.prompt(prompt),
-                    arm=arm,
-                    n=n,
-                    max_tokens=max_tokens,
-                    drawing=drawing,
-                    layout=layout,
-                )
-            )
-    if cells[0].recipe.vocab_digest != cells[1].recipe.vocab_digest:
-        raise DifferentVocabularies(*(model.reference for model in models))
-    return cells
-
-
 def fill(cell: Cell, engine: Engine, store: Store, run_id: str, common: Common) -> None:
     """Draw what `store` lacks of `cell`, with progress."""
     for _ in draw(cell, engine, store, run_id, common):
@@ -143,7 +108,7 @@ def in_order(cell: Cell, store: Store, drawn: Iterator[Sample]) -> Iterator[Samp
         yield store.sample(cell.recipe.key, left)
 
 
-def start_run(store: Store) -> str:
-    """A run record for the command that was typed."""
-    about = {"llamadiv": __version__, "python": platform.python_version(), "machine": platform.platform()}
-    return store.start_run(command=["llamadiv", *sys.argv[1:]], about=about)
+def start_run(store: Store, about: Mapping[str, Any] | None = None) -> str:
+    """A run record for the command that was typed, with what else there is to say `about` it."""
+    versions = {"llamadiv": __version__, "python": platform.python_version(), "machine": platform.platform()}
+    return store.start_run(command=["llamadiv", *sys.argv[1:]], about={**versions, **(about or {})})

@@ -5,7 +5,8 @@ program can be tried without a model: `-m scripted:base`. It knows chains only; 
 the modules that llama.cpp's engine uses too, fed with log p of the last token's row.
 
 The chains: `base` is wide, `aligned` the same grammar sharpened (p^2.5), `attractor` returns to one sentence with
-probability 7/8 from anywhere, `uniform` finds all tokens equally likely, `coin` has two and never ends. All but `coin`
+probability 7/8 from anywhere, `homing` says its one sentence with probability 0.8 after a verb and else a few stray
+words, `uniform` finds all tokens equally likely, `coin` has two and never ends. All but `coin`
 share one vocabulary. Texts hold what real ones do: characters split over byte tokens, newlines, an escape sequence.
 """
 
@@ -92,6 +93,9 @@ _NEXT: Mapping[str, Mapping[str, float]] = {  # class -> {class that follows: sh
 _STRAY = 1 / 512  # the share of a row spread evenly over the vocabulary: nothing is impossible
 _CYCLE = ("She", " was", " a", " nurse", ". ")  # what `attractor` comes back to
 _PULL = 7 / 8
+_HOME = (" a", " nurse", ". ")  # what `homing` says after a verb with probability _RETURN, and then stops
+_RETURN = 0.8
+_STOP = 1 / 8  # that the next stray word is the last
 
 _SENTENCES = tuple(word for words in _WORDS.values() for word in words)
 _COIN_SIDES = ("heads ", "tails ")
@@ -111,6 +115,7 @@ CHAINS = {
     "base": Chain(_SENTENCES, False, "grammar"),
     "aligned": Chain(_SENTENCES, True, "grammar", sharpness=2.5),
     "attractor": Chain(_SENTENCES, True, "attractor"),
+    "homing": Chain(_SENTENCES, True, "homing"),
     "uniform": Chain(_SENTENCES, False, "uniform"),
     "coin": Chain(_COIN_SIDES, False, "coin"),
 }
@@ -138,7 +143,7 @@ def transition(name: str) -> Matrix:
 
 def digest(name: str) -> str:
     """sha256 over all that defines a chain."""
-    definition = [asdict(_chain(name)), _WORDS, _BYTES, _NEXT, _STRAY, _CYCLE, _PULL]
+    definition = [asdict(_chain(name)), _WORDS, _BYTES, _NEXT, _STRAY, _CYCLE, _PULL, _HOME, _RETURN, _STOP]
     return hashlib.sha256(json.dumps(definition).encode()).hexdigest()
 
 
@@ -189,6 +194,23 @@ def _attractor_rows(n_vocab: int) -> Matrix:
     return rows
 
 
+def _homing_rows(n_vocab: int) -> Matrix:
+    """After a verb the first word of _HOME with probability _RETURN, else a stray one; _HOME itself never strays."""
+    ids = {word: 2 + position for position, word in enumerate(_SENTENCES)}
+    stray = [ids[word] for name in ("adjective", "noun") for word in _WORDS[name] if word not in _HOME]
+    rows = np.zeros((n_vocab, n_vocab))
+    rows[:, stray] = (1 - _STOP) / len(stray)
+    rows[:, EOS] = _STOP
+    verbs = [ids[word] for word in _WORDS["verb"]]
+    rows[verbs] = 0
+    rows[np.ix_(verbs, stray)] = (1 - _RETURN) / len(stray)
+    rows[verbs, ids[_HOME[0]]] = _RETURN
+    for word, after in zip(_HOME, (*_HOME[1:], None), strict=True):
+        rows[ids[word]] = 0
+        rows[ids[word], EOS if after is None else ids[after]] = 1
+    return rows
+
+
 def _uniform_rows(n_vocab: int) -> Matrix:
     return np.full((n_vocab, n_vocab), 1 / n_vocab)
 
@@ -202,6 +224,7 @@ def _coin_rows(n_vocab: int) -> Matrix:
 _ROWS: Mapping[str, Callable[[int], Matrix]] = {
     "grammar": _grammar_rows,
     "attractor": _attractor_rows,
+    "homing": _homing_rows,
     "uniform": _uniform_rows,
     "coin": _coin_rows,
 }

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llama_diversity.exhibits.review_sentences import sentence_exhibits
 from llama_diversity.experiments.personas import CATEGORIES, Arm, Result
+from llama_diversity.experiments.review_sentences import Clusters
 from llama_diversity.metrics.inference import wilson
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value
 
@@ -40,16 +42,23 @@ class Facts:
 
     models: Mapping[str, str]
     asked: Mapping[str, str]
+    is_bound: bool = False  # to a grammar
 
 
-def section(found: Result, facts: Facts, command: str) -> Section:
+def section(found: Result, clusters: Clusters, facts: Facts, command: str) -> Section:
     """The whole experiment for a reader."""
     arms = "; ".join(f"{arm} ({facts.models[arm]}): {facts.asked[arm]}" for arm in found.arms)
     about = f"One persona with a review in each completion. {arms}. One product: the result holds for this request."
-    return Section("personas", "Experiment 1: how varied are the personas?", about, command, tuple(_exhibits(found)))
+    exhibits = tuple(_exhibits(found, clusters, facts))
+    return Section("personas", "Experiment 1: how varied are the personas?", about, command, exhibits)
 
 
-def _exhibits(found: Result) -> Iterator[Exhibit]:
+def _exhibits(found: Result, clusters: Clusters, facts: Facts) -> Iterator[Exhibit]:
+    if facts.is_bound:
+        yield Remark(
+            "Forms were forced by a grammar: every output is whole, and the distribution is no longer the models' own.",
+            is_warning=True,
+        )
     yield _validity(found.arms)
     shares = [arm.valid.value for arm in found.arms.values() if arm.valid.value is not None]
     if shares and max(shares) - min(shares) > UNEQUAL_VALIDITY:
@@ -63,11 +72,14 @@ def _exhibits(found: Result) -> Iterator[Exhibit]:
     yield _fields(found)
     yield _kept(found)
     yield _numbers(found)
+    for name in ("first_name", "last_name"):
+        yield _cloud(found, name)
     for name, (file, title) in _FIGURES.items():
         yield _bars(found, name, file, title)
         yield _counts(found, name, file)
     for name, (file, title, unit, width) in _HISTOGRAMS.items():
         yield _histogram(found, name, file, title, unit, width)
+    yield from sentence_exhibits(clusters)
 
 
 def _validity(arms: Mapping[str, Arm]) -> Table:
@@ -156,6 +168,24 @@ def _numbers(found: Result) -> Table:
 
 
 # ---- figures
+
+
+def _cloud(found: Result, name: str) -> Figure:
+    def draw() -> Mapping[str, Chart]:
+        from llama_diversity.render.clouds import cloud_panel
+
+        return {
+            arm: cloud_panel(one.fields[name].counts, arm=arm, position=position)
+            for position, (arm, one) in enumerate(found.arms.items())
+        }
+
+    words = _plain(name)
+    return Figure(
+        f"figure-1-cloud-{words.replace(' ', '-')}s",
+        f"Figure 1: {words}s as a word cloud",
+        draw,
+        "A larger name is more frequent. A picture, not a measurement: the bars and counts below are.",
+    )
 
 
 def _bars(found: Result, name: str, file: str, title: str) -> Figure:

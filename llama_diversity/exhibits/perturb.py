@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llama_diversity.experiments.perturb import KIND_CUT, LEAST_SHARE, N_CALM, Arm, Opening
+from llama_diversity.experiments.perturb import KIND_CUT, LEAST_SHARE, N_CALM, Arm
+from llama_diversity.experiments.perturbations import Opening
 from llama_diversity.metrics.inference import Proportion
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Tokens, Value
 from llama_diversity.render.heatmap import GenerationsHeatmap
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was asked: the prompt, the opening and what was changed, the arms' descriptions, n and length."""
+    """What was asked: the prompt, the opening and what was changed, the arms' descriptions, n and length.
+
+    `edit_shares`: of each dose, changed characters over those of the opening.
+    """
 
     prompt: str
-    opening: Opening
+    openings: Mapping[int, Opening]  # by dose
+    edit_shares: Mapping[int, float]
     arms: Mapping[str, str]  # arm: the model, and its temperature where it is not 1
     n: int
     max_tokens: int
@@ -29,18 +34,20 @@ class Facts:
     examples: Sequence[tuple[str, Sequence[ScoredToken]]]
 
 
-def section(found: Mapping[str, Arm], facts: Facts, command: str) -> Section:
-    """The whole experiment for a reader."""
+def section(found: Mapping[int, Mapping[str, Arm]], facts: Facts, command: str) -> Section:
+    """The whole experiment for a reader; `found` by dose, the first one in full."""
     arms = "; ".join(f"{arm}: {words}" for arm, words in facts.arms.items())
+    opening = next(iter(facts.openings.values()))
     about = (
-        f"The opening “{facts.opening.unchanged}” is the aligned model's own. {facts.n} continuations of it and of "
-        f"“{facts.opening.changed}”, at most {facts.max_tokens} tokens each ({arms}). One prompt and one opening: the "
+        f"The opening “{opening.unchanged}” is the aligned model's own. {facts.n} continuations of it and of "
+        f"“{opening.changed}”, at most {facts.max_tokens} tokens each ({arms}). One prompt and one opening: the "
         "result holds for these."
     )
     return Section("perturb", "Section 5.1: does it find its way back?", about, command, tuple(_exhibits(found, facts)))
 
 
-def _exhibits(found: Mapping[str, Arm], facts: Facts) -> Iterator[Exhibit]:
+def _exhibits(doses: Mapping[int, Mapping[str, Arm]], facts: Facts) -> Iterator[Exhibit]:
+    found, opening = next(iter(doses.values())), next(iter(facts.openings.values()))
     yield Table(
         "perturb-returns",
         "Who returns to what it always says",
@@ -61,13 +68,17 @@ def _exhibits(found: Mapping[str, Arm], facts: Facts) -> Iterator[Exhibit]:
     yield _trajectories(found)
     yield Tokens(
         "figure-14-tokens",
-        "Figure 14: the first continuation of each arm after the changed opening",
+        "Figure 14: the first continuation of each arm, after the opening as it is and changed",
         GenerationsHeatmap(
             facts.examples,
             tokenizer=facts.tokenizer,
-            title=f"After “{facts.opening.changed}”, coloured by surprisal",
+            title="Each arm's first continuation, coloured by surprisal",
         ),
+        f"Changed: after “{opening.changed}”.",
     )
+    if len(doses) > 1:
+        yield _dose_table(doses, facts)
+        yield _dose_figure(doses, facts)
 
 
 def _share(found: Proportion) -> tuple[Value, Value]:
@@ -93,3 +104,47 @@ def _trajectories(found: Mapping[str, Arm]) -> Figure:
         "Mean over the continuations that are still running, while a tenth of them are. Bits under the model itself at "
         "temperature 1.",
     )
+
+
+# ---- doses
+
+
+def _dose_table(doses: Mapping[int, Mapping[str, Arm]], facts: Facts) -> Table:
+    return Table(
+        "perturb-doses",
+        "How much change it takes",
+        ("dose", "edited", "arm", "returned", "95 % interval", "calm after", "changed opening"),
+        tuple(
+            (
+                dose,
+                Share(facts.edit_shares[dose]),
+                arm,
+                *_share(one.returned),
+                one.recovery_token,
+                facts.openings[dose].changed,
+            )
+            for dose, arms in doses.items()
+            for arm, one in arms.items()
+        ),
+        "Edited: changed characters over those of the opening (Levenshtein).",
+    )
+
+
+def _dose_figure(doses: Mapping[int, Mapping[str, Arm]], facts: Facts) -> Figure:
+    def draw() -> Mapping[str, Chart]:
+        from llama_diversity.render.trajectories import Dose, dose_panel
+
+        panels: dict[str, Chart] = {}
+        for position, arm in enumerate(facts.arms):
+            found = [(dose, arms[arm].returned) for dose, arms in doses.items()]
+            known = [
+                Dose(dose, one.value, one.low, one.high)
+                for dose, one in found
+                if one.value is not None and one.low is not None and one.high is not None
+            ]
+            if known:
+                panels[arm] = dose_panel(known, list(doses), arm=arm, position=position)
+        return panels or {"no arm has an attractor": dose_panel([], list(doses), arm="base", position=0)}
+
+    note = "Share of the continuations that return, Wilson's 95 % intervals; arms without attractors are left out."
+    return Figure("perturb-doses-returned", "Who returns, by the size of the change", draw, note)

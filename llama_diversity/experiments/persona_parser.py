@@ -1,7 +1,8 @@
-"""The first persona in an output of a language model: a form, a list, a table or JSON, as models write them.
+"""The first persona in an output of a language model: a form, a list, a table, JSON or prose, as models write them.
 
-Reads lines of labels and values (`persona_labels` knows the labels, `persona_values` the values) and JSON objects;
-prose is not read. Never raises, and takes time linear in the text.
+Reads lines of labels and values (`persona_labels` knows the labels, `persona_values` the values) and JSON objects.
+Where lines give less than a whole persona, what sentences state is added (`persona_prose`); what stands beside a label
+goes before. Never raises, and takes time linear in the text.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from llama_diversity.experiments import persona_values as values
 from llama_diversity.experiments.persona_labels import MAX_LABEL, NAME, OTHER, WEAK, meaning
+from llama_diversity.experiments.persona_prose import found_in_prose
 
 FIELDS = ("first_name", "last_name", "gender", "age", "nationality", "ethnicity", "mbti", "review")
 _WORDS = {"first_name": "first name", "last_name": "last name", "mbti": "Myers-Briggs type"}
@@ -61,7 +63,19 @@ def parse(text: str, *, begins_with: str | None = None) -> Persona | Rejected:
         if "{" in text:  # an object that cannot be read as a whole: its labels are put on lines of their own
             text = _BEFORE_JSON_LABEL.sub(r"\1\n", text)
         found = _from_lines(f"{begins_with}: {text}" if begins_with else text)
+        judged = _judged(found)
+        if isinstance(judged, Persona) or begins_with:  # a form that goes on has no prose
+            return judged
+        found = _with_prose(text, judged.fields)
     return _judged(found)
+
+
+def _with_prose(text: str, labelled: Mapping[str, str]) -> dict[str, str]:
+    """What stands beside labels, and what sentences state; "Her type is INFP and she says:" looks like a label."""
+    stated = found_in_prose(text, labelled)
+    if "mbti" in stated and not values.mbti_types(labelled.get("mbti", "")):
+        labelled = {name: value for name, value in labelled.items() if name != "mbti"}
+    return {**stated, **labelled}
 
 
 def _judged(found: Mapping[str, str]) -> Persona | Rejected:

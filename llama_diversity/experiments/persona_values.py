@@ -135,6 +135,34 @@ _GROUPS = {
 }
 _ETHNICITIES = {name: group for group, names in _GROUPS.items() for name in names.split("|")}
 
+# How a text may name a people or a group in the middle of a sentence, where no label says what a word is.
+PEOPLE_WORDS = frozenset(
+    [
+        *_COUNTRIES,
+        *map(str.casefold, NATIONALITIES),
+        *"afghan albanian algerian angolan armenian azerbaijani bahamian bahraini barbadian belarusian"
+        " bhutanese bolivian bosnian botswanan bulgarian burmese cambodian cameroonian congolese croatian"
+        " cypriot ecuadorian eritrean estonian fijian gambian guatemalan guyanese haitian honduran ivorian"
+        " jordanian kazakh kuwaiti laotian latvian libyan lithuanian macedonian malawian malian maltese"
+        " mauritian mongolian mozambican namibian nepali nepalese nicaraguan omani palestinian panamanian"
+        " paraguayan qatari rwandan salvadoran samoan senegalese serbian slovak slovenian somali sudanese"
+        " tanzanian togolese tongan trinidadian tunisian ugandan uruguayan uzbek yemeni zambian zimbabwean".split(),
+        *"costa rican|sri lankan|south sudanese|sierra leonean|cape verdean|papua new guinean".split("|"),
+    ]
+)
+GROUP_WORDS = frozenset(
+    [
+        *_ETHNICITIES,
+        *map(str.casefold, _GROUPS),
+        *"igbo yoruba hausa akan ashanti zulu xhosa kikuyu kurdish tamil malayali punjabi bengali gujarati maori māori"
+        " quechua mestizo mestiza sami roma romani tatar berber amazigh pashtun persian hmong slavic inuit métis creole"
+        " polynesian melanesian indigenous scandinavian african".split(),
+        *"south asian|east asian|southeast asian|south east asian|central asian|west asian|middle eastern"
+        "|pacific islander|native hawaiian|afro caribbean|afro latina|afro latino|afro brazilian|black caribbean"
+        "|black african".split("|"),
+    ]
+)
+
 _BEFORE_AGE = frozenset("she he they is are i am i'm age aged a".split())
 _TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
 _NUMBER_WORDS = {

@@ -38,6 +38,16 @@ MAX_TOKENS = 400
 N_DOCUMENTS = 10
 N_EXAMPLES = 2
 STOP = ("\n---", "\nProduct:")  # where the base model's form goes on with the next card
+# Forms by force (GBNF): any words, but whole forms. What is then measured is no longer what the model would say.
+_FIELDS = r"""value "\nGender: " value "\nAge: " age "\nNationality: " value "\nEthnicity: " value \
+"\nMyers-Briggs type: " type "\nReview: " review
+value ::= [^\n:"{}]{1,40}
+age ::= [1-9] [0-9]?
+type ::= [EI] [NS] [FT] [JP]
+review ::= [^\n]{20,600} "\n"
+""".replace("\\\n", "")
+FORM_GRAMMAR = r'root ::= " " value "\nLast name: " ' + _FIELDS  # goes on behind the form's last label
+CARD_GRAMMAR = r'root ::= "First name: " value "\nLast name: " ' + _FIELDS
 FIRST_FIELD = "first_name"  # the form ends with its label
 CATEGORIES = ("first_name", "last_name", "gender", "nationality", "ethnicity", "mbti")
 NUMBERS = ("age", "review_chars", "sentiment")

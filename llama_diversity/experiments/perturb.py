@@ -3,7 +3,8 @@
 Protocol: completions of the prompt "Grace Hopper was", raw. The most typical one of the aligned model's largest kind
 gives an opening, cut after the last "was" of its first two sentences. Every arm (and the base model at a low
 temperature, the paper's control) continues that opening twice, n times each: as it is, and with "was" changed to "was
-not". Only what follows the opening is judged, so the opening's own words cannot count as a return.
+not" (`perturbations` has other changes). Only what follows the opening is judged, so the opening's own words cannot
+count as a return.
 
 An attractor of an arm is a kind of its continuations of the unchanged opening (complete linkage, all pairs with a
 cosine of KIND_CUT or more) that holds at least LEAST_SHARE of them. Attractors are learned from the even samples; the
@@ -15,77 +16,27 @@ return to: undefined, not 0.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.errors import LlamadivError
 from llama_diversity.metrics import clusters
 from llama_diversity.metrics.inference import Difference, Proportion, summarize, welch_difference
 from llama_diversity.records import TokenStats
 
 PROMPT = "Grace Hopper was"
-OLD, NEW = "was", "was not"
 N_SAMPLES = 100
 MAX_TOKENS = 64
 LOW_TEMPERATURE = 0.3
 KIND_CUT = 0.7
 LEAST_SHARE, LEAST_MEMBERS = 0.05, 3
-N_SENTENCES = 2
 LEAST_ALIVE = 0.1  # of the continuations, for a mean over those still running
 N_CALM = 3  # tokens in a row that must look undisturbed
 
-_END_OF_SENTENCE = re.compile(r"[.!?][\"')\]]*\s")
 
 Vectors = npt.NDArray[np.float32]
-
-
-class NothingToChange(LlamadivError):
-    """The words to replace are nowhere in the opening."""
-
-    exit_code = 2
-
-    def __init__(self, old: str, opening: str) -> None:
-        super().__init__(
-            f"{old!r} does not occur in the opening {opening[:200]!r}. Name words that do: --replace OLD NEW."
-        )
-
-
-class Opening(NamedTuple):
-    """What all arms continue: as the model wrote it, and changed. Both end where the change ends."""
-
-    unchanged: str
-    changed: str
-
-
-def first_sentences(text: str, n: int = N_SENTENCES) -> str:
-    """The first `n` sentences of a text, all of it where there are fewer.
-
-    >>> first_sentences("She was born. She was not old! She died.")
-    'She was born. She was not old!'
-    """
-    ends = [found.end() for found in _END_OF_SENTENCE.finditer(text)]
-    return text[: ends[n - 1]].rstrip() if len(ends) >= n else text
-
-
-def opening_of(prompt: str, completion: str, *, old: str = OLD, new: str = NEW) -> Opening:
-    """The prompt and the completion up to the last `old` (as a word) of the first sentences, and with `new` there.
-
-    Raises NothingToChange.
-
-    >>> opening_of("Grace Hopper was", " born in 1906. She was a pioneer. He was old.")
-    Opening(unchanged='Grace Hopper was born in 1906. She was', changed='Grace Hopper was born in 1906. She was not')
-    """
-    text = first_sentences(prompt + completion)
-    places = list(re.finditer(rf"(?<!\w){re.escape(old)}(?!\w)", text)) if old else []
-    if not places:
-        raise NothingToChange(old, text)
-    start, end = places[-1].span()
-    return Opening(text[:end], text[:start] + new)
 
 
 def most_typical(vectors: Vectors) -> int:

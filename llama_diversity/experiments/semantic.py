@@ -128,7 +128,7 @@ def study(texts: Mapping[str, Sequence[str]], vectors: Mapping[str, Vectors], *,
     names = tuple(arm for arm, places in kept.items() for _ in places)
     distance = {arm: _distance(some) for arm, some in rows.items()}
     vendi = {arm: corrected_vendi(some) for arm, some in rows.items()}
-    perplexity = _perplexity(len(names))
+    perplexity = map_perplexity(len(names))
     return Study(
         texts={arm: _counted(some) for arm, some in texts.items()},
         arms=names,
@@ -181,7 +181,7 @@ def _classes(pooled: npt.NDArray[np.float64], names: Sequence[str], seed: int) -
     )
 
 
-def _perplexity(n: int) -> float | None:
+def map_perplexity(n: int) -> float | None:
     """The paper's 30, less where t-SNE could not have it (it must stay below a third of the texts); None under 4."""
     return None if n < 4 else min(float(PERPLEXITY), (n - 1) / 3)
 

@@ -1,7 +1,7 @@
-"""Experiment 3 of the paper: how spread out are the next-token distributions of the two models?
+"""Experiment 3 of the paper: how spread out are the next-token distributions of the models?
 
-Protocol (Mohammadi 2024, sections 3.3 and 4.3): the prompt "Steve is the CEO of a startup company", raw for both
-models, 100 completions of at most 64 tokens each at T = 1. Per token the entropy of the five likeliest tokens
+Protocol (Mohammadi 2024, sections 3.3 and 4.3): the prompt "Steve is the CEO of a startup company", raw for every
+model, 100 completions of at most 64 tokens each at T = 1. Per token the entropy of the five likeliest tokens
 (Eq. 3.2); per completion its mean; per model mean and standard deviation over completions. The paper leaves open
 whether the five were renormalised and in which unit, so all four variants are reported, beside what we stand behind:
 the entropy of the whole vocabulary. Token = step at which a token was drawn, the end of sequence included.
@@ -73,19 +73,21 @@ class Arm:
 
 @dataclass(frozen=True)
 class Result:
-    """Both arms and aligned minus base for each measure."""
+    """All arms, and of every later one the difference to the first, for each measure."""
 
     arms: Mapping[str, Arm]
-    difference: Mapping[str, Difference]
+    differences: Mapping[str, Mapping[str, Difference]]
 
 
 def analyse(samples: Mapping[str, Iterable[Sample]]) -> Result:
-    """Compare the arms "base" and "aligned". Raises InconsistentStatistics; ValueError for an arm without samples."""
+    """Compare the arms, every later one with the first. Raises InconsistentStatistics; ValueError without samples."""
     arms = {name: summarize_arm(name, stream) for name, stream in samples.items()}
-    difference = {
-        name: welch_difference(arms["base"].measures[name], arms["aligned"].measures[name]) for name in MEASURES
+    first, *others = arms
+    differences = {
+        arm: {name: welch_difference(arms[first].measures[name], arms[arm].measures[name]) for name in MEASURES}
+        for arm in others
     }
-    return Result(arms, difference)
+    return Result(arms, differences)
 
 
 def summarize_arm(name: str, samples: Iterable[Sample]) -> Arm:

@@ -253,7 +253,10 @@ def _entropy(statistic: CountStatistic, counts: npt.ArrayLike) -> Estimate:
     n, f1, _ = rarity(counts)
     if n < 2:
         return undefined(n, _TOO_FEW[n])
-    return jackknife_counts(statistic, counts)._replace(warning=ALL_SINGLETONS if f1 == n else None)
+    estimate = jackknife_counts(statistic, counts)
+    if f1 == n:  # leaving out any one leaves the same counts, and their spread of 0 is no certainty
+        return estimate._replace(se=None, warning=ALL_SINGLETONS)
+    return estimate
 
 
 # ---- number of classes ----
@@ -277,6 +280,24 @@ def chao1(counts: npt.ArrayLike) -> Estimate:
         return undefined(n, _TOO_FEW[n])
     unseen = (n - 1) / n * f1 * (f1 - 1) / (2 * (f2 + 1))
     return Estimate(len(class_counts(counts)) + unseen, None, n, warning=ALL_SINGLETONS if f1 == n else None)
+
+
+def seen_richness(counts: npt.ArrayLike) -> Estimate:
+    """Classes that n generations show, S, with the standard error of that number among n new ones.
+
+    se^2 = S (1 - S / S_est), S_est by Chao1: unconditional, zero where nothing is left to be found. It grows with n: an
+    arm of another n does not compare (`rarefied_richness`). Colwell et al., J. Plant Ecol. 5 (2012) 3, eq. 5 at m = n.
+
+    (4, 2, 1, 1, 1, 1): S 6 of 8.7, se^2 = 6 (1 - 6/8.7) = 1.862069.
+
+    >>> [round(number, 6) for number in seen_richness([4, 2, 1, 1, 1, 1])[:2]]
+    [6.0, 1.364576]
+    """
+    total = chao1(counts)
+    if total.value is None:
+        return total
+    seen = float(len(class_counts(counts)))
+    return Estimate(seen, math.sqrt(max(0.0, seen * (1 - seen / total.value))), total.n, warning=total.warning)
 
 
 def rarefied_richness(counts: npt.ArrayLike, m: int) -> Estimate:

@@ -34,7 +34,8 @@ def numbers_equivalent(shares: npt.ArrayLike, q: float) -> float:
     """Hill number of order q of shares that sum to 1: (sum p^q)^(1/(1-q)).
 
     q = 0: how many are above 0; 1: exp of the entropy; 2: one over sum p^2; inf: one over the largest. Range
-    [1, kinds], falling in q, equal to the number of kinds at every q when all are equally frequent. O(kinds).
+    [1, kinds], falling in q, equal to the number of kinds at every q when all are equally frequent; nan for no shares.
+    O(kinds).
     Hill, Ecology 54 (1973) 427.
 
     (1/2, 1/4, 1/4): 3; exp(1.5 log 2) = 2^1.5; 1 / (6/16); 1 / (1/2).
@@ -44,7 +45,7 @@ def numbers_equivalent(shares: npt.ArrayLike, q: float) -> float:
     """
     p = np.asarray(shares, np.float64)
     p = p[p > 0]
-    return _of_order(q, p, ordinariness=p)
+    return _of_order(q, p, ordinariness=p) if len(p) else math.nan
 
 
 def _of_order(q: float, shares: Float64, *, ordinariness: Float64) -> float:
@@ -77,14 +78,14 @@ def hill(counts: npt.ArrayLike, q: float) -> Estimate:
 
 
 def entropy_nats(shares: npt.ArrayLike) -> float:
-    """Shannon entropy of shares that sum to 1, with 0 log 0 = 0; range [0, log kinds].
+    """Shannon entropy of shares that sum to 1, with 0 log 0 = 0; range [0, log kinds]; nan for no shares.
 
     >>> round(entropy_nats([0.5, 0.5, 0.0]), 6)
     0.693147
     """
     p = np.asarray(shares, np.float64)
     p = p[p > 0]
-    return max(0.0, -float(p @ np.log(p)))
+    return max(0.0, -float(p @ np.log(p))) if len(p) else math.nan
 
 
 def plug_in_entropy_nats(counts: npt.ArrayLike) -> Estimate:
@@ -201,14 +202,14 @@ def _kept(eigenvalues: npt.NDArray[np.floating[Any]]) -> Float64:
 
 
 def directions(rows: npt.ArrayLike) -> Float64:
-    """Rows scaled to length 1 in float64; rows of zeros are left out.
+    """Rows scaled to length 1 in float64; rows of zeros are left out, nan and infinity refused.
 
     >>> directions([[3.0, 4.0], [0.0, 0.0]]).tolist()
     [[0.6, 0.8]]
     """
     vectors = np.asarray(rows, np.float64)
-    if vectors.ndim != 2:
-        raise ValueError("vectors are rows of a matrix")
+    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+        raise ValueError("vectors are rows of a matrix, all of them finite")
     lengths = np.linalg.norm(vectors, axis=1)
     units: Float64 = vectors[lengths > 0] / lengths[lengths > 0, None]
     return units

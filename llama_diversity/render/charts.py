@@ -6,15 +6,18 @@ colours. Nothing is fetched: the data stand in the chart, and vl-convert renders
 
 from __future__ import annotations
 
-import io
+import json
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import altair as alt
+from altair.utils.schemapi import debug_mode
 
+from llama_diversity import cache
 from llama_diversity.errors import BadValue
 from llama_diversity.records import N_TOP
 from llama_diversity.render.cells import inline
@@ -24,9 +27,11 @@ from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import ScoredToken
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart
+Spec = dict[str, Any]  # Vega-Lite
 Figure = TypeVar("Figure", alt.LayerChart, alt.HConcatChart, alt.VConcatChart)
 
 FORMATS = ("png", "svg", "pdf", "json")
+VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 PNG_SCALE = 2  # pixels per point: sharp on a screen and in print
 FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
@@ -35,9 +40,7 @@ REST = "rest"
 SHARE_COLOURS = (*(RAMPS["viridis"].truecolor[step] for step in (0, 2, 4, 6, 8)), "#d9d9d9")
 
 
-def entropy_box_plot(
-    samples: Mapping[str, Sequence[float]], *, unit: str, title: str, subtitle: str = ""
-) -> alt.LayerChart:
+def entropy_box_panel(samples: Mapping[str, Sequence[float]], *, unit: str) -> alt.LayerChart:
     """Figure 11: one box per arm over its values, each value a point. Values that are nan are left out."""
     finite = {visible(name): [float(v) for v in values if math.isfinite(v)] for name, values in samples.items()}
     labels = {name: f"{name} (n = {len(values)})" for name, values in finite.items()}
@@ -62,22 +65,15 @@ def entropy_box_plot(
     boxes = base.mark_boxplot(
         size=70, extent=1.5, outliers=False, box={"fillOpacity": 0.15, "strokeWidth": 1.5}, median={"strokeWidth": 3}
     ).encode(x=across, y=value, color=colour, stroke=colour)
-    return _finished(
-        alt.LayerChart(layer=[boxes, points], width=max(280, 140 * len(arms)), height=320),
-        title=title,
-        subtitle=subtitle,
-        n_columns=52,
-    )
+    return alt.LayerChart(layer=[boxes, points], width=max(280, 140 * len(arms)), height=320)
 
 
-def token_entropies(
-    samples: Mapping[str, Sequence[ScoredToken]], *, title: str, subtitle: str = ""
-) -> alt.HConcatChart:
-    """Figure 12: the entropy before each token of one sample per arm, side by side on one scale."""
+def token_entropies(samples: Mapping[str, Sequence[ScoredToken]]) -> dict[str, Chart]:
+    """Figure 12: the entropy before each token of one sample per arm, a panel each, on one scale."""
     highest = max(
         (t.entropy_bits for tokens in samples.values() for t in tokens if math.isfinite(t.entropy_bits)), default=1.0
     )
-    panels = []
+    panels: dict[str, Chart] = {}
     for position, (name, tokens) in enumerate(samples.items()):
         labels = _token_labels(tokens)
         rows = [
@@ -98,13 +94,11 @@ def token_entropies(
                 tooltip=[alt.Tooltip("token:N"), alt.Tooltip("entropy:Q", format=".2f"), alt.Tooltip("rank:Q")],
             )
         )
-        panels.append(_panel(panel, name, len(tokens)))
-    return _finished(alt.hconcat(*panels), title=title, subtitle=subtitle, n_columns=55 * max(1, len(panels)))
+        panels[_heading(name, len(tokens))] = panel.properties(width=max(220, 24 * len(tokens)), height=240)
+    return panels
 
 
-def stacked_probabilities(
-    samples: Mapping[str, Sequence[ScoredToken]], *, title: str, subtitle: str = ""
-) -> alt.HConcatChart:
+def stacked_probabilities(samples: Mapping[str, Sequence[ScoredToken]]) -> dict[str, Chart]:
     """Figure 13: how the probability divides among the five likeliest tokens and the rest, token by token."""
     kinds = [f"{index + 1}" for index in range(N_TOP)] + [REST]
     colour = alt.Color(
@@ -113,7 +107,7 @@ def stacked_probabilities(
         sort=kinds,
         scale=alt.Scale(domain=kinds, range=list(SHARE_COLOURS)),
     )
-    panels = []
+    panels: dict[str, Chart] = {}
     for position, (name, tokens) in enumerate(samples.items()):
         labels = _token_labels(tokens)
         rows = [row for label, token in zip(labels, tokens, strict=True) for row in _share_rows(label, token)]
@@ -128,40 +122,75 @@ def stacked_probabilities(
                 tooltip=[alt.Tooltip("alternative:N"), alt.Tooltip("share:Q", format=".4f")],
             )
         )
-        panels.append(_panel(panel, name, len(tokens)))
-    return _finished(alt.hconcat(*panels), title=title, subtitle=subtitle, n_columns=55 * max(1, len(panels)))
+        panels[_heading(name, len(tokens))] = panel.properties(width=max(220, 24 * len(tokens)), height=240)
+    return panels
 
 
-def save_chart(chart: Chart, path: Path) -> None:
+def save_chart(chart: Chart | Spec, path: Path) -> None:
     """Write a chart as its suffix says (.png, .svg, .pdf, .json): whole or not at all. Raises BadValue."""
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise BadValue("the chart's file", str(path), f"its name must end in one of {', '.join(FORMATS)}")
-    write_whole(path, rendered(chart, kind))
+    write_whole(path, rendered(chart, [kind])[kind])
 
 
-def rendered(chart: Chart, kind: str) -> bytes:
-    """The bytes of a chart as one of FORMATS."""
-    if kind == "json":
-        return chart.to_json(indent=1).encode()
-    if kind == "svg":
-        text = io.StringIO()
-        chart.save(text, format="svg")
-        return text.getvalue().encode()
-    data = io.BytesIO()
-    if kind == "pdf":
-        chart.save(data, format="pdf")
-    else:
-        chart.save(data, format="png", scale_factor=PNG_SCALE)
-    return data.getvalue()
+def rendered(chart: Chart | Spec, kinds: Sequence[str]) -> dict[str, bytes]:
+    """The bytes of a chart as each of `kinds`; equal charts are drawn once, on this machine."""
+    spec = chart if isinstance(chart, dict) else spec_of(chart)
+    text = json.dumps(spec, indent=1)
+    parts = ("chart", version("vl-convert-python"), str(PNG_SCALE), *kinds, text)
+    return cache.kept(parts, lambda: _drawn(spec, text, kinds))
 
 
-def side_by_side(panels: Mapping[str, Chart], *, title: str, subtitle: str = "") -> Chart:
-    """One chart of several panels, each under its heading, as a file needs it."""
-    headed = [panel.properties(title=visible(heading)) if heading else panel for heading, panel in panels.items()]
+def _drawn(spec: Spec, text: str, kinds: Sequence[str]) -> dict[str, bytes]:
+    """All from one drawing: PNG and PDF are made of the SVG."""
+    if list(kinds) == ["json"]:
+        return {"json": text.encode()}
+    import vl_convert  # heavy: a browser's engine with Vega inside
+
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+    made: dict[str, Callable[[], bytes]] = {
+        "json": text.encode,
+        "svg": svg.encode,
+        "png": lambda: vl_convert.svg_to_png(svg, scale=PNG_SCALE),
+        "pdf": lambda: vl_convert.svg_to_pdf(svg),
+    }
+    return {kind: made[kind]() for kind in kinds}
+
+
+def specs_of(draw: Callable[[], Mapping[str, Chart]]) -> dict[str, Spec]:
+    """What `draw` draws as Vega-Lite. Altair does not validate it: tests do, and it takes longer than drawing."""
+    with debug_mode(False):
+        return {heading: spec_of(chart) for heading, chart in draw().items()}
+
+
+def spec_of(chart: Chart) -> Spec:
+    """The chart as Vega-Lite, not validated."""
+    spec: Spec = chart.to_dict(validate=False)
+    return spec
+
+
+def side_by_side(panels: Mapping[str, Chart | Spec], *, title: str, subtitle: str = "") -> Spec:
+    """One chart of several panels, each under its heading, as a file needs it.
+
+    Joined as Vega-Lite rather than by Altair, which copies all data several times on the way: data sets and the choices
+    of panels belong to the whole.
+    """
+    specs = {heading: panel if isinstance(panel, dict) else spec_of(panel) for heading, panel in panels.items()}
+    headed = [_headed(heading, spec) for heading, spec in specs.items()]
     columns = 3 if len(headed) == 3 else 2
-    rows = [alt.hconcat(*headed[start : start + columns]) for start in range(0, len(headed), columns)]
-    return _finished(alt.vconcat(*rows), title=title, subtitle=subtitle, n_columns=52 * min(columns, len(headed)))
+    rows = [{"hconcat": headed[start : start + columns]} for start in range(0, len(headed), columns)]
+    looks = spec_of(_finished(alt.vconcat(), title=title, subtitle=subtitle, n_columns=52 * min(columns, len(headed))))
+    shared: Spec = {
+        "datasets": {name: rows for spec in specs.values() for name, rows in spec.get("datasets", {}).items()},
+        "params": [param for spec in specs.values() for param in spec.get("params", [])],
+    }
+    return {**looks, **{name: found for name, found in shared.items() if found}, "vconcat": rows}
+
+
+def _headed(heading: str, panel: Spec) -> Spec:
+    inside = {name: part for name, part in panel.items() if name not in ("$schema", "config", "datasets", "params")}
+    return {**inside, "title": visible(heading)} if heading else inside
 
 
 def _token_labels(tokens: Sequence[ScoredToken]) -> list[str]:
@@ -247,9 +276,8 @@ def _share_rows(label: str, token: ScoredToken) -> list[dict[str, Any]]:
     ]
 
 
-def _panel(chart: alt.Chart, name: str, n_tokens: int) -> alt.Chart:
-    heading = f"{visible(name)} (one sample, n = {n_tokens} tokens)"
-    return chart.properties(width=max(220, 24 * n_tokens), height=240, title=heading)
+def _heading(name: str, n_tokens: int) -> str:
+    return f"{name} (one sample, n = {n_tokens} tokens)"
 
 
 def _arm_colours(names: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ and how to lay them out, not where they come from.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ from llama_diversity.render.heatmap import TokenPicture
 from llama_diversity.render.safe import visible
 
 if TYPE_CHECKING:
-    from llama_diversity.render.charts import Chart
+    from llama_diversity.render.charts import Chart, Spec
 
 CHART_FORMATS = ("png", "svg", "pdf")
 
@@ -69,6 +70,13 @@ class Figure:
     draw: Callable[[], Mapping[str, Chart]]
     note: str = ""
     terminal: RenderableType | None = None
+
+    @functools.cached_property
+    def panels(self) -> Mapping[str, Spec]:
+        """The charts as Vega-Lite, drawn once for files and page."""
+        from llama_diversity.render.charts import specs_of  # Altair is heavy, and only needed for files
+
+        return specs_of(self.draw)
 
 
 @dataclass(frozen=True)
@@ -237,6 +245,6 @@ def _field(value: object) -> str:
 def _chart_files(figure: Figure) -> Iterator[tuple[str, bytes]]:
     from llama_diversity.render import charts  # Altair is heavy, and only needed for files
 
-    chart = charts.side_by_side(figure.draw(), title=figure.title, subtitle=figure.note)
-    for kind in CHART_FORMATS:
-        yield f"{figure.name}.{kind}", charts.rendered(chart, kind)
+    chart = charts.side_by_side(figure.panels, title=figure.title, subtitle=figure.note)
+    for kind, content in charts.rendered(chart, CHART_FORMATS).items():
+        yield f"{figure.name}.{kind}", content

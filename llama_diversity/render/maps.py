@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -32,6 +33,26 @@ def map_panel(
     In a page a point shows its text, and a list under the panel picks one cluster; `pick` names
     that choice, another one for each panel of a figure.
     """
+    colour = alt.Color(
+        "value:Q",
+        title=visible(quantity),
+        scale=alt.Scale(scheme="viridis", domain=[low, high], reverse=True),
+        legend=alt.Legend(orient="bottom", gradientLength=SIDE - 40, titleLimit=SIDE),
+    )
+    value = alt.Tooltip("value:Q", title=visible(quantity), format=".3f")
+    return _panel(spots, around, colour=colour, tooltips=[value], pick=pick)
+
+
+def cluster_panel(spots: Sequence[Spot], around: Sequence[Spot], *, pick: str) -> alt.LayerChart:
+    """As `map_panel`, but coloured by cluster; the list under the panel tells which is which."""
+    numbers = sorted({spot.cluster + 1 for spot in spots})
+    colour = alt.Color("cluster:N", scale=alt.Scale(scheme="tableau20", domain=numbers), legend=None)
+    return _panel(spots, around, colour=colour, tooltips=[], pick=pick)
+
+
+def _panel(
+    spots: Sequence[Spot], around: Sequence[Spot], *, colour: alt.Color, tooltips: list[alt.Tooltip], pick: str
+) -> alt.LayerChart:
     numbers = sorted({spot.cluster + 1 for spot in spots})
     picked = alt.param(
         name=pick,
@@ -52,17 +73,8 @@ def map_panel(
         .transform_filter(f"{pick} === 0 || datum.cluster === {pick}")
         .encode(
             **place,
-            color=alt.Color(
-                "value:Q",
-                title=visible(quantity),
-                scale=alt.Scale(scheme="viridis", domain=[low, high], reverse=True),
-                legend=alt.Legend(orient="bottom", gradientLength=SIDE - 40, titleLimit=SIDE),
-            ),
-            tooltip=[
-                alt.Tooltip("value:Q", title=visible(quantity), format=".3f"),
-                alt.Tooltip("cluster:O"),
-                alt.Tooltip("text:N"),
-            ],
+            color=colour,
+            tooltip=[*tooltips, alt.Tooltip("cluster:O"), alt.Tooltip("text:N")],
         )
     )
     framed = alt.LayerChart(layer=[others, own], width=SIDE, height=SIDE, view=alt.ViewConfig(stroke="#cccccc"))
@@ -79,7 +91,14 @@ def _limits(values: Sequence[float]) -> list[float]:
 def _data(spots: Sequence[Spot]) -> alt.InlineData:
     return alt.InlineData(
         values=[
-            {"x": s.x, "y": s.y, "value": s.value, "cluster": s.cluster + 1, "text": _folded(s.text)} for s in spots
+            {
+                "x": s.x,
+                "y": s.y,
+                "value": s.value if math.isfinite(s.value) else None,
+                "cluster": s.cluster + 1,
+                "text": _folded(s.text),
+            }
+            for s in spots
         ]
     )
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from llama_diversity import cache
 from llama_diversity.render.exhibits import Exhibit, Figure, Remark, Section, Table, Tokens, written
 from llama_diversity.render.html import fragment, paged, rules
 from llama_diversity.render.safe import visible
 
 if TYPE_CHECKING:
-    from llama_diversity.render.charts import Chart
+    from llama_diversity.render.charts import Spec
 
 # Vega compiles its expressions, so scripts of this page may evaluate; nothing may be fetched or sent.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
@@ -106,15 +108,18 @@ def _token_rules(sections: Sequence[Section]) -> str:
 def _scripts(specs: Mapping[str, Mapping[str, Any]]) -> str:
     if not specs:
         return ""
-    import vl_convert  # heavy: a browser's engine with Vega inside
-
-    vega = vl_convert.javascript_bundle(None)  # type: ignore[arg-type]  # None, its default: show vegaEmbed to the page
-    vega = vega.replace("</script", "<\\/script")
+    vega = cache.kept(("vega", version("vl-convert-python")), _bundle).replace("</script", "<\\/script")
     # "<" never appears in the data, so no text in it can end the element.
     data = json.dumps(specs, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
     return (
         f'<script type="application/json" id="charts">{data}</script>\n<script type="module">{vega}\n{_DRAW}</script>\n'
     )
+
+
+def _bundle() -> str:
+    import vl_convert  # heavy: a browser's engine with Vega inside
+
+    return vl_convert.javascript_bundle(None)  # type: ignore[arg-type]  # None, its default: show vegaEmbed to the page
 
 
 def _section(section: Section, specs: dict[str, dict[str, Any]], *, heading: str) -> str:
@@ -143,19 +148,16 @@ def _inside(exhibit: Table | Figure | Tokens, specs: dict[str, dict[str, Any]]) 
         yield fragment(page, picture.looks.palette)
     else:
         yield '<div class="panels">'
-        for position, (heading, chart) in enumerate(exhibit.draw().items()):
+        for position, (heading, chart) in enumerate(exhibit.panels.items()):
             name = f"{exhibit.name}-{position}"
             specs[name] = _spec(chart)
             yield f'<div class="panel"><h4>{_text(heading)}</h4><div id="{escape(name)}"></div></div>'
         yield "</div>\n"
 
 
-def _spec(chart: Chart) -> dict[str, Any]:
+def _spec(chart: Spec) -> Spec:
     """The chart without its looks, which the page gives it, light or dark."""
-    spec: dict[str, Any] = chart.to_dict()
-    for look in ("config", "background", "padding"):
-        spec.pop(look, None)
-    return spec
+    return {name: part for name, part in chart.items() if name not in ("config", "background", "padding")}
 
 
 def _table(table: Table) -> str:

@@ -1,12 +1,13 @@
-"""How surprising each token was, with and without a change of the opening: one panel an arm, as Altair charts."""
+"""What follows a changed opening as Altair panels, one an arm: surprise by token, returns by the size of a change."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import altair as alt
 
-from llama_diversity.render.ramps import ARM_COLOURS
+from llama_diversity.render.ramps import ARM_COLOURS, arm_place
 
 WIDTH, HEIGHT = 280, 180
 _KINDS = ("unchanged", "changed")
@@ -32,3 +33,32 @@ def trajectory_panel(unchanged: Sequence[float], changed: Sequence[float], *, hi
         )
     )  # fmt: skip
     return alt.LayerChart(layer=[line], width=WIDTH, height=HEIGHT)
+
+
+class Dose(NamedTuple):
+    """A share and its interval at one size of a change."""
+
+    dose: int
+    share: float
+    low: float
+    high: float
+
+
+def dose_panel(found: Sequence[Dose], doses: Sequence[int], *, arm: str, position: int) -> alt.LayerChart:
+    """The share that returned, in percent, over `doses` at equal distances."""
+    colour = ARM_COLOURS[arm_place(arm, position)]
+    order = [str(dose) for dose in doses]
+    rows = [
+        {"dose": str(one.dose), "share": 100 * one.share, "low": 100 * one.low, "high": 100 * one.high} for one in found
+    ]
+    across = alt.X("dose:O", title="dose", sort=order, scale=alt.Scale(domain=order), axis=alt.Axis(labelAngle=0))
+    scale = alt.Scale(domain=[0, 100])
+    base = alt.Chart(alt.InlineData(values=rows)).encode(x=across)
+    rules = base.mark_rule(strokeWidth=2, color=colour, opacity=0.6).encode(
+        y=alt.Y("low:Q", title="returned, %", scale=scale), y2="high:Q"
+    )
+    line = base.mark_line(point=True, color=colour).encode(
+        y=alt.Y("share:Q", title="returned, %", scale=scale),
+        tooltip=[alt.Tooltip("dose:O"), alt.Tooltip("share:Q", format=".1f")],
+    )
+    return alt.LayerChart(layer=[rules, line], width=WIDTH, height=HEIGHT)

@@ -1,0 +1,74 @@
+"""Results that take long, kept in the cache folder under the digest of all that they depend on.
+
+Nothing in it is ever asked to be right: what is missing, damaged or cannot be written is made anew. Values are this
+user's own files, like Python's compiled modules; they are pickled, so nobody else's belong there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import pickle
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from llama_diversity import paths
+
+Value = TypeVar("Value")
+
+MOST_ENTRIES = 1000  # beyond, those used longest ago go
+_ANALYSIS = ("metrics/*.py", "experiments/*.py", "text.py")  # code that numbers depend on
+_LIBRARIES = ("numpy", "scipy", "scikit-learn", "vaderSentiment")
+
+
+def called(function: Callable[..., Value], *arguments: Any, **named: Any) -> Value:
+    """`function(*arguments, **named)` of the analysis, made once for equal arguments and equal code."""
+    parts = (
+        code_digest(),
+        function.__module__,
+        function.__qualname__,
+        pickle.dumps((arguments, sorted(named.items()))),
+    )
+    return kept(parts, lambda: function(*arguments, **named))
+
+
+def kept(parts: Iterable[str | bytes], make: Callable[[], Value]) -> Value:
+    """What `make` makes, from the cache where it was made before of the same `parts`."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(len(content).to_bytes(8, "big") + content)
+    path = paths.cache_dir() / "results" / f"{digest.hexdigest()}.pickle"
+    with contextlib.suppress(Exception):  # a damaged file may raise anything
+        found: Value = pickle.loads(path.read_bytes())
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return found
+    value = make()
+    with contextlib.suppress(OSError):
+        _write(path, pickle.dumps(value))
+    return value
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}.part")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)
+    entries = sorted(path.parent.glob("*.pickle"), key=lambda entry: entry.stat().st_mtime)
+    for entry in entries[:-MOST_ENTRIES]:
+        entry.unlink(missing_ok=True)
+
+
+@functools.cache
+def code_digest() -> str:
+    """What the numbers of an analysis depend on besides its arguments: our code and the libraries' versions."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in _LIBRARIES).encode())
+    for file in sorted(file for pattern in _ANALYSIS for file in root.glob(pattern)):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

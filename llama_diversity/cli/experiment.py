@@ -1,0 +1,347 @@
+"""How an experiment runs, whichever it is: what it asks becomes cells, cells are filled, what was drawn is shown.
+
+A run keeps the names, settings and commands of its experiments beside the cells, so that `remembered` shows it again
+without a model. A cell's arm is called "semantic/base": the experiment, then the label of what was asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from llama_diversity import embed
+from llama_diversity.cli.arms import Arm, Choice, resolve_choice
+from llama_diversity.cli.encoding import find_encoder, texts_of
+from llama_diversity.cli.options import Common, Drawing
+from llama_diversity.cli.progress import progress_line
+from llama_diversity.cli.results import Result, drawing_words, give
+from llama_diversity.cli.session import DifferentVocabularies, fill, opened, plan_cell, reading, start_run
+from llama_diversity.engines import Engine, EngineOptions
+from llama_diversity.errors import BadValue, LlamadivError
+from llama_diversity.records import MAX_SAMPLES, Cell, Recipe, Sample, seen_ids
+from llama_diversity.render.exhibits import Remark, Section
+from llama_diversity.render.scales import ScoredToken, scored_tokens
+from llama_diversity.store import Run, RunCell, Store
+
+EXPERIMENTS = {  # name -> module:class, in the order of a report
+    "personas": "llama_diversity.cli.personas:Personas",
+    "semantic": "llama_diversity.cli.semantic:Semantic",
+    "syntactic": "llama_diversity.cli.syntactic:Syntactic",
+    "perturb": "llama_diversity.cli.perturb:Perturb",
+    "collapse": "llama_diversity.cli.collapse:Collapse",
+}
+
+
+class Ask(NamedTuple):
+    """What one arm is asked `n` times; the label tells it from the experiment's other asks."""
+
+    label: str
+    arm: str
+    text: str
+    n: int
+    max_tokens: int
+    is_shortened: bool = False  # to what the model's context has room for; else too much is an error
+    is_chat: bool = False
+    stop: tuple[str, ...] = ()
+    grammar: str | None = None
+    temperature: float | None = None  # in place of the typed one
+
+
+class Experiment(ABC):
+    """One experiment of the paper with its settings: a frozen dataclass whose fields JSON can hold."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    needs_encoder: ClassVar[bool] = True
+    needs_one_vocabulary: ClassVar[bool] = False
+    has_more: ClassVar[bool] = False  # asks that depend on the first samples
+    least: ClassVar[int] = 1  # samples of each ask that can be analysed
+
+    @abstractmethod
+    def options(self) -> list[str]:
+        """The settings as options of its command, where they differ from the defaults."""
+
+    @abstractmethod
+    def asks(self, arms: Sequence[str]) -> list[Ask]:
+        """What the arms are asked, the base first."""
+
+    def asks_next(self, drawn: Drawn) -> list[Ask]:
+        """What they are asked once the first samples are there."""
+        return []
+
+    @abstractmethod
+    def show(self, drawn: Drawn) -> Result:
+        """The result for a reader, from what is stored."""
+
+    def settings(self) -> dict[str, Any]:
+        """The fields, as JSON can hold them."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]  # every experiment is a dataclass
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Experiment:
+        """The inverse of `settings`, after JSON."""
+        return cls(**settings)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is stored of one experiment: reads the store, loads no model."""
+
+    arms: Mapping[str, str]  # arm -> model
+    command: str
+    cells: Mapping[str, RunCell]  # by label
+    store: Store
+    place: embed.Place | None
+    common: Common
+
+    def recipe(self, label: str) -> Recipe:
+        """The recipe of an ask."""
+        return self.store.recipe(self.cells[label].recipe_key)
+
+    def stream(self, label: str) -> Iterator[Sample]:
+        """Its samples, in order, a few in memory at a time."""
+        return self.store.samples(self.cells[label].recipe_key, self.cells[label].n)
+
+    def samples(self, label: str) -> list[Sample]:
+        """All of them."""
+        return list(self.stream(label))
+
+    def texts(self, label: str) -> list[str]:
+        """What they say."""
+        return texts_of(self.samples(label))
+
+    def first_tokens(self, label: str, n: int) -> tuple[ScoredToken, ...]:
+        """The first `n` tokens of its first sample."""
+        [sample, *_] = self.store.samples(self.cells[label].recipe_key, 1)
+        tokens = sample.tokens[:n]
+        return scored_tokens(tokens, self.store.pieces(self.recipe(label).vocab_digest, seen_ids(tokens)).__getitem__)
+
+    def embedded(self, texts: Mapping[str, Sequence[str]]) -> dict[str, embed.Embedded]:
+        """The vectors of texts, with a progress line while they are made."""
+        assert self.place is not None
+        with progress_line(self.common, "embedding") as show:
+            encoder = embed.Encoder(self.place)
+            return {name: encoder.embed(some, on_progress=show) for name, some in texts.items()}
+
+    def lacks(self) -> dict[str, int]:
+        """How many samples are missing, by label, where some are."""
+        counted = {label: c.n - self.store.counts(c.recipe_key, c.n).n_samples for label, c in self.cells.items()}
+        return {label: n for label, n in counted.items() if n}
+
+
+def check_n(n: int, least: int, noun: str) -> None:
+    """Raises BadValue for too few or absurdly many."""
+    if not least <= n <= MAX_SAMPLES:
+        raise BadValue("-n", n, f"ask for {least} to {MAX_SAMPLES:,} {noun}")
+
+
+def run_alone(
+    experiment: Experiment, *, choice: Choice, drawing: Drawing, layout: EngineOptions, common: Common, out: Path | None
+) -> None:
+    """The whole command of one experiment."""
+    with conducted([experiment], choice=choice, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
+        result = experiment.show(drawn)
+    give(result, out=out, run_id=run_id, common=common)
+
+
+@contextlib.contextmanager
+def conducted(
+    experiments: Sequence[Experiment],
+    *,
+    choice: Choice,
+    drawing: Drawing,
+    layout: EngineOptions,
+    common: Common,
+    about: Mapping[str, Any] | None = None,
+) -> Iterator[tuple[str, list[Drawn]]]:
+    """Draw what the store lacks of the experiments; the run's id, and of each what was drawn, while the store is open.
+
+    All that can be refused is refused before any sampling, and all cells that are known are recorded before it, so that
+    a run that is cut short knows what it lacks. Raises what models, encoder, engines and the store raise.
+    """
+    arms = resolve_choice(choice, common)
+    place = find_encoder(common) if any(one.needs_encoder for one in experiments) else None
+    with Store.open(common.store) as store:
+        work = _Work(store, arms, drawing, layout, common)
+        names = [arm.name for arm in arms]
+        first = work.planned((one.name, ask) for one in experiments for ask in one.asks(names))
+        for one in experiments:
+            _check_vocabularies(one, first)
+        commands = {one.name: _command(one, choice, drawing) for one in experiments}
+        run_id = start_run(store, {**(about or {}), **_memory(experiments, arms, commands)})
+        work.draw(first, run_id)
+        drawn = _drawn(store, store.run(run_id), place, common)
+        later = work.planned((one.name, ask) for one in experiments for ask in one.asks_next(drawn[one.name]))
+        work.draw(later, run_id)
+        store.finish_run(run_id)
+        drawn = _drawn(store, store.run(run_id), place, common)
+        yield run_id, [drawn[one.name] for one in experiments]
+
+
+def _command(experiment: Experiment, choice: Choice, drawing: Drawing) -> str:
+    """The command line that makes the same again, with what differs from the defaults."""
+    models = choice.words() if experiment.asks(("base", "aligned")) else []
+    words = drawing_words(drawing) if models or experiment.asks(("base", "aligned")) else []
+    return shlex.join(["llamadiv", experiment.name, *models, *experiment.options(), *words])
+
+
+class _Work(NamedTuple):
+    """What cells are made of, and where samples go."""
+
+    store: Store
+    arms: Sequence[Arm]
+    drawing: Drawing
+    layout: EngineOptions
+    common: Common
+
+    def planned(self, asks: Iterator[tuple[str, Ask]]) -> list[_Planned]:
+        """A cell for each ask of an experiment, on the vocabularies alone; one model is open at a time."""
+        of_arm: dict[str, list[tuple[str, Ask]]] = {arm.name: [] for arm in self.arms}
+        for name, ask in asks:
+            of_arm[ask.arm].append((name, ask))
+        found = []
+        for arm in self.arms:
+            if of_arm[arm.name]:
+                with reading(arm.model, self.layout, self.common) as engine:
+                    about = {"model": asdict(engine.facts), "build": engine.build}
+                    found += [
+                        _Planned(name, arm, self._cell(engine, arm, name, ask), about) for name, ask in of_arm[arm.name]
+                    ]
+        return found
+
+    def _cell(self, engine: Engine, arm: Arm, name: str, ask: Ask) -> Cell:
+        prompt = engine.prompt(ask.text, chat=ask.is_chat)
+        room = engine.facts.n_ctx_train - len(prompt.ids)
+        cold = None if ask.temperature is None else replaced(self.drawing, ask.temperature)
+        return plan_cell(
+            engine,
+            arm.model,
+            prompt,
+            arm=f"{name}/{ask.label}",
+            n=ask.n,
+            max_tokens=max(1, min(ask.max_tokens, room)) if ask.is_shortened else ask.max_tokens,
+            drawing=cold or self.drawing,
+            layout=self.layout,
+            stop=ask.stop,
+            grammar=ask.grammar,
+        )
+
+    def draw(self, planned: Sequence[_Planned], run_id: str) -> None:
+        """Record all cells, then fill them model after model; a model of which nothing is missing is not loaded."""
+        for one in planned:
+            self.store.add_cell(run_id, one.cell, about=one.about)
+        for arm in self.arms:
+            cells = [one.cell for one in planned if one.arm == arm]
+            lacking = [cell for cell in cells if self.store.counts(cell.recipe.key, cell.n).n_samples < cell.n]
+            if lacking:
+                with opened(arm.model, self.layout, self.common) as engine:
+                    for cell in lacking:
+                        fill(cell, engine, self.store, run_id, self.common)
+
+
+class _Planned(NamedTuple):
+    """A cell of an experiment, the arm that draws it, and what its engine says of itself."""
+
+    experiment: str
+    arm: Arm
+    cell: Cell
+    about: Mapping[str, Any]
+
+
+def replaced(drawing: Drawing, temperature: float) -> Drawing:
+    """The same sampler and seed at another temperature."""
+    return dataclasses.replace(drawing, sampler=dataclasses.replace(drawing.sampler, temperature=temperature))
+
+
+def _check_vocabularies(experiment: Experiment, planned: Sequence[_Planned]) -> None:
+    mine = [one for one in planned if one.experiment == experiment.name]
+    if not experiment.needs_one_vocabulary:
+        return
+    for one in mine[1:]:
+        if one.cell.recipe.vocab_digest != mine[0].cell.recipe.vocab_digest:
+            raise DifferentVocabularies(mine[0].cell.reference, one.cell.reference)
+
+
+# ---- what a run remembers
+
+
+def _memory(experiments: Sequence[Experiment], arms: Sequence[Arm], commands: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "arms": [[arm.name, arm.model.reference] for arm in arms],  # in order, which a JSON object need not keep
+        "experiments": [
+            {"name": one.name, "settings": one.settings(), "command": commands[one.name]} for one in experiments
+        ],
+    }
+
+
+def _drawn(store: Store, run: Run, place: embed.Place | None, common: Common) -> dict[str, Drawn]:
+    """Of each experiment of a run what is stored."""
+    found = {}
+    for one in run.about.get("experiments", []):
+        begins = f"{one['name']}/"
+        cells = {cell.arm.removeprefix(begins): cell for cell in run.cells if cell.arm.startswith(begins)}
+        found[one["name"]] = Drawn(dict(run.about["arms"]), one["command"], cells, store, place, common)
+    return found
+
+
+class NoExperiment(LlamadivError):
+    """A run of `sample` or of an older version has nothing to report."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"Run {run_id} holds samples but no experiment, so there is nothing to report. "
+            f"`llamadiv runs export {run_id}` writes them out; `llamadiv runs ls` lists other runs."
+        )
+
+
+def remembered(store: Store, run: Run, common: Common) -> list[tuple[Experiment, Drawn]]:
+    """The experiments of a stored run with what is there of each. Raises NoExperiment, NoEncoder."""
+    experiments = [_class_of(one["name"]).from_settings(one["settings"]) for one in run.about.get("experiments", [])]
+    if not experiments:
+        raise NoExperiment(run.id)
+    place = find_encoder(common) if any(one.needs_encoder for one in experiments) else None
+    drawn = _drawn(store, run, place, common)
+    return [(one, drawn[one.name]) for one in experiments]
+
+
+def _class_of(name: str) -> type[Experiment]:
+    module, _, attribute = EXPERIMENTS[name].partition(":")
+    found: type[Experiment] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def shown(experiment: Experiment, drawn: Drawn) -> Result:
+    """What can be shown of an experiment, with a warning of what is missing; of too little no numbers."""
+    lacking = drawn.lacks()
+    is_planned_whole = bool(drawn.cells) or not experiment.asks(tuple(drawn.arms))
+    enough = is_planned_whole and all(
+        cell.n - lacking.get(label, 0) >= experiment.least for label, cell in drawn.cells.items()
+    )
+    if enough and not _is_cut_short(experiment, drawn):
+        result = experiment.show(drawn)
+        remarks = _missing(drawn, lacking)
+        section = dataclasses.replace(result.section, exhibits=(*remarks, *result.section.exhibits))
+        return result._replace(section=section, report={**result.report, **({"missing": lacking} if lacking else {})})
+    remarks = (*_missing(drawn, lacking), Remark("There is too little to analyse yet.", is_warning=True))
+    section = Section(experiment.name, experiment.title, "This experiment was cut short.", drawn.command, remarks)
+    return Result(section, {"missing": lacking}, None)
+
+
+def _is_cut_short(experiment: Experiment, drawn: Drawn) -> bool:
+    """Whether what is asked only after the first samples has not even been planned."""
+    first = {ask.label for ask in experiment.asks(tuple(drawn.arms))}
+    return bool(first) and experiment.has_more and first >= set(drawn.cells)
+
+
+def _missing(drawn: Drawn, lacking: Mapping[str, int]) -> tuple[Remark, ...]:
+    if not lacking:
+        return ()
+    words = "; ".join(f"{n} of {drawn.cells[label].n} of “{label}”" for label, n in lacking.items())
+    return (Remark(f"Samples are missing: {words}. `{drawn.command}` draws them.", is_warning=True),)
