@@ -104,7 +104,7 @@ def reproduce(
         results = [*_ledger(drawn[0].store.run(run_id), pairs, results), *results]
     folder = out or Path(f"report-{run_id}")
     _write(results, folder, common)
-    _say(results[:1], folder, run_id, common)
+    _say(results, folder, run_id, common)
 
 
 def _resized(experiment: Experiment, n: int) -> Experiment:
@@ -150,7 +150,11 @@ def _deviations(run: Run, drawn: Mapping[str, Drawn], base: str, aligned: str) -
     """What the paper did, or left unsaid, and what was done here."""
     for arm, paper in ((base, "Llama-2-7B-text"), (aligned, "Llama-2-7B-chat")):
         about = next(cell.about["model"] for cell in run.cells if cell.reference == drawn["personas"].arms[arm])
-        yield f"model, {arm}", f"{paper}, precision unsaid", f"{about['reference']}: {about['description']}"
+        yield (
+            f"model, {arm}",
+            f"{paper}, precision unsaid",
+            f"{about['reference']}: {about['description'].replace('?B ', '')}",
+        )
     recipes = [drawn["syntactic"].recipe(arm) for arm in (base, aligned)]
     sampler = recipes[0].sampler
     here = (
@@ -204,12 +208,13 @@ def _write(results: Sequence[Result], folder: Path, common: Common) -> None:
 
 
 def _say(results: Sequence[Result], folder: Path, run_id: str, common: Common) -> None:
-    """The first section on a terminal, all of them as JSON; where the files are."""
+    """On a terminal the ledger, or every section where there is none; all of them as JSON; where the files are."""
     if common.json:
         reports = {result.section.name: {**result.report, "command": result.section.command} for result in results}
         click.echo(to_line({**reports, "run": run_id, "out": str(folder)}))
     elif common.quiet:
         click.echo(visible(str(folder)))
     else:
-        console(common.color).print(Group(*(in_terminal(result.section) for result in results[:1])))
+        whole = results[:1] if results[0].section.name == _LEDGER else results
+        console(common.color).print(Group(*(in_terminal(result.section) for result in whole)))
         click.echo(visible(f"The report is {folder / 'index.html'}; run {run_id}, kept in {common.store}"), err=True)

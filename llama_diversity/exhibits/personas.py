@@ -75,10 +75,12 @@ def _exhibits(found: Result, clusters: Clusters, facts: Facts) -> Iterator[Exhib
     for name in ("first_name", "last_name"):
         yield _cloud(found, name)
     for name, (file, title) in _FIGURES.items():
+        if name == "gender":  # in the paper's order ages come before genders
+            yield _histogram(found, "age", *_HISTOGRAMS["age"])
         yield _bars(found, name, file, title)
-        yield _counts(found, name, file)
-    for name, (file, title, unit, width) in _HISTOGRAMS.items():
-        yield _histogram(found, name, file, title, unit, width)
+        yield _counts(found, name, file, title)
+    for name in ("review_chars", "sentiment"):
+        yield _histogram(found, name, *_HISTOGRAMS[name])
     yield from sentence_exhibits(clusters)
 
 
@@ -147,7 +149,7 @@ def _kept(found: Result) -> Table:
 
 
 def _plain(name: str) -> str:
-    return name.replace("_", " ")
+    return "type" if name == "mbti" else name.replace("_", " ")
 
 
 def _numbers(found: Result) -> Table:
@@ -223,10 +225,10 @@ def _interval(arm: Arm, name: str, value: str) -> tuple[float, float, float]:
     return found.value or 0.0, found.low or 0.0, found.high or 0.0
 
 
-def _counts(found: Result, name: str, file: str) -> Table:
+def _counts(found: Result, name: str, file: str, title: str) -> Table:
     return Table(
         f"{file}-counts",
-        f"Counts of {name.replace('_', ' ')}",
+        f"Counts of {title.partition(': ')[2]}",
         (_plain(name), *found.arms),
         tuple(
             (value, *(one.fields[name].counts.get(value, 0) for one in found.arms.values()))

@@ -163,7 +163,7 @@ def _figure_10(found: Study) -> Figure:
             for position, arm in enumerate(found.texts)
         }
 
-    return Figure("figure-10-map", "Map of the completions, coloured by how alike they are", draw, note)
+    return Figure("figure-10-map", "Figure 10: map of the completions, coloured by how alike they are", draw, note)
 
 
 def _scores(found: Study) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -223,7 +223,7 @@ def _classes(found: Study) -> Iterator[Table]:
     )
     yield Table(
         "table-5-medoids",
-        "A typical completion of each cluster, and how many of each model are in it",
+        "Table 5: a typical completion of each cluster, and how many of each model are in it",
         ("cluster", *found.texts, "medoid"),
         tuple(
             (
@@ -244,7 +244,7 @@ def _table_4(found: Study) -> Table:
     shown = {arm: [text for text, of in zip(found.kept, found.arms, strict=True) if of == arm] for arm in found.texts}
     return Table(
         "table-4-samples",
-        "The first completions of each model",
+        "Table 4: the first completions of each model",
         tuple(found.texts),
         tuple(
             tuple(_line(texts[at]) if at < len(texts) else None for texts in shown.values()) for at in range(N_SHOWN)

@@ -14,7 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -145,7 +145,7 @@ def _sign(change: Number, nothing: float) -> int | None:
 
 
 def _kept(found: Retained) -> Number:
-    return Number(found.share, found.low, found.high, "share kept")
+    return Number(found.share, found.low, found.high, "kept")
 
 
 def _change(found: Difference) -> Number:
@@ -197,10 +197,9 @@ def _written(number: Number) -> str:
 
 # ---- Experiment 1
 
-_SEEN = {
-    "nationality": ("many; American, British, German lead", "3: American, Chinese, few Mexican", None, 3.0),
-    "ethnicity": ("White, Asian, Black, Latino and minorities", "White, Asian, few Latino", None, 3.0),
-    "mbti": ("16 of 16", "6 of 16", 16.0, 6.0),
+_VARIETY = {
+    "nationality": ("many; American, British, German lead", "3: American, Chinese, few Mexican"),
+    "ethnicity": ("White, Asian, Black, Latino and minorities", "White, Asian, few Latino"),
 }
 
 
@@ -209,17 +208,24 @@ def _personas(made: Made) -> Iterator[Entry]:
     if found is None:
         return
     base, aligned = found.arms[made.base], found.arms[made.aligned]
-    for field, (base_words, aligned_words, base_seen, aligned_seen) in _SEEN.items():
+    for field, (base_words, aligned_words) in _VARIETY.items():
         yield _entry(
             made,
             f"E1.{field}",
-            f"{'types' if field == 'mbti' else field.replace('y', 'ies')} seen among the valid personas",
-            (Published(base_words, base_seen), Published(aligned_words, aligned_seen)),
-            (_seen(base, field), _seen(aligned, field)),
-            _kept(found.retained[made.aligned][field]),
-            rises=False,
-            nothing=1.0,
+            f"effective number of {field.removesuffix('y')}ies: exp of the class entropy (Chao, Wang, Jost)",
+            (Published(base_words), Published(aligned_words)),
+            (_effective(base, field), _effective(aligned, field)),
+            **_narrowing(found, made, field),
         )
+    types = [list(arm.fields["mbti"].counts.values()) for arm in (base, aligned)]
+    yield _entry(
+        made,
+        "E1.mbti",
+        "Myers-Briggs types seen among the valid personas",
+        (Published("16 of 16", 16.0), Published("6 of 16", 6.0)),
+        (_of_estimate(seen_richness(types[0])), _of_estimate(seen_richness(types[1]))),
+        **_narrowing(found, made, "mbti"),
+    )
     yield _ages(made, base, aligned)
     yield _women(made, base, aligned)
     yield _entry(
@@ -243,10 +249,38 @@ def _personas(made: Made) -> Iterator[Entry]:
     )  # fmt: skip
 
 
-def _seen(arm: personas.Arm, field: str) -> Number:
-    counts = arm.fields[field].counts
-    first = ", ".join(list(counts)[:3])
-    return _of_estimate(seen_richness(list(counts.values())), f"{first} lead" if len(counts) > 3 else first)
+class _Narrowing(TypedDict):
+    """How an entry says that it expects less: the change, and what no change would be."""
+
+    change: Number
+    rises: bool
+    nothing: float
+
+
+def _narrowing(found: personas.Result, made: Made, field: str) -> _Narrowing:
+    """The share of class entropy kept; their difference where an arm has but one value, so that there is no share."""
+    kept = found.retained[made.aligned][field]
+    if kept.low is not None:
+        return {"change": _kept(kept)._replace(words="class entropy kept"), "rises": False, "nothing": 1.0}
+    base, aligned = (found.arms[arm].fields[field].entropy_nats for arm in (made.base, made.aligned))
+    change = Number(words="class entropy, aligned - base, nats")
+    if None not in (base.value, base.se, aligned.value, aligned.se):
+        difference = (aligned.value or 0.0) - (base.value or 0.0)
+        half = Z_95 * math.hypot(base.se or 0.0, aligned.se or 0.0)
+        change = Number(difference, difference - half, difference + half, change.words)
+    return {"change": change, "rises": False, "nothing": 0.0}
+
+
+def _effective(arm: personas.Arm, field: str) -> Number:
+    """exp of the class entropy, and of its interval; in words how many were seen, and the most frequent."""
+    one = arm.fields[field]
+    words = f"{len(one.counts)} seen: {', '.join(list(one.counts)[:3])}" + (", ..." if len(one.counts) > 3 else "")
+    value, se = one.entropy_nats.value, one.entropy_nats.se
+    if value is None:
+        return Number(words=one.entropy_nats.reason or words)
+    if se is None:
+        return Number(math.exp(value), words=words)
+    return Number(math.exp(value), math.exp(value - Z_95 * se), math.exp(value + Z_95 * se), words)
 
 
 def _range(arm: personas.Arm, number: str, form: str) -> str:

@@ -41,7 +41,7 @@ def histogram_panel(
     """Share of an arm's values in each bin, in percent; the last bin holds its upper end."""
     counts = np.histogram(values, edges)[0]
     rows = [
-        {"from": float(low), "to": float(high), "share": 100 * float(count) / max(len(values), 1)}
+        {"from": float(low), "to": float(high), "share": 100 * float(count) / max(len(values), 1), "foot": 0}
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
     ]
     bars = (
@@ -51,6 +51,7 @@ def histogram_panel(
             x=alt.X("from:Q", title=visible(unit), scale=alt.Scale(domain=[edges[0], edges[-1]], nice=False)),
             x2="to:Q",
             y=alt.Y("share:Q", title="share of personas, %", scale=alt.Scale(domain=[0, 100 * highest])),
+            y2="foot:Q",  # with two ends across, Vega-Lite would draw a dash at the share instead of a bar
             tooltip=[
                 alt.Tooltip("from:Q", format=".2f"),
                 alt.Tooltip("to:Q", format=".2f"),

@@ -1,0 +1,158 @@
+"""`reproduce` and `report`: the whole paper on scripted chains, an interruption, and the same report after all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pytest
+
+from llama_diversity.cli import experiment as cli_experiment
+from llama_diversity.cli import report as cli_report
+from llama_diversity.render import charts
+from llama_diversity.render.exhibits import Figure, Section
+
+Run = Callable[..., tuple[int, str, str]]
+
+PAIR = ("--base", "scripted:base", "--aligned", "scripted:homing")
+SECTIONS = ["ledger", "personas", "semantic", "syntactic", "perturb", "collapse"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def cut_short() -> Iterator[Callable[[int | None], None]]:
+    """After so many cells the next one is interrupted, half way; None: never again."""
+    fill = cli_experiment.fill
+
+    def after(n_cells: int | None) -> None:
+        left = [n_cells if n_cells is not None else 10**9]
+
+        def interrupted(cell: Any, engine: Any, store: Any, run_id: str, common: Any) -> None:
+            if not left[0]:
+                half = type(cell)(cell.arm, cell.reference, cell.recipe, max(1, cell.n // 2))
+                fill(half, engine, store, run_id, common)
+                raise KeyboardInterrupt
+            left[0] -= 1
+            fill(cell, engine, store, run_id, common)
+
+        patch.setattr(cli_experiment, "fill", interrupted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        yield after
+
+
+def test_the_whole_paper_on_scripted_chains(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("reproduce", *PAIR, "-n", 12, "--out", tmp_path / "r", "--json")
+    assert (code, "Traceback" in err) == (0, False)
+    report = json.loads(out)
+    assert {name for name in report if name in SECTIONS} == set(SECTIONS)
+    names = set(contents(tmp_path / "r"))
+    figures = {
+        "figure-1-cloud-first-names", "figure-2-nationalities", "figure-3-ethnicities", "figure-4-types",
+        "figure-5-ages", "figure-6-genders", "figure-7-review-lengths", "figure-8-sentiments", "figure-10-map",
+        "figure-11-mean-entropies", "figure-12-token-entropies", "figure-13-token-probabilities",
+    }  # fmt: skip
+    assert {f"{name}.{kind}" for name in figures for kind in ("png", "svg", "pdf")} <= names
+    assert {"figure-14-tokens.svg", "table-4-samples.csv", "table-5-medoids.csv", "ledger.csv"} <= names
+    assert {f"{name}.json" for name in SECTIONS} <= names
+    lines = {entry["id"]: entry for entry in report["ledger"]["entries"]}
+    assert lines["E3.entropy"]["verdict"] == "same direction"
+    assert {entry["verdict"] for entry in lines.values()} <= {"agrees", "same direction", "differs", "not comparable"}
+    assert lines["E1.mbti"]["verdict"] == "not comparable"  # chains make no personas
+    page = (tmp_path / "r" / "index.html").read_text("utf-8")
+    for name in SECTIONS:
+        assert f'<section id="{name}">' in page
+
+
+def test_interrupted_then_continued_it_is_the_same_report(
+    run: Run, tmp_path: Path, cut_short: Callable[[int | None], None]
+) -> None:
+    command = ("reproduce", *PAIR, "-n", 12)
+    stores = {name: ("--store", tmp_path / f"{name}.sqlite") for name in ("whole", "broken")}
+    assert run(*command, *stores["whole"], "--out", tmp_path / "whole")[0] == 0
+
+    cut_short(14)  # of 10 forms and one cell of each other experiment, the base's, then the aligned model's
+    code, _, err = run(*command, *stores["broken"], "--out", tmp_path / "broken")
+    assert code == 130
+    assert not (tmp_path / "broken").exists()
+    code, out, _ = run("report", "last", *stores["broken"], "--out", tmp_path / "partial", "--json")
+    assert code == 0
+    partial = json.loads(out)
+    assert partial["syntactic"]["missing"] == {"aligned": 6}
+    assert "missing" not in partial["semantic"]
+    page = (tmp_path / "partial" / "index.html").read_text("utf-8")
+    assert "Samples are missing" in page
+    assert "Not there yet, so without lines: " in page
+
+    cut_short(None)
+    run(*command, *stores["broken"], "--out", tmp_path / "broken")
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
+    run("report", "last", *stores["broken"], "--out", tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("n_cells", [0, 1, 2, 3])
+def test_every_interruption_of_perturb_can_be_reported(
+    run: Run, tmp_path: Path, cut_short: Callable[[int | None], None], n_cells: int
+) -> None:
+    cut_short(n_cells)
+    assert run("perturb", *PAIR, "-p", "She was", "-n", 8, "--max-tokens", 8)[0] == 130
+    code, out, err = run("report", "last", "--out", tmp_path, "--json")
+    assert (code, "Traceback" in err) == (0, False)
+    report = json.loads(out)["perturb"]
+    assert report["missing"]
+    assert "too little to analyse" in (tmp_path / "index.html").read_text("utf-8")
+
+
+def test_a_report_of_one_experiment_is_what_the_command_wrote(run: Run, tmp_path: Path) -> None:
+    run("semantic", *PAIR, "-n", 12, "--max-tokens", 12, "--out", tmp_path / "first")
+    code, out, _ = run("report", "last", "--out", tmp_path / "second")
+    assert code == 0
+    assert "Experiment 2" in out
+    first, second = contents(tmp_path / "first"), contents(tmp_path / "second")
+    first.pop("semantic.json"), second.pop("semantic.json")  # the one that was drawn names its run
+    assert first == second
+
+
+def test_settings_survive_the_store(run: Run, tmp_path: Path) -> None:
+    options = ("-p", "She was", "--typos", 0.4, "--dose", "1,2", "-n", 5, "--max-tokens", 7, "--seed", 3, "-t", 0.8)
+    code, first, _ = run("perturb", *PAIR, *options, "--json")
+    assert code == 0
+    again = json.loads(run("report", "last", "--out", tmp_path, "--json")[1])["perturb"]
+    assert {**json.loads(first), "run": None} == {**again, "run": None}
+
+
+def test_what_has_no_experiment_is_one_sentence(run: Run) -> None:
+    run("sample", "-m", "scripted:base", "-p", "She", "-n", 2)
+    code, _, err = run("report", "last")
+    assert code == 1
+    assert "holds samples but no experiment" in err
+    assert run("report", "nothing")[0] == 2
+
+
+@pytest.mark.parametrize("n", [0, 3, -1])
+def test_too_few_samples_are_refused(run: Run, n: int) -> None:
+    code, _, err = run("reproduce", *PAIR, "-n", n)
+    assert code == 2
+    assert "ask for 4 to" in err
+
+
+def test_every_figure_is_valid_vega_lite(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Altair's own validation is off where reports are made; here every panel and chart is validated."""
+    sections: list[Section] = []
+    monkeypatch.setattr(
+        cli_report, "_write", lambda results, folder, common: sections.extend(r.section for r in results)
+    )
+    assert run("reproduce", *PAIR, "-n", 8, "--out", tmp_path)[0] == 0
+    figures = [one for section in sections for one in section.exhibits if isinstance(one, Figure)]
+    assert len(figures) >= 15
+    for figure in figures:
+        for panel in figure.panels.values():
+            alt.Chart.from_dict(panel)
+        alt.VConcatChart.from_dict(charts.side_by_side(figure.panels, title=figure.title, subtitle=figure.note))
