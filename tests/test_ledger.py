@@ -136,8 +136,8 @@ def test_the_section_says_verdicts_deviations_and_errata() -> None:
     assert remarks[1].is_warning
     assert "personas" in remarks[1].text
     tables = {one.name: one for one in shown.exhibits if isinstance(one, Table)}
-    assert ("E3.entropy", "1.48 (sd 0.17) → 0.96 (sd 0.12)", "1.48 → 0.96", "same direction") in tables["ledger"].rows
-    assert ("T1.t4", "0.93", "0.9", "differs") in tables["ledger"].rows
+    assert ("E3.entropy", "same direction", "1.48 (sd 0.17) → 0.96 (sd 0.12)", "1.48 → 0.96") in tables["ledger"].rows
+    assert ("T1.t4", "differs", "0.93", "0.9") in tables["ledger"].rows
     assert len(tables["ledger-errata"].rows) == 5
     report = ledger_as_json(lines, facts)
     entry = report["entries"][0]

@@ -68,6 +68,9 @@ def test_planted_fields_are_counted() -> None:
     # Five names, six of each among 30: sum 6*5 / (30*29) = 150/870; no name seen once, so coverage 1.
     assert names.concentration.value == pytest.approx(150 / 870)
     assert names.coverage.value == 1
+    assert names.concentration_of_all == pytest.approx(150 / 870)
+    # aligned: 25 of 30 outputs are valid, all of them American: 25*24 / (30*29)
+    assert found.arms["aligned"].fields["nationality"].concentration_of_all == pytest.approx(600 / 870)
     assert found.m == 12
     # 1 - C(24, 12) / C(30, 12) for each of the five
     assert names.rarefied.value == pytest.approx(5 * (1 - math.comb(24, 12) / math.comb(30, 12)))

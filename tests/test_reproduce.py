@@ -156,3 +156,11 @@ def test_every_figure_is_valid_vega_lite(run: Run, tmp_path: Path, monkeypatch: 
         for panel in figure.panels.values():
             alt.Chart.from_dict(panel)
         alt.VConcatChart.from_dict(charts.side_by_side(figure.panels, title=figure.title, subtitle=figure.note))
+
+
+def test_a_run_that_draws_nothing_still_knows_model_and_layout(run: Run) -> None:
+    for _ in range(2):
+        assert run("syntactic", "--pair", "scripted", "-n", 3, "--max-tokens", 4)[0] == 0
+    first, second = json.loads(run("runs", "ls", "--json")[1])
+    assert [cell["about"] for cell in first["cells"]] == [cell["about"] for cell in second["cells"]]
+    assert all(cell["about"]["layout"] and cell["about"]["model"]["description"] for cell in second["cells"])

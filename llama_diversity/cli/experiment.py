@@ -236,7 +236,8 @@ class _Work(NamedTuple):
     def draw(self, planned: Sequence[_Planned], run_id: str) -> None:
         """Record all cells, then fill them model after model; a model of which nothing is missing is not loaded."""
         for one in planned:
-            self.store.add_cell(run_id, one.cell, about=one.about)
+            about = self.store.about_drawing(one.cell.recipe.key) or one.about  # a vocabulary alone knows less
+            self.store.add_cell(run_id, one.cell, about=about)
         for arm in self.arms:
             cells = [one.cell for one in planned if one.arm == arm]
             lacking = [cell for cell in cells if self.store.counts(cell.recipe.key, cell.n).n_samples < cell.n]

@@ -149,6 +149,7 @@ def _as_json(found: experiment.Result, clusters: review_sentences.Clusters, fact
                     "entropy_nats": one.entropy_nats._asdict(),
                     "rarefied": {"m": found.m, **one.rarefied._asdict()},
                     "concentration": one.concentration._asdict(),
+                    "concentration_of_all_outputs": one.concentration_of_all,
                     "coverage": one.coverage._asdict(),
                 }
                 for field, one in arm.fields.items()

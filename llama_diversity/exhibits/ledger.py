@@ -57,13 +57,13 @@ def _ledger(found: Sequence[Entry]) -> Table:
     return Table(
         "ledger",
         "Published against ours, base and aligned",
-        ("id", "paper", "ours", "verdict"),
+        ("id", "verdict", "paper", "ours"),
         tuple(
             (
                 entry.id,
+                entry.verdict,
                 _both(entry.published_base.words, entry.published_aligned.words),
                 _both(_short(entry.base) if entry.published_base.words else "", _short(entry.aligned)),
-                entry.verdict,
             )
             for entry in found
         ),

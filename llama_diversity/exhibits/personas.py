@@ -117,16 +117,17 @@ def _fields(found: Result) -> Table:
                     field.rarefied.value,
                     None if entropy is None else math.exp(entropy),
                     field.concentration.value,
+                    field.concentration_of_all,
                     None if coverage is None else Share(coverage),
                 )
             )
     return Table(
         "personas-fields",
         "How varied each field is among the valid personas",
-        ("field", "arm", "seen", f"in {found.m}", "effective", "same", "coverage"),
+        ("field", "arm", "seen", f"in {found.m}", "effective", "same", "of all", "coverage"),
         tuple(rows),
         f"Seen: different values. In {found.m}: expected among {found.m} personas (rarefied). Effective: exp of the "
-        "class entropy (Chao, Wang, Jost). Same: chance that two personas share it. Coverage: share of what the model "
+        "class entropy (Chao, Wang, Jost). Same: chance that two personas share it; of all: that two outputs do, valid or not. Coverage: share of what the model "
         "gives that was seen.",
     )
 

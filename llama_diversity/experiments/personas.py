@@ -60,6 +60,7 @@ class Field(NamedTuple):
     entropy_nats: Estimate  # Chao, Wang and Jost
     rarefied: Estimate  # values expected among `m` personas, m half of the smaller arm
     concentration: Estimate  # chance that two personas share the value
+    concentration_of_all: float | None  # that two outputs do, valid or not: an invalid one shares it with none
     coverage: Coverage  # share of what the model gives that has been seen
 
 
@@ -129,13 +130,13 @@ def _arm(outputs: Sequence[Persona | Rejected], personas: Sequence[Persona], m: 
         wilson(len(personas), len(outputs)),
         dict(reasons.most_common()),
         tuple(personas),
-        {name: _field([str(getattr(one, name)) for one in personas], m) for name in CATEGORIES},
+        {name: _field([str(getattr(one, name)) for one in personas], m, len(outputs)) for name in CATEGORIES},
         numbers,
         {name: summarize(values) for name, values in numbers.items()},
     )
 
 
-def _field(values: Sequence[str], m: int) -> Field:
+def _field(values: Sequence[str], m: int, n_outputs: int) -> Field:
     counts = dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
     sizes = list(counts.values())
     few = Estimate(None, None, len(values), "too few valid personas")
@@ -144,6 +145,7 @@ def _field(values: Sequence[str], m: int) -> Field:
         chao_wang_jost_nats(sizes),
         rarefied_richness(sizes, m) if m else few,
         concentration(sizes),
+        sum(n * (n - 1) for n in sizes) / (n_outputs * (n_outputs - 1)) if n_outputs > 1 else None,
         refined_coverage(sizes),
     )
 

@@ -215,6 +215,15 @@ class Store:
                 (*numbers, cell.arm, cell.reference, cell.n, _json(about)),
             )
 
+    def about_drawing(self, recipe_key: str) -> dict[str, Any] | None:
+        """What the last run that drew samples of a recipe recorded of model and layout; None where none did."""
+        rows = self._rows(
+            "SELECT about FROM run_cells JOIN recipes ON recipe = number WHERE key = ? ORDER BY run_cells.rowid DESC",
+            recipe_key,
+        )
+        said: list[dict[str, Any]] = [json.loads(about) for (about,) in rows]
+        return next((about for about in said if about.get("layout")), None)
+
     def finish_run(self, run_id: str) -> None:
         """Record that the run reached its end."""
         now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
