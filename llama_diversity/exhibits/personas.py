@@ -127,8 +127,8 @@ def _fields(found: Result) -> Table:
         ("field", "arm", "seen", f"in {found.m}", "effective", "same", "of all", "coverage"),
         tuple(rows),
         f"Seen: different values. In {found.m}: expected among {found.m} personas (rarefied). Effective: exp of the "
-        "class entropy (Chao, Wang, Jost). Same: chance that two personas share it; of all: that two outputs do, valid or not. Coverage: share of what the model "
-        "gives that was seen.",
+        "class entropy (Chao, Wang, Jost). Same: chance that two personas share it; of all: that two outputs do, valid "
+        "or not. Coverage: share of what the model gives that was seen.",
     )
 
 
