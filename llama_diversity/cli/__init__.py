@@ -30,6 +30,8 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "syntactic": ("llama_diversity.cli.syntactic:syntactic", "Experiment 3: token entropies of base against aligned."),
     "perturb": ("llama_diversity.cli.perturb:perturb", "Section 5.1: does a nudged model find its way back?"),
     "collapse": ("llama_diversity.cli.collapse:collapse", "Section 5.2: why rewarding narrows, as a bandit."),
+    "diff": ("llama_diversity.cli.diff:diff", "The same texts under two models: KL and what is blocked."),
+    "compare": ("llama_diversity.cli.compare:compare", "Which of several arms is more diverse? Or why not to say."),
     "reproduce": ("llama_diversity.cli.report:reproduce", "The whole paper on a pair, and a ledger of its findings."),
     "report": ("llama_diversity.cli.report:report", "Write the report of a stored run, without a model."),
     "heatmap": ("llama_diversity.cli.heatmap:heatmap", "Colour the tokens of a text by how likely a model finds them."),

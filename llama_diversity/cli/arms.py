@@ -32,10 +32,14 @@ class Choice(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """One side of a comparison: what it is called in tables and figures, and the model."""
+    """One side of a comparison: what it is called in tables and figures, and the model.
+
+    `template`: the model whose chat template asks it, where that is not its own.
+    """
 
     name: str
     model: ModelRef
+    template: ModelRef | None = None
 
 
 _OPTIONS = [

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from llama_diversity.cli.arms import Choice
+from llama_diversity.cli.arms import Choice, resolve_choice
 from llama_diversity.cli.complete import complete_pair
 from llama_diversity.cli.experiment import Drawn, conducted
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
@@ -65,7 +65,8 @@ def demo(*, pair: str | None, drawing: Drawing, layout: EngineOptions, common: C
     """
     experiments: list[Syntactic | Semantic] = [Syntactic(n=_N_SYNTACTIC), Semantic(n=_N_SEMANTIC)]
     choice = Choice(pair, None, None, None)
-    with conducted(experiments, choice=choice, drawing=drawing, layout=layout, common=common) as (run_id, both):
+    arms = resolve_choice(choice, common)
+    with conducted(experiments, arms, choice.words(), drawing=drawing, layout=layout, common=common) as (run_id, both):
         syntactic_drawn, semantic_drawn = both
         entropies = syntactic.analyse({arm: syntactic_drawn.stream(arm) for arm in syntactic_drawn.arms})
         alike = _similarities(semantic_drawn)

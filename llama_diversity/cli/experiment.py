@@ -25,7 +25,7 @@ from llama_diversity.cli.results import Result, drawing_words, give
 from llama_diversity.cli.session import DifferentVocabularies, fill, opened, plan_cell, reading, start_run
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue, LlamadivError
-from llama_diversity.records import MAX_SAMPLES, Cell, Recipe, Sample, seen_ids
+from llama_diversity.records import MAX_SAMPLES, Cell, Prompt, Recipe, Sample, seen_ids
 from llama_diversity.render.exhibits import Remark, Section
 from llama_diversity.render.scales import ScoredToken, scored_tokens
 from llama_diversity.store import Run, RunCell, Store
@@ -36,6 +36,7 @@ EXPERIMENTS = {  # name -> module:class, in the order of a report
     "syntactic": "llama_diversity.cli.syntactic:Syntactic",
     "perturb": "llama_diversity.cli.perturb:Perturb",
     "collapse": "llama_diversity.cli.collapse:Collapse",
+    "compare": "llama_diversity.cli.compare:Compare",
 }
 
 
@@ -51,7 +52,8 @@ class Ask(NamedTuple):
     is_chat: bool = False
     stop: tuple[str, ...] = ()
     grammar: str | None = None
-    temperature: float | None = None  # in place of the typed one
+    system: str | None = None
+    sampler: Mapping[str, float] | None = None  # fields of the sampler in place of the typed ones
 
 
 class Experiment(ABC):
@@ -75,6 +77,12 @@ class Experiment(ABC):
     def asks_next(self, drawn: Drawn) -> list[Ask]:
         """What they are asked once the first samples are there."""
         return []
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Refuse, before any sampling, what could not be compared afterwards; a cell's arm is its ask's label here."""
+        for cell in cells[1:] if self.needs_one_vocabulary else []:
+            if cell.recipe.vocab_digest != cells[0].recipe.vocab_digest:
+                raise DifferentVocabularies(cells[0].reference, cell.reference)
 
     @abstractmethod
     def show(self, drawn: Drawn) -> Result:
@@ -146,7 +154,8 @@ def run_alone(
     experiment: Experiment, *, choice: Choice, drawing: Drawing, layout: EngineOptions, common: Common, out: Path | None
 ) -> None:
     """The whole command of one experiment."""
-    with conducted([experiment], choice=choice, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
+    arms, words = resolve_choice(choice, common), choice.words()
+    with conducted([experiment], arms, words, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
         result = experiment.show(drawn)
     give(result, out=out, run_id=run_id, common=common)
 
@@ -154,8 +163,9 @@ def run_alone(
 @contextlib.contextmanager
 def conducted(
     experiments: Sequence[Experiment],
+    arms: Sequence[Arm],
+    words: Sequence[str],
     *,
-    choice: Choice,
     drawing: Drawing,
     layout: EngineOptions,
     common: Common,
@@ -164,17 +174,18 @@ def conducted(
     """Draw what the store lacks of the experiments; the run's id, and of each what was drawn, while the store is open.
 
     All that can be refused is refused before any sampling, and all cells that are known are recorded before it, so that
-    a run that is cut short knows what it lacks. Raises what models, encoder, engines and the store raise.
+    a run that is cut short knows what it lacks. `words` name the arms on a command line. Raises what encoder, engines
+    and the store raise.
     """
-    arms = resolve_choice(choice, common)
     place = find_encoder(common) if any(one.needs_encoder for one in experiments) else None
     with Store.open(common.store) as store:
         work = _Work(store, arms, drawing, layout, common)
         names = [arm.name for arm in arms]
         first = work.planned((one.name, ask) for one in experiments for ask in one.asks(names))
         for one in experiments:
-            _check_vocabularies(one, first)
-        commands = {one.name: _command(one, choice, drawing) for one in experiments}
+            mine = [planned.cell for planned in first if planned.experiment == one.name]
+            one.check([dataclasses.replace(cell, arm=cell.arm.removeprefix(f"{one.name}/")) for cell in mine])
+        commands = {one.name: _command(one, names, words, drawing) for one in experiments}
         run_id = start_run(store, {**(about or {}), **_memory(experiments, arms, commands)})
         work.draw(first, run_id)
         drawn = _drawn(store, store.run(run_id), place, common)
@@ -185,11 +196,10 @@ def conducted(
         yield run_id, [drawn[one.name] for one in experiments]
 
 
-def _command(experiment: Experiment, choice: Choice, drawing: Drawing) -> str:
+def _command(experiment: Experiment, arms: Sequence[str], words: Sequence[str], drawing: Drawing) -> str:
     """The command line that makes the same again, with what differs from the defaults."""
-    models = choice.words() if experiment.asks(("base", "aligned")) else []
-    words = drawing_words(drawing) if models or experiment.asks(("base", "aligned")) else []
-    return shlex.join(["llamadiv", experiment.name, *models, *experiment.options(), *words])
+    drawn = [[*words], drawing_words(drawing)] if experiment.asks(arms) else [[], []]
+    return shlex.join(["llamadiv", experiment.name, *drawn[0], *experiment.options(), *drawn[1]])
 
 
 class _Work(NamedTuple):
@@ -217,9 +227,11 @@ class _Work(NamedTuple):
         return found
 
     def _cell(self, engine: Engine, arm: Arm, name: str, ask: Ask) -> Cell:
-        prompt = engine.prompt(ask.text, chat=ask.is_chat)
+        prompt = self._prompt(engine, arm, ask)
         room = engine.facts.n_ctx_train - len(prompt.ids)
-        cold = None if ask.temperature is None else replaced(self.drawing, ask.temperature)
+        drawing = self.drawing
+        if ask.sampler:
+            drawing = dataclasses.replace(drawing, sampler=dataclasses.replace(drawing.sampler, **ask.sampler))  # type: ignore[arg-type]
         return plan_cell(
             engine,
             arm.model,
@@ -227,11 +239,20 @@ class _Work(NamedTuple):
             arm=f"{name}/{ask.label}",
             n=ask.n,
             max_tokens=max(1, min(ask.max_tokens, room)) if ask.is_shortened else ask.max_tokens,
-            drawing=cold or self.drawing,
+            drawing=drawing,
             layout=self.layout,
             stop=ask.stop,
             grammar=ask.grammar,
         )
+
+    def _prompt(self, engine: Engine, arm: Arm, ask: Ask) -> Prompt:
+        """By the arm's own template, or by another model's where both have one vocabulary."""
+        if not ask.is_chat or arm.template is None:
+            return engine.prompt(ask.text, chat=ask.is_chat, system=ask.system)
+        with reading(arm.template, self.layout, self.common) as other:
+            if other.facts.vocab_digest != engine.facts.vocab_digest:
+                raise DifferentVocabularies(arm.model.reference, arm.template.reference)
+            return other.prompt(ask.text, chat=True, system=ask.system)
 
     def draw(self, planned: Sequence[_Planned], run_id: str) -> None:
         """Record all cells, then fill them model after model; a model of which nothing is missing is not loaded."""
@@ -254,20 +275,6 @@ class _Planned(NamedTuple):
     arm: Arm
     cell: Cell
     about: Mapping[str, Any]
-
-
-def replaced(drawing: Drawing, temperature: float) -> Drawing:
-    """The same sampler and seed at another temperature."""
-    return dataclasses.replace(drawing, sampler=dataclasses.replace(drawing.sampler, temperature=temperature))
-
-
-def _check_vocabularies(experiment: Experiment, planned: Sequence[_Planned]) -> None:
-    mine = [one for one in planned if one.experiment == experiment.name]
-    if not experiment.needs_one_vocabulary:
-        return
-    for one in mine[1:]:
-        if one.cell.recipe.vocab_digest != mine[0].cell.recipe.vocab_digest:
-            raise DifferentVocabularies(mine[0].cell.reference, one.cell.reference)
 
 
 # ---- what a run remembers

@@ -95,7 +95,7 @@ class Perturb(Experiment):
                         text,
                         self.n,
                         self.max_tokens,
-                        temperature=way.temperature,
+                        sampler=None if way.temperature is None else {"temperature": way.temperature},
                     )
                 )
         return asks

@@ -11,7 +11,7 @@ import click
 from rich.console import Group
 
 from llama_diversity import registry
-from llama_diversity.cli.arms import Choice, arms_options
+from llama_diversity.cli.arms import Choice, arms_options, resolve_choice
 from llama_diversity.cli.collapse import Collapse
 from llama_diversity.cli.complete import complete_run
 from llama_diversity.cli.experiment import Drawn, Experiment, check_n, conducted, remembered, shown
@@ -95,7 +95,8 @@ def reproduce(
     experiments: list[Experiment] = [Personas(), Semantic(), Syntactic(), Perturb(), Collapse()]
     if n_samples is not None:
         experiments = [_resized(one, n_samples) for one in experiments]
-    with conducted(experiments, choice=choice, drawing=drawing, layout=layout, common=common, about=about) as (
+    arms = resolve_choice(choice, common)
+    with conducted(experiments, arms, choice.words(), drawing=drawing, layout=layout, common=common, about=about) as (
         run_id,
         drawn,
     ):

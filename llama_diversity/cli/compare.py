@@ -1,0 +1,454 @@
+"""`llamadiv compare`: which of several arms is more diverse, over one or many prompts; it says when it cannot tell."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar
+
+import click
+import numpy as np
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from llama_diversity import cache, embed
+from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
+from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, conducted
+from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
+from llama_diversity.cli.progress import progress_line
+from llama_diversity.cli.resolve import resolve_model
+from llama_diversity.cli.results import Result, give
+from llama_diversity.engines import EngineOptions
+from llama_diversity.errors import BadValue, LlamadivError
+from llama_diversity.exhibits.compare import Facts, section
+from llama_diversity.experiments import compare as experiment
+from llama_diversity.records import Cell, Recipe, Sample, Sampler
+from llama_diversity.text import words
+
+N_SAMPLES, MAX_TOKENS = 50, 64
+_SAMPLER = {"T": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
+
+
+class NotComparable(LlamadivError):
+    """The arms cannot be compared as they are."""
+
+
+@dataclass(frozen=True)
+class ArmSpec:
+    """One arm as it was typed: NAME=MODEL and what differs from the command's options."""
+
+    name: str
+    model: str
+    is_chat: bool = False
+    template: str | None = None  # the model whose template is borrowed
+    system: str | None = None
+    n: int | None = None
+    sampler: dict[str, float] = field(default_factory=dict)
+
+    def word(self) -> str:
+        """The same as the value of --arm."""
+        parts = [f"{self.name}={self.model}", *(["chat"] if self.is_chat else [])]
+        parts += [f"template={self.template}"] if self.template else []
+        names = {value: key for key, value in _SAMPLER.items()}
+        parts += [f"{names[key]}={value:g}" for key, value in self.sampler.items()]
+        parts += [f"n={self.n}"] if self.n is not None else []
+        return ",".join([*parts, *([f"system={self.system}"] if self.system is not None else [])])
+
+
+@dataclass(frozen=True)
+class Compare(Experiment):
+    """n generations of every arm for every prompt."""
+
+    name: ClassVar[str] = "compare"
+    title: ClassVar[str] = "Which arm is more diverse?"
+
+    specs: tuple[ArmSpec, ...]
+    prompts: tuple[str, ...]
+    prompt_words: tuple[str, ...] = ()  # the options that named the prompts
+    n: int = N_SAMPLES
+    max_tokens: int = MAX_TOKENS
+    prefix: int | None = None
+    is_equal_n: bool = False
+    is_joint: bool = False
+    valid: str | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Compare:
+        """The inverse of `settings`, after JSON."""
+        given = dict(settings)
+        specs = tuple(ArmSpec(**one) for one in given.pop("specs"))
+        return cls(specs, tuple(given.pop("prompts")), tuple(given.pop("prompt_words")), **given)
+
+    def options(self) -> list[str]:
+        typed = list(self.prompt_words)
+        typed += ["-n", str(self.n)] if self.n != N_SAMPLES else []
+        typed += ["--max-tokens", str(self.max_tokens)] if self.max_tokens != MAX_TOKENS else []
+        typed += ["--prefix", str(self.prefix)] if self.prefix is not None else []
+        typed += ["--equal-n"] if self.is_equal_n else []
+        typed += ["--joint"] if self.is_joint else []
+        return typed + (["--valid", self.valid] if self.valid is not None else [])
+
+    def asks(self, arms: Sequence[str]) -> list[Ask]:
+        return [
+            Ask(
+                _label(spec.name, number),
+                spec.name,
+                prompt,
+                spec.n or self.n,
+                self.max_tokens,
+                is_shortened=True,
+                is_chat=spec.is_chat,
+                system=spec.system,
+                sampler=spec.sampler,
+            )
+            for number, prompt in enumerate(self.prompts)
+            for spec in self.specs
+        ]
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Refuse, before any sampling, what could not be compared afterwards."""
+        recipes = {cell.arm: cell.recipe for cell in cells}
+        sizes = {spec.name: spec.n or self.n for spec in self.specs}
+        if len(set(sizes.values())) > 1 and not self.is_equal_n:
+            said = " and ".join(f"{n} {name}" for name, n in sizes.items())
+            raise NotComparable(
+                f"Not comparable as is: {said} generations, and diversity grows with n. Rerun with --equal-n to "
+                f"subsample to {min(sizes.values())}."
+            )
+        first = recipes[_label(self.specs[0].name, 0)]
+        for spec in self.specs[1:]:
+            parts = _different(first, recipes[_label(spec.name, 0)])
+            if not parts:
+                raise NotComparable(f"Both arms are the same samples: {self.specs[0].name} and {spec.name}.")
+            if len(parts) > 1 and not self.is_joint:
+                raise NotComparable(
+                    f"The arms differ in {' and '.join(parts)}; the difference cannot be attributed to either. Add the "
+                    "missing arms (`llamadiv decompose` does), or pass --joint to report the joint effect."
+                )
+
+    def show(self, drawn: Drawn) -> Result:
+        first = {spec.name: drawn.recipe(_label(spec.name, 0)) for spec in self.specs}
+        has_one = len({recipe.vocab_digest for recipe in first.values()}) == 1
+        n = min(spec.n or self.n for spec in self.specs)
+        samples = {
+            (number, spec.name): drawn.samples(_label(spec.name, number))[:n]
+            for number in range(len(self.prompts))
+            for spec in self.specs
+        }
+        valid = {key: [one for one in some if self._is_valid(one)] for key, some in samples.items()}
+        lengths = {
+            spec.name: [len(one.tokens) for (_, arm), some in valid.items() if arm == spec.name for one in some]
+            for spec in self.specs
+        }
+        prefix = self.prefix or experiment.common_prefix(lengths)
+        prompts = self._generations(drawn, samples, valid, prefix)
+        with progress_line(drawn.common, "comparing"):
+            found = cache.called(experiment.compare, prompts, experiment.Rules(prefix, has_one))
+        joint = next(
+            (p for spec in self.specs[1:] if len(p := _different(first[self.specs[0].name], first[spec.name])) > 1), []
+        )
+        facts = Facts(
+            arms={spec.name: _described(spec, first[spec.name]) for spec in self.specs},
+            prompts=self.prompts,
+            n=n,
+            max_tokens=self.max_tokens,
+            prefix=prefix,
+            joint=" and ".join(joint),
+            encoder=f"{embed.REPO}, first {embed.MAX_WORD_PIECES} word pieces",
+        )
+        return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
+
+    def _is_valid(self, sample: Sample) -> bool:
+        text = sample.text.decode("utf-8", "replace")
+        return bool(text.strip()) and (self.valid is None or re.search(self.valid, text) is not None)
+
+    def _generations(
+        self,
+        drawn: Drawn,
+        samples: Mapping[tuple[int, str], Sequence[Sample]],
+        valid: Mapping[tuple[int, str], Sequence[Sample]],
+        prefix: int | None,
+    ) -> list[dict[str, experiment.Generations]]:
+        cuts = {key: [_beginning(drawn, key, one, prefix) for one in some] for key, some in valid.items()}
+        texts = {
+            key: [
+                cut if self.prefix else one.text.decode("utf-8", "replace")
+                for one, cut in zip(valid[key], cuts[key], strict=True)
+            ]
+            for key in valid
+        }
+        named = {f"{number} {arm}": some for (number, arm), some in texts.items()}
+        embedded = drawn.embedded(named)
+        return [
+            {
+                spec.name: _generations(
+                    len(samples[number, spec.name]),
+                    valid[number, spec.name],
+                    texts[number, spec.name],
+                    embedded[f"{number} {spec.name}"],
+                    cuts[number, spec.name],
+                    prefix,
+                )
+                for spec in self.specs
+            }
+            for number in range(len(self.prompts))
+        ]
+
+
+def _label(arm: str, number: int) -> str:
+    return f"{arm}, prompt {number}"
+
+
+def _generations(
+    n: int,
+    valid: Sequence[Sample],
+    texts: Sequence[str],
+    embedded: embed.Embedded,
+    cuts: Sequence[str],
+    prefix: int | None,
+) -> experiment.Generations:
+    def summed(column: str) -> list[float]:
+        return [float(one.tokens[column].sum(dtype=np.float64)) for one in valid]
+
+    return experiment.Generations(
+        n,
+        texts,
+        embedded.vectors,
+        embedded.n_truncated,
+        [words(cut) for one, cut in zip(valid, cuts, strict=True) if prefix and len(one.tokens) >= prefix],
+        np.array(summed("sampler_surprisal_bits")),
+        np.array(summed("sampler_entropy_bits")),
+        np.array([len(one.tokens) for one in valid], np.int64),
+        np.array([len(one.text) for one in valid], np.int64),
+    )
+
+
+def _beginning(drawn: Drawn, key: tuple[int, str], sample: Sample, prefix: int | None) -> str:
+    """The text of the first `prefix` tokens; all of it without a prefix."""
+    number, arm = key
+    if prefix is None or len(sample.tokens) <= prefix:
+        return sample.text.decode("utf-8", "replace")
+    ids = sample.tokens["id"][:prefix].tolist()
+    pieces = drawn.store.pieces(drawn.recipe(_label(arm, number)).vocab_digest, ids)
+    return b"".join(pieces[one].bytes for one in ids).decode("utf-8", "replace")
+
+
+def _different(first: Recipe, other: Recipe) -> list[str]:
+    """The parts in which two arms differ."""
+    asked = (first.prompt.mode, first.prompt.rendered), (other.prompt.mode, other.prompt.rendered)
+    return [
+        name
+        for name, differs in (
+            ("weights", first.model_digest != other.model_digest),
+            ("template", asked[0] != asked[1]),
+            ("sampler", first.sampler != other.sampler),
+        )
+        if differs
+    ]
+
+
+def _described(spec: ArmSpec, recipe: Recipe) -> str:
+    sampler = recipe.sampler
+    cuts = [f"{name} {value:g}" for name, value in (("top-k", sampler.top_k), ("min-p", sampler.min_p)) if value]
+    cuts += [f"top-p {sampler.top_p:g}"] if sampler.top_p != 1 else []
+    way = "raw" if recipe.prompt.mode == "raw" else f"chat template{f' of {spec.template}' if spec.template else ''}"
+    return ", ".join([spec.model, way, f"T {sampler.temperature:g}", *cuts])
+
+
+# ---- the command
+
+
+@click.command()
+@arms_options
+@click.option("--arm", "typed", multiple=True, metavar="NAME=MODEL[,...]", help="An arm of your own; see below.")
+@click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt; may be repeated; `-` reads standard input.")
+@click.option(
+    "--prompts",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A file: a prompt a line, or JSONL.",
+)
+@click.option("--set", "prompt_set", help="Prompts that ship: openings, questions.  [default: openings]")
+@click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Generations of each prompt.")
+@click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest generation.")
+@click.option("--prefix", type=click.IntRange(1), help="Judge the first so many tokens only.")
+@click.option(
+    "--equal-n", is_flag=True, help="Of arms of different n take the first of each, as many as the smallest has."
+)
+@click.option("--joint", is_flag=True, help="Report arms that differ in more than one part; the effect is a joint one.")
+@click.option("--valid", metavar="PATTERN", help="A regular expression that a valid output must contain.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@drawing_options
+@layout_options
+@common_options
+def compare(
+    *,
+    choice: Choice,
+    typed: tuple[str, ...],
+    prompts: tuple[str, ...],
+    file: Path | None,
+    prompt_set: str | None,
+    n_samples: int,
+    max_tokens: int,
+    prefix: int | None,
+    equal_n: bool,
+    joint: bool,
+    valid: str | None,
+    out: Path | None,
+    drawing: Drawing,
+    layout: EngineOptions,
+    common: Common,
+) -> None:
+    """Which of two or more arms is more diverse, and by how much? With intervals that hold, or the reason for none.
+
+    An arm is NAME=MODEL and what differs, by commas: chat (ask through the chat template), template=MODEL (another
+    model's), T=0.8, top_k=40, top_p=0.9, min_p=0.05, n=100, and last system=TEXT.
+
+    \b
+    Examples:
+      llamadiv compare --ladder tiny
+      llamadiv compare --arm cold=tiny-base,T=0.7 --arm warm=tiny-base -p "Grace Hopper was"
+    """
+    check_n(n_samples, 2, "generations")
+    _check_pattern(valid)
+    specs, arms = _arms(choice, typed, common)
+    texts, words_of = _prompts(prompts, file, prompt_set)
+    one = Compare(specs, texts, words_of, n_samples, max_tokens, prefix, equal_n, joint, valid)
+    named = choice.words() if not typed else [part for spec in specs for part in ("--arm", spec.word())]
+    with conducted([one], arms, named, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
+        result = one.show(drawn)
+    give(result, out=out, run_id=run_id, common=common)
+
+
+def _check_pattern(valid: str | None) -> None:
+    try:
+        re.compile(valid or "")
+    except re.error as error:
+        raise BadValue("--valid", str(valid), f"it is no regular expression: {error}") from error
+
+
+def _arms(choice: Choice, typed: Sequence[str], common: Common) -> tuple[tuple[ArmSpec, ...], list[Arm]]:
+    """The arms by --arm, or the raw models of a pair or ladder."""
+    if not typed:
+        found = resolve_choice(choice, common)
+        return tuple(ArmSpec(arm.name, arm.model.reference) for arm in found), found
+    if any(choice):
+        raise click.UsageError("Name the arms by --arm, or by --pair, --base and --aligned, or --ladder.")
+    specs = tuple(parse_arm(one) for one in typed)
+    names = [spec.name for spec in specs]
+    if len(specs) < 2 or len(set(names)) < len(names):
+        raise click.UsageError("A comparison needs two arms or more, each with a name of its own: --arm NAME=MODEL.")
+    return specs, [resolve_spec(spec, common) for spec in specs]
+
+
+def resolve_spec(spec: ArmSpec, common: Common) -> Arm:
+    """The model of an arm, and the one whose template it borrows."""
+    template = None if spec.template is None else resolve_model(spec.template, common=common)
+    return Arm(spec.name, resolve_model(spec.model, common=common), template)
+
+
+def parse_arm(text: str) -> ArmSpec:
+    """An arm as typed. Raises BadValue.
+
+    >>> parse_arm("cold=tiny-base,chat,T=0.7,system=Be brief, please.")  # doctest: +ELLIPSIS
+    ArmSpec(name='cold', model='tiny-base', is_chat=True, ..., system='Be brief, please.', n=None, sampler={...0.7})
+    """
+    text, _, system = text.partition(",system=")
+    name, is_named, rest = text.partition("=")
+    model, *parts = rest.split(",")
+    if not is_named or not name.strip() or not model.strip():
+        raise BadValue("--arm", text, "write NAME=MODEL, for example cold=tiny-base,T=0.7")
+    found: dict[str, Any] = {"sampler": {}, "system": system or None}
+    for part in parts:
+        key, _, value = part.partition("=")
+        if key == "chat" and not value:
+            found["is_chat"] = True
+        elif key == "template" and value:
+            found["template"] = value
+        elif key == "n":
+            found["n"] = _number(part, value, int)
+        elif key in _SAMPLER:
+            found["sampler"][_SAMPLER[key]] = _number(part, value, int if key == "top_k" else float)
+        else:
+            raise BadValue(
+                "--arm", part, f"a part is chat, template=MODEL, n=N, {'=, '.join(_SAMPLER)}= or system=TEXT"
+            )
+    if (found["system"] or found.get("template")) and not found.get("is_chat"):
+        raise BadValue("--arm", text, "template and system need chat")
+    Sampler(**found["sampler"])  # refused here, with the name of the option that is wrong
+    if found.get("n") is not None:
+        check_n(found["n"], 2, "generations")
+    return ArmSpec(name.strip(), model.strip(), **found)
+
+
+def _number(part: str, value: str, kind: type[int] | type[float]) -> float:
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise BadValue("--arm", part, "it needs a number") from error
+
+
+def _prompts(
+    typed: Sequence[str], file: Path | None, prompt_set: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The prompts, and the options that name them again."""
+    if sum(map(bool, (typed, file, prompt_set))) > 1:
+        raise click.UsageError("Name prompts one way: -p, --prompts FILE or --set NAME.")
+    if typed:
+        texts = [read_text(one) for one in typed]
+        return _checked(texts, "-p"), tuple(word for one in texts for word in ("-p", one))
+    if file is not None:
+        return _checked(_lines_of(file), "--prompts"), ("--prompts", str(file))
+    sets = tomllib.loads(resources.files("llama_diversity").joinpath("data/prompts.toml").read_text("utf-8"))
+    name = prompt_set or "openings"
+    if name not in sets:
+        raise BadValue("--set", name, f"the sets are {', '.join(sets)}")
+    return tuple(sets[name]), ("--set", name) if prompt_set else ()
+
+
+def _checked(texts: Sequence[str], option: str) -> tuple[str, ...]:
+    if not texts:
+        raise BadValue(option, "", "there is no prompt in it")
+    repeated = next((text for text in texts if texts.count(text) > 1), None)
+    if repeated is not None:
+        raise BadValue(option, repeated, "the same prompt twice is not two prompts")
+    return tuple(texts)
+
+
+def _lines_of(file: Path) -> list[str]:
+    """A prompt a line; of a .jsonl file the field `prompt` of each."""
+    try:
+        lines = [line for line in file.read_text("utf-8").splitlines() if line.strip()]
+        if file.suffix == ".jsonl":
+            return [str(json.loads(line)["prompt"]) for line in lines]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadValue(
+            "--prompts", str(file), "a line of it is no JSON with a field `prompt`, or it is no UTF-8"
+        ) from error
+    return lines
+
+
+def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
+    return {
+        "arms": {
+            arm: {"is": words_of, "valid": found.valid[arm]._asdict(), "mean_tokens": found.lengths[arm]}
+            for arm, words_of in facts.arms.items()
+        },
+        "lines": [line._asdict() for line in found.lines],
+        "counted_as_lost": [line._asdict() for line in found.counted_as_lost],
+        "claim": "prompts like these" if found.is_general else "these prompts",
+        "joint": facts.joint,
+        "prompts": list(facts.prompts),
+        "n": facts.n,
+        "prefix_tokens": facts.prefix,
+        "encoder": facts.encoder,
+        "self_check_z": {arm: None if np.isnan(z) else z for arm, z in found.self_check.items()},
+    }
