@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 import numpy as np
@@ -136,10 +136,30 @@ class Compare(Experiment):
 
     def show(self, drawn: Drawn) -> Result:
         first = {spec.name: drawn.recipe(_label(spec.name, 0)) for spec in self.specs}
-        has_one = len({recipe.vocab_digest for recipe in first.values()}) == 1
-        n = min(spec.n or self.n for spec in self.specs)
+        prompts, rules = self.gathered(drawn)
+        with progress_line(drawn.common, "comparing"):
+            found = cache.called(experiment.compare, prompts, rules)
+        parts = [_different(first[self.specs[0].name], first[spec.name]) for spec in self.specs[1:]]
+        facts = Facts(
+            arms={spec.name: described(spec, first[spec.name]) for spec in self.specs},
+            prompts=self.prompts,
+            n=self.n_used(),
+            max_tokens=self.max_tokens,
+            prefix=rules.prefix,
+            joint=" and ".join(next((names for names in parts if len(names) > 1), [])),
+            encoder=f"{embed.REPO}, first {embed.MAX_WORD_PIECES} word pieces",
+        )
+        return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
+
+    def n_used(self) -> int:
+        """Generations of each arm and prompt that are judged: of unequal arms as many as the smallest has."""
+        return min(spec.n or self.n for spec in self.specs)
+
+    def gathered(self, drawn: Drawn) -> tuple[list[dict[str, experiment.Generations]], experiment.Rules]:
+        """All arms' generations by prompt, and the rules that hold for them."""
+        vocabularies = {drawn.recipe(_label(spec.name, 0)).vocab_digest for spec in self.specs}
         samples = {
-            (number, spec.name): drawn.samples(_label(spec.name, number))[:n]
+            (number, spec.name): drawn.samples(_label(spec.name, number))[: self.n_used()]
             for number in range(len(self.prompts))
             for spec in self.specs
         }
@@ -149,22 +169,7 @@ class Compare(Experiment):
             for spec in self.specs
         }
         prefix = self.prefix or experiment.common_prefix(lengths)
-        prompts = self._generations(drawn, samples, valid, prefix)
-        with progress_line(drawn.common, "comparing"):
-            found = cache.called(experiment.compare, prompts, experiment.Rules(prefix, has_one))
-        joint = next(
-            (p for spec in self.specs[1:] if len(p := _different(first[self.specs[0].name], first[spec.name])) > 1), []
-        )
-        facts = Facts(
-            arms={spec.name: _described(spec, first[spec.name]) for spec in self.specs},
-            prompts=self.prompts,
-            n=n,
-            max_tokens=self.max_tokens,
-            prefix=prefix,
-            joint=" and ".join(joint),
-            encoder=f"{embed.REPO}, first {embed.MAX_WORD_PIECES} word pieces",
-        )
-        return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
+        return self._generations(drawn, samples, valid, prefix), experiment.Rules(prefix, len(vocabularies) == 1)
 
     def _is_valid(self, sample: Sample) -> bool:
         text = sample.text.decode("utf-8", "replace")
@@ -255,7 +260,7 @@ def _different(first: Recipe, other: Recipe) -> list[str]:
     ]
 
 
-def _described(spec: ArmSpec, recipe: Recipe) -> str:
+def described(spec: ArmSpec, recipe: Recipe) -> str:
     sampler = recipe.sampler
     cuts = [f"{name} {value:g}" for name, value in (("top-k", sampler.top_k), ("min-p", sampler.min_p)) if value]
     cuts += [f"top-p {sampler.top_p:g}"] if sampler.top_p != 1 else []
@@ -266,17 +271,36 @@ def _described(spec: ArmSpec, recipe: Recipe) -> str:
 # ---- the command
 
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def prompts_options(command: Command) -> Command:
+    """Add the three ways to name prompts; the command receives them as `prompts`, `file` and `prompt_set`."""
+    decorated: Any = command
+    for option in reversed(_PROMPTS):
+        decorated = option(decorated)
+    result: Command = decorated
+    return result
+
+
+_PROMPTS = [
+    click.option(
+        "-p", "--prompt", "prompts", multiple=True, help="A prompt; may be repeated; `-` reads standard input."
+    ),
+    click.option(
+        "--prompts",
+        "file",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="A file: a prompt a line, or JSONL.",
+    ),
+    click.option("--set", "prompt_set", help="Prompts that ship: openings, questions.  [default: openings]"),
+]
+
+
 @click.command()
 @arms_options
 @click.option("--arm", "typed", multiple=True, metavar="NAME=MODEL[,...]", help="An arm of your own; see below.")
-@click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt; may be repeated; `-` reads standard input.")
-@click.option(
-    "--prompts",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="A file: a prompt a line, or JSONL.",
-)
-@click.option("--set", "prompt_set", help="Prompts that ship: openings, questions.  [default: openings]")
+@prompts_options
 @click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Generations of each prompt.")
 @click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest generation.")
 @click.option("--prefix", type=click.IntRange(1), help="Judge the first so many tokens only.")
@@ -320,7 +344,7 @@ def compare(
     check_n(n_samples, 2, "generations")
     _check_pattern(valid)
     specs, arms = _arms(choice, typed, common)
-    texts, words_of = _prompts(prompts, file, prompt_set)
+    texts, words_of = read_prompts(prompts, file, prompt_set)
     one = Compare(specs, texts, words_of, n_samples, max_tokens, prefix, equal_n, joint, valid)
     named = choice.words() if not typed else [part for spec in specs for part in ("--arm", spec.word())]
     with conducted([one], arms, named, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
@@ -396,7 +420,7 @@ def _number(part: str, value: str, kind: type[int] | type[float]) -> float:
         raise BadValue("--arm", part, "it needs a number") from error
 
 
-def _prompts(
+def read_prompts(
     typed: Sequence[str], file: Path | None, prompt_set: str | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The prompts, and the options that name them again."""

@@ -37,6 +37,8 @@ EXPERIMENTS = {  # name -> module:class, in the order of a report
     "perturb": "llama_diversity.cli.perturb:Perturb",
     "collapse": "llama_diversity.cli.collapse:Collapse",
     "compare": "llama_diversity.cli.compare:Compare",
+    "decompose": "llama_diversity.cli.decompose:Decompose",
+    "coverage": "llama_diversity.cli.coverage:Coverage",
 }
 
 

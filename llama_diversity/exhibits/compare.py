@@ -116,8 +116,8 @@ def _values(found: Result) -> Table:
         ("measure", "arm", "first arm's", "arm's"),
         tuple((MEASURES[line.measure], line.arm, line.first, line.value) for line in found.lines),
         "Distances: mean over pairs of 1 - cosine, of embeddings and of TF-IDF with the IDF of all arms. Vendi 2: the "
-        "effective number of outputs, corrected for n. Kinds: classes of meaning among m, half of an arm. Words among m: "
-        "different ones, on a common token prefix. Of several prompts geometric means.",
+        "effective number of outputs, corrected for n. Kinds: classes of meaning among m, half of an arm. Words among "
+        "m: different ones, on a common token prefix. Of several prompts geometric means.",
         in_terminal=False,
     )
 

@@ -137,7 +137,7 @@ def common_prefix(lengths: Mapping[str, Sequence[int]]) -> int | None:
 def compare(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Result:
     """Every later arm against the first; `prompts` has the same arms, in one order, for each prompt."""
     arms = list(prompts[0])
-    found = [_estimates(prompt, rules) for prompt in prompts]
+    found = [estimates(prompt, rules) for prompt in prompts]
     checks = {arm: self_check_z(np.concatenate([_excess(prompt[arm]) for prompt in prompts])) for arm in arms}
     valid = {arm: wilson(*_counted(prompts, arm)) for arm in arms}
     names = [name for name in MEASURES if name != ("bits_per_byte" if rules.has_one_vocabulary else "entropy")]
@@ -190,7 +190,7 @@ def _with_lost(estimate: Estimate, one: Generations) -> Estimate:
 Estimates = dict[str, dict[str, Estimate]]  # measure -> arm -> estimate
 
 
-def _estimates(prompt: Mapping[str, Generations], rules: Rules) -> Estimates:
+def estimates(prompt: Mapping[str, Generations], rules: Rules) -> Estimates:
     kinds = _kinds(prompt)
     m_kinds = max(1, min(int(counts.sum()) for counts in kinds.values()) // 2)
     m_types = min((sum(map(len, one.beginnings)) for one in prompt.values()), default=0) // 2
@@ -253,10 +253,10 @@ def _line(
 ) -> Line:
     pairs = [(one[first], one[arm]) for one in estimates]
     values = _mean([one.value for one, _ in pairs]), _mean([one.value for _, one in pairs])
-    objection = _objection(name, (first, arm), prompts, rules, checks)
-    if objection:
-        shown = (None, None) if _hides(objection) else values
-        return Line(name, arm, "not comparable", *shown, None, None, None, None, None, 0, None, objection)
+    refused = objection(name, (first, arm), prompts, rules, checks)
+    if refused:
+        shown = (None, None) if _hides(refused) else values
+        return Line(name, arm, "not comparable", *shown, None, None, None, None, None, 0, None, refused)
     if len(prompts) >= LEAST_PROMPTS:
         return _over_prompts(name, arm, pairs, values)
     return _over_generations(name, arm, pairs, values)
@@ -276,9 +276,9 @@ def _hides(objection: str) -> bool:
     return not objection.startswith(("Too few", "Not comparable"))
 
 
-def _objection(
+def objection(
     name: str,
-    arms: tuple[str, str],
+    arms: Sequence[str],
     prompts: Sequence[Mapping[str, Generations]],
     rules: Rules,
     checks: Mapping[str, float],
@@ -301,14 +301,14 @@ def _objection(
     return ""
 
 
-def _of_meanings(name: str, arms: tuple[str, str], prompts: Sequence[Mapping[str, Generations]]) -> str:
+def _of_meanings(name: str, arms: Sequence[str], prompts: Sequence[Mapping[str, Generations]]) -> str:
     for arm in arms:
         n = sum(len(prompt[arm].texts) for prompt in prompts)
         cut = sum(prompt[arm].n_truncated for prompt in prompts)
         if cut > MOST_TRUNCATED * n:
             return (
-                f"Similarity not reported: {cut / n:.0%} of {arm}'s texts exceed the encoder's 256 word pieces. "
-                "Shorten with --prefix."
+                f"Similarity not reported: {100 * cut / n:.0f} % of {arm}'s texts exceed the encoder's 256 word "
+                "pieces. Shorten with --prefix."
             )
     if name == "class_entropy":
         for arm in arms:
@@ -324,7 +324,7 @@ def _little_seen(arm: str, counts: npt.NDArray[np.int64]) -> str:
     more = more_generations(counts, 0.95).generations
     needed = f"About {_rounded(more)} more generations are needed for 95 %; the" if more else "The"
     return (
-        f"Mode count not reported: only {seen:.0%} of {arm}'s output mass has been seen. {needed} "
+        f"Mode count not reported: only {100 * seen:.0f} % of {arm}'s output mass has been seen. {needed} "
         f"{int((counts > 0).sum())} kinds seen so far are a lower bound."
     )
 
@@ -339,7 +339,7 @@ def _rounded(n: float) -> int:
     return int(round(math.ceil(n), -digits))
 
 
-def _of_prefix(arms: tuple[str, str], prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> str:
+def _of_prefix(arms: Sequence[str], prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> str:
     if rules.prefix is None:
         return (
             f"Not comparable at any common length: fewer than half of an arm's generations reach {PREFIXES[-1]} tokens."
@@ -356,7 +356,7 @@ def _of_prefix(arms: tuple[str, str], prompts: Sequence[Mapping[str, Generations
     return ""
 
 
-def _of_tokens(arms: tuple[str, str], prompts: Sequence[Mapping[str, Generations]], checks: Mapping[str, float]) -> str:
+def _of_tokens(arms: Sequence[str], prompts: Sequence[Mapping[str, Generations]], checks: Mapping[str, float]) -> str:
     for arm in arms:
         if abs(checks[arm]) > LARGEST_Z:
             excess = np.concatenate([_excess(prompt[arm]) for prompt in prompts])

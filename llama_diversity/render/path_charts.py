@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import altair as alt
 
-from llama_diversity.render.ramps import ARM_COLOURS
+from llama_diversity.render.ramps import ARM_COLOURS, arm_place
 from llama_diversity.render.safe import visible
 
 WIDTH, HEIGHT = 280, 190
@@ -74,3 +75,54 @@ def _reference_lines(levels: Sequence[float], up: alt.Y) -> list[alt.Chart]:
         for level, dash in zip(levels, DASHES, strict=False)
         if math.isfinite(level)
     ]
+
+
+class Curve(NamedTuple):
+    """One arm's values over `places`; low and high of a band, None where there is none; empty lists for no band."""
+
+    arm: str
+    places: Sequence[int]
+    values: Sequence[float]
+    low: Sequence[float | None]
+    high: Sequence[float | None]
+
+
+def curves_panel(curves: Sequence[Curve], *, across: str, unit: str) -> alt.LayerChart:
+    """The curves of several arms on one pair of axes, each in its arm's colour."""
+    names = [visible(curve.arm) for curve in curves]
+    colours = [ARM_COLOURS[arm_place(curve.arm, position)] for position, curve in enumerate(curves)]
+    colour = alt.Color(
+        "arm:N",
+        sort=names,
+        scale=alt.Scale(domain=names, range=colours),
+        legend=alt.Legend(orient="bottom", title=None),
+    )
+    lines = [
+        {"arm": name, "place": place, "value": value}
+        for name, curve in zip(names, curves, strict=True)
+        for place, value in zip(curve.places, curve.values, strict=True)
+    ]
+    bands = [
+        {"arm": name, "place": place, "low": low, "high": high}
+        for name, curve in zip(names, curves, strict=True)
+        for place, low, high in zip(curve.places, curve.low, curve.high, strict=False)
+        if low is not None and high is not None
+    ]
+    x = alt.X("place:Q", title=visible(across), scale=alt.Scale(nice=False, zero=True))
+    line = (
+        alt.Chart(alt.InlineData(values=lines))
+        .mark_line(strokeWidth=2)
+        .encode(
+            x=x,
+            y=alt.Y("value:Q", title=visible(unit)),
+            color=colour,
+            strokeDash=alt.StrokeDash("arm:N", sort=names, legend=None),
+            tooltip=[alt.Tooltip("arm:N"), alt.Tooltip("place:Q"), alt.Tooltip("value:Q", format=".1f")],
+        )
+    )
+    band = (
+        alt.Chart(alt.InlineData(values=bands))
+        .mark_area(opacity=0.18)
+        .encode(x=x, y=alt.Y("low:Q", title=visible(unit)), y2="high:Q", color=colour)
+    )
+    return alt.LayerChart(layer=[band, line] if bands else [line], width=WIDTH, height=HEIGHT)

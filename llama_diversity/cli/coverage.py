@@ -1,0 +1,123 @@
+"""`llamadiv coverage`: how many kinds of output has each model for a prompt, seen and unseen?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import click
+
+from llama_diversity import cache, embed
+from llama_diversity.cli.arms import Choice, arms_options
+from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
+from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
+from llama_diversity.cli.progress import progress_line
+from llama_diversity.cli.results import Result
+from llama_diversity.engines import EngineOptions
+from llama_diversity.exhibits.modes import Facts, section
+from llama_diversity.experiments import modes as experiment
+from llama_diversity.experiments.modes import MAX_TOKENS, N_SAMPLES
+from llama_diversity.experiments.semantic import KIND_CUT, PROMPT
+
+
+@dataclass(frozen=True)
+class Coverage(Experiment):
+    """Completions of one prompt, raw, of every arm, put into kinds."""
+
+    name: ClassVar[str] = "coverage"
+    title: ClassVar[str] = "How many kinds of output are there?"
+    least: ClassVar[int] = 2
+
+    prompt: str = PROMPT
+    n: int = N_SAMPLES
+    max_tokens: int = MAX_TOKENS
+    by: str = "meaning"
+
+    def options(self) -> list[str]:
+        words = ["-p", self.prompt] if self.prompt != PROMPT else []
+        words += ["-n", str(self.n)] if self.n != N_SAMPLES else []
+        words += ["--max-tokens", str(self.max_tokens)] if self.max_tokens != MAX_TOKENS else []
+        return words + (["--by", self.by] if self.by != "meaning" else [])
+
+    def asks(self, arms: Sequence[str]) -> list[Ask]:
+        return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]
+
+    def show(self, drawn: Drawn) -> Result:
+        texts = {arm: drawn.texts(arm) for arm in drawn.arms}
+        vectors, kind = None, "equal texts"
+        if self.by == "meaning":
+            vectors = {arm: one.vectors for arm, one in drawn.embedded(texts).items()}
+            kind = f"texts of one meaning (cosine {KIND_CUT:g} or more between all pairs, by {embed.REPO})"
+        with progress_line(drawn.common, "counting kinds"):
+            found = cache.called(experiment.analyse, texts, vectors)
+        facts = Facts(self.prompt, drawn.arms, self.max_tokens, kind)
+        return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
+
+
+@click.command()
+@arms_options
+@click.option("-p", "--prompt", default=PROMPT, show_default=True, help="What all continue; `-` reads standard input.")
+@click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Completions of each model.")
+@click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest completion.")
+@click.option(
+    "--by", type=click.Choice(["meaning", "text"]), default="meaning", show_default=True, help="What makes a kind."
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@drawing_options
+@layout_options
+@common_options
+def coverage(
+    *,
+    choice: Choice,
+    prompt: str,
+    n_samples: int,
+    max_tokens: int,
+    by: str,
+    out: Path | None,
+    drawing: Drawing,
+    layout: EngineOptions,
+    common: Common,
+) -> None:
+    """How many kinds of output has each model for a prompt, seen and unseen, and how many more outputs would show them?
+
+    Draws completions, puts them into kinds by meaning (or equal text), and says which share of each model's output mass
+    has been seen. Samples are kept: the same command again draws nothing, a larger -n draws the rest.
+
+    \b
+    Example:
+      llamadiv coverage --ladder tiny
+    """
+    check_n(n_samples, Coverage.least, "completions")
+    one = Coverage(read_text(prompt), n_samples, max_tokens, by)
+    run_alone(one, choice=choice, drawing=drawing, layout=layout, common=common, out=out)
+
+
+def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
+    return {
+        "arms": {
+            arm: {
+                "model": facts.models[arm],
+                "n": one.n,
+                "kinds_seen": int((one.counts > 0).sum()),
+                "counts": sorted((int(c) for c in one.counts if c), reverse=True),
+                "coverage": one.coverage._asdict(),
+                "chao1": one.at_least._asdict(),
+                "more_for_95_percent": one.more._asdict(),
+                "curve": [point._asdict() for point in one.curve],
+            }
+            for arm, one in found.arms.items()
+        },
+        "differences": {
+            arm: {
+                "m": found.m,
+                "kinds_among_m": found.at_m[arm]._asdict(),
+                "kept": kept._asdict(),
+                "at_equal_coverage": found.at_coverage[arm]._asdict(),
+            }
+            for arm, kept in found.kept.items()
+        },
+        "kind": facts.kind,
+        "prompt": facts.prompt,
+    }

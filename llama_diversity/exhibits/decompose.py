@@ -1,0 +1,111 @@
+"""A decomposition as exhibits: the arms' values, every effect as a factor, and a figure of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llama_diversity.experiments.compare import LEAST_PROMPTS, MEASURES
+from llama_diversity.experiments.decompose import Result
+from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Table
+
+if TYPE_CHECKING:
+    from llama_diversity.render.charts import Chart
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was decomposed: the arms in words, the factors in words, prompts, n, length."""
+
+    arms: Mapping[str, str]
+    factors: Mapping[str, str]
+    prompts: Sequence[str]
+    n: int
+    max_tokens: int
+
+
+def section(found: Result, facts: Facts, command: str) -> Section:
+    """The whole decomposition for a reader."""
+    prompts = f"“{facts.prompts[0]}”" if len(facts.prompts) == 1 else f"{len(facts.prompts)} prompts"
+    factors = "; ".join(f"{name}: {words}" for name, words in facts.factors.items())
+    about = (
+        f"All {len(facts.arms)} combinations, {facts.n} generations of each for {prompts}, at most {facts.max_tokens} "
+        f"tokens each. {factors}."
+    )
+    return Section("decompose", "Where is the diversity lost?", about, command, tuple(_exhibits(found, facts)))
+
+
+def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
+    if found.is_general:
+        yield Remark(f"Intervals are over {found.n_prompts} prompts: the claim is about prompts like these.")
+    else:
+        few = (
+            "One prompt: the result holds for this prompt"
+            if found.n_prompts == 1
+            else "The result holds for these prompts"
+        )
+        yield Remark(f"{few}, not for prompts in general ({LEAST_PROMPTS} or more would say something of those).")
+    yield Table(
+        "decompose-effects",
+        "What each factor does to diversity",
+        ("measure", "effect", "factor", "95 % interval", "p"),
+        tuple(
+            (
+                MEASURES[one.measure],
+                one.name,
+                one.factor,
+                None if one.low is None or one.high is None else Between(one.low, one.high),
+                one.p_holm,
+            )
+            for one in found.effects
+            if not (one.factor is None and one.reason)
+        ),
+        "A factor of 0.5: half is kept. Main effects: mean over all settings of the others, on the log scale. x: "
+        "interaction, what each of the two is worth more beside the other. p adjusted after Holm over all effects.",
+    )
+    refused: dict[str, list[str]] = {}
+    for one in found.effects:
+        if one.factor is None and one.reason and MEASURES[one.measure] not in refused.setdefault(one.reason, []):
+            refused[one.reason].append(MEASURES[one.measure])
+    for reason, names in refused.items():
+        yield Remark(f"{', '.join(names)}: {reason}")
+    yield _figure(found)
+    yield Table(
+        "decompose-values",
+        "The values of all combinations",
+        ("measure", *facts.arms),
+        tuple((MEASURES[name], *(of_arm[arm] for arm in facts.arms)) for name, of_arm in found.values.items()),
+        "Of several prompts geometric means.",
+    )
+    yield Table(
+        "decompose-arms", "The combinations", ("arm", "what it is"), tuple(facts.arms.items()), in_terminal=False
+    )
+
+
+def _figure(found: Result) -> Figure:
+    known = [one for one in found.effects if one.low is not None and one.high is not None]
+
+    def draw() -> Mapping[str, Chart]:
+        from llama_diversity.render.forest import Row, forest_panel
+
+        lowest = max(min([one.low or 1.0 for one in known] + [0.8]), 0.01)
+        highest = min(max([one.high or 1.0 for one in known] + [1.25]), 100.0)
+        names = list(dict.fromkeys(one.name for one in known)) or ["total"]
+        return {
+            name: forest_panel(
+                [
+                    Row(MEASURES[one.measure], one.factor or 1.0, one.low or 1.0, one.high or 1.0, one.name)
+                    for one in known
+                    if one.name == name
+                ],
+                lowest=lowest,
+                highest=highest,
+                arm=name,
+                position=position,
+            )
+            for position, name in enumerate(names)
+        }
+
+    note = "Points: the effect as a factor; bars: 95 % intervals, not adjusted; dashed: none. Logarithmic axis."
+    return Figure("decompose-effects-figure", "Effects on every measure", draw, note)

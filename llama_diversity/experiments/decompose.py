@@ -1,0 +1,137 @@
+"""How much of a loss of diversity is the weights', how much the prompt format's, how much the sampler's?
+
+Protocol: a full factorial design, every combination of the factors an arm, n generations of each for every prompt. On
+the log scale the main effect of a factor is the mean, over all settings of the others, of log(value with it) -
+log(value without); an interaction is half the difference of such effects, so that effects of a 2 x 2 add up to the
+whole: total = weights * template, and the interaction is what each of the two is worth more in the other's presence.
+Effects are shown as factors: 0.49 says that about half is kept. Intervals as in a comparison: over prompts from
+LEAST_PROMPTS on, else by the jackknife, for these prompts alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from llama_diversity.experiments.compare import LEAST_PROMPTS, MEASURES, Generations, Rules, estimates, objection
+from llama_diversity.metrics.inference import Z_95, Estimate, holm, self_check_z, summarize
+
+Design = Mapping[str, Mapping[str, bool]]  # arm -> factor -> whether the arm has it
+
+
+class Effect(NamedTuple):
+    """One effect on one measure as a factor with its 95 % interval; None where undefined, with the reason."""
+
+    measure: str
+    name: str  # "weights", "weights x template", "total"
+    factor: float | None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    reason: str = ""
+
+
+class Result(NamedTuple):
+    """All effects, the values of the arms they come from, and what the claim is about."""
+
+    effects: tuple[Effect, ...]
+    values: Mapping[str, Mapping[str, float | None]]  # measure -> arm -> value, over prompts the geometric mean
+    is_general: bool
+    n_prompts: int
+
+
+def contrasts(design: Design) -> dict[str, dict[str, float]]:
+    """Of each effect the weight of each arm's log value: main effects, interactions of two, and the total.
+
+    >>> cells = {"a": {"w": False, "t": False}, "b": {"w": False, "t": True},
+    ...          "c": {"w": True, "t": False}, "d": {"w": True, "t": True}}
+    >>> contrasts(cells)["w"], contrasts(cells)["w x t"]["a"], contrasts(cells)["total"]["d"]
+    ({'a': -0.5, 'b': -0.5, 'c': 0.5, 'd': 0.5}, 0.5, 1.0)
+    """
+    factors = list(next(iter(design.values())))
+    half = len(design) / 2
+    signs = {arm: {name: 1.0 if has[name] else -1.0 for name in factors} for arm, has in design.items()}
+    found = {name: {arm: sign[name] / half for arm, sign in signs.items()} for name in factors}
+    for one, other in itertools.combinations(factors, 2):
+        found[f"{one} x {other}"] = {arm: sign[one] * sign[other] / half for arm, sign in signs.items()}
+    none = next(arm for arm, has in design.items() if not any(has.values()))
+    every = next(arm for arm, has in design.items() if all(has.values()))
+    found["total"] = {arm: float(arm == every) - float(arm == none) for arm in design}
+    return found
+
+
+def decompose(prompts: Sequence[Mapping[str, Generations]], rules: Rules, design: Design) -> Result:
+    """Every effect on every measure; `design` is complete: all combinations of its factors."""
+    found = [estimates(prompt, rules) for prompt in prompts]
+    names = [name for name in MEASURES if name != ("bits_per_byte" if rules.has_one_vocabulary else "entropy")]
+    checks = {
+        arm: self_check_z(np.concatenate([prompt[arm].surprisal_bits - prompt[arm].entropy_bits for prompt in prompts]))
+        for arm in design
+    }
+    effects: list[Effect] = []
+    for name in names:
+        refused = objection(name, tuple(design), prompts, rules, checks)
+        for effect, weights in contrasts(design).items():
+            of_prompts = [one[name] for one in found]
+            effects.append(
+                Effect(name, effect, None, reason=refused) if refused else _effect(name, effect, weights, of_prompts)
+            )
+    values = {name: {arm: _geometric([one[name][arm].value for one in found]) for arm in design} for name in names}
+    return Result(tuple(_adjusted(effects)), values, len(prompts) >= LEAST_PROMPTS, len(prompts))
+
+
+def _effect(name: str, effect: str, weights: Mapping[str, float], prompts: Sequence[Mapping[str, Estimate]]) -> Effect:
+    used = {arm: weight for arm, weight in weights.items() if weight}
+    logs, errors = [], []
+    for prompt in prompts:
+        cells = [(weight, prompt[arm]) for arm, weight in used.items()]
+        reason = next((cell.reason or "an arm has no diversity" for _, cell in cells if not _is_positive(cell)), None)
+        if reason:
+            if len(prompts) >= LEAST_PROMPTS:
+                continue  # a prompt without a value is left out, as in a comparison
+            return Effect(name, effect, None, reason=reason)
+        logs.append(sum(weight * math.log(cell.value or 1.0) for weight, cell in cells))
+        errors.append(sum((weight * (cell.se or math.nan) / (cell.value or 1.0)) ** 2 for weight, cell in cells))
+    if len(prompts) >= LEAST_PROMPTS:
+        return _over_prompts(name, effect, logs)
+    mean, se = sum(logs) / len(logs), math.sqrt(sum(errors)) / len(logs)
+    if not se > 0:  # nan where an arm has no standard error
+        return Effect(name, effect, math.exp(mean), reason="no standard error is known")
+    return _interval(name, effect, mean, se, Z_95, math.erfc(abs(mean) / se / math.sqrt(2)))
+
+
+def _is_positive(cell: Estimate) -> bool:
+    return cell.value is not None and cell.value > 0
+
+
+def _over_prompts(name: str, effect: str, logs: Sequence[float]) -> Effect:
+    found = summarize(logs)
+    if found.n < 2 or not found.se > 0:
+        return Effect(
+            name, effect, math.exp(found.mean) if found.n else None, reason="fewer than two prompts that differ"
+        )
+    from scipy.special import stdtr, stdtrit  # heavy, and needed only here
+
+    freedom = found.n - 1
+    p = 2 * float(stdtr(freedom, -abs(found.mean) / found.se))
+    return _interval(name, effect, found.mean, found.se, float(stdtrit(freedom, 0.975)), p)
+
+
+def _interval(name: str, effect: str, mean: float, se: float, reach: float, p: float) -> Effect:
+    return Effect(name, effect, math.exp(mean), math.exp(mean - reach * se), math.exp(mean + reach * se), p)
+
+
+def _geometric(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None and value > 0]
+    return math.exp(sum(map(math.log, known)) / len(known)) if known else None
+
+
+def _adjusted(effects: Sequence[Effect]) -> list[Effect]:
+    """Holm over all effects that were tested."""
+    adjusted = holm([math.nan if one.p is None else one.p for one in effects])
+    return [one if one.p is None else one._replace(p_holm=p) for one, p in zip(effects, adjusted.tolist(), strict=True)]
