@@ -1,0 +1,414 @@
+"""`compare`: planted differences and equalities, false alarms and coverage, every refusal, and the command."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llama_diversity.cli.compare import parse_arm
+from llama_diversity.errors import BadValue
+from llama_diversity.experiments.compare import (
+    LEAST_PROMPTS,
+    MEASURES,
+    Generations,
+    Line,
+    Result,
+    Rules,
+    common_prefix,
+    compare,
+)
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def clouds(
+    rng: np.random.Generator,
+    n: int,
+    *,
+    n_modes: int = 6,
+    d: int = 32,
+    turn: np.ndarray | None = None,
+    noise: float = 1.0,
+) -> np.ndarray:
+    """n points around modes with weights 1/i on the unit sphere, noise of length `noise`; `turn` rotates all."""
+    centres = np.linalg.qr(np.random.default_rng(5).normal(size=(d, d)))[0][:n_modes]
+    weights = 1 / np.arange(1, n_modes + 1)
+    labels = rng.choice(n_modes, n, p=weights / weights.sum())
+    spread = rng.normal(size=(n, d))
+    rows = centres[labels] + noise * spread / np.linalg.norm(spread, axis=1, keepdims=True)
+    return (rows if turn is None else rows @ turn).astype(np.float32)
+
+
+def generations(
+    rows: np.ndarray,
+    *,
+    n: int | None = None,
+    texts: Sequence[str] | None = None,
+    excess: float = 0.0,
+    length: int = 64,
+    seed: int = 0,
+) -> Generations:
+    """Generations with these vectors; words are drawn from one law, entropies are those of a fair pipeline."""
+    rng = np.random.default_rng(seed)
+    count = len(rows)
+    words = [[f"w{int(k)}" for k in rng.geometric(0.02, size=min(length, 64))] for _ in range(count)]
+    entropy = rng.normal(100, 10, count)
+    return Generations(
+        n=n or count,
+        texts=texts or [" ".join(one) for one in words],
+        vectors=rows,
+        n_truncated=0,
+        beginnings=words,
+        surprisal_bits=entropy + rng.normal(excess, 8, count),
+        entropy_bits=entropy,
+        lengths=np.full(count, length),
+        n_bytes=np.full(count, 4 * length),
+    )
+
+
+def line(found: Result, measure: str) -> Line:
+    return next(one for one in found.lines if one.measure == measure)
+
+
+def pair(first: Generations, second: Generations) -> Mapping[str, Generations]:
+    return {"first": first, "second": second}
+
+
+RULES = Rules(prefix=64)
+
+
+def test_a_planted_loss_is_found_and_an_equality_is_said() -> None:
+    rng = np.random.default_rng(1)
+    narrow = clouds(rng, 200, n_modes=2, noise=0.5)
+    found = compare([pair(generations(clouds(rng, 200)), generations(narrow, seed=1))], RULES)
+    assert line(found, "distance").verdict == "less diverse"
+    assert line(found, "distance").share == pytest.approx(
+        (line(found, "distance").value or 0) / (line(found, "distance").first or 1)
+    )
+    assert line(found, "entropy").verdict == "equivalent"  # both have 100 bits in 64 tokens
+    assert not found.is_general
+    assert {one.measure for one in found.lines} == set(MEASURES) - {"bits_per_byte"}
+
+
+def test_without_one_vocabulary_bits_per_byte_stand_for_entropy() -> None:
+    rng = np.random.default_rng(2)
+    found = compare([pair(generations(clouds(rng, 40)), generations(clouds(rng, 40), seed=1))], Rules(64, False))
+    assert "entropy" not in {one.measure for one in found.lines}
+    assert line(found, "bits_per_byte").first == pytest.approx(100 / 256, rel=0.05)
+
+
+def alarms(
+    draw: Callable[[np.random.Generator, int], list[Mapping[str, Generations]]], measures: Sequence[str], runs: int
+) -> dict[str, tuple[int, int]]:
+    """Of `runs` comparisons of arms with equal diversity how many intervals leave out 1, by measure; (alarms, tests)."""
+    counted = dict.fromkeys(measures, (0, 0))
+    for seed in range(runs):
+        found = compare(draw(np.random.default_rng(seed), seed), RULES)
+        for measure in measures:
+            one = line(found, measure)
+            if one.low is not None and one.high is not None:
+                k, n = counted[measure]
+                counted[measure] = k + (not one.low <= 1 <= one.high), n + 1
+    return counted
+
+
+def same_place(rng: np.random.Generator, seed: int) -> list[Mapping[str, Generations]]:
+    return [pair(generations(clouds(rng, 60), seed=seed), generations(clouds(rng, 60), seed=seed + 10_000))]
+
+
+def moved(rng: np.random.Generator, seed: int) -> list[Mapping[str, Generations]]:
+    turn = np.linalg.qr(np.random.default_rng(9).normal(size=(32, 32)))[0]
+    return [pair(generations(clouds(rng, 60), seed=seed), generations(clouds(rng, 60, turn=turn), seed=seed + 10_000))]
+
+
+def clustered(rng: np.random.Generator, seed: int) -> list[Mapping[str, Generations]]:
+    """Eight prompts, each arm with a law of its own on each, equally diverse on average."""
+    prompts = []
+    for number in range(8):
+        noises = rng.uniform(0.6, 1.4, 2)
+        both = [clouds(rng, 25, noise=noise) for noise in noises]
+        prompts.append(pair(*(generations(rows, seed=seed * 100 + 2 * number + at) for at, rows in enumerate(both))))
+    return prompts
+
+
+@pytest.mark.parametrize(
+    ("draw", "runs"),
+    [(same_place, 150), (moved, 150), (clustered, 60)],
+    ids=["same place", "moved", "clustered prompts"],
+)
+def test_false_alarms_are_few(draw: Callable[..., list[Mapping[str, Generations]]], runs: int) -> None:
+    """Nominal 5 %: at most what a binomial of 5 % exceeds once in 1,000. Wrong tests alarm in 30 to 60 %."""
+    for measure, (k, n) in alarms(draw, ("distance", "vendi", "words", "types", "entropy"), runs).items():
+        most = next(
+            m for m in range(n + 1) if sum(math.comb(n, j) * 0.05**j * 0.95 ** (n - j) for j in range(m + 1)) > 0.999
+        )
+        assert n == runs, measure
+        assert k <= most, (measure, k, n)
+
+
+def test_a_real_difference_is_found_more_often_with_more_generations() -> None:
+    """Power: noise of 0.4 against 1; at 100 generations nearly always, at 25 less often or as often."""
+    power = []
+    for n in (25, 100):
+        found = [
+            line(
+                compare(
+                    [pair(generations(clouds(rng, n), seed=at), generations(clouds(rng, n, noise=0.4), seed=at + 999))],
+                    RULES,
+                ),
+                "distance",
+            )
+            for at in range(20)
+            for rng in [np.random.default_rng(at)]
+        ]
+        power.append(sum(one.high is not None and one.high < 1 for one in found))
+    assert power[1] >= power[0]
+    assert power[1] >= 19
+
+
+def test_prompts_are_the_population_from_five_on() -> None:
+    rng = np.random.default_rng(3)
+    prompts = [
+        pair(generations(clouds(rng, 30), seed=k), generations(clouds(rng, 30), seed=k + 50))
+        for k in range(LEAST_PROMPTS)
+    ]
+    many, few = compare(prompts, RULES), compare(prompts[:-1], RULES)
+    assert (many.is_general, line(many, "distance").n_units) == (True, LEAST_PROMPTS)
+    assert (few.is_general, line(few, "distance").n_units) == (False, 30)
+
+
+def test_holm_takes_a_weak_difference_back() -> None:
+    """One line with p = 0.03 among seven: adjusted above 0.05, so no difference is claimed."""
+    from llama_diversity.experiments.compare import _adjusted
+
+    weak = Line("distance", "b", "less diverse", 1.0, 0.9, 0.9, 0.82, 0.99, 0.03, None, 100, None, "")
+    others = [weak._replace(measure=m, p=p, verdict="inconclusive") for m, p in (("words", 0.5), ("types", 0.8))]
+    found = _adjusted([weak, *others])
+    assert (found[0].verdict, found[0].p_holm) == ("inconclusive", pytest.approx(0.09))
+    assert "Holm" in found[0].reason
+    assert _adjusted([weak])[0].verdict == "less diverse"
+
+
+# ---- refusals
+
+
+def test_few_valid_generations_have_a_point_estimate_only() -> None:
+    rng = np.random.default_rng(4)
+    found = line(compare([pair(generations(clouds(rng, 40)), generations(clouds(rng, 12)))], RULES), "distance")
+    assert (found.verdict, found.low) == ("not comparable", None)
+    assert found.value is not None
+    assert found.reason == "Too few valid generations (12) for an interval. Point estimate only; no comparison."
+
+
+def test_tails_are_not_reported_below_25() -> None:
+    rng = np.random.default_rng(4)
+    found = compare([pair(generations(clouds(rng, 22)), generations(clouds(rng, 22)))], RULES)
+    assert line(found, "vendi").value is None
+    assert line(found, "vendi").reason.startswith("Not reported below 25 generations")
+    assert line(found, "distance").low is not None
+
+
+def test_truncated_texts_have_no_meaning_to_compare() -> None:
+    rng = np.random.default_rng(4)
+    cut = generations(clouds(rng, 40))._replace(n_truncated=9)
+    found = line(compare([pair(generations(clouds(rng, 40)), cut)], RULES), "distance")
+    assert found.reason == (
+        "Similarity not reported: 22 % of second's texts exceed the encoder's 256 word pieces. Shorten with --prefix."
+    )
+
+
+def test_statistics_that_do_not_belong_to_the_tokens_are_refused() -> None:
+    rng = np.random.default_rng(4)
+    wrong = generations(clouds(rng, 60), excess=-30.0)
+    found = line(compare([pair(generations(clouds(rng, 60)), wrong)], RULES), "entropy")
+    assert found.value is None
+    assert "surprisal and entropy of second disagree by -0.3" in found.reason
+
+
+def test_short_outputs_have_no_common_prefix() -> None:
+    rng = np.random.default_rng(4)
+    short = generations(clouds(rng, 40), length=20)._replace(beginnings=[["a"]] * 10)
+    both = [pair(generations(clouds(rng, 40)), short)]
+    found = line(compare(both, Rules(prefix=64)), "types")
+    assert (
+        found.reason
+        == "Not comparable at 64 tokens: 30 of 40 second generations end before. Longest usable prefix: 16."
+    )
+    assert "no" in line(compare(both, Rules(prefix=None)), "types").reason.lower()
+    assert common_prefix({"a": [15] * 9}) is None
+
+
+def test_a_model_of_which_little_was_seen_has_no_mode_count() -> None:
+    """Forty orthogonal outputs: all singletons, coverage about 0."""
+    rows = np.eye(40, dtype=np.float32)
+    found = line(compare([pair(generations(rows), generations(rows, seed=1))], RULES), "class_entropy")
+    assert found.value is None
+    assert found.reason.startswith("Mode count not reported: only ")
+    assert "the 40 kinds seen so far are a lower bound" in found.reason
+
+
+def test_identical_outputs_leave_nothing_to_test() -> None:
+    rows = np.tile(np.eye(4, dtype=np.float32)[:1], (40, 1))
+    texts = ["the same words"] * 40
+    found = compare([pair(generations(rows, texts=texts), generations(rows, texts=texts))], RULES)
+    for measure in ("distance", "words"):
+        assert line(found, measure).verdict == "not comparable"
+        assert line(found, measure).reason == "Both arms gave one identical output; there is nothing to test."
+
+
+def test_unequal_validity_is_reported_in_two_forms() -> None:
+    """40 of 40 valid against 40 of 80: counted as lost, the second arm's distance is times 40*39 / (80*79)."""
+    rng = np.random.default_rng(4)
+    found = compare([pair(generations(clouds(rng, 40)), generations(clouds(rng, 40), n=80))], RULES)
+    [lost] = found.counted_as_lost
+    assert found.valid["second"].value == 0.5
+    assert lost.value == pytest.approx((line(found, "distance").value or 0) * 40 * 39 / (80 * 79))
+    assert lost.verdict == "less diverse"
+    rng = np.random.default_rng(4)
+    assert (
+        compare([pair(generations(clouds(rng, 40)), generations(clouds(rng, 40), n=42))], RULES).counted_as_lost == ()
+    )
+
+
+# ---- the command
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("a=b", {"name": "a", "model": "b", "is_chat": False, "sampler": {}}),
+        (
+            "a=hf:x/y:z.gguf,chat,T=0.5,top_k=4",
+            {"model": "hf:x/y:z.gguf", "is_chat": True, "sampler": {"temperature": 0.5, "top_k": 4}},
+        ),
+        ("a=b,chat,system=One, two=3.", {"system": "One, two=3."}),
+        ("a=b,n=30", {"n": 30}),
+        ("a=b,chat,template=c", {"template": "c"}),
+    ],
+)
+def test_an_arm_is_read_and_written_back(typed: str, expected: dict[str, Any]) -> None:
+    spec = parse_arm(typed)
+    assert {name: getattr(spec, name) for name in expected} == expected
+    assert parse_arm(spec.word()) == spec
+
+
+@pytest.mark.parametrize(
+    "typed", ["a", "=b", "a=", "a=b,hot", "a=b,T=x", "a=b,T=-1", "a=b,system=x", "a=b,n=1", "a=b,template=c"]
+)
+def test_an_arm_that_makes_no_sense_is_refused(typed: str) -> None:
+    with pytest.raises(BadValue):
+        parse_arm(typed)
+
+
+PROMPTS = tuple(word for text in ("She", "He was", "The nurse", "Someone", "She is") for word in ("-p", text))
+
+
+def test_the_narrow_chain_is_found_narrower_over_prompts(run: Run, tmp_path: Path) -> None:
+    code, out, err = run(
+        "compare", "--pair", "scripted", *PROMPTS, "-n", 30, "--max-tokens", 24, "--json", "--out", tmp_path
+    )
+    assert (code, "Traceback" in err) == (0, False)
+    report = json.loads(out)
+    assert report["claim"] == "prompts like these"
+    entropy = next(one for one in report["lines"] if one["measure"] == "entropy")
+    assert entropy["verdict"] == "less diverse"
+    assert entropy["p_holm"] >= entropy["p"]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"index.html", "compare.json", "compare-lines.csv", "compare-kept.png", "compare-kept.svg"} <= names
+    again = json.loads(run("report", "last", "--json", "--out", tmp_path / "again")[1])["compare"]
+    assert {**again, "run": None} == {**report, "run": None}
+
+
+def test_one_prompt_says_so(run: Run) -> None:
+    code, out, _ = run("compare", "--pair", "scripted", "-p", "She", "-n", 24, "--max-tokens", 12)
+    assert code == 0
+    assert "One prompt: the result holds for this prompt, not for prompts in general" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arms", "words"),
+    [
+        (("a=scripted:base", "b=scripted:base"), "Both arms are the same samples: a and b."),
+        (
+            ("a=scripted:base", "b=scripted:aligned,T=0.5"),
+            "The arms differ in weights and sampler; the difference cannot",
+        ),
+        (("a=scripted:base,n=30", "b=scripted:aligned"), "Not comparable as is: 30 a and 24 b generations"),
+    ],
+)
+def test_arms_that_cannot_be_compared_are_refused_before_any_sampling(
+    run: Run, arms: tuple[str, ...], words: str
+) -> None:
+    typed = [part for one in arms for part in ("--arm", one)]
+    code, _, err = run("compare", *typed, "-p", "She", "-n", 24, "--max-tokens", 8)
+    assert code == 1
+    assert words in err
+    assert json.loads(run("runs", "ls", "--json")[1]) == []
+
+
+def test_joint_and_equal_n_are_the_ways_out(run: Run) -> None:
+    arms = ("--arm", "a=scripted:base,n=40", "--arm", "b=scripted:aligned,T=0.5", "--joint", "--equal-n")
+    code, out, _ = run("compare", *arms, "-p", "She", "-n", 24, "--max-tokens", 12, "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert (report["n"], report["joint"]) == (24, "weights and sampler")
+
+
+def test_different_tokenizers_fall_back_to_bits_per_byte(run: Run) -> None:
+    arms = ("--arm", "a=scripted:base", "--arm", "b=scripted:coin")
+    code, out, _ = run("compare", *arms, "-p", "heads ", "-n", 24, "--max-tokens", 12, "--json")
+    assert code == 0
+    measures = {one["measure"] for one in json.loads(out)["lines"]}
+    assert "bits_per_byte" in measures
+    assert "entropy" not in measures
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--arm", "a=scripted:base"), "two arms or more"),
+        (("--arm", "a=scripted:base", "--arm", "a=scripted:coin"), "a name of its own"),
+        (("--arm", "a=scripted:base", "--pair", "tiny"), "Name the arms by --arm"),
+        (("--pair", "scripted", "-p", "x", "--set", "openings"), "Name prompts one way"),
+        (("--pair", "scripted", "--set", "none"), "the sets are openings, questions"),
+        (("--pair", "scripted", "-p", "x", "-p", "x"), "the same prompt twice"),
+        (("--pair", "scripted", "-p", "x", "--valid", "("), "no regular expression"),
+        (("--pair", "scripted", "-p", "x", "-n", "1"), "ask for 2 to"),
+    ],
+)
+def test_bad_input_is_one_sentence(run: Run, arguments: tuple[str, ...], words: str) -> None:
+    code, _, err = run("compare", *arguments)
+    assert code == 2
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_prompts_come_from_files(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("She\n\nHe\n")
+    (tmp_path / "p.jsonl").write_text('{"prompt": "She"}\n{"prompt": "He"}\n')
+    found = [
+        json.loads(
+            run("compare", "--pair", "scripted", "--prompts", tmp_path / name, "-n", 3, "--max-tokens", 4, "--json")[1]
+        )
+        for name in ("p.txt", "p.jsonl")
+    ]
+    assert found[0]["prompts"] == found[1]["prompts"] == ["She", "He"]
+    (tmp_path / "bad.jsonl").write_text("{}\n")
+    code, _, err = run("compare", "--pair", "scripted", "--prompts", tmp_path / "bad.jsonl", "-n", 3)
+    assert (code, "field `prompt`" in err) == (2, True)
+
+
+def test_validity_counts_what_matches(run: Run) -> None:
+    code, out, _ = run(
+        "compare", "--pair", "scripted", "-p", "She", "-n", 30, "--max-tokens", 24, "--valid", "nurse", "--json"
+    )
+    assert code == 0
+    valid = json.loads(out)["arms"]["base"]["valid"]
+    assert 0 < valid["k"] < 30

@@ -1,0 +1,138 @@
+"""`decompose`: hand-computed effects of a 2 x 2 and of a 2 x 2 x 2, planted ones recovered, and the command."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_compare import clouds, generations
+
+from llama_diversity.cli.decompose import combinations
+from llama_diversity.experiments.compare import Rules
+from llama_diversity.experiments.decompose import _effect, contrasts, decompose
+from llama_diversity.metrics.inference import Estimate
+
+DESIGN = {
+    "base raw": {"weights": False, "template": False},
+    "base chat": {"weights": False, "template": True},
+    "aligned raw": {"weights": True, "template": False},
+    "aligned chat": {"weights": True, "template": True},
+}
+
+
+def cells(values: tuple[float, ...], se: float = 0.1) -> dict[str, Estimate]:
+    return {arm: Estimate(value, se * value, 100) for arm, value in zip(DESIGN, values, strict=True)}
+
+
+def test_effects_of_a_2_x_2_by_hand() -> None:
+    """Base raw 10, base template 5, aligned raw 4, aligned template 3.
+
+    Weights: sqrt(4/10 * 3/5) = 0.489898; template: sqrt(5/10 * 3/4) = 0.612372; total 3/10 = their product; the
+    interaction is sqrt((3/4) / (5/10)) = 1.224745. Each main effect has four logs of weight 1/2 and se 0.1:
+    se = sqrt(4 * 0.25 * 0.01) = 0.1; the total has two of weight 1: sqrt(0.02).
+    """
+    found = {
+        name: _effect("distance", name, weights, [cells((10, 5, 4, 3))]) for name, weights in contrasts(DESIGN).items()
+    }
+    assert found["weights"].factor == pytest.approx(0.489898, abs=1e-6)
+    assert found["template"].factor == pytest.approx(0.612372, abs=1e-6)
+    assert found["weights x template"].factor == pytest.approx(1.224745, abs=1e-6)
+    assert found["total"].factor == pytest.approx(0.3)
+    assert found["weights"].low == pytest.approx(0.489898 * math.exp(-1.959964 * 0.1), abs=1e-6)
+    assert found["total"].high == pytest.approx(0.3 * math.exp(1.959964 * math.sqrt(0.02)), abs=1e-6)
+
+
+def test_effects_over_prompts_use_the_spread_of_prompts() -> None:
+    """Log effects of the weights 0, -1, -2, -1, -1: mean -1, sd sqrt(1/2), se sqrt(1/10), t(4) = 2.776445."""
+    prompts = [cells((1, 1, math.exp(x), math.exp(x))) for x in (0, -1, -2, -1, -1)]
+    found = _effect("distance", "weights", contrasts(DESIGN)["weights"], prompts)
+    assert found.factor == pytest.approx(math.exp(-1))
+    assert found.low == pytest.approx(math.exp(-1 - 2.776445 * math.sqrt(0.1)), abs=1e-6)
+    assert found.p == pytest.approx(0.034, abs=0.001)  # t = 3.162278 with 4 degrees of freedom
+
+
+def test_three_factors_have_three_main_effects_and_three_interactions() -> None:
+    design = {
+        f"{w}{t}{s}": {"weights": bool(w), "template": bool(t), "sampler": bool(s)}
+        for w in (0, 1) for t in (0, 1) for s in (0, 1)
+    }  # fmt: skip
+    found = contrasts(design)
+    assert list(found) == [
+        "weights", "template", "sampler", "weights x template", "weights x sampler", "template x sampler", "total",
+    ]  # fmt: skip
+    for name, weights in found.items():
+        assert sum(weights.values()) == pytest.approx(0), name
+    assert found["weights"]["100"] == 0.25
+    # log values 1 * weights + 2 * template + 3 * sampler: the main effects are 1, 2 and 3, the total 6
+    logs = {arm: has["weights"] + 2 * has["template"] + 3 * has["sampler"] for arm, has in design.items()}
+    effects = {name: sum(weight * logs[arm] for arm, weight in weights.items()) for name, weights in found.items()}
+    assert [effects[name] for name in ("weights", "template", "sampler", "total")] == pytest.approx([1, 2, 3, 6])
+    assert effects["weights x template"] == pytest.approx(0)
+
+
+def test_a_planted_effect_of_the_weights_alone_is_found_as_that() -> None:
+    rng = np.random.default_rng(0)
+    noises = {"base raw": 1.0, "base chat": 1.0, "aligned raw": 0.4, "aligned chat": 0.4}
+    prompt = {
+        arm: generations(clouds(rng, 150, noise=noise), seed=at) for at, (arm, noise) in enumerate(noises.items())
+    }
+    found = {one.name: one for one in decompose([prompt], Rules(64), DESIGN).effects if one.measure == "distance"}
+    assert (found["weights"].high or 1) < 1
+    for name in ("template", "weights x template"):
+        assert (found[name].low or 2) < 1 < (found[name].high or 0)
+    assert found["weights"].factor == pytest.approx(found["total"].factor, rel=0.1)
+
+
+def test_what_compare_refuses_is_refused_here() -> None:
+    rng = np.random.default_rng(0)
+    prompt = {arm: generations(clouds(rng, 10), seed=at) for at, arm in enumerate(DESIGN)}
+    assert all(
+        one.factor is None and "Too few valid" in one.reason for one in decompose([prompt], Rules(64), DESIGN).effects
+    )
+
+
+def test_all_combinations_are_arms_the_bare_one_first() -> None:
+    four = combinations(("b", "a"), {})
+    assert [spec.name for spec in four] == ["base raw", "base chat", "aligned raw", "aligned chat"]
+    assert [spec.template for spec in four] == [None, "a", None, "a"]
+    eight = combinations(("b", "a"), {"temperature": 0.7})
+    assert (len(eight), eight[0].sampler, eight[-1].sampler) == (8, {}, {"temperature": 0.7})
+
+
+def test_the_command(run: Callable, tmp_path: Path) -> None:
+    typed = ("decompose", "--pair", "scripted", "-p", "She", "-n", 30, "--max-tokens", 24)
+    code, out, err = run(*typed, "--json", "--out", tmp_path / "a")
+    assert (code, "Traceback" in err) == (0, False)
+    report = json.loads(out)
+    effects = {(one["measure"], one["name"]): one for one in report["effects"]}
+    assert effects["entropy", "weights"]["high"] < 1
+    assert list(report["values"]["entropy"]) == ["base raw", "base chat", "aligned raw", "aligned chat"]
+    assert {"index.html", "decompose-effects.csv", "decompose-effects-figure.png"} <= {
+        p.name for p in (tmp_path / "a").iterdir()
+    }
+    again = json.loads(run("report", "last", "--json", "--out", tmp_path / "b")[1])["decompose"]
+    assert {**again, "run": None} == {**report, "run": None}
+    code, out, _ = run(*typed, "--sampler", "T=0.5")
+    assert code == 0
+    assert "weights x sampler" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--pair", "scripted", "--sampler", "hot"), "a part is chat"),
+        (("--base", "scripted:base", "--aligned", "scripted:uniform"), "no chat template"),
+        (("--base", "scripted:coin", "--aligned", "scripted:aligned"), "different vocabularies"),
+        (("--pair", "scripted", "-n", 1), "ask for 2 to"),
+    ],
+)
+def test_bad_input_is_one_sentence(run: Callable, arguments: tuple[object, ...], words: str) -> None:
+    code, _, err = run("decompose", *arguments, "-p", "She")
+    assert code in (1, 2)
+    assert words in err
+    assert "Traceback" not in err
