@@ -106,7 +106,7 @@ def test_without_one_vocabulary_bits_per_byte_stand_for_entropy() -> None:
 def alarms(
     draw: Callable[[np.random.Generator, int], list[Mapping[str, Generations]]], measures: Sequence[str], runs: int
 ) -> dict[str, tuple[int, int]]:
-    """Of `runs` comparisons of arms with equal diversity how many intervals leave out 1, by measure; (alarms, tests)."""
+    """Of `runs` comparisons of equally diverse arms how many intervals leave out 1, by measure: (alarms, tests)."""
     counted = dict.fromkeys(measures, (0, 0))
     for seed in range(runs):
         found = compare(draw(np.random.default_rng(seed), seed), RULES)

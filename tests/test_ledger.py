@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
@@ -11,7 +10,7 @@ from llama_diversity.exhibits.ledger import Facts, ledger_as_json, section
 from llama_diversity.experiments import collapse, ledger, personas, syntactic
 from llama_diversity.experiments.ledger import Entry, Made, Number, Published, entries, verdict_of
 from llama_diversity.metrics.entropy import Rate
-from llama_diversity.metrics.inference import Difference, Proportion, Summary, welch_difference, wilson
+from llama_diversity.metrics.inference import Proportion, Summary, welch_difference, wilson
 from llama_diversity.render.exhibits import Remark, Table
 
 PAPER = Made("base", "aligned", is_paper_pair=True)
@@ -57,15 +56,38 @@ def test_an_interval_that_cannot_tell_is_no_verdict() -> None:
     assert found.verdict == "not comparable"
     assert "the interval includes no difference" in found.reason
     few = line(OTHER._replace(syntactic=entropies(1.3, 1.2, n=1)), "E3.entropy")
-    assert (few.verdict, few.reason) == ("not comparable", "no interval: too few outputs")
+    assert (few.verdict, few.reason) == ("not comparable", "no interval: too few outputs, or outputs that do not vary")
 
 
 @pytest.mark.parametrize(
-    ("direction", "expected"), [(1, "agrees"), (0, "not comparable"), (-1, "differs"), (None, "not comparable")]
+    ("direction", "expected"), [(1, "same direction"), (0, "not comparable"), (-1, "differs"), (None, "not comparable")]
 )
-def test_a_finding_without_numbers_agrees_where_its_direction_is_shown(direction: int | None, expected: str) -> None:
-    words = [(Published("scattered"), Number(5.0)), (Published("4 clusters"), Number(2.0))]
-    assert verdict_of(PAPER, words, direction, "why").verdict == expected
+def test_a_finding_without_numbers_can_only_have_the_direction(direction: int | None, expected: str) -> None:
+    words = [(Published("scattered"), Number(5.0, 4.0, 6.0)), (Published("4 clusters"), Number(2.0, 1.0, 3.0))]
+    for made in (PAPER, OTHER):
+        assert verdict_of(made, words, direction, "why").verdict == expected
+
+
+def test_imprecision_does_not_agree() -> None:
+    """Intervals of 0.9 around 0.5 hold 0.16 and 0.35, but could not have told the two apart."""
+    numbers = [
+        (Published("", 0.16, 0.004), Number(0.5, -0.4, 1.4)),
+        (Published("", 0.35, 0.008), Number(0.6, -0.3, 1.5)),
+    ]
+    assert verdict_of(PAPER, numbers, 1, "why").verdict == "same direction"
+    near = [
+        (Published("", 0.16, 0.004), Number(0.16, 0.15, 0.17)),
+        (Published("", 0.35, 0.008), Number(0.35, 0.34, 0.36)),
+    ]
+    assert verdict_of(PAPER, near, 1, "why").verdict == "agrees"
+    assert verdict_of(OTHER, near, 1, "why").verdict == "same direction"
+
+
+def test_outputs_that_do_not_vary_show_no_direction() -> None:
+    """Copies of one output have standard errors of rounding size, and a difference of any size would be beyond them."""
+    found = line(OTHER._replace(syntactic=entropies(1.3, 1.2, sd=1e-12)), "E3.entropy")
+    assert found.verdict == "not comparable"
+    assert "outputs that do not vary" in found.reason
 
 
 def test_table_1_is_arithmetic_and_its_misprint_differs() -> None:
@@ -76,28 +98,50 @@ def test_table_1_is_arithmetic_and_its_misprint_differs() -> None:
     assert ledger.absent(OTHER) == ["personas", "semantic", "syntactic", "perturb"]
 
 
-def perturbed(k: int, n: int, *, n_attractors: int = 1, first_excess: float = 2.0) -> ledger.perturb.Arm:
+def perturbed(
+    k: int, n: int, *, n_attractors: int = 1, disturbed: int = 90, calm: float | None = 3.0
+) -> ledger.perturb.Arm:
     returned = wilson(k, n) if n_attractors else Proportion(None, None, None, 0, n, "no attractor to return to")
-    excess = Difference(first_excess, 0.1, first_excess - 0.2, first_excess + 0.2)
-    return ledger.perturb.Arm(n_attractors, returned, returned, (), (), (excess,), 3)
+    waits = ledger.perturb.Calm(calm, calm, calm, disturbed)
+    return ledger.perturb.Arm(
+        n_attractors, returned, returned, (0, 0), (), (), (), wilson(disturbed, 100), wilson(23, 100), waits
+    )
 
 
-def test_a_base_without_attractors_returns_nowhere() -> None:
-    arms = {"base": perturbed(0, 100, n_attractors=0), "base, T 0.3": perturbed(65, 100), "aligned": perturbed(70, 100)}
+def test_attractors_and_returns_are_separate_findings() -> None:
+    """Base none, cold base some, aligned some: the paper's first claim holds, its second does not."""
+    arms = {"base": perturbed(0, 100, n_attractors=0), "base, T 0.3": perturbed(5, 100), "aligned": perturbed(70, 100)}
     made = OTHER._replace(perturb=arms)
-    returned, cold, recovery = (line(made, id) for id in ("5.1.return", "5.1.cold", "5.1.recovery"))
-    assert (returned.base.value, returned.base.words, returned.verdict) == (0, "no attractors", "same direction")
-    assert returned.change.low == pytest.approx(0.7 - math.hypot(0.7 - wilson(70, 100).low, wilson(0, 100).high))  # type: ignore[operator]
-    assert cold.verdict == "not comparable"  # 65 against 70 of 100
-    assert recovery.verdict == "same direction"
-    assert "calm after 3 tokens" in recovery.reason
+    found = {entry.id: entry for entry in entries(made)}
+    assert found["5.1.attractors.base"].verdict == "same direction"
+    assert found["5.1.attractors.cold"].verdict == "differs"
+    assert found["5.1.return.base"].verdict == "not comparable"
+    assert "base has nothing to return to" in found["5.1.return.base"].reason
+    cold = found["5.1.return.cold"]
+    assert cold.verdict == "same direction"  # 5 against 70 of 100
+    assert cold.change.low == pytest.approx(
+        0.65 - math.hypot(0.7 - (wilson(70, 100).low or 0), (wilson(5, 100).high or 0) - 0.05)
+    )
+    few = {arm: perturbed(3, 8) for arm in arms}
+    assert line(OTHER._replace(perturb=few), "5.1.attractors.base").verdict == "not comparable"
 
 
-@pytest.mark.parametrize(("first_excess", "recovery_token"), [(2.0, None), (0.0, 3), (-1.0, 3)])
-def test_recovery_needs_a_surprise_and_an_end_of_it(first_excess: float, recovery_token: int | None) -> None:
-    arm = dataclasses.replace(perturbed(70, 100, first_excess=first_excess), recovery_token=recovery_token)
-    made = OTHER._replace(perturb={"base": perturbed(0, 100), "aligned": arm})
-    assert line(made, "5.1.recovery").verdict == "differs"
+def test_an_opening_of_the_prompt_alone_shows_nothing_of_returns() -> None:
+    arms = {"base": perturbed(5, 100), "aligned": perturbed(70, 100)}
+    made = OTHER._replace(perturb=arms, opening_is_own=False)
+    for id in ("5.1.return.base", "5.1.recovery"):
+        assert line(made, id).verdict == "not comparable"
+        assert "prompt alone" in line(made, id).reason
+
+
+@pytest.mark.parametrize(
+    ("disturbed", "calm", "expected"),
+    [(90, 3.0, "same direction"), (90, None, "differs"), (23, 3.0, "not comparable"), (2, 3.0, "differs")],
+)
+def test_recovery_needs_a_surprise_and_an_end_of_it(disturbed: int, calm: float | None, expected: str) -> None:
+    """By chance 23 of 100 are disturbed."""
+    arms = {"base": perturbed(0, 100), "aligned": perturbed(70, 100, disturbed=disturbed, calm=calm)}
+    assert line(OTHER._replace(perturb=arms), "5.1.recovery").verdict == expected
 
 
 def card(nationality: str, mbti: str, age: int, gender: str = "Female") -> str:
@@ -108,21 +152,24 @@ def card(nationality: str, mbti: str, age: int, gender: str = "Female") -> str:
 
 
 def test_personas_are_compared_field_by_field() -> None:
-    """Base: five nationalities and four types evenly, all ages, one woman in five. Aligned: one of each, all women."""
-    nations, types = ("German", "French", "Indian", "Irish", "Dutch"), ("ENFP", "INTJ", "ISFJ", "ESTP")
+    """Base: four nationalities and four types, all ages, one woman in five. Aligned: one of each, all women."""
+    nations, types = ("German", "French", "Indian", "Irish", "German"), ("ENFP", "INTJ", "ISFJ", "ESTP")
     base = [
         card(nations[at % 5], types[at % 4], 20 + at % 40, "Female" if at % 5 == 0 else "Male") for at in range(100)
     ]
     aligned = [card("American", "ENFP" if at % 10 else "INTJ", 30 + at % 3) for at in range(100)]
     found = {e.id: e for e in entries(OTHER._replace(personas=personas.analyse({"base": base, "aligned": aligned})))}
-    assert found["E1.mbti"].base == Number(4.0, 4.0, 4.0)
+    assert found["E1.mbti"].base == Number(4.0)  # all that are there were seen: no interval
+    assert "the prompt is part of the difference" in found["E1.mbti"].reason
     assert found["E1.mbti"].verdict == found["E1.age"].verdict == "same direction"
     assert found["E1.gender"].base.value == pytest.approx(0.2)
     assert found["E1.gender"].aligned.value == 1
     assert found["E1.gender"].verdict == "same direction"
     assert found["E1.review_chars"].verdict == "not comparable"  # equal reviews: no difference to be told
-    assert found["E1.nationality"].base.words == "5 seen: Dutch, French, German, ..."
-    assert found["E1.nationality"].base.value == pytest.approx(5, abs=0.2)  # bias-corrected, hence not 5 to the digit
+    assert found["E1.nationality"].base.words == "4 seen: German, French, Indian, ..."
+    assert found["E1.nationality"].base.value == pytest.approx(
+        3.79, abs=0.1
+    )  # exp of 0.4 ln 2.5 + 0.6 ln 5, bias-corrected
     assert found["E1.nationality"].verdict == "same direction"
     assert found["E1.age"].aligned.words == "30 to 32, mode 30"
 
@@ -143,4 +190,5 @@ def test_the_section_says_verdicts_deviations_and_errata() -> None:
     entry = report["entries"][0]
     assert entry["published_base"] == {"words": "1.48 (sd 0.17)", "value": 1.48, "se": pytest.approx(0.017)}
     assert entry["change"]["low"] < entry["change"]["value"] < entry["change"]["high"] < 0
-    assert report["deviations"] == [{"what": "sampler", "paper": "T = 1", "here": "the same"}]
+    assert report["deviations"][0] == {"what": "sampler", "paper": "T = 1", "here": "the same"}
+    assert "blocked trajectories" in {one["what"] for one in report["deviations"]}

@@ -33,6 +33,14 @@ def tokens(n: int, bits: list[float]) -> list[TokenStats]:
     return [made] * n
 
 
+def side(
+    rows: perturb.Vectors, bits: list[float] | list[TokenStats], *, opening: str = "She was", text: str = " x"
+) -> perturb.Side:
+    """Continuations with these embeddings; the same surprisals for each, or statistics of their own."""
+    stats = bits if isinstance(bits[0], np.ndarray) else tokens(len(rows), bits)
+    return perturb.Side(opening, [text] * len(rows), rows, stats)
+
+
 def mixed(rng: np.random.Generator, first: perturb.Vectors, second: perturb.Vectors) -> perturb.Vectors:
     rows = np.concatenate([first, second])
     return rows[rng.permutation(len(rows))]
@@ -43,7 +51,7 @@ def test_planted_returns_are_counted_to_the_last_one() -> None:
     rng = np.random.default_rng(0)
     unchanged = mixed(rng, around(0, 60, rng), around(1, 40, rng))
     changed = mixed(rng, np.concatenate([around(0, 50, rng), around(1, 30, rng)]), anywhere(20, rng))
-    arm = perturb.analyse_arm(unchanged, changed, tokens(100, [1.0]), tokens(100, [1.0]))
+    arm = perturb.analyse_arm(side(unchanged, [1.0]), side(changed, [1.0]))
     assert arm.n_attractors == 2
     assert arm.in_attractors.value == 1
     assert arm.returned.k == 80
@@ -67,28 +75,57 @@ def test_the_interval_covers_the_planted_probability() -> None:
 
 def test_a_model_without_attractors_has_nothing_to_return_to() -> None:
     rng = np.random.default_rng(2)
-    arm = perturb.analyse_arm(anywhere(60, rng), anywhere(60, rng), tokens(60, [1.0]), tokens(60, [1.0]))
+    arm = perturb.analyse_arm(side(anywhere(60, rng), [1.0]), side(anywhere(60, rng), [1.0]))
     assert arm.n_attractors == 0
     assert arm.returned.value is None
     assert arm.returned.reason == "no attractor to return to"
 
 
-def test_surprisal_recovers_where_three_tokens_in_a_row_are_calm() -> None:
+def noisy(rng: np.random.Generator, means: list[float]) -> list[TokenStats]:
+    made = []
+    for _ in range(50):
+        one = np.zeros(len(means), TOKEN_DTYPE)
+        one["surprisal_bits"] = rng.normal(means, 0.1)
+        made.append(one)
+    return made
+
+
+def test_a_disturbance_is_seen_and_how_long_it_lasts() -> None:
+    """Tokens 0, 1 and 3 are far outside the band of 1 -+ 0.1, token 2 alone is not: calm from token 4 on."""
     rng = np.random.default_rng(3)
-
-    def noisy(means: list[float]) -> list[TokenStats]:
-        made = []
-        for _ in range(50):
-            one = np.zeros(len(means), TOKEN_DTYPE)
-            one["surprisal_bits"] = rng.normal(means, 0.1)
-            made.append(one)
-        return made
-
     rows = anywhere(50, rng)
-    arm = perturb.analyse_arm(rows, rows, noisy([1.0] * 8), noisy([6.0, 4.0, 1.0, 3.0, 0.9, 0.9, 0.9, 0.9]))
-    assert arm.recovery_token == 4  # token 2 is calm alone
+    before = side(rows, noisy(rng, [1.0] * 8))
+    arm = perturb.analyse_arm(before, side(rows, noisy(rng, [6.0, 4.0, 0.5, 3.0, 0.5, 0.5, 0.5, 0.5])))
+    assert arm.disturbed.k == 50
+    assert arm.calm == perturb.Calm(4.0, 4.0, 4.0, 50)
     assert arm.excess_bits[0].mean == pytest.approx(5, abs=0.1)
-    assert arm.excess_bits[0].low > 4.9
+    # By chance one of five tokens is beyond the 95 % of its place in 1 - 0.95^5 = 23 %; of 50 within 4 se of that.
+    assert arm.disturbed_unchanged.value == pytest.approx(0.23, abs=0.24)
+    never = perturb.analyse_arm(before, side(rows, noisy(rng, [6.0] * 8)))
+    assert never.calm == perturb.Calm(None, None, None, 50)
+    calmer = perturb.analyse_arm(before, side(rows, noisy(rng, [0.2] * 8)))
+    assert (calmer.disturbed.k, calmer.calm.n) == (0, 0)  # less surprising is no disturbance
+
+
+def test_a_disturbance_does_not_depend_on_n() -> None:
+    """A surprise of 0.3 bits in a spread of 0.1 is outside the band for 8 continuations as for 200."""
+    rng = np.random.default_rng(4)
+    for n in (8, 50):
+        rows = anywhere(n, rng)
+        stats = [noisy(rng, [1.0] * 6)[:n], noisy(rng, [1.5] + [0.7] * 5)[:n]]
+        arm = perturb.analyse_arm(side(rows, stats[0]), side(rows, stats[1]))
+        assert (arm.disturbed.value, arm.calm.median) == (1, 1)
+
+
+def test_continuations_that_undo_the_change_are_left_out() -> None:
+    """Of 40 changed ones 25 go on with "ed": "was noted" is no "was not"; of the other 15 all return."""
+    rng = np.random.default_rng(5)
+    before = side(around(0, 40, rng), [1.0])
+    rows = np.concatenate([anywhere(25, rng), around(0, 15, rng)])
+    after = perturb.Side("She was not", ["ed for"] * 25 + [" born"] * 15, rows, tokens(40, [1.0]))
+    arm = perturb.analyse_arm(before, after)
+    assert arm.n_undone == (0, 25)
+    assert (arm.returned.k, arm.returned.n) == (15, 15)
 
 
 def test_continuations_of_different_lengths_count_while_they_live() -> None:
@@ -130,7 +167,7 @@ def test_again_nothing_is_drawn_and_the_same_is_said(run: Callable) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(("-n", 3), "ask for 4 to"), (("-n", 4, "--replace", "zebra", "x"), "does not occur in the opening")],
+    [(("-n", 3), "ask for 8 to"), (("-n", 8, "--replace", "zebra", "x"), "does not occur in the opening")],
 )
 def test_bad_input_is_one_sentence(run: Callable, arguments: tuple[object, ...], words: str) -> None:
     code, _, err = scripted(run, *arguments)
@@ -213,7 +250,7 @@ def test_doses_have_a_table_and_a_figure(run: Callable, tmp_path: Path) -> None:
     ],
 )
 def test_impossible_changes_are_one_sentence(run: Callable, arguments: tuple[object, ...], words: str) -> None:
-    code, _, err = run("perturb", "--pair", "scripted", "-p", "She was", *arguments, "-n", 4, "--max-tokens", 8)
+    code, _, err = run("perturb", "--pair", "scripted", "-p", "She was", *arguments, "-n", 8, "--max-tokens", 8)
     assert code == 2
     assert words in err
     assert "Traceback" not in err

@@ -80,7 +80,7 @@ def test_interrupted_then_continued_it_is_the_same_report(
     cut_short(14)  # of 10 forms and one cell of each other experiment, the base's, then the aligned model's
     code, _, err = run(*command, *stores["broken"], "--out", tmp_path / "broken")
     assert code == 130
-    assert not (tmp_path / "broken").exists()
+    assert not contents(tmp_path / "broken")
     code, out, _ = run("report", "last", *stores["broken"], "--out", tmp_path / "partial", "--json")
     assert code == 0
     partial = json.loads(out)
@@ -121,7 +121,7 @@ def test_a_report_of_one_experiment_is_what_the_command_wrote(run: Run, tmp_path
 
 
 def test_settings_survive_the_store(run: Run, tmp_path: Path) -> None:
-    options = ("-p", "She was", "--typos", 0.4, "--dose", "1,2", "-n", 5, "--max-tokens", 7, "--seed", 3, "-t", 0.8)
+    options = ("-p", "She was", "--typos", 0.4, "--dose", "1,2", "-n", 9, "--max-tokens", 7, "--seed", 3, "-t", 0.8)
     code, first, _ = run("perturb", *PAIR, *options, "--json")
     assert code == 0
     again = json.loads(run("report", "last", "--out", tmp_path, "--json")[1])["perturb"]
@@ -140,7 +140,7 @@ def test_what_has_no_experiment_is_one_sentence(run: Run) -> None:
 def test_too_few_samples_are_refused(run: Run, n: int) -> None:
     code, _, err = run("reproduce", *PAIR, "-n", n)
     assert code == 2
-    assert "ask for 4 to" in err
+    assert "ask for 8 to" in err
 
 
 def test_every_figure_is_valid_vega_lite(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,3 +164,36 @@ def test_a_run_that_draws_nothing_still_knows_model_and_layout(run: Run) -> None
     first, second = json.loads(run("runs", "ls", "--json")[1])
     assert [cell["about"] for cell in first["cells"]] == [cell["about"] for cell in second["cells"]]
     assert all(cell["about"]["layout"] and cell["about"]["model"]["description"] for cell in second["cells"])
+
+
+def test_models_that_cannot_have_an_experiment_get_the_others(run: Run, tmp_path: Path) -> None:
+    """No chat template: no personas. The report says so, at once and later."""
+    arms = ("--base", "scripted:uniform", "--aligned", "scripted:uniform")
+    code, out, err = run("reproduce", *arms, "-n", 12, "--out", tmp_path / "a", "--json")
+    assert (code, "Traceback" in err) == (0, False)
+    report = json.loads(out)
+    assert "has no chat template" in report["personas"]["unfit"]
+    assert report["semantic"]["arms"]
+    assert "personas" in report["ledger"]["absent"]
+    assert json.loads(run("report", "last", "--out", tmp_path / "b", "--json")[1])["personas"] == report["personas"]
+    assert (tmp_path / "a/index.html").read_bytes() == (tmp_path / "b/index.html").read_bytes()
+    code, _, err = run("personas", *arms, "-n", 4)
+    assert (code, "cannot be asked" in err) == (1, True)
+
+
+def test_nothing_to_perturb_costs_no_other_result(run: Run, tmp_path: Path) -> None:
+    arms = ("--base", "scripted:coin", "--aligned", "scripted:coin")
+    code, out, _ = run("reproduce", *arms, "-n", 12, "--out", tmp_path / "a", "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert "perturb" in report["ledger"]["absent"] or report["perturb"]["arms"]
+    again = json.loads(run("report", "last", "--out", tmp_path / "b", "--json")[1])
+    assert again["perturb"] == report["perturb"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for command in ("reproduce", "semantic", "compare"):
+        code, _, err = run(command, *PAIR, "--out", tmp_path / "file" / "x")
+        assert (code, "it cannot be written" in err) == (2, True)
+    assert json.loads(run("runs", "ls", "--json")[1]) == []

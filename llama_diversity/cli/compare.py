@@ -25,7 +25,7 @@ from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, cond
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_model
-from llama_diversity.cli.results import Result, give
+from llama_diversity.cli.results import Result, give, make_folder
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.exhibits.compare import Facts, section
@@ -347,6 +347,7 @@ def compare(
     texts, words_of = read_prompts(prompts, file, prompt_set)
     one = Compare(specs, texts, words_of, n_samples, max_tokens, prefix, equal_n, joint, valid)
     named = choice.words() if not typed else [part for spec in specs for part in ("--arm", spec.word())]
+    make_folder(out)
     with conducted([one], arms, named, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
         result = one.show(drawn)
     give(result, out=out, run_id=run_id, common=common)

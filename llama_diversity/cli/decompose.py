@@ -28,7 +28,7 @@ from llama_diversity.cli.experiment import Drawn, check_n, conducted
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_arms
-from llama_diversity.cli.results import Result, give
+from llama_diversity.cli.results import Result, give, make_folder
 from llama_diversity.engines import EngineOptions
 from llama_diversity.exhibits.decompose import Facts, section
 from llama_diversity.experiments import decompose as experiment
@@ -119,6 +119,7 @@ def decompose(
     named = {"--pair": pair, "--base": base, "--aligned": aligned, "--sampler": sampler}
     words = [word for option, value in named.items() if value for word in (option, value)]
     arms: list[Arm] = [resolve_spec(spec, common) for spec in specs]
+    make_folder(out)
     with conducted([one], arms, words, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
         result = one.show(drawn)
     give(result, out=out, run_id=run_id, common=common)

@@ -21,10 +21,11 @@ from llama_diversity.cli.arms import Arm, Choice, resolve_choice
 from llama_diversity.cli.encoding import find_encoder, texts_of
 from llama_diversity.cli.options import Common, Drawing
 from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.results import Result, drawing_words, give
+from llama_diversity.cli.results import Result, drawing_words, give, make_folder
 from llama_diversity.cli.session import DifferentVocabularies, fill, opened, plan_cell, reading, start_run
 from llama_diversity.engines import Engine, EngineOptions
-from llama_diversity.errors import BadValue, LlamadivError
+from llama_diversity.errors import BadValue, LlamadivError, TemplateError
+from llama_diversity.experiments.perturbations import NothingToChange
 from llama_diversity.records import MAX_SAMPLES, Cell, Prompt, Recipe, Sample, seen_ids
 from llama_diversity.render.exhibits import Remark, Section
 from llama_diversity.render.scales import ScoredToken, scored_tokens
@@ -39,6 +40,7 @@ EXPERIMENTS = {  # name -> module:class, in the order of a report
     "compare": "llama_diversity.cli.compare:Compare",
     "decompose": "llama_diversity.cli.decompose:Decompose",
     "coverage": "llama_diversity.cli.coverage:Coverage",
+    "diff": "llama_diversity.cli.diff:Diff",
 }
 
 
@@ -106,6 +108,7 @@ class Drawn:
 
     arms: Mapping[str, str]  # arm -> model
     command: str
+    unfit: str  # why these models cannot have the experiment; empty where they can
     cells: Mapping[str, RunCell]  # by label
     store: Store
     place: embed.Place | None
@@ -157,6 +160,7 @@ def run_alone(
 ) -> None:
     """The whole command of one experiment."""
     arms, words = resolve_choice(choice, common), choice.words()
+    make_folder(out)
     with conducted([experiment], arms, words, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
         result = experiment.show(drawn)
     give(result, out=out, run_id=run_id, common=common)
@@ -172,30 +176,48 @@ def conducted(
     layout: EngineOptions,
     common: Common,
     about: Mapping[str, Any] | None = None,
+    is_lenient: bool = False,
 ) -> Iterator[tuple[str, list[Drawn]]]:
     """Draw what the store lacks of the experiments; the run's id, and of each what was drawn, while the store is open.
 
     All that can be refused is refused before any sampling, and all cells that are known are recorded before it, so that
-    a run that is cut short knows what it lacks. `words` name the arms on a command line. Raises what encoder, engines
-    and the store raise.
+    a run that is cut short knows what it lacks. `words` name the arms on a command line. With `is_lenient` an
+    experiment that these models cannot have is left without samples, and `shown` says why; else it raises, as encoder,
+    engines and the store do.
     """
     place = find_encoder(common) if any(one.needs_encoder for one in experiments) else None
     with Store.open(common.store) as store:
         work = _Work(store, arms, drawing, layout, common)
         names = [arm.name for arm in arms]
-        first = work.planned((one.name, ask) for one in experiments for ask in one.asks(names))
+        first: dict[str, list[_Planned]] = {}
+        unfit: dict[str, str] = {}
         for one in experiments:
-            mine = [planned.cell for planned in first if planned.experiment == one.name]
-            one.check([dataclasses.replace(cell, arm=cell.arm.removeprefix(f"{one.name}/")) for cell in mine])
+            with _leniently(one.name, unfit, is_lenient=is_lenient):
+                first[one.name] = work.checked(one, names)
         commands = {one.name: _command(one, names, words, drawing) for one in experiments}
-        run_id = start_run(store, {**(about or {}), **_memory(experiments, arms, commands)})
-        work.draw(first, run_id)
+        run_id = start_run(store, {**(about or {}), **_memory(experiments, arms, commands), "unfit": unfit})
+        work.draw([planned for some in first.values() for planned in some], run_id)
         drawn = _drawn(store, store.run(run_id), place, common)
-        later = work.planned((one.name, ask) for one in experiments for ask in one.asks_next(drawn[one.name]))
+        later: list[_Planned] = []
+        for one in experiments:
+            if one.name not in unfit:
+                with _leniently(one.name, unfit, is_lenient=is_lenient):
+                    later += work.planned(one.name, one.asks_next(drawn[one.name]))
         work.draw(later, run_id)
         store.finish_run(run_id)
         drawn = _drawn(store, store.run(run_id), place, common)
         yield run_id, [drawn[one.name] for one in experiments]
+
+
+@contextlib.contextmanager
+def _leniently(name: str, unfit: dict[str, str], *, is_lenient: bool) -> Iterator[None]:
+    """Within it what an experiment refuses is noted, not raised; what is wrong with the machine is raised."""
+    try:
+        yield
+    except (TemplateError, DifferentVocabularies, NothingToChange) as error:
+        if not is_lenient:
+            raise
+        unfit[name] = str(error)
 
 
 def _command(experiment: Experiment, arms: Sequence[str], words: Sequence[str], drawing: Drawing) -> str:
@@ -213,20 +235,23 @@ class _Work(NamedTuple):
     layout: EngineOptions
     common: Common
 
-    def planned(self, asks: Iterator[tuple[str, Ask]]) -> list[_Planned]:
+    def planned(self, name: str, asks: Sequence[Ask]) -> list[_Planned]:
         """A cell for each ask of an experiment, on the vocabularies alone; one model is open at a time."""
-        of_arm: dict[str, list[tuple[str, Ask]]] = {arm.name: [] for arm in self.arms}
-        for name, ask in asks:
-            of_arm[ask.arm].append((name, ask))
         found = []
         for arm in self.arms:
-            if of_arm[arm.name]:
+            mine = [ask for ask in asks if ask.arm == arm.name]
+            if mine:
                 with reading(arm.model, self.layout, self.common) as engine:
                     about = {"model": asdict(engine.facts), "build": engine.build}
-                    found += [
-                        _Planned(name, arm, self._cell(engine, arm, name, ask), about) for name, ask in of_arm[arm.name]
-                    ]
+                    found += [_Planned(arm, self._cell(engine, arm, name, ask), about) for ask in mine]
         return found
+
+    def checked(self, experiment: Experiment, names: Sequence[str]) -> list[_Planned]:
+        """The cells of an experiment's first asks, which it has agreed to."""
+        planned = self.planned(experiment.name, experiment.asks(names))
+        begins = f"{experiment.name}/"
+        experiment.check([dataclasses.replace(one.cell, arm=one.cell.arm.removeprefix(begins)) for one in planned])
+        return planned
 
     def _cell(self, engine: Engine, arm: Arm, name: str, ask: Ask) -> Cell:
         prompt = self._prompt(engine, arm, ask)
@@ -273,7 +298,6 @@ class _Work(NamedTuple):
 class _Planned(NamedTuple):
     """A cell of an experiment, the arm that draws it, and what its engine says of itself."""
 
-    experiment: str
     arm: Arm
     cell: Cell
     about: Mapping[str, Any]
@@ -297,7 +321,8 @@ def _drawn(store: Store, run: Run, place: embed.Place | None, common: Common) ->
     for one in run.about.get("experiments", []):
         begins = f"{one['name']}/"
         cells = {cell.arm.removeprefix(begins): cell for cell in run.cells if cell.arm.startswith(begins)}
-        found[one["name"]] = Drawn(dict(run.about["arms"]), one["command"], cells, store, place, common)
+        unfit = run.about.get("unfit", {}).get(one["name"], "")
+        found[one["name"]] = Drawn(dict(run.about["arms"]), one["command"], unfit, cells, store, place, common)
     return found
 
 
@@ -339,9 +364,23 @@ def shown(experiment: Experiment, drawn: Drawn) -> Result:
         remarks = _missing(drawn, lacking)
         section = dataclasses.replace(result.section, exhibits=(*remarks, *result.section.exhibits))
         return result._replace(section=section, report={**result.report, **({"missing": lacking} if lacking else {})})
-    remarks = (*_missing(drawn, lacking), Remark("There is too little to analyse yet.", is_warning=True))
-    section = Section(experiment.name, experiment.title, "This experiment was cut short.", drawn.command, remarks)
-    return Result(section, {"missing": lacking}, None)
+    why = drawn.unfit or _refusal(experiment, drawn, lacking)
+    words = f"Not made: {why}" if why else "There is too little to analyse yet."
+    remarks = (*_missing(drawn, lacking), Remark(words, is_warning=True))
+    about = "These models cannot have this experiment." if why else "This experiment was cut short."
+    section = Section(experiment.name, experiment.title, about, drawn.command, remarks)
+    return Result(section, {"missing": lacking, **({"unfit": why} if why else {})}, None)
+
+
+def _refusal(experiment: Experiment, drawn: Drawn, lacking: Mapping[str, int]) -> str:
+    """Why the first samples, all there, give nothing to ask next; empty where they do."""
+    if not experiment.has_more or lacking or not drawn.cells:
+        return ""
+    try:
+        experiment.asks_next(drawn)
+    except NothingToChange as error:
+        return str(error)
+    return ""
 
 
 def _is_cut_short(experiment: Experiment, drawn: Drawn) -> bool:

@@ -19,6 +19,7 @@ from llama_diversity.exhibits.perturb import Facts, section
 from llama_diversity.experiments import perturb as experiment
 from llama_diversity.experiments.perturbations import (
     Insert,
+    NothingToChange,
     Opening,
     Perturbation,
     Replace,
@@ -27,11 +28,18 @@ from llama_diversity.experiments.perturbations import (
     edit_share,
     from_settings,
 )
-from llama_diversity.records import seen_ids
+from llama_diversity.records import Sample, seen_ids
 from llama_diversity.render.jsonl import finite
 
 _N_SHOWN_TOKENS = 40
 _COMPLETIONS = "completions"
+
+
+class Outcome(NamedTuple):
+    """What the ledger needs: the arms at the first dose; whether the opening has words of the aligned model's own."""
+
+    arms: Mapping[str, experiment.Arm]
+    is_own: bool
 
 
 class Way(NamedTuple):
@@ -52,7 +60,7 @@ class Perturb(Experiment):
     name: ClassVar[str] = "perturb"
     title: ClassVar[str] = "Section 5.1: does it find its way back?"
     has_more: ClassVar[bool] = True
-    least: ClassVar[int] = 4  # two to learn attractors from, two to judge
+    least: ClassVar[int] = 8  # four to learn attractors from, four to judge
 
     change: Perturbation = Replace()
     doses: tuple[int, ...] = (1,)
@@ -81,73 +89,88 @@ class Perturb(Experiment):
         return [Ask(_COMPLETIONS, arms[-1], self.prompt, self.n, self.max_tokens)]
 
     def asks_next(self, drawn: Drawn) -> list[Ask]:
-        said = drawn.texts(_COMPLETIONS)
-        typical = experiment.most_typical(drawn.embedded({"": said})[""].vectors)
-        tokens = _pieces(drawn, typical)
+        openings = self._openings(drawn)
         asks = []
-        openings = [self.change.opening(self.prompt, said[typical], dose=dose, tokens=tokens) for dose in self.doses]
-        for way in _ways(tuple(drawn.arms)):
+        for way in self._ways(drawn):
             for label, text in [("unchanged", openings[0].unchanged), *self._changed(openings)]:
-                asks.append(
-                    Ask(
-                        f"{way.name}, {label}",
-                        way.arm,
-                        text,
-                        self.n,
-                        self.max_tokens,
-                        sampler=None if way.temperature is None else {"temperature": way.temperature},
-                    )
-                )
+                sampler = None if way.temperature is None else {"temperature": way.temperature}
+                asks.append(Ask(f"{way.name}, {label}", way.arm, text, self.n, self.max_tokens, sampler=sampler))
         return asks
+
+    def _openings(self, drawn: Drawn) -> list[Opening]:
+        """Of each dose the opening that the most typical completion gives, with words of its own where one has them."""
+        samples = drawn.samples(_COMPLETIONS)
+        said = [one.text.decode("utf-8", "replace") for one in samples]
+        order = experiment.by_typicality(drawn.embedded({"": said})[""].vectors)
+        first: list[Opening] | None = None
+        refusal: NothingToChange | None = None
+        for at in order:
+            tokens = _pieces(drawn, samples[at])
+            try:
+                found = [self.change.opening(self.prompt, said[at], dose=dose, tokens=tokens) for dose in self.doses]
+            except NothingToChange as error:
+                refusal = refusal or error
+                continue
+            if len(found[0].unchanged) > len(self.prompt):
+                return found
+            first = first or found
+        if first is None:
+            raise refusal or NothingToChange("There is no completion to change", next_step="Ask for more with -n.")
+        return first
+
+    def _ways(self, drawn: Drawn) -> list[Way]:
+        """Every arm, and the base once more at a low temperature, unless it is as low already."""
+        base, *others = drawn.arms
+        cold = experiment.LOW_TEMPERATURE
+        typed = drawn.recipe(_COMPLETIONS).sampler.temperature
+        control = [Way(f"{base}, T {cold:g}", base, cold)] if typed > cold else []
+        return [Way(base, base, None), *control, *(Way(arm, arm, None) for arm in others)]
 
     def _changed(self, openings: Sequence[Opening]) -> list[tuple[str, str]]:
         return [(_changed(dose), opening.changed) for dose, opening in zip(self.doses, openings, strict=True)]
 
     def show(self, drawn: Drawn) -> Result:
-        ways = _ways(tuple(drawn.arms))
+        ways = self._ways(drawn)
         labels = ["unchanged", *map(_changed, self.doses)]
-        samples = {way.name: [drawn.samples(f"{way.name}, {label}") for label in labels] for way in ways}
-        texts = {
-            f"{name} {at}": [sample.text.decode("utf-8", "replace") for sample in some]
-            for name, sides in samples.items()
-            for at, some in enumerate(sides)
-        }
-        embedded = drawn.embedded(texts)
+        openings = [drawn.recipe(f"{ways[0].name}, {label}").prompt.text for label in labels]
+        sides = {way.name: self._sides(drawn, way, labels, openings) for way in ways}
         found = {
-            dose: experiment.analyse(
-                {way.name: (embedded[f"{way.name} 0"].vectors, embedded[f"{way.name} {at}"].vectors) for way in ways},
-                {
-                    name: ([one.tokens for one in sides[0]], [one.tokens for one in sides[at]])
-                    for name, sides in samples.items()
-                },
-            )
+            dose: experiment.analyse({name: (of_arm[0], of_arm[at]) for name, of_arm in sides.items()})
             for at, dose in enumerate(self.doses, start=1)
         }
-        openings = [
-            Opening(*(drawn.recipe(f"{ways[0].name}, {label}").prompt.text for label in ("unchanged", _changed(dose))))
-            for dose in self.doses
-        ]
         facts = Facts(
             prompt=self.prompt,
-            openings=dict(zip(self.doses, openings, strict=True)),
-            edit_shares={dose: edit_share(one) for dose, one in zip(self.doses, openings, strict=True)},
+            openings={dose: Opening(openings[0], text) for dose, text in zip(self.doses, openings[1:], strict=True)},
+            edit_shares={
+                dose: edit_share(Opening(openings[0], text))
+                for dose, text in zip(self.doses, openings[1:], strict=True)
+            },
+            is_own=len(openings[0]) > len(self.prompt),
             arms={way.name: _words(drawn, way) for way in ways},
             n=self.n,
             max_tokens=self.max_tokens,
             tokenizer=drawn.recipe(f"{ways[-1].name}, unchanged").vocab_digest[:8],
             examples=[
-                (f"{way.name}: {label}", drawn.first_tokens(f"{way.name}, {label}", _N_SHOWN_TOKENS))
-                for label in ("unchanged", _changed(self.doses[0]))
+                (f"{way.name}: …{opening[-24:]} →", drawn.first_tokens(f"{way.name}, {label}", _N_SHOWN_TOKENS))
+                for label, opening in zip(labels[:2], openings[:2], strict=True)
                 for way in ways
             ],
         )
-        return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
+        return Result(
+            section(found, facts, drawn.command),
+            _as_json(found, facts),
+            Outcome(next(iter(found.values())), facts.is_own),
+        )
 
-
-def _ways(arms: Sequence[str]) -> list[Way]:
-    base, *others = arms
-    cold = experiment.LOW_TEMPERATURE
-    return [Way(base, base, None), Way(f"{base}, T {cold:g}", base, cold), *(Way(arm, arm, None) for arm in others)]
+    def _sides(self, drawn: Drawn, way: Way, labels: Sequence[str], openings: Sequence[str]) -> list[experiment.Side]:
+        """One arm's continuations, of the opening as it is and in every dose."""
+        samples = [drawn.samples(f"{way.name}, {label}") for label in labels]
+        texts = [[one.text.decode("utf-8", "replace") for one in some] for some in samples]
+        embedded = drawn.embedded({str(at): some for at, some in enumerate(texts)})
+        return [
+            experiment.Side(opening, said, embedded[str(at)].vectors, [one.tokens for one in some])
+            for at, (opening, said, some) in enumerate(zip(openings, texts, samples, strict=True))
+        ]
 
 
 def _changed(dose: int) -> str:
@@ -158,9 +181,8 @@ def _words(drawn: Drawn, way: Way) -> str:
     return f"{drawn.arms[way.arm]}, T {drawn.recipe(f'{way.name}, unchanged').sampler.temperature:g}"
 
 
-def _pieces(drawn: Drawn, index: int) -> list[tuple[bytes, bytes]]:
+def _pieces(drawn: Drawn, sample: Sample) -> list[tuple[bytes, bytes]]:
     """Of each token of a completion what it says, and what the likeliest other one would have said."""
-    sample = drawn.samples(_COMPLETIONS)[index]
     pieces = drawn.store.pieces(drawn.recipe(_COMPLETIONS).vocab_digest, seen_ids(sample.tokens))
     found = []
     for token in sample.tokens:
@@ -283,11 +305,13 @@ def _as_json(found: Mapping[int, Mapping[str, experiment.Arm]], facts: Facts) ->
                 "opening": facts.openings[dose]._asdict(),
                 "edit_share": facts.edit_shares[dose],
                 "returned": {arm: one.returned._asdict() for arm, one in arms.items()},
-                "recovery_token": {arm: one.recovery_token for arm, one in arms.items()},
+                "disturbed": {arm: one.disturbed._asdict() for arm, one in arms.items()},
+                "calm_after_tokens": {arm: one.calm._asdict() for arm, one in arms.items()},
             }
             for dose, arms in found.items()
         },
         "opening": facts.openings[first]._asdict(),
+        "opening_is_own": facts.is_own,
         "prompt": facts.prompt,
         "n": facts.n,
         "max_tokens": facts.max_tokens,
@@ -300,7 +324,10 @@ def _arm_as_json(arm: experiment.Arm, model: str) -> dict[str, Any]:
         "n_attractors": arm.n_attractors,
         "in_attractors": arm.in_attractors._asdict(),
         "returned": arm.returned._asdict(),
-        "recovery_token": arm.recovery_token,
+        "n_undone": {"unchanged": arm.n_undone[0], "changed": arm.n_undone[1]},
+        "disturbed": arm.disturbed._asdict(),
+        "disturbed_unchanged": arm.disturbed_unchanged._asdict(),
+        "calm_after_tokens": arm.calm._asdict(),
         "unchanged_bits": list(arm.unchanged_bits),
         "changed_bits": list(arm.changed_bits),
         "excess_bits": [finite(difference._asdict()) for difference in arm.excess_bits],

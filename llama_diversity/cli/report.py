@@ -6,6 +6,7 @@ import dataclasses
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Group
@@ -19,7 +20,7 @@ from llama_diversity.cli.options import Common, Drawing, common_options, drawing
 from llama_diversity.cli.personas import Personas
 from llama_diversity.cli.perturb import Perturb
 from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.results import Result, drawing_words, write_json
+from llama_diversity.cli.results import Result, drawing_words, make_folder, write_json
 from llama_diversity.cli.semantic import Semantic
 from llama_diversity.cli.syntactic import Syntactic
 from llama_diversity.cli.terminal import console
@@ -96,7 +97,10 @@ def reproduce(
     if n_samples is not None:
         experiments = [_resized(one, n_samples) for one in experiments]
     arms = resolve_choice(choice, common)
-    with conducted(experiments, arms, choice.words(), drawing=drawing, layout=layout, common=common, about=about) as (
+    make_folder(out)
+    with conducted(
+        experiments, arms, choice.words(), drawing=drawing, layout=layout, common=common, about=about, is_lenient=True
+    ) as (
         run_id,
         drawn,
     ):
@@ -133,12 +137,13 @@ def _ledger(run: Run, pairs: Sequence[tuple[Experiment, Drawn]], results: Sequen
     made = Made(
         base,
         aligned,
-        is_paper_pair=(arms[base], arms[aligned]) == (paper.base, paper.aligned),
+        is_paper_pair=(arms[base], arms[aligned]) == (paper.base, paper.aligned) and _is_as_in_paper(pairs),
         personas=people and people.personas,
         sentences=people and people.sentences,
         semantic=found["semantic"],
         syntactic=found["syntactic"],
-        perturb=doses and next(iter(doses.values())),
+        perturb=doses and doses.arms,
+        opening_is_own=bool(doses) and doses.is_own,
     )
     facts = Facts(
         arms[base], arms[aligned], made.is_paper_pair, list(_deviations(run, drawn, base, aligned)), absent(made)
@@ -147,50 +152,39 @@ def _ledger(run: Run, pairs: Sequence[tuple[Experiment, Drawn]], results: Sequen
     return [Result(section(lines, facts, run.about["command"]), ledger_as_json(lines, facts), lines)]
 
 
+def _is_as_in_paper(pairs: Sequence[tuple[Experiment, Drawn]]) -> bool:
+    """Whether all was sampled as the paper says and as often: else numbers that depend on it are not compared."""
+    return all(
+        type(experiment)() == experiment and (not drawn.cells or drawn.recipe(next(iter(drawn.cells))).is_neutral)
+        for experiment, drawn in pairs
+    )
+
+
+def _range(numbers: Sequence[int]) -> str:
+    return f"{min(numbers)}" if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
+
+
 def _deviations(run: Run, drawn: Mapping[str, Drawn], base: str, aligned: str) -> Iterator[tuple[str, str, str]]:
-    """What the paper did, or left unsaid, and what was done here."""
+    """What the paper did, or left unsaid, and what was done in this run."""
+    models = drawn["personas"].arms
     for arm, paper in ((base, "Llama-2-7B-text"), (aligned, "Llama-2-7B-chat")):
-        about = next(cell.about["model"] for cell in run.cells if cell.reference == drawn["personas"].arms[arm])
-        yield (
-            f"model, {arm}",
-            f"{paper}, precision unsaid",
-            f"{about['reference']}: {about['description'].replace('?B ', '')}",
+        about: Mapping[str, Any] = next(
+            (cell.about["model"] for cell in run.cells if cell.reference == models[arm]), {}
         )
-    recipes = [drawn["syntactic"].recipe(arm) for arm in (base, aligned)]
-    sampler = recipes[0].sampler
-    here = (
-        "the same"
-        if sampler.is_neutral
-        else f"T {sampler.temperature:g}, top-k {sampler.top_k}, top-p {sampler.top_p:g}"
-    )
-    yield "sampler", "softmax at T = 1, nothing cut off", here
-    yield (
-        "engine",
-        "unsaid",
-        f"{recipes[0].engine}, {recipes[0].engine_build}; token statistics over all of the vocabulary",
-    )
-    yield (
-        "Experiment 1, base prompt",
-        "“a base-model style prompt”, unsaid which",
-        "ten forms with two worked examples each",
-    )
-    chat = drawn["personas"].recipe(aligned).prompt
-    yield (
-        "Experiment 1, chat template",
-        "that of the SFT stage",
-        f"that of the file, sha256 {(chat.template_digest or '')[:8]}",
-    )
-    longest = {name: one.recipe(label).max_tokens for name, one in drawn.items() for label in list(one.cells)[:1]}
-    yield (
-        "longest outputs, tokens",
-        "persona unsaid, 128, 64, perturbed unsaid",
-        ", ".join(f"{name} {n}" for name, n in longest.items()),
-    )
-    yield "IDF of Experiment 2", "unsaid whether pooled", "pooled; per model beside it"
-    yield "optimal k", "unsaid how", "silhouette, and the gap statistic beside it"
-    yield "entropy", "Eq. 3.2: five likeliest, raw, log 2", "the same, three other readings, and the whole vocabulary"
-    yield "attractors", "by eye", "kinds of the unchanged continuations, learned on half of them"
-    yield "clusters of Experiment 2", "by eye on a t-SNE", "complete linkage on the embeddings; t-SNE is only drawn"
+        description = str(about.get("description", "")).replace("?B ", "")
+        yield f"model, {arm}", f"{paper}, precision unsaid", f"{models[arm]}: {description}"
+    every = {name: [one.recipe(label) for label in one.cells] for name, one in drawn.items() if one.cells}
+    if "semantic" in every:
+        recipe = every["semantic"][0]
+        sampler = recipe.sampler
+        cuts = f"T {sampler.temperature:g}, top-k {sampler.top_k}, top-p {sampler.top_p:g}, min-p {sampler.min_p:g}"
+        yield "sampler", "softmax at T = 1, nothing cut off", "the same" if sampler.is_neutral else cuts
+        yield "engine", "unsaid", f"{recipe.engine}, {recipe.engine_build}"
+    chat = next((one.prompt.template_digest for one in every.get("personas", []) if one.prompt.template_digest), None)
+    if chat:
+        yield "Experiment 1, chat template", "that of the SFT stage", f"that of the file, sha256 {chat[:8]}"
+    longest = ", ".join(f"{name} {_range([one.max_tokens for one in some])}" for name, some in every.items())
+    yield "longest outputs, tokens", "personas and perturbed unsaid, 128, 64", longest
 
 
 # ---- where it goes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import click
 
 from llama_diversity.cli.options import Common, Drawing
 from llama_diversity.cli.terminal import console
+from llama_diversity.errors import BadValue
 from llama_diversity.records import Sampler
 from llama_diversity.render.exhibits import Section, in_terminal, write_report
 from llama_diversity.render.files import write_whole
@@ -47,6 +49,19 @@ def give(result: Result, *, out: Path | None, run_id: str | None, common: Common
         console(common.color).print(in_terminal(section))
         if run_id:
             click.echo(visible(f"run {run_id}, kept in {common.store}"), err=True)
+
+
+def make_folder(out: Path | None) -> None:
+    """Make the folder for results before hours of work, not after. Raises BadValue."""
+    if out is None:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BadValue("--out", str(out), f"it cannot be written ({error.strerror})") from error
 
 
 def write_json(report: Mapping[str, Any], path: Path) -> None:

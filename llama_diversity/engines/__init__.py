@@ -7,9 +7,13 @@ An engine turns token ids into exact token statistics. Ids go in, ids come out; 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from llama_diversity.errors import BadValue, UnknownName
 from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, Sample, TokenStats
@@ -18,6 +22,11 @@ ENGINES = {
     "llamacpp": "llama_diversity.engines.llamacpp:LlamaCppEngine",
     "scripted": "llama_diversity.engines.scripted:ScriptedEngine",
 }
+
+
+TokenPath = tuple[int, ...]  # what follows a prompt
+NextTokens = Callable[[Sequence[TokenPath]], npt.NDArray[np.float64]]
+"""From paths to log p of every next token, natural logarithms of the raw distribution; shape (paths, n_vocab)."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,17 @@ class Step(NamedTuple):
     finished: list[Sample]
 
 
+class Rows(NamedTuple):
+    """Raw logits of a piece of a text, shape (rows, n_vocab): the first row follows the ids up to `start` inclusive.
+
+    They are valid until the next piece is asked for.
+    """
+
+    text: int  # its number among those asked
+    start: int
+    logits: npt.NDArray[np.float32]
+
+
 @dataclass
 class Stopwatch:
     """Seconds spent on making and freeing contexts, on decoding, and on turning logits into tokens and statistics."""
@@ -65,6 +85,7 @@ class Engine(Protocol):
 
     capabilities: Capabilities
     facts: ModelFacts
+    ends: frozenset[int]  # the tokens that end a sequence
     build: str  # whatever may change a number: library version, kernel set
     layout: Mapping[str, Any]
     stopwatch: Stopwatch
@@ -91,6 +112,23 @@ class Engine(Protocol):
 
     def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
         """Teacher-forced statistics of `ids`, shape (len(ids),); nan for the first, which has no context."""
+        ...
+
+    def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
+        """Teacher-forced logits of `texts`, of each a row for all ids but the last, text after text, in pieces.
+
+        The pieces depend on lengths, vocabulary and options alone: two engines that share these give the same ones, and
+        can be read side by side. Needs the capabilities full_distribution and scores_text. Raises PromptTooLong before
+        any work, EngineError.
+        """
+        ...
+
+    def after(self, prompt_ids: tuple[int, ...], *, longest: int) -> AbstractContextManager[NextTokens]:
+        """Within the block, what may follow the prompt and any paths behind it, of at most `longest` tokens each.
+
+        The whole distribution, normalised in float64; the empty path is the prompt itself. The prompt is decoded once
+        and paths are decoded together, so ask for many at a time. Raises PromptTooLong, OutOfMemory, EngineError.
+        """
         ...
 
     def close(self) -> None:

@@ -72,7 +72,10 @@ class Chat:
 
 def no_template(reference: str) -> TemplateError:
     """The error for asking a model that was not trained to chat."""
-    return TemplateError(f"{reference} has no chat template: base models continue raw text. Leave out --chat.")
+    return TemplateError(
+        f"{reference} has no chat template: it continues raw text and cannot be asked. Name a model that has one, or "
+        "leave out --chat."
+    )
 
 
 class _GenerationTag(Extension):

@@ -46,6 +46,7 @@ class Work:
     kv_bytes_per_token: float
     n_vocab: int
     exact: bool
+    shares: bool = False  # sequences take over cells from each other, which streams cannot
 
     def check_length(self) -> None:
         """Raises PromptTooLong."""
@@ -76,14 +77,15 @@ def choose(work: Work, *, parallel: int | None, budget_bytes: float, ceiling_byt
     """The layout for `work`. With `parallel` None as many sequences as fit the budget, up to 64.
 
     Streams where they allow enough sequences, else whichever layout allows more. --exact always uses streams: a
-    sample's cells then lie the same whatever its neighbours do. Raises BadValue, PromptTooLong, OutOfMemory.
+    sample's cells then lie the same whatever its neighbours do. Work that shares cells uses the unified layout, but for
+    a single sequence. Raises BadValue, PromptTooLong, OutOfMemory.
     """
     work.check_length()
     if parallel is not None and not 1 <= parallel <= MAX_PARALLEL:
         raise BadValue("--parallel", parallel, f"it must lie between 1 and {MAX_PARALLEL}")
     wanted = min(parallel or PREFERRED_PARALLEL, work.n_samples)
     budget = ceiling_bytes if parallel is not None else budget_bytes
-    streams = work.largest(budget, unified=False, at_most=wanted)
+    streams = 0 if work.shares else work.largest(budget, unified=False, at_most=wanted)
     enough = wanted if parallel is not None else min(wanted, ENOUGH_STREAMS)
     unified = 0 if work.exact or streams >= enough else work.largest(budget, unified=True, at_most=wanted)
     if parallel is None and not (streams or unified):  # the budget is a wish; one sequence may exceed it

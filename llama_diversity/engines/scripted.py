@@ -12,6 +12,7 @@ share one vocabulary. Texts hold what real ones do: characters split over byte t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -22,7 +23,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.engines import Capabilities, EngineOptions, Step, Stopwatch, text_bytes
+from llama_diversity.engines import (
+    Capabilities,
+    EngineOptions,
+    NextTokens,
+    Rows,
+    Step,
+    Stopwatch,
+    TokenPath,
+    text_bytes,
+)
 from llama_diversity.engines.batching import Batch
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.completion import Completion
@@ -257,6 +267,7 @@ class ScriptedEngine:
         name = model.location
         chain = _chain(name)
         self.capabilities = Capabilities(full_distribution=True, scores_text=True, exact=True, grammars=False)
+        self.ends = frozenset({EOS})
         self.build = "scripted 1"
         self.layout: Mapping[str, Any] = {}
         self.stopwatch = Stopwatch()
@@ -265,7 +276,8 @@ class ScriptedEngine:
         self._ids = {piece.bytes: token for token, piece in enumerate(self._pieces) if piece.control is None}
         self._longest_piece = max(map(len, self._ids))
         with np.errstate(divide="ignore"):  # log 0 is -inf, as where a model forbids a token
-            self._rows = _Rows(np.log(transition(name)).astype(np.float32))
+            self._log_p = np.log(transition(name))
+        self._rows = _Rows(self._log_p.astype(np.float32))
         self._reducer = Reducer(len(self._pieces))
         self.facts = ModelFacts(
             reference=model.reference,
@@ -343,6 +355,26 @@ class ScriptedEngine:
         if on_progress is not None:
             on_progress(1.0)
         return stats
+
+    def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
+        """The chain's rows of log p, a text at a time."""
+        for ids in texts:
+            self._check(ids, max_tokens=0)
+        for number, ids in enumerate(texts):
+            if len(ids) > 1:
+                yield Rows(number, 0, self._rows.decode(ids[:-1], ()))
+
+    @contextlib.contextmanager
+    def after(self, prompt_ids: tuple[int, ...], *, longest: int) -> Iterator[NextTokens]:
+        """The chain's own rows: log p without a detour over rounded logits."""
+        self._check(prompt_ids, max_tokens=longest)
+
+        def log_probabilities(paths: Sequence[TokenPath]) -> Matrix:
+            for path in paths:
+                self._check((*prompt_ids, *path), max_tokens=0)
+            return self._log_p[[(*prompt_ids, *path)[-1] for path in paths]]
+
+        yield log_probabilities
 
     def close(self) -> None:
         """Free the work buffers."""

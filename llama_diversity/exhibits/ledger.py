@@ -10,6 +10,20 @@ from typing import Any
 from llama_diversity.experiments.ledger import ERRATA, VERDICTS, Entry, Number
 from llama_diversity.render.exhibits import Between, Exhibit, Remark, Section, Table, Value
 
+CHOICES = (  # the same in every run: what, the paper, here
+    (
+        "Experiment 1, base prompt",
+        "“a base-model style prompt”, unsaid which",
+        "ten forms with two worked examples each",
+    ),
+    ("IDF of Experiment 2", "unsaid whether pooled", "pooled; per model beside it"),
+    ("clusters of Experiment 2", "by eye on a t-SNE", "complete linkage on the embeddings; t-SNE is only drawn"),
+    ("optimal k", "unsaid how", "silhouette, and the gap statistic beside it"),
+    ("entropy", "Eq. 3.2: five likeliest, raw, log 2", "the same, three other readings, and the whole vocabulary"),
+    ("attractors", "by eye", "kinds of the unchanged continuations, learned on half of them"),
+    ("blocked trajectories", "claimed (section 6), not measured", "not in this ledger: `llamadiv diff` measures it"),
+)
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -48,7 +62,7 @@ def _exhibits(found: Sequence[Entry], facts: Facts) -> Iterator[Exhibit]:
         "ledger-deviations",
         "What was different from the paper, or not said by it",
         ("what", "paper", "here"),
-        tuple(facts.deviations),
+        (*facts.deviations, *CHOICES),
     )
     yield Table("ledger-errata", "Errata found in the paper", ("erratum",), tuple((words,) for words in ERRATA))
 
@@ -115,7 +129,9 @@ def ledger_as_json(found: Sequence[Entry], facts: Facts) -> dict[str, Any]:
         "aligned": facts.aligned,
         "is_paper_pair": facts.is_paper_pair,
         "entries": [_entry_as_json(entry) for entry in found],
-        "deviations": [{"what": what, "paper": paper, "here": here} for what, paper, here in facts.deviations],
+        "deviations": [
+            {"what": what, "paper": paper, "here": here} for what, paper, here in (*facts.deviations, *CHOICES)
+        ],
         "errata": list(ERRATA),
         "absent": list(facts.absent),
     }

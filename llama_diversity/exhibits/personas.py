@@ -178,7 +178,7 @@ def _cloud(found: Result, name: str) -> Figure:
         from llama_diversity.render.clouds import cloud_panel
 
         return {
-            arm: cloud_panel(one.fields[name].counts, arm=arm, position=position)
+            f"{arm} (n = {len(one.personas)})": cloud_panel(one.fields[name].counts, arm=arm, position=position)
             for position, (arm, one) in enumerate(found.arms.items())
         }
 
@@ -200,12 +200,14 @@ def _bars(found: Result, name: str, file: str, title: str) -> Figure:
         from llama_diversity.render.distributions import bars_panel
 
         shares = {
-            arm: {value: _interval(one, name, value) for value in order if value in one.fields[name].counts}
+            arm: {value: _interval(one, name, value) for value in order if one.personas}
             for arm, one in found.arms.items()
         }
         highest = max((high for some in shares.values() for _, _, high in some.values()), default=1.0)
         return {
-            arm: bars_panel(some, order, arm=arm, position=position, highest=highest)
+            f"{arm} (n = {len(found.arms[arm].personas)})": bars_panel(
+                some, order, arm=arm, position=position, highest=highest
+            )
             for position, (arm, some) in enumerate(shares.items())
         }
 
@@ -255,7 +257,7 @@ def _histogram(found: Result, name: str, file: str, title: str, unit: str, width
             default=1.0,
         )
         return {
-            arm: histogram_panel(
+            f"{arm} (n = {len(one.personas)})": histogram_panel(
                 one.numbers[name], edges, unit=unit, arm=arm, position=position, highest=float(highest) or 1.0
             )
             for position, (arm, one) in enumerate(found.arms.items())

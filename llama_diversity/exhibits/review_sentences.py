@@ -54,7 +54,7 @@ def _figure_9(found: Clusters) -> Figure:
             for (x, y), label, text in zip(found.spots, labels, found.sentences, strict=True)
         ]
         return {
-            arm: maps.cluster_panel(
+            f"{arm} (n = {found.arms.count(arm)})": maps.cluster_panel(
                 [spot for spot, of in zip(spots, found.arms, strict=True) if of == arm],
                 [spot for spot, of in zip(spots, found.arms, strict=True) if of != arm],
                 pick=f"sentences_{position}",

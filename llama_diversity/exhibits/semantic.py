@@ -152,7 +152,7 @@ def _figure_10(found: Study) -> Figure:
         known = scores[np.isfinite(scores)]
         low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
         return {
-            arm: maps.map_panel(
+            f"{arm} (n = {found.arms.count(arm)})": maps.map_panel(
                 [spot for spot, of in zip(spots, found.arms, strict=True) if of == arm],
                 [spot for spot, of in zip(spots, found.arms, strict=True) if of != arm],
                 quantity="TF-IDF cosine to the others",

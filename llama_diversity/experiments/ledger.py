@@ -1,11 +1,12 @@
 """The paper's published numbers beside ours: line by line whether its findings hold, and what keeps a line from saying.
 
 Protocol: published numbers as printed in Mohammadi 2024 (section 4, 5.1, Table 1), with their standard deviations over
-outputs where there are some. On the paper's own pair, a number agrees where the two differ by no more than their
-standard errors allow (95 %); a finding without a number agrees where its direction is shown. On any other pair numbers
-cannot agree, only directions be the same. A direction is shown where the 95 % interval of our difference (or share
-kept) leaves out "no difference": on the paper's side "same direction", on the other "differs". An interval that
-includes it says nothing: "not comparable", because. Needs the experiments' results only.
+outputs where there are some. Only on the paper's own pair, sampled as it says and as often, can a number agree: where
+ours differs by no more than the standard errors allow (95 %), is precise enough to have told base from aligned, and the
+direction is shown. A finding without a number can only have the same direction. A direction is shown where the 95 %
+interval of our difference (or share kept) leaves out "no difference": on the paper's side "same direction", on the
+other "differs". An interval that includes it says nothing, and neither do outputs that do not vary: "not comparable",
+because. Needs the experiments' results only.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from llama_diversity.metrics.inference import (
 )
 
 Verdict = Literal["agrees", "same direction", "differs", "not comparable"]
+_NO_WIDTH = 1e-9  # of an interval: outputs that do not vary are no independent samples
 VERDICTS: tuple[Verdict, ...] = ("agrees", "same direction", "differs", "not comparable")
 
 ERRATA = (
@@ -47,6 +49,13 @@ ERRATA = (
 )
 
 
+_NO_INTERVAL = "no interval: too few outputs, or outputs that do not vary"
+_FORMS = "; base by forms with examples, aligned by a request, so the prompt is part of the difference"
+
+
+LEAST_FOR_ATTRACTORS = 25  # continuations judged; as many are learned from
+
+
 class Made(NamedTuple):
     """Results of the experiments, None for one that is not there; the arms compared; whether they are the paper's."""
 
@@ -58,6 +67,7 @@ class Made(NamedTuple):
     semantic: semantic.Study | None = None
     syntactic: syntactic.Result | None = None
     perturb: Mapping[str, perturb.Arm] | None = None
+    opening_is_own: bool = True  # of words that the aligned model wrote itself
 
 
 class Number(NamedTuple):
@@ -112,16 +122,15 @@ def verdict_of(made: Made, numbers: Sequence[tuple[Published, Number]], directio
     """`direction` of our change against the paper's: 1 the same, -1 the opposite, 0 not to be told, None undefined."""
     if direction is None:
         return _Verdict("not comparable", why)
-    comparable = [(printed, ours) for printed, ours in numbers if printed.value is not None]
-    agreeing = [_agree(printed, ours) for printed, ours in comparable]
-    if made.is_paper_pair and direction >= 0 and all(agreeing) and (comparable or direction > 0):
-        return _Verdict("agrees", why)
-    if direction > 0:
-        other = "" if made.is_paper_pair else "; another pair than the paper's, so numbers are not compared"
-        return _Verdict("same direction", f"{why}{other}")
     if direction < 0:
         return _Verdict("differs", why)
-    return _Verdict("not comparable", f"{why}: the interval includes no difference, more samples may tell")
+    if direction == 0:
+        return _Verdict("not comparable", f"{why}: the interval includes no difference, more samples may tell")
+    comparable = [(printed, ours) for printed, ours in numbers if printed.value is not None]
+    if made.is_paper_pair and comparable and _agree(comparable):
+        return _Verdict("agrees", why)
+    other = "" if made.is_paper_pair or not comparable else "; not the paper's pair and sampling, so no numbers"
+    return _Verdict("same direction", f"{why}{other}")
 
 
 class _Verdict(NamedTuple):
@@ -129,17 +138,23 @@ class _Verdict(NamedTuple):
     reason: str
 
 
-def _agree(printed: Published, ours: Number) -> bool:
-    """Whether the two differ by no more than their standard errors allow; without one of the paper's, by ours."""
-    if printed.value is None or ours.value is None or ours.low is None or ours.high is None:
-        return False
-    own = (ours.high - ours.low) / (2 * Z_95)
-    return abs(printed.value - ours.value) <= Z_95 * math.hypot(own, printed.se or 0.0) + 1e-9
+def _agree(numbers: Sequence[tuple[Published, Number]]) -> bool:
+    """Whether each differs by no more than the standard errors allow, and is as precise as half the printed gap."""
+    values = [printed.value for printed, _ in numbers if printed.value is not None]
+    gap = max(values) - min(values) if len(values) > 1 else math.inf
+    for printed, ours in numbers:
+        if printed.value is None or ours.value is None or ours.low is None or ours.high is None:
+            return False
+        half = (ours.high - ours.low) / 2
+        reach = Z_95 * math.hypot(half / Z_95, printed.se or 0.0)
+        if abs(printed.value - ours.value) > reach + 1e-9 or half > gap / 2:
+            return False
+    return True
 
 
 def _sign(change: Number, nothing: float) -> int | None:
-    """1 above `nothing`, -1 below, 0 where the interval includes it, None where there is none."""
-    if change.low is None or change.high is None or math.isnan(change.low):
+    """1 above `nothing`, -1 below, 0 where the interval includes it; None for no interval, or one without width."""
+    if change.low is None or change.high is None or math.isnan(change.low) or change.high - change.low < _NO_WIDTH:
         return None
     return 1 if change.low > nothing else -1 if change.high < nothing else 0
 
@@ -162,7 +177,7 @@ def _of_summary(found: Summary, words: str = "") -> Number:
 
 
 def _of_estimate(found: Estimate, words: str = "") -> Number:
-    if found.value is None or found.se is None:
+    if found.value is None or not found.se:  # none is known, or nothing varied
         return Number(found.value, words=words or found.reason or "")
     return Number(found.value, found.value - Z_95 * found.se, found.value + Z_95 * found.se, words)
 
@@ -182,16 +197,19 @@ def _entry(
     rises: bool,
     nothing: float = 0.0,
     why: str = "",
+    caveat: str = "",
 ) -> Entry:
     """A line whose verdict follows from the change: `rises` is the paper's direction, `nothing` no change at all."""
     sign = _sign(change, nothing)
-    reason = why or (f"{change.words} {_written(change)}" if sign is not None else "no interval: too few outputs")
+    reason = why or (f"{change.words} {_written(change)}" if sign is not None else _NO_INTERVAL)
     direction = None if sign is None else sign if rises else -sign
     found = verdict_of(made, list(zip(published, ours, strict=True)), direction, reason)
-    return Entry(id, quantity, *published, *ours, change, *found)
+    return Entry(id, quantity, *published, *ours, change, found.verdict, found.reason + caveat)
 
 
 def _written(number: Number) -> str:
+    if number.value is None or number.low is None or number.high is None:
+        return "–"
     return f"{number.value:.3g} ({number.low:.3g} to {number.high:.3g})"
 
 
@@ -216,15 +234,17 @@ def _personas(made: Made) -> Iterator[Entry]:
             (Published(base_words), Published(aligned_words)),
             (_effective(base, field), _effective(aligned, field)),
             **_narrowing(found, made, field),
+            caveat=_FORMS,
         )
     types = [list(arm.fields["mbti"].counts.values()) for arm in (base, aligned)]
     yield _entry(
         made,
         "E1.mbti",
-        "Myers-Briggs types seen among the valid personas",
+        "Myers-Briggs types seen among the valid personas; tested by class entropy",
         (Published("16 of 16", 16.0), Published("6 of 16", 6.0)),
         (_of_estimate(seen_richness(types[0])), _of_estimate(seen_richness(types[1]))),
         **_narrowing(found, made, "mbti"),
+        caveat=_FORMS,
     )
     yield _ages(made, base, aligned)
     yield _women(made, base, aligned)
@@ -236,6 +256,7 @@ def _personas(made: Made) -> Iterator[Entry]:
         (_of_summary(base.summaries["review_chars"]), _of_summary(aligned.summaries["review_chars"])),
         _change(found.differences[made.aligned]["review_chars"]),
         rises=True,
+        caveat=_FORMS,
     )
     yield _entry(
         made,
@@ -246,6 +267,7 @@ def _personas(made: Made) -> Iterator[Entry]:
          _of_summary(aligned.summaries["sentiment"], _range(aligned, "sentiment", ".2f"))),
         _change(found.differences[made.aligned]["sentiment"]),
         rises=True,
+        caveat=_FORMS,
     )  # fmt: skip
 
 
@@ -301,6 +323,7 @@ def _ages(made: Made, base: personas.Arm, aligned: personas.Arm) -> Entry:
         _kept(log_ratio(spreads[0], spreads[1])),
         rises=False,
         nothing=1.0,
+        caveat=_FORMS,
     )
 
 
@@ -323,6 +346,7 @@ def _women(made: Made, base: personas.Arm, aligned: personas.Arm) -> Entry:
         (_of_proportion(shares[0]), _of_proportion(shares[1])),
         _change(proportion_difference(shares[0], shares[1])),
         rises=True,
+        caveat=_FORMS,
     )
 
 
@@ -338,7 +362,9 @@ def _sentences(made: Made) -> Iterator[Entry]:
     for arm in (made.base, made.aligned):
         own, pooled = found.own[arm], found.effective[arm].value
         effective = "" if pooled is None else f", spread over {pooled:.1f} pooled clusters"
-        ours.append(Number(float(own.by_silhouette.k or 1), words=f"gap statistic {own.by_gap.k or 'none'}{effective}"))
+        limit = f"; {semantic.K_MAX} is the most that is tried" if own.by_silhouette.warning else ""
+        words = f"gap statistic {own.by_gap.k or 'none'}{effective}{limit}"
+        ours.append(Number(float(own.by_silhouette.k or 1), words=words))
     yield Entry(
         "E1.k",
         "optimal k-means clusters of review sentences (ours: silhouette)",
@@ -419,52 +445,84 @@ def _perturb(made: Made) -> Iterator[Entry]:
     found = made.perturb
     if found is None:
         return
-    aligned = _in_attractors(found[made.aligned])
+    aligned = found[made.aligned]
     cold = next((arm for arm in found if arm.startswith(f"{made.base}, T ")), None)
     for id, arm, words in (
-        ("5.1.return", made.base, "no attractors"),
-        ("5.1.cold", cold, "none, even at low temperature"),
+        ("base", made.base, "no attractors"),
+        ("cold", cold, "none, even at low temperature"),
     ):
-        if arm is None:
-            continue
-        base = _in_attractors(found[arm])
-        yield _entry(
-            made,
-            id,
-            f"share of perturbed continuations that return to an attractor{'' if arm == made.base else f' ({arm})'}",
-            (Published(words), Published("returns to one of its own completions")),
-            (_of_proportion(base, _attractors(found[arm])), _of_proportion(aligned, _attractors(found[made.aligned]))),
-            _change(proportion_difference(base, aligned)),
-            rises=True,
+        if arm is not None:
+            yield _attractors(made, id, words, arm, found[arm], aligned)
+            yield _returns(made, id, words, arm, found[arm], aligned)
+    yield _recovery(made, aligned)
+
+
+def _attractors(made: Made, id: str, words: str, arm: str, base: perturb.Arm, aligned: perturb.Arm) -> Entry:
+    """Whether there are any; counts have no interval, so only none against some tells a direction."""
+    direction = {(False, True): 1, (True, False): -1, (True, True): -1}.get(
+        (base.n_attractors > 0, aligned.n_attractors > 0)
+    )
+    n = base.in_attractors.n + aligned.in_attractors.n
+    why = f"{arm} has {base.n_attractors}, the aligned model {aligned.n_attractors}"
+    if min(base.in_attractors.n, aligned.in_attractors.n) < LEAST_FOR_ATTRACTORS:
+        direction, why = None, f"{why}, of too few continuations to find one ({n})"
+    found = verdict_of(made, [], direction, why)
+    return Entry(
+        f"5.1.attractors.{id}",
+        f"attractors of the unchanged opening, {arm} and aligned",
+        Published(words),
+        Published("its own completions"),
+        Number(float(base.n_attractors)),
+        Number(float(aligned.n_attractors)),
+        Number(),
+        *found,
+    )
+
+
+def _returns(made: Made, id: str, words: str, arm: str, base: perturb.Arm, aligned: perturb.Arm) -> Entry:
+    change = _change(proportion_difference(base.returned, aligned.returned))
+    lacking = [name for name, one in ((arm, base), ("the aligned model", aligned)) if one.returned.value is None]
+    why = ""
+    if not made.opening_is_own:
+        change, why = Number(), "the opening is the prompt alone, not the aligned model's own words"
+    elif lacking:
+        why = (
+            f"{' and '.join(lacking)} has nothing to return to: no attractor, or no continuation that leaves the change"
         )
-    yield _recovery(made, found[made.aligned])
-
-
-def _in_attractors(arm: perturb.Arm) -> Proportion:
-    """Of an arm without attractors no continuation is in one: 0 of n, which is what the paper says of the base."""
-    return arm.returned if arm.returned.value is not None else wilson(0, arm.returned.n)
-
-
-def _attractors(arm: perturb.Arm) -> str:
-    return f"{arm.n_attractors or 'no'} attractor{'' if arm.n_attractors == 1 else 's'}"
+    return _entry(
+        made,
+        f"5.1.return.{id}",
+        f"share of perturbed continuations that return to an attractor, {arm} and aligned",
+        (Published(words), Published("returns to one of its own completions")),
+        (_of_proportion(base.returned), _of_proportion(aligned.returned)),
+        change,
+        rises=True,
+        why=why,
+    )
 
 
 def _recovery(made: Made, aligned: perturb.Arm) -> Entry:
-    first = aligned.excess_bits[0] if aligned.excess_bits else Difference(*[math.nan] * 4)
-    change = _change(first)
-    calm = "never calm again" if aligned.recovery_token is None else f"calm after {aligned.recovery_token} tokens"
-    sign = _sign(change, 0.0)
-    direction = None if sign is None else 1 if sign > 0 and aligned.recovery_token is not None else min(sign, 0) or -1
-    reason = f"first token {_written(change)} bits more surprising than unchanged, {calm}" if sign is not None else calm
-    found = verdict_of(made, [], direction, reason)
+    """Disturbed more often than by chance, and calm again: both, or the paper's picture is not there."""
+    change = _change(proportion_difference(aligned.disturbed_unchanged, aligned.disturbed))
+    sign, calm = _sign(change, 0.0), aligned.calm
+    half = (
+        "half of the disturbed never" if calm.median is None else f"half of the disturbed within {calm.median:g} tokens"
+    )
+    direction = sign
+    if sign == 1 and calm.median is None:
+        direction = -1
+    reason = f"disturbed by chance and by the change: {_written(change)} more; calm again {half}"
+    if not made.opening_is_own:
+        direction, reason = None, "the opening is the prompt alone, not the aligned model's own words"
+    found = verdict_of(made, [], direction, reason if sign is not None else _NO_INTERVAL)
     return Entry(
         "5.1.recovery",
-        "surprise of the aligned model after the change, bits",
+        "share of the aligned model's continuations whose first tokens are unusually surprising after the change",
         Published(""),
         Published("first tokens red to yellow, then green again"),
         Number(),
-        change._replace(words=calm),
-        change._replace(words="changed - unchanged, first token"),
+        _of_proportion(aligned.disturbed, f"calm again {half}"),
+        change,
         *found,
     )
 

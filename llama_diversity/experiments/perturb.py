@@ -1,16 +1,21 @@
 """Section 5.1 of the paper: does a model that is nudged off its path find its way back to what it always says?
 
 Protocol: completions of the prompt "Grace Hopper was", raw. The most typical one of the aligned model's largest kind
-gives an opening, cut after the last "was" of its first two sentences. Every arm (and the base model at a low
-temperature, the paper's control) continues that opening twice, n times each: as it is, and with "was" changed to "was
-not" (`perturbations` has other changes). Only what follows the opening is judged, so the opening's own words cannot
-count as a return.
+that has a "was" of its own in the first two sentences gives an opening, cut after that "was". Every arm (and the base
+model at a low temperature, the paper's control) continues that opening twice, n times each: as it is, and with "was"
+changed to "was not" (`perturbations` has other changes). Only what follows the opening is judged, so the opening's own
+words cannot count as a return. A continuation that goes on within the opening's last word ("was not" + "ed") has undone
+the change; it is counted and left out.
 
 An attractor of an arm is a kind of its continuations of the unchanged opening (complete linkage, all pairs with a
 cosine of KIND_CUT or more) that holds at least LEAST_SHARE of them. Attractors are learned from the even samples; the
 return share is the share of perturbed continuations that lie within the spread of one, and the share of the odd
 unperturbed ones is what a return would look like if nothing had been changed. An arm without attractors has nothing to
 return to: undefined, not 0.
+
+Surprise: a token is outside the band where it is more surprising than BAND of the unchanged continuations' tokens at
+that place. A continuation is disturbed where one of its first N_FIRST tokens is; it is calm again from the first token
+after that from which N_CALM in a row (or all that are left) are inside.
 """
 
 from __future__ import annotations
@@ -18,12 +23,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.metrics import clusters
-from llama_diversity.metrics.inference import Difference, Proportion, summarize, welch_difference
+from llama_diversity.metrics.inference import Z_95, Difference, Proportion, summarize, welch_difference, wilson
 from llama_diversity.records import TokenStats
 
 PROMPT = "Grace Hopper was"
@@ -34,56 +40,103 @@ KIND_CUT = 0.7
 LEAST_SHARE, LEAST_MEMBERS = 0.05, 3
 LEAST_ALIVE = 0.1  # of the continuations, for a mean over those still running
 N_CALM = 3  # tokens in a row that must look undisturbed
+N_FIRST = 5  # tokens in which a disturbance must show
+BAND = 0.95
 
 
 Vectors = npt.NDArray[np.float32]
 
 
-def most_typical(vectors: Vectors) -> int:
-    """Row of the medoid of the largest kind."""
+def by_typicality(vectors: Vectors) -> list[int]:
+    """All rows, the medoid of the largest kind first, then by their cosine to it; equal ones in order.
+
+    >>> by_typicality(np.array([[0.0, 1.0], [1.0, 0.1], [1.0, 0.0]], np.float32))
+    [1, 2, 0]
+    """
     labels = clusters.threshold_classes(vectors, KIND_CUT)
-    largest = int(np.argmax(np.bincount(labels)))
-    return int(clusters.medoids(vectors, labels)[largest])
+    medoid = clusters.medoids(vectors, labels)[int(np.argmax(np.bincount(labels)))]
+    units = clusters.unit_rows(vectors)
+    found: list[int] = np.argsort(-(units @ units[medoid]).round(6), kind="stable").tolist()
+    return found
 
 
 # ---- one arm
 
 
+class Calm(NamedTuple):
+    """After how many tokens half of the n disturbed continuations are calm again, with a 95 % interval; None: never.
+
+    The median and the order statistics around it, so that those never calm again count too.
+    """
+
+    median: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
 @dataclass(frozen=True)
 class Arm:
-    """What one arm did after the opening, unchanged and changed.
+    """What one arm did after the opening, unchanged and changed; of continuations that leave its last word whole.
 
     `excess_bits[t]` is changed minus unchanged mean surprisal of token t with its 95 % Welch interval, over the
-    continuations that have a token t. `recovery_token`: from which token on N_CALM in a row are no more surprising than
-    without the change (the interval reaches 0 or below), counted from 0; None where that never comes.
+    continuations that have a token t. `disturbed_unchanged` is what chance makes of the unchanged ones themselves.
     """
 
     n_attractors: int
     in_attractors: Proportion  # of the odd unchanged continuations
     returned: Proportion  # of the changed ones
+    n_undone: tuple[int, int]  # unchanged and changed continuations that go on within the opening's last word
     unchanged_bits: tuple[float, ...]  # mean surprisal by token
     changed_bits: tuple[float, ...]
     excess_bits: tuple[Difference, ...]
-    recovery_token: int | None
+    disturbed: Proportion
+    disturbed_unchanged: Proportion
+    calm: Calm
 
 
-def analyse_arm(
-    unchanged: Vectors, changed: Vectors, unchanged_tokens: Sequence[TokenStats], changed_tokens: Sequence[TokenStats]
-) -> Arm:
-    """Embeddings and token statistics of the continuations of both openings, shape (n, d) and n arrays."""
-    learned, held_out = unchanged[0::2], unchanged[1::2]
+def analyse_arm(unchanged: Side, changed: Side) -> Arm:
+    """Both sides' embeddings and token statistics, shape (n, d) and n arrays."""
+    both = (unchanged, changed)
+    kept = [np.array([not undoes(side.opening, text) for text in side.texts], np.bool_) for side in both]
+    rows = [side.vectors[whole] for side, whole in zip(both, kept, strict=True)]
+    before, after = (
+        surprisals([one for one, is_whole in zip(side.tokens, whole, strict=True) if is_whole])
+        for side, whole in zip(both, kept, strict=True)
+    )
+    learned, held_out = rows[0][0::2], rows[0][1::2]
     places = attractors_of(learned)
-    before, after = surprisals(unchanged_tokens), surprisals(changed_tokens)
-    excess = tuple(_excess(before, after))
+    outside, outside_by_chance = _outside(before, after), _outside(before, before)
     return Arm(
         len(places.centres),
         clusters.return_share(held_out, places).share,
-        clusters.return_share(changed, places).share,
+        clusters.return_share(rows[1], places).share,
+        (int((~kept[0]).sum()), int((~kept[1]).sum())),
         _means(before),
         _means(after),
-        excess,
-        recovery(excess),
+        tuple(_excess(before, after)),
+        wilson(int(_disturbed(outside).sum()), len(outside)),
+        wilson(int(_disturbed(outside_by_chance).sum()), len(outside_by_chance)),
+        calm_again(outside, [len(row[~np.isnan(row)]) for row in after]),
     )
+
+
+class Side(NamedTuple):
+    """Continuations of one opening: texts, embeddings of shape (n, d), token statistics."""
+
+    opening: str
+    texts: Sequence[str]
+    vectors: Vectors
+    tokens: Sequence[TokenStats]
+
+
+def undoes(opening: str, text: str) -> bool:
+    """Whether a continuation goes on within the opening's last word, so that this is another word.
+
+    >>> [undoes("She was not", text) for text in ("ed for", " born", "She", ".")], undoes("Ah! ", "so")
+    ([True, False, False, False], False)
+    """
+    return bool(opening and text) and opening[-1].isalnum() and text[0].isalnum() and not text[0].isupper()
 
 
 def attractors_of(vectors: Vectors) -> clusters.Attractors:
@@ -132,23 +185,57 @@ def _excess(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> 
     return found
 
 
-def recovery(excess: Sequence[Difference]) -> int | None:
-    """The first token from which N_CALM in a row have an interval that reaches 0 or below; None where none does.
+def _outside(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """By continuation and token whether it is more surprising than BAND of the unchanged ones at that place."""
+    n = min(_well_attended(before), after.shape[1])
+    if not n or not len(before):
+        return np.zeros((len(after), 0), np.bool_)
+    highest = np.nanquantile(before[:, :n], BAND, axis=0)
+    outside: npt.NDArray[np.bool_] = after[:, :n] > highest  # nan, behind the end, is not
+    return outside
 
-    >>> calm, disturbed = Difference(0.1, 0.1, -0.1, 0.3), Difference(1.0, 0.1, 0.8, 1.2)
-    >>> recovery([disturbed, calm, disturbed, calm, calm, calm]), recovery([disturbed] * 4)
-    (3, None)
+
+def _disturbed(outside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    return np.asarray(outside[:, :N_FIRST].any(axis=1), np.bool_)
+
+
+def calm_again(outside: npt.NDArray[np.bool_], lengths: Sequence[int]) -> Calm:
+    """When the disturbed continuations are calm again; `lengths` in tokens.
+
+    >>> rows = np.array([[1, 0, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0], [0] * 7, [1] * 7], bool)
+    >>> calm_again(rows, [7, 7, 7, 7])[0]  # after 3 and 1 tokens and never; the third was not disturbed
+    3.0
     """
-    calm = [difference.low <= 0 for difference in excess]
-    for at in range(len(calm) - N_CALM + 1):
-        if all(calm[at : at + N_CALM]):
-            return at
-    return None
+    waits = sorted(
+        _wait(row[:length]) for row, length in zip(outside[_disturbed(outside)], _of(outside, lengths), strict=True)
+    )
+    n = len(waits)
+    if not n:
+        return Calm(None, None, None, 0)
+    reach = Z_95 * math.sqrt(n) / 2
+    places = [min(n - 1, max(0, at)) for at in (math.floor(n / 2 - reach), math.ceil(n / 2 + reach))]
+    median = (waits[(n - 1) // 2] + waits[n // 2]) / 2
+    low, high = (waits[at] for at in places)
+    return Calm(_finite(median), _finite(low), _finite(high), n)
 
 
-def analyse(
-    vectors: Mapping[str, tuple[Vectors, Vectors]],
-    tokens: Mapping[str, tuple[Sequence[TokenStats], Sequence[TokenStats]]],
-) -> dict[str, Arm]:
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _of(outside: npt.NDArray[np.bool_], lengths: Sequence[int]) -> list[int]:
+    return [length for length, is_disturbed in zip(lengths, _disturbed(outside), strict=True) if is_disturbed]
+
+
+def _wait(outside: npt.NDArray[np.bool_]) -> float:
+    """Tokens from the opening until N_CALM in a row, or all that are left, are inside; inf where that never comes."""
+    first = int(np.argmax(outside))
+    for at in range(first + 1, len(outside)):
+        if not outside[at : at + N_CALM].any():
+            return float(at)
+    return math.inf
+
+
+def analyse(sides: Mapping[str, tuple[Side, Side]]) -> dict[str, Arm]:
     """Every arm from its unchanged and changed continuations."""
-    return {arm: analyse_arm(*vectors[arm], *tokens[arm]) for arm in vectors}
+    return {arm: analyse_arm(*both) for arm, both in sides.items()}

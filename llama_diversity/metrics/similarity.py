@@ -79,6 +79,8 @@ def mean_cosine(vectors: Any) -> Similarity:
     all_pairs = float(row_sums.sum())
     mean = all_pairs / (n * (n - 1))
     of_each = np.clip(row_sums / (n - 1), -1, 1)
+    if of_each.min() > 1 - _ROUNDING:  # all alike: what is left is rounding, and must not be taken for a difference
+        return Similarity(Summary(1.0, 0.0, 0.0 if n > 2 else math.nan, n), np.ones(n))
     se = math.nan
     if n > 2:
         left_out = (all_pairs - 2 * row_sums) / ((n - 1) * (n - 2))
@@ -88,6 +90,7 @@ def mean_cosine(vectors: Any) -> Similarity:
 
 # ---- distances ----
 
+_ROUNDING = 1e-6  # of float32 vectors
 NO_PAIR = "fewer than two texts with a vector"
 _BLOCK = 2**20  # cosines that are held at a time: 8 MB
 

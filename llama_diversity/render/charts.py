@@ -149,13 +149,21 @@ def _drawn(spec: Spec, text: str, kinds: Sequence[str]) -> dict[str, bytes]:
     import vl_convert  # heavy: a browser's engine with Vega inside
 
     svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
-    made: dict[str, Callable[[], bytes]] = {
-        "json": text.encode,
-        "svg": svg.encode,
-        "png": lambda: vl_convert.svg_to_png(svg, scale=PNG_SCALE),
-        "pdf": lambda: vl_convert.svg_to_pdf(svg),
-    }
-    return {kind: made[kind]() for kind in kinds}
+    return {kind: text.encode() if kind == "json" else _from_svg(svg, kind) for kind in kinds}
+
+
+def from_svg(svg: str, kinds: Sequence[str]) -> dict[str, bytes]:
+    """A picture that is SVG already, as "svg", "png" or "pdf"."""
+    parts = ("picture", version("vl-convert-python"), str(PNG_SCALE), *kinds, svg)
+    return cache.kept(parts, lambda: {kind: _from_svg(svg, kind) for kind in kinds})
+
+
+def _from_svg(svg: str, kind: str) -> bytes:
+    import vl_convert  # heavy: a browser's engine with Vega inside
+
+    if kind == "svg":
+        return svg.encode()
+    return vl_convert.svg_to_png(svg, scale=PNG_SCALE) if kind == "png" else vl_convert.svg_to_pdf(svg)
 
 
 def specs_of(draw: Callable[[], Mapping[str, Chart]]) -> dict[str, Spec]:
@@ -296,7 +304,9 @@ def _finished(chart: Figure, *, title: str, subtitle: str, n_columns: int) -> Fi
     finished: Figure = (
         chart.properties(title=heading, background="white", padding=12)
         .configure(font=FONT)
-        .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridColor="#e8e8e8")
+        .configure_axis(
+            labelFlush=False, labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridColor="#e8e8e8"
+        )
         .configure_axisX(grid=False)
         .configure_title(fontSize=14, subtitleFontSize=12, subtitleColor="#555555")
         .configure_legend(labelFontSize=12, titleFontSize=12)

@@ -186,11 +186,13 @@ def files_of(section: Section) -> Iterator[tuple[str, bytes]]:
         if isinstance(exhibit, Table):
             yield f"{exhibit.name}.csv", to_csv(exhibit).encode()
         elif isinstance(exhibit, Figure):
-            yield from _chart_files(exhibit)
+            yield from _chart_files(exhibit, section.command)
         elif isinstance(exhibit, Tokens):
+            from llama_diversity.render.charts import from_svg
             from llama_diversity.render.svg import to_svg
 
-            yield f"{exhibit.name}.svg", to_svg(exhibit.picture).encode()
+            for kind, content in from_svg(to_svg(exhibit.picture), CHART_FORMATS).items():
+                yield f"{exhibit.name}.{kind}", content
 
 
 def write_files(section: Section, folder: Path) -> list[Path]:
@@ -242,9 +244,9 @@ def _field(value: object) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _chart_files(figure: Figure) -> Iterator[tuple[str, bytes]]:
+def _chart_files(figure: Figure, command: str) -> Iterator[tuple[str, bytes]]:
     from llama_diversity.render import charts  # Altair is heavy, and only needed for files
 
-    chart = charts.side_by_side(figure.panels, title=figure.title, subtitle=figure.note)
+    chart = charts.side_by_side(figure.panels, title=figure.title, subtitle=f"{figure.note} Made by: {command}".strip())
     for kind, content in charts.rendered(chart, CHART_FORMATS).items():
         yield f"{figure.name}.{kind}", content

@@ -63,7 +63,7 @@ const charts = JSON.parse(document.getElementById("charts").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function colours() {
   const [ink, line] = dark.matches ? ["#e6e6e6", "#3a3a3a"] : ["#1a1a1a", "#dcdcdc"];
-  const axis = {labelColor: ink, titleColor: ink, gridColor: line, domainColor: ink, tickColor: ink,
+  const axis = {labelFlush: false, labelColor: ink, titleColor: ink, gridColor: line, domainColor: ink, tickColor: ink,
     labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal"};
   const text = {labelColor: ink, titleColor: ink, labelFontSize: 12, titleFontSize: 12};
   return {background: "transparent", font: "system-ui, DejaVu Sans, sans-serif", axis: axis, axisX: {grid: false},

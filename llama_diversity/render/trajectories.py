@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,8 +14,13 @@ WIDTH, HEIGHT = 280, 180
 _KINDS = ("unchanged", "changed")
 
 
-def trajectory_panel(unchanged: Sequence[float], changed: Sequence[float], *, highest: float) -> alt.LayerChart:
-    """Mean surprisal in bits by token after the opening, counted from 1; `highest` is the end of all panels' axis."""
+def trajectory_panel(
+    unchanged: Sequence[float], changed: Sequence[float], errors: Sequence[float], *, highest: float
+) -> alt.LayerChart:
+    """Mean surprisal in bits by token after the opening, counted from 1; `highest` is the end of all panels' axis.
+
+    `errors` are standard errors of changed minus unchanged, drawn as 95 % bars around the changed ones.
+    """
     rows = [
         {"token": at + 1, "bits": float(value), "opening": kind}
         for kind, values in zip(_KINDS, (unchanged, changed), strict=True)
@@ -32,7 +38,21 @@ def trajectory_panel(unchanged: Sequence[float], changed: Sequence[float], *, hi
             tooltip=[alt.Tooltip("opening:N"), alt.Tooltip("token:Q"), alt.Tooltip("bits:Q", format=".2f")],
         )
     )  # fmt: skip
-    return alt.LayerChart(layer=[line], width=WIDTH, height=HEIGHT)
+    bars = [
+        {"token": at + 1, "low": max(0.0, float(value) - 1.96 * se), "high": min(highest, float(value) + 1.96 * se)}
+        for at, (value, se) in enumerate(zip(changed, errors, strict=False))
+        if math.isfinite(se)
+    ]
+    rules = (
+        alt.Chart(alt.InlineData(values=bars))
+        .mark_rule(color=ARM_COLOURS[1], opacity=0.35)
+        .encode(
+            x=alt.X("token:Q", title="token after the opening"),
+            y=alt.Y("low:Q", title="mean surprisal, bits"),
+            y2="high:Q",
+        )
+    )
+    return alt.LayerChart(layer=[rules, line], width=WIDTH, height=HEIGHT)
 
 
 class Dose(NamedTuple):

@@ -77,6 +77,11 @@ class Context:
             self._decode(ids[chunk], range(chunk.start, chunk.stop), [0] * n_rows, n_outputs=n_rows)
             yield chunk.start, self._logits(n_rows)
 
+    def forget(self) -> None:
+        """Empty all sequences."""
+        self._twin = None
+        C.llama_memory_clear(self._memory, False)
+
     def fork(self, slot: int) -> None:
         """Let `slot` begin right after the prompt."""
         if self._prompt_cells is None:
@@ -92,10 +97,26 @@ class Context:
         self._copy(source + 1, target + 1)
         C.llama_memory_seq_rm(self._memory, source + 1, -1, -1)
 
-    def decode(self, tokens: Sequence[int], positions: Sequence[int]) -> Float32:
-        """Feed one token to each of the slots 0..len(tokens)-1; logits (slots, n_vocab), valid until the next call."""
-        self._decode(tokens, positions, range(1, len(tokens) + 1), n_outputs=len(tokens))
+    def take_over(self, slot: int, source: int | None, n_positions: int) -> None:
+        """Let `slot` hold the first positions of slot `source`, None for the prompt's; in the unified layout only."""
+        C.llama_memory_seq_rm(self._memory, slot + 1, -1, -1)
+        sequence = 0 if source is None else source + 1
+        C.llama_memory_seq_cp(self._memory, sequence, slot + 1, 0, n_positions)
+
+    def decode(self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int] | None = None) -> Float32:
+        """Feed one token to each of `slots`, or of the slots 0..len(tokens)-1; logits of shape (slots, n_vocab).
+
+        They are valid until the next call.
+        """
+        sequences = range(1, len(tokens) + 1) if slots is None else [slot + 1 for slot in slots]
+        self._decode(tokens, positions, sequences, n_outputs=len(tokens))
         return self._logits(len(tokens))
+
+    def feed(self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int]) -> None:
+        """Take in tokens of slots, any number of each in order, without asking what may follow."""
+        for chunk in _chunks(len(tokens), self._rows):
+            sequences = [slot + 1 for slot in slots[chunk]]
+            self._decode(tokens[chunk], positions[chunk], sequences, n_outputs=0)
 
     def _copy(self, source: int, target: int) -> None:
         self._twin = None

@@ -7,7 +7,7 @@ import ctypes
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,23 @@ import llama_cpp
 import llama_cpp.llama_cpp as C
 import numpy as np
 
-from llama_diversity.engines import Capabilities, EngineOptions, Step, Stopwatch, text_bytes
+from llama_diversity.engines import (
+    Capabilities,
+    EngineOptions,
+    NextTokens,
+    Rows,
+    Step,
+    Stopwatch,
+    TokenPath,
+    text_bytes,
+)
 from llama_diversity.engines.batching import Batch
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.completion import Completion
-from llama_diversity.engines.draws import Reducer, unscored
+from llama_diversity.engines.draws import Float64, Reducer, unscored
 from llama_diversity.engines.layout import (
     BYTES_PER_VALUE,
+    MAX_PARALLEL,
     Layout,
     Work,
     choose,
@@ -33,6 +43,7 @@ from llama_diversity.engines.llamacpp.context import N_UBATCH, Context, NoContex
 from llama_diversity.engines.llamacpp.grammar import LlamaCppGrammar, Vocabulary
 from llama_diversity.engines.llamacpp.library import devices, forget_complaints, initialise
 from llama_diversity.engines.llamacpp.loading import load, make_exact
+from llama_diversity.engines.llamacpp.paths import Paths
 from llama_diversity.errors import BadValue, EngineError, ModelFileError, PromptTooLong
 from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
 
@@ -61,7 +72,7 @@ class LlamaCppEngine:
         self._refuse_what_cannot_generate()
         self._n_vocab = C.llama_vocab_n_tokens(self._vocab)
         self._pieces, vocab_digest = self._read_vocabulary()
-        self._ends = frozenset(i for i in range(self._n_vocab) if C.llama_vocab_is_eog(self._vocab, i))
+        self.ends = frozenset(i for i in range(self._n_vocab) if C.llama_vocab_is_eog(self._vocab, i))
         # On a GPU the passes over the vocabulary are the bottleneck, and its host's cores are idle.
         self._reducer = Reducer(self._n_vocab, n_threads=min(8, self._n_threads) if self._gpus else 1)
         in_file = C.llama_model_chat_template(self._model, None)
@@ -215,7 +226,7 @@ class LlamaCppEngine:
         )
         with (
             self._following(recipe.grammar) as grammar,
-            self._open_context(work, kv_type=recipe.kv_type) as (context, layout),
+            self._open_context(work, kv_type=recipe.kv_type, fused=self._fused) as (context, layout),
         ):
             first_row = context.prefill(recipe.prompt.ids)
             batch = Batch(
@@ -225,7 +236,7 @@ class LlamaCppEngine:
                 parallel=layout.parallel,
                 sampler=recipe.sampler,
                 reducer=self._reducer,
-                start=functools.partial(Completion, recipe, piece=self.piece, ends=self._ends.__contains__),
+                start=functools.partial(Completion, recipe, piece=self.piece, ends=self.ends.__contains__),
                 indices=waiting,
                 stopwatch=self.stopwatch,
                 grammar=grammar,
@@ -234,23 +245,67 @@ class LlamaCppEngine:
 
     def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
         """Statistics of `ids` under the model, each given the ones before it; the first has no context."""
-        self._need_weights()
-        if len(ids) > self.facts.n_ctx_train:
-            raise PromptTooLong(len(ids), 0, self.facts.n_ctx_train)
         stats = unscored(ids)
-        if len(ids) < 2:
-            return stats
-        rows = min(N_UBATCH, max(2, _SCORE_BYTES // (4 * self._n_vocab)))
-        layout = Layout(parallel=1, unified=True, n_ctx=2 * len(ids))  # twice: a lonely row may get a twin
-        # The fused attention kernel adds up in half precision; where one pass is enough, take the other.
-        fused = True if self._options.exact else self._options.flash_attention or False
-        with contextlib.closing(self._context(layout, kv_type=self._options.kv_type, fused=fused)) as context:
-            for start, logits in context.score_rows(ids[:-1], rows):
-                targets = np.array(ids[start + 1 : start + 1 + len(logits)])
-                stats[start + 1 : start + 1 + len(logits)] = self._reducer.score(logits, targets)
-                if on_progress is not None:
-                    on_progress((start + len(logits)) / (len(ids) - 1))
+        for _, start, logits in self.logits([ids]):
+            those = slice(start + 1, start + 1 + len(logits))
+            stats[those] = self._reducer.score(logits, np.array(ids[those]))
+            if on_progress is not None:
+                on_progress((start + len(logits)) / (len(ids) - 1))
         return stats
+
+    def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
+        """Logits of `texts` as they are read, one after the other in one context.
+
+        Several in one batch would be no faster on a CPU: every row attends, masked, over the cells of all of them.
+        """
+        self._need_weights()
+        longest = max(map(len, texts), default=0)
+        if longest > self.facts.n_ctx_train:
+            raise PromptTooLong(longest, 0, self.facts.n_ctx_train)
+        if longest < 2:
+            return
+        rows = min(N_UBATCH, max(2, _SCORE_BYTES // (4 * self._n_vocab)))
+        layout = Layout(parallel=1, unified=True, n_ctx=2 * longest)  # twice: a lonely row may get a twin
+        kv_type = self._options.kv_type
+        with contextlib.closing(self._context(layout, kv_type=kv_type, fused=self._fused_if_asked)) as context:
+            for number, ids in enumerate(texts):
+                context.forget()
+                for start, logits in context.score_rows(ids[:-1], rows):
+                    yield Rows(number, start, logits)
+
+    @contextlib.contextmanager
+    def after(self, prompt_ids: tuple[int, ...], *, longest: int) -> Iterator[NextTokens]:
+        """The whole distribution after paths behind one prompt, each decoded from where it parts from others.
+
+        With --exact and in recurrent models each starts at the prompt and is decoded token by token, as a sample is.
+        """
+        self._need_weights()
+        shares = not (self._options.exact or self._has_state)
+        work = Work(
+            n_prompt=len(prompt_ids),
+            max_tokens=max(1, longest),
+            n_samples=MAX_PARALLEL,
+            n_ctx_model=self.facts.n_ctx_train,
+            kv_bytes_per_token=self._kv_bytes_per_token(self._options.kv_type),
+            n_vocab=self._n_vocab,
+            exact=self._options.exact,
+            shares=shares,
+        )
+        with self._open_context(work, kv_type=self._options.kv_type, fused=self._fused_if_asked) as (context, layout):
+            first_row = context.prefill(prompt_ids)
+            paths = Paths(
+                context, first_row, n_prompt=len(prompt_ids), n_slots=layout.parallel, keeps=shares and layout.unified
+            )
+
+            def log_probabilities(asked: Sequence[TokenPath]) -> Float64:
+                before = time.perf_counter()
+                if any(len(path) > longest for path in asked):
+                    raise ValueError(f"a path is longer than {longest} tokens")
+                found = paths.log_probabilities(asked)
+                self.stopwatch.decode_seconds += time.perf_counter() - before
+                return found
+
+            yield log_probabilities
 
     def close(self) -> None:
         """Free the model and the threads."""
@@ -269,7 +324,7 @@ class LlamaCppEngine:
 
     @functools.cached_property
     def _described(self) -> Vocabulary:
-        return Vocabulary(self._vocab, self._pieces, self._ends)
+        return Vocabulary(self._vocab, self._pieces, self.ends)
 
     # ---- contexts
 
@@ -288,12 +343,11 @@ class LlamaCppEngine:
         return float(n_values * BYTES_PER_VALUE[kv_type])
 
     @contextlib.contextmanager
-    def _open_context(self, work: Work, *, kv_type: str) -> Iterator[tuple[Context, Layout]]:
+    def _open_context(self, work: Work, *, kv_type: str, fused: bool | None) -> Iterator[tuple[Context, Layout]]:
         """A context for `work`; where the choice is ours and the device refuses, half as many sequences, and so on."""
         before = time.perf_counter()
         budget, ceiling = self._memory_bytes()
         layout = choose(work, parallel=self._options.parallel, budget_bytes=budget, ceiling_bytes=ceiling)
-        fused = True if self._options.exact else self._options.flash_attention
         while True:
             try:
                 context = self._context(layout, kv_type=kv_type, fused=fused)
@@ -312,6 +366,21 @@ class LlamaCppEngine:
             before = time.perf_counter()
             context.close()
             self.stopwatch.setup_seconds += time.perf_counter() - before
+
+    @property
+    def _fused(self) -> bool | None:
+        """Whether attention is fused; None where that is supported."""
+        return True if self._options.exact else self._options.flash_attention
+
+    @property
+    def _fused_if_asked(self) -> bool:
+        """The same where precision counts for more than speed: the fused kernel adds up in half precision."""
+        return self._fused or False
+
+    @property
+    def _has_state(self) -> bool:
+        """Whether a sequence is more than the cells of its tokens."""
+        return bool(C.llama_model_is_recurrent(self._model) or C.llama_model_is_hybrid(self._model))
 
     def _memory_bytes(self) -> tuple[float, float]:
         """What the KV cache may take when the choice is ours, and what it can take at most."""
@@ -342,8 +411,7 @@ class LlamaCppEngine:
         if not pointer:
             raise NoContext
         # On a GPU whole strips are copied where they are; a recurrent state is small anyway.
-        has_state = C.llama_model_is_recurrent(self._model) or C.llama_model_is_hybrid(self._model)
-        copies_cells = not (layout.unified or self._gpus or has_state)
+        copies_cells = not (layout.unified or self._gpus or self._has_state)
         return Context(pointer, n_vocab=self._n_vocab, exact=self._options.exact, copies_cells=copies_cells)
 
     def _record(self, layout: Layout, context: Context, kv_type: str) -> dict[str, Any]:

@@ -1,0 +1,320 @@
+"""`llamadiv diff`: the same texts under a base model and what became of it, token by token."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import click
+
+from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
+from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, conducted
+from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
+from llama_diversity.cli.progress import progress_line
+from llama_diversity.cli.resolve import resolve_model
+from llama_diversity.cli.results import Result, give
+from llama_diversity.cli.session import DifferentVocabularies, opened, reading
+from llama_diversity.engines import Engine, EngineOptions
+from llama_diversity.errors import BadValue, EngineError, PromptTooLong
+from llama_diversity.exhibits.diff import Facts, section
+from llama_diversity.experiments import diff as experiment
+from llama_diversity.experiments.diff import BLOCKED_ABOVE, MAX_TOKENS, MEASURES, N_SAMPLES, PROMPT, Comparison, Steps
+from llama_diversity.records import Recipe
+from llama_diversity.render.jsonl import finite
+from llama_diversity.render.scales import ScoredToken, scored_tokens
+
+_MOST_THREADS = 8
+_LONGEST_SHOWN = 200  # characters of a text that its command line repeats
+
+
+class Texts(NamedTuple):
+    """Token ids to be read, and how many of each at its beginning are only context."""
+
+    ids: Sequence[tuple[int, ...]]
+    n_context: int
+
+    @property
+    def n_rows(self) -> int:
+        """The tokens that all the texts have, but for the first of each."""
+        return sum(len(one) - 1 for one in self.ids)
+
+
+@dataclass(frozen=True)
+class Diff(Experiment):
+    """The base's own completions, which every other arm reads too: the numbers need samples and models."""
+
+    name: ClassVar[str] = "diff"
+    title: ClassVar[str] = "Diff: what does post-training block?"
+    needs_encoder: ClassVar[bool] = False
+    needs_one_vocabulary: ClassVar[bool] = True
+
+    prompt: str = PROMPT
+    n: int = N_SAMPLES
+    max_tokens: int = MAX_TOKENS
+    above: float = BLOCKED_ABOVE
+
+    def options(self) -> list[str]:
+        words = ["-p", self.prompt] if self.prompt != PROMPT else []
+        words += ["-n", str(self.n)] if self.n != N_SAMPLES else []
+        words += ["--max-tokens", str(self.max_tokens)] if self.max_tokens != MAX_TOKENS else []
+        return words + _above_words(self.above)
+
+    def asks(self, arms: Sequence[str]) -> list[Ask]:
+        return [Ask(arms[0], arms[0], self.prompt, self.n, self.max_tokens)]
+
+    def show(self, drawn: Drawn) -> Result:
+        """Reads the stored samples with the models, laid out as far as the recipe tells."""
+        recipe = drawn.recipe(next(iter(drawn.arms)))
+        layout = EngineOptions(exact=recipe.exact, kv_type=recipe.kv_type, flash_attention=recipe.flash_attention)
+        arms = [Arm(arm, resolve_model(model, common=drawn.common)) for arm, model in drawn.arms.items()]
+        return self.measured(drawn, arms, layout)
+
+    def measured(self, drawn: Drawn, arms: Sequence[Arm], layout: EngineOptions) -> Result:
+        """The stored samples of the first of `arms` under all of them."""
+        base = arms[0].name
+        recipe = drawn.recipe(base)
+        start = recipe.prompt.ids
+        texts = Texts([(*start, *sample.tokens["id"].tolist()) for sample in drawn.stream(base)], len(start))
+        read = read_by(arms, texts, above=self.above, layout=layout, common=drawn.common)
+        return _result(read, arms, recipe, self, drawn.command)
+
+
+@click.command()
+@click.argument("text", required=False)
+@arms_options
+@click.option("-p", "--prompt", help=f"What the base model continues; `-` reads standard input.  [default: {PROMPT}]")
+@click.option("-n", "n_samples", type=int, help=f"Completions of the base model.  [default: {N_SAMPLES}]")
+@click.option("--max-tokens", type=int, help=f"Longest completion.  [default: {MAX_TOKENS}]")
+@click.option(
+    "--blocked-above",
+    "above",
+    type=float,
+    default=BLOCKED_ABOVE,
+    show_default=True,
+    help="Base probability from which on a token can be blocked; 0 counts all.",
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@drawing_options
+@layout_options
+@common_options
+def diff(
+    *,
+    text: str | None,
+    choice: Choice,
+    prompt: str | None,
+    n_samples: int | None,
+    max_tokens: int | None,
+    above: float,
+    out: Path | None,
+    drawing: Drawing,
+    layout: EngineOptions,
+    common: Common,
+) -> None:
+    """How far apart are two models at each token, and what does post-training block?
+
+    Reads TEXT (`-`: standard input), or without it the base model's own completions, with both models: exact KL both
+    ways, entropies and surprisals token by token, and how much of what the base would say the aligned model all but
+    forbids. Both models are in memory together. Samples are kept: the same command again draws nothing.
+
+    \b
+    Examples:
+      llamadiv diff --pair llama-2-7b
+      llamadiv diff "Grace Hopper was not a nurse."
+    """
+    if not 0 <= above < 1:
+        raise BadValue("--blocked-above", above, "it must be a probability from 0 to below 1")
+    arms = resolve_choice(choice, common)
+    if text is not None:
+        if (prompt, n_samples, max_tokens) != (None, None, None):
+            raise click.UsageError("Give either TEXT, or -p, -n and --max-tokens for the base model's own completions.")
+        command = shlex.join(["llamadiv", "diff", *choice.words(), *_above_words(above), *_text_words(text)])
+        given = _given(read_text(text), arms, layout, common)
+        read = read_by(arms, given, above=above, layout=layout, common=common)
+        give(_result(read, arms, None, Diff(above=above), command), out=out, run_id=None, common=common)
+        return
+    one = Diff(
+        PROMPT if prompt is None else read_text(prompt),
+        N_SAMPLES if n_samples is None else n_samples,
+        MAX_TOKENS if max_tokens is None else max_tokens,
+        above,
+    )
+    check_n(one.n, Diff.least, "completions")
+    same_tokens(one.prompt, arms, layout, common, max_tokens=one.max_tokens)
+    with conducted([one], arms, choice.words(), drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
+        result = one.measured(drawn, arms, layout)
+    give(result, out=out, run_id=run_id, common=common)
+
+
+def _above_words(above: float) -> list[str]:
+    return ["--blocked-above", f"{above:g}"] if above != BLOCKED_ABOVE else []
+
+
+def _text_words(text: str) -> list[str]:
+    """A short text as it was typed, a long one as standard input."""
+    if len(text) > _LONGEST_SHOWN or text == "-":
+        return ["-"]
+    return ["--", text] if text.startswith("-") else [text]
+
+
+# ---- what can be refused is refused before any work
+
+
+def _given(text: str, arms: Sequence[Arm], layout: EngineOptions, common: Common) -> Texts:
+    """The text that was typed, as ids. Raises BadValue, and what `same_tokens` raises."""
+    if not text:
+        raise BadValue("the text", "", "there is nothing to compare")
+    ids = same_tokens(text, arms, layout, common)
+    if len(ids) < 2:
+        raise BadValue("the text", text, "it is one token, and the first has no context in a model without BOS")
+    return Texts([ids], 1)
+
+
+def same_tokens(
+    text: str, arms: Sequence[Arm], layout: EngineOptions, common: Common, *, max_tokens: int = 0
+) -> tuple[int, ...]:
+    """The ids of `text`, the same for every arm, with room for `max_tokens` more; reads vocabularies only.
+
+    Raises DifferentVocabularies, BadValue where one vocabulary is used in two ways, PromptTooLong, EngineError.
+    """
+    first: tuple[str, tuple[int, ...]] | None = None
+    for arm in arms:
+        with reading(arm.model, layout, common) as engine:
+            check_able(engine)
+            ids = engine.tokenize(text)
+            if len(ids) + max_tokens > engine.facts.n_ctx_train:
+                raise PromptTooLong(len(ids), max_tokens, engine.facts.n_ctx_train)
+            if first is None:
+                first = engine.facts.vocab_digest, ids
+            elif first[0] != engine.facts.vocab_digest:
+                raise DifferentVocabularies(arms[0].model.reference, arm.model.reference)
+            elif first[1] != ids:
+                allowed = f"it must split the text into the same tokens as {arms[0].model.reference}"
+                raise BadValue("a model", arm.model.reference, allowed)
+    assert first is not None
+    return first[1]
+
+
+def check_able(engine: Engine) -> None:
+    """Raises EngineError where an engine does not tell the whole distribution of a given text."""
+    if not (engine.capabilities.full_distribution and engine.capabilities.scores_text):
+        raise EngineError(
+            f"{engine.facts.reference} does not tell the probability of every token of a given text, which an exact KL "
+            "needs. Choose a GGUF model."
+        )
+
+
+# ---- reading
+
+
+class Read(NamedTuple):
+    """What the models made of the texts: by arm, held against the base."""
+
+    found: Mapping[str, Comparison]
+    first: Mapping[str, tuple[Sequence[ScoredToken], Sequence[ScoredToken]]]
+    tokenizer: str
+
+
+def read_by(arms: Sequence[Arm], texts: Texts, *, above: float, layout: EngineOptions, common: Common) -> Read:
+    """The texts under the first of `arms` and each other one; the base stays open, of the others one at a time."""
+    base, *others = arms
+    found, first = {}, {}
+    with opened(base.model, layout, common) as mine:
+        facts = mine.facts
+        shown = _shown_tokens(mine, texts)
+        for arm in others:
+            with opened(arm.model, layout, common) as theirs:
+                if theirs.facts.vocab_digest != facts.vocab_digest:
+                    raise DifferentVocabularies(base.model.reference, arm.model.reference)
+                steps = list(_compared(mine, theirs, texts, above, layout, common, title=f"{base.name} and {arm.name}"))
+                first[arm.name] = shown, _shown_tokens(theirs, texts)
+            found[arm.name] = experiment.analyse(steps)
+    return Read(found, first, f"{facts.n_vocab} tokens, {facts.vocab_digest[:8]}")
+
+
+def _compared(
+    mine: Engine, theirs: Engine, texts: Texts, above: float, layout: EngineOptions, common: Common, *, title: str
+) -> Iterator[Steps]:
+    """The steps of each text; of the logits a piece is in memory at a time."""
+    n_threads = min(_MOST_THREADS, layout.n_threads or os.cpu_count() or 1)
+    comparer = experiment.Comparer(mine.facts.n_vocab, above=above, n_threads=n_threads)
+    pieces: list[Steps] = []
+    n_done = 0
+    with closing(comparer), progress_line(common, f"reading with {title}") as show:
+        for here, there in zip(mine.logits(texts.ids), theirs.logits(texts.ids), strict=True):
+            if here[:2] != there[:2]:
+                raise ValueError("the engines read the texts in different pieces")
+            ids, n_rows = texts.ids[here.text], len(here.logits)
+            skipped = min(max(texts.n_context - 1 - here.start, 0), n_rows)
+            targets = ids[here.start + skipped + 1 : here.start + n_rows + 1]
+            pieces.append(comparer.compare(here.logits[skipped:], there.logits[skipped:], targets))
+            n_done += n_rows
+            show(n_done / texts.n_rows)
+            if here.start + n_rows == len(ids) - 1:
+                yield experiment.joined(pieces)
+                pieces = []
+
+
+def _shown_tokens(engine: Engine, texts: Texts) -> tuple[ScoredToken, ...]:
+    """The first text's tokens with their statistics."""
+    return scored_tokens(engine.score(texts.ids[0])[texts.n_context :], engine.piece)
+
+
+# ---- showing
+
+
+def _result(read: Read, arms: Sequence[Arm], recipe: Recipe | None, one: Diff, command: str) -> Result:
+    """For a reader and as JSON; `recipe` is None for a text that was given."""
+    sampler = None
+    if recipe is not None and not recipe.is_neutral:
+        used = recipe.sampler
+        sampler = f"T {used.temperature:g}, top-k {used.top_k}, top-p {used.top_p:g}, min-p {used.min_p:g}"
+    facts = Facts(
+        prompt=None if recipe is None else one.prompt,
+        base=arms[0].name,
+        models={arm.name: arm.model.reference for arm in arms},
+        max_tokens=one.max_tokens,
+        above=one.above,
+        tokenizer=read.tokenizer,
+        first=read.first,
+        sampler=sampler,
+    )
+    return Result(section(read.found, facts, command), _as_json(read.found, facts), read.found)
+
+
+def _as_json(found: Mapping[str, Comparison], facts: Facts) -> dict[str, Any]:
+    return {
+        "definition": "sum over all texts over all their tokens; intervals of 95 % over texts, t and Wilson's",
+        "models": dict(facts.models),
+        "base": facts.base,
+        "arms": {arm: _arm_as_json(one, facts.first[arm][0]) for arm, one in found.items()},
+        "blocked_above": facts.above,
+        "prompt": facts.prompt,
+        "max_tokens": facts.max_tokens if facts.prompt is not None else None,
+        "sampler": facts.sampler,
+    }
+
+
+def _arm_as_json(one: Comparison, tokens: Sequence[ScoredToken]) -> dict[str, Any]:
+    steps = {name: getattr(one.first, name).tolist() for name in MEASURES}
+    return {
+        **{name: finite(one.measures[name]._asdict()) for name in MEASURES},
+        "blocked": [
+            {
+                "below": blocked.below,
+                **{name: finite(getattr(blocked, name)._asdict()) for name in ("mass", "reverse_mass", "of_tokens")},
+                "texts": blocked.texts._asdict(),
+            }
+            for blocked in one.blocked
+        ],
+        "n_texts": one.n_texts,
+        "n_tokens": one.n_tokens,
+        "first_text": [
+            {"bytes": token.piece.bytes.hex(), **finite({name: values[at] for name, values in steps.items()})}
+            for at, token in enumerate(tokens)
+        ],
+    }

@@ -1,0 +1,179 @@
+"""`llamadiv tree`: the heaviest openings of a prompt under each model, and the mass they hold."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llama_diversity import cache
+from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
+from llama_diversity.cli.options import Common, common_options, layout_options, read_text
+from llama_diversity.cli.progress import worded_progress
+from llama_diversity.cli.results import Result, give
+from llama_diversity.cli.session import DifferentVocabularies, opened, reading
+from llama_diversity.engines import Engine, EngineOptions
+from llama_diversity.errors import BadValue, PromptTooLong
+from llama_diversity.exhibits.tree import Facts, section
+from llama_diversity.experiments.tree import BUDGET, DEPTH, MOST_OPENINGS, PROMPT, K, Opening, Tree, grow
+from llama_diversity.records import Piece, Prompt
+
+
+@dataclass(frozen=True)
+class Question:
+    """What every arm is asked."""
+
+    prompt: str
+    depth: int
+    k: int
+    budget: int
+
+    def words(self) -> list[str]:
+        """The same as options of a command line, where they differ from the defaults."""
+        words = ["-p", self.prompt] if self.prompt != PROMPT else []
+        for option, value, default in (
+            ("--depth", self.depth, DEPTH),
+            ("-k", self.k, K),
+            ("--budget", self.budget, BUDGET),
+        ):
+            words += [option, str(value)] if value != default else []
+        return words
+
+
+@click.command()
+@arms_options
+@click.option("-p", "--prompt", default=PROMPT, show_default=True, help="What all continue; `-` reads standard input.")
+@click.option("--depth", type=int, default=DEPTH, show_default=True, help="Tokens of an opening.")
+@click.option("-k", "k", type=int, default=K, show_default=True, help="How many openings, the likeliest first.")
+@click.option("--budget", type=int, default=BUDGET, show_default=True, help="Paths that are followed up at most.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@layout_options
+@common_options
+def tree(
+    *,
+    choice: Choice,
+    prompt: str,
+    depth: int,
+    k: int,
+    budget: int,
+    out: Path | None,
+    layout: EngineOptions,
+    common: Common,
+) -> None:
+    """The likeliest openings of a prompt under each model, and how much of all probability they hold.
+
+    Best-first search over exact next-token distributions: nothing is sampled. The list is exact where the budget
+    suffices; where it does not, bounds say what is certain and what could still be there. Searches are kept: the same
+    command again loads no model.
+
+    \b
+    Examples:
+      llamadiv tree --pair tiny
+      llamadiv tree --depth 4 -k 20 -p "The nurse said that"
+    """
+    _check(depth, k, budget)
+    question = Question(read_text(prompt), depth, k, budget)
+    arms = resolve_choice(choice, common)
+    _check_arms(arms, question, layout, common)
+    trees, pieces = {}, {}
+    for arm in arms:
+        trees[arm.name], pieces[arm.name] = _grown(arm, question, layout, common)
+    facts = Facts(question.prompt, {arm.name: arm.model.reference for arm in arms}, pieces, depth, k, budget)
+    command = shlex.join(["llamadiv", "tree", *choice.words(), *question.words()])
+    give(Result(section(trees, facts, command), _as_json(trees, facts), trees), out=out, run_id=None, common=common)
+
+
+def _check(depth: int, k: int, budget: int) -> None:
+    if depth < 1:
+        raise BadValue("--depth", depth, "an opening has at least 1 token")
+    if not 1 <= k <= MOST_OPENINGS:
+        raise BadValue("-k", k, f"ask for 1 to {MOST_OPENINGS:,} openings")
+    if budget < 1:
+        raise BadValue("--budget", budget, "at least 1 path has to be followed up")
+
+
+def _check_arms(arms: Sequence[Arm], question: Question, layout: EngineOptions, common: Common) -> None:
+    """Refuse before any model is loaded. Raises DifferentVocabularies, PromptTooLong, BadValue."""
+    vocabulary = None
+    for arm in arms:
+        with reading(arm.model, layout, common) as engine:
+            if vocabulary not in (None, engine.facts.vocab_digest):
+                raise DifferentVocabularies(arms[0].model.reference, arm.model.reference)
+            vocabulary = engine.facts.vocab_digest
+            _check_length(engine, engine.prompt(question.prompt), question.depth)
+
+
+def _check_length(engine: Engine, prompt: Prompt, depth: int) -> None:
+    n_prompt, n_ctx = len(prompt.ids), engine.facts.n_ctx_train
+    if n_prompt >= n_ctx:
+        raise PromptTooLong(n_prompt, 0, n_ctx)
+    if n_prompt + depth > n_ctx:
+        raise BadValue(
+            "--depth", depth, f"{n_prompt} prompt tokens leave room for {n_ctx - n_prompt} in the model's context"
+        )
+
+
+def _grown(arm: Arm, question: Question, layout: EngineOptions, common: Common) -> tuple[Tree, Mapping[int, Piece]]:
+    """The tree of an arm, from the cache where the same was searched before, and the pieces of its openings."""
+    with reading(arm.model, layout, common) as engine:
+        prompt = engine.prompt(question.prompt)
+        kind = (layout.kv_type, str(layout.exact), str(layout.flash_attention))
+        parts = ("tree", cache.code_digest(), engine.facts.digest, engine.build, *kind, repr((prompt.ids, question)))
+        found = cache.kept(parts, lambda: _searched(arm, prompt, question, layout, common))
+        ids = {token for opening in found.openings for token in opening.ids}
+        return found, {token: engine.piece(token) for token in sorted(ids)}
+
+
+def _searched(arm: Arm, prompt: Prompt, question: Question, layout: EngineOptions, common: Common) -> Tree:
+    with (
+        opened(arm.model, layout, common) as engine,
+        worded_progress(common, f"searching {arm.model.reference}") as show,
+        engine.after(prompt.ids, longest=question.depth - 1) as log_probabilities,
+    ):
+        return grow(
+            log_probabilities,
+            depth=question.depth,
+            k=question.k,
+            budget=question.budget,
+            ends=engine.ends,
+            on_progress=lambda n: show(n / question.budget, f"{n:,} of at most {question.budget:,} paths"),
+        )
+
+
+def _as_json(trees: Mapping[str, Tree], facts: Facts) -> dict[str, Any]:
+    return {
+        "arms": {
+            arm: {
+                "model": facts.models[arm],
+                "mass": {"low": found.mass[0], "high": found.mass[1]},
+                "is_complete": found.is_complete,
+                "n_certain": found.n_certain,
+                "left": {"mass": found.mass_left, "largest_opening": found.largest_left},
+                "n_expanded": found.n_expanded,
+                "openings": [_opening_as_json(one, facts.pieces[arm]) for one in found.openings],
+                "cumulative": {"low": list(found.low), "high": list(found.high)},
+            }
+            for arm, found in trees.items()
+        },
+        "prompt": facts.prompt,
+        "depth": facts.depth,
+        "k": facts.k,
+        "budget": facts.budget,
+    }
+
+
+def _opening_as_json(opening: Opening, pieces: Mapping[int, Piece]) -> dict[str, Any]:
+    """`text_hex` holds the true bytes where they are not UTF-8, and `text` then has replacement marks."""
+    data = b"".join(pieces[token].bytes for token in opening.ids)
+    text = data.decode("utf-8", "replace")
+    return {
+        "ids": list(opening.ids),
+        "text": text,
+        **({"text_hex": data.hex()} if text.encode() != data else {}),
+        "probability": opening.probability,
+        "log_probabilities": list(opening.log_probabilities),
+    }
