@@ -412,3 +412,12 @@ def test_validity_counts_what_matches(run: Run) -> None:
     assert code == 0
     valid = json.loads(out)["arms"]["base"]["valid"]
     assert 0 < valid["k"] < 30
+
+
+def test_arms_and_prompts_are_drawn_independently(run: Run) -> None:
+    """One seed gives one stream of random numbers: two prompts, or two arms, must not share it."""
+    run("compare", "--pair", "scripted", "-p", "She", "-p", "He", "-n", 2, "--max-tokens", 4)
+    shown = json.loads(run("runs", "show", "last", "--json")[1])
+    seeds = [recipe["seed"] for recipe in shown["recipes"].values()]
+    assert len(set(seeds)) == len(seeds) == 4
+    assert 0 in seeds

@@ -108,9 +108,11 @@ class Compare(Experiment):
                 is_chat=spec.is_chat,
                 system=spec.system,
                 sampler=spec.sampler,
+                # One seed draws the same random numbers for every recipe, and what is compared must be independent.
+                stream=number * len(self.specs) + position,
             )
             for number, prompt in enumerate(self.prompts)
-            for spec in self.specs
+            for position, spec in enumerate(self.specs)
         ]
 
     def check(self, cells: Sequence[Cell]) -> None:

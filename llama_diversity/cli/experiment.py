@@ -44,6 +44,9 @@ EXPERIMENTS = {  # name -> module:class, in the order of a report
 }
 
 
+_STREAM = 0x9E3779B97F4A7C15  # odd and without a pattern: no two small seeds and streams meet
+
+
 class Ask(NamedTuple):
     """What one arm is asked `n` times; the label tells it from the experiment's other asks."""
 
@@ -58,6 +61,7 @@ class Ask(NamedTuple):
     grammar: str | None = None
     system: str | None = None
     sampler: Mapping[str, float] | None = None  # fields of the sampler in place of the typed ones
+    stream: int = 0  # asks of other streams are drawn independently of each other
 
 
 class Experiment(ABC):
@@ -259,6 +263,8 @@ class _Work(NamedTuple):
         drawing = self.drawing
         if ask.sampler:
             drawing = dataclasses.replace(drawing, sampler=dataclasses.replace(drawing.sampler, **ask.sampler))  # type: ignore[arg-type]
+        if ask.stream:
+            drawing = dataclasses.replace(drawing, seed=(drawing.seed + ask.stream * _STREAM) % 2**64)
         return plan_cell(
             engine,
             arm.model,
