@@ -440,7 +440,8 @@ def test_figures_and_numbers_are_written(run: Callable, tmp_path: Path) -> None:
     assert (code, "Figures and numbers are in" in error) == (0, True)
     figures = {f"figure-diff-{name}.{kind}" for name in ("kl", "blocked-mass") for kind in ("png", "svg", "pdf")}
     tables = ("divergences", "blocked-mass", "blocked-tokens", "kl-by-position", "tokens-numbers")
-    names = figures | {f"diff-{name}.csv" for name in tables} | {"diff.json", "index.html", "diff-tokens.svg"}
+    tokens = {f"diff-tokens.{kind}" for kind in ("png", "svg", "pdf")}
+    names = figures | tokens | {f"diff-{name}.csv" for name in tables} | {"diff.json", "index.html"}
     assert {path.name for path in out.iterdir()} == names
     report = json.loads((out / "diff.json").read_text())
     rows = (out / "diff-divergences.csv").read_text().splitlines()

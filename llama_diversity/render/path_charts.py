@@ -95,7 +95,7 @@ def curves_panel(curves: Sequence[Curve], *, across: str, unit: str) -> alt.Laye
         "arm:N",
         sort=names,
         scale=alt.Scale(domain=names, range=colours),
-        legend=alt.Legend(orient="bottom", title=None),
+        legend=alt.Legend(orient="bottom", title=None, symbolOpacity=1),
     )
     lines = [
         {"arm": name, "place": place, "value": value}
