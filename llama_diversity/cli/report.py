@@ -48,7 +48,8 @@ def report(*, run: str, out: Path | None, common: Common) -> None:
     """Write the report of a stored run: one page, and every figure and table as files.
 
     RUN is an id from `llamadiv runs ls`, the first characters of one, or `last`. Nothing is drawn and no model is
-    loaded; of a run that was cut short the page has what is there, and says what is missing.
+    loaded, except by `diff`, which reads texts with the models; of a run that was cut short the page has what is there,
+    and says what is missing.
 
     \b
     Example:

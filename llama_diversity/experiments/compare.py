@@ -333,7 +333,7 @@ def _rounded(n: float) -> int:
     """To two digits: more would pretend to know.
 
     >>> _rounded(1234), _rounded(37.2)
-    (1200, 37)
+    (1200, 38)
     """
     digits = max(0, len(str(math.ceil(n))) - 2)
     return int(round(math.ceil(n), -digits))
