@@ -88,13 +88,9 @@ class Compare(Experiment):
         return cls(specs, tuple(given.pop("prompts")), tuple(given.pop("prompt_words")), **given)
 
     def options(self) -> list[str]:
-        typed = list(self.prompt_words)
-        typed += ["-n", str(self.n)] if self.n != N_SAMPLES else []
-        typed += ["--max-tokens", str(self.max_tokens)] if self.max_tokens != MAX_TOKENS else []
-        typed += ["--prefix", str(self.prefix)] if self.prefix is not None else []
-        typed += ["--equal-n"] if self.is_equal_n else []
-        typed += ["--joint"] if self.is_joint else []
-        return typed + (["--valid", self.valid] if self.valid is not None else [])
+        changed = {"-n": "n", "--max-tokens": "max_tokens", "--prefix": "prefix", "--valid": "valid"}
+        flags = {"--equal-n": self.is_equal_n, "--joint": self.is_joint}
+        return [*self.prompt_words, *self.differing(changed), *(word for word, is_on in flags.items() if is_on)]
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return [
@@ -263,6 +259,7 @@ def _different(first: Recipe, other: Recipe) -> list[str]:
 
 
 def described(spec: ArmSpec, recipe: Recipe) -> str:
+    """An arm in words: model, way of asking, sampler."""
     sampler = recipe.sampler
     cuts = [f"{name} {value:g}" for name, value in (("top-k", sampler.top_k), ("min-p", sampler.min_p)) if value]
     cuts += [f"top-p {sampler.top_p:g}"] if sampler.top_p != 1 else []

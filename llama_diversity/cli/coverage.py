@@ -36,10 +36,7 @@ class Coverage(Experiment):
     by: str = "meaning"
 
     def options(self) -> list[str]:
-        words = ["-p", self.prompt] if self.prompt != PROMPT else []
-        words += ["-n", str(self.n)] if self.n != N_SAMPLES else []
-        words += ["--max-tokens", str(self.max_tokens)] if self.max_tokens != MAX_TOKENS else []
-        return words + (["--by", self.by] if self.by != "meaning" else [])
+        return self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens", "--by": "by"})
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]

@@ -59,10 +59,7 @@ class Diff(Experiment):
     above: float = BLOCKED_ABOVE
 
     def options(self) -> list[str]:
-        words = ["-p", self.prompt] if self.prompt != PROMPT else []
-        words += ["-n", str(self.n)] if self.n != N_SAMPLES else []
-        words += ["--max-tokens", str(self.max_tokens)] if self.max_tokens != MAX_TOKENS else []
-        return words + _above_words(self.above)
+        return [*self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens"}), *_above_words(self.above)]
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return [Ask(arms[0], arms[0], self.prompt, self.n, self.max_tokens)]

@@ -78,6 +78,14 @@ class Experiment(ABC):
     def options(self) -> list[str]:
         """The settings as options of its command, where they differ from the defaults."""
 
+    def differing(self, names: Mapping[str, str]) -> list[str]:
+        """Options and values of the fields, by their options, that are not what the class has by default."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        changed = {
+            option: getattr(self, name) for option, name in names.items() if getattr(self, name) != defaults[name]
+        }
+        return [word for option, value in changed.items() for word in (option, str(value))]
+
     @abstractmethod
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         """What the arms are asked, the base first."""

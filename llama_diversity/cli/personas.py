@@ -42,8 +42,7 @@ class Personas(Experiment):
     is_bound: bool = False  # to a grammar of forms
 
     def options(self) -> list[str]:
-        words = ["-n", str(self.n)] if self.n != experiment.N_SAMPLES else []
-        words += ["--max-tokens", str(self.max_tokens)] if self.max_tokens != experiment.MAX_TOKENS else []
+        words = self.differing({"-n": "n", "--max-tokens": "max_tokens"})
         return [*words, *(["--grammar"] if self.is_bound else [])]
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:

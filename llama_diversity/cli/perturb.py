@@ -79,11 +79,9 @@ class Perturb(Experiment):
         return {**super().settings(), "kind": self.change.name}
 
     def options(self) -> list[str]:
-        words = ["-p", self.prompt] if self.prompt != experiment.PROMPT else []
-        words += self.change.words() if self.change != Replace() else []
+        words = self.change.words() if self.change != Replace() else []
         words += ["--dose", ",".join(map(str, self.doses))] if self.doses != (1,) else []
-        words += ["-n", str(self.n)] if self.n != experiment.N_SAMPLES else []
-        return words + (["--max-tokens", str(self.max_tokens)] if self.max_tokens != experiment.MAX_TOKENS else [])
+        return [*words, *self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens"})]
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return [Ask(_COMPLETIONS, arms[-1], self.prompt, self.n, self.max_tokens)]

@@ -34,9 +34,7 @@ class Semantic(Experiment):
     max_tokens: int = MAX_TOKENS
 
     def options(self) -> list[str]:
-        words = ["-p", self.prompt] if self.prompt != PROMPT else []
-        words += ["-n", str(self.n)] if self.n != N_SAMPLES else []
-        return words + (["--max-tokens", str(self.max_tokens)] if self.max_tokens != MAX_TOKENS else [])
+        return self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens"})
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llama_diversity.experiments.modes import LEAST_COVERAGE, WANTED, Arm, Result
+from llama_diversity.metrics.coverage import two_digits
 from llama_diversity.metrics.inference import Z_95
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value
 
@@ -79,12 +80,7 @@ def _little_seen(one: Arm) -> bool:
 def _more(one: Arm) -> str | None:
     if one.more.generations is None:
         return None
-    return f"about {_rounded(one.more.generations):,}" if one.more.generations else "none"
-
-
-def _rounded(n: int) -> int:
-    """To two digits: more would pretend to know."""
-    return round(n, -max(0, len(str(n)) - 2))
+    return f"about {two_digits(one.more.generations):,}" if one.more.generations else "none"
 
 
 def _in_words(arm: str, one: Arm) -> str:
@@ -96,7 +92,7 @@ def _in_words(arm: str, one: Arm) -> str:
     if not _little_seen(one):
         return f"{arm}: you have seen {share} of what this prompt gives. {unseen}"
     more = one.more.generations
-    needed = f" About {_rounded(more):,} more generations are needed for {100 * WANTED:g} %;" if more else ""
+    needed = f" About {two_digits(more):,} more generations are needed for {100 * WANTED:g} %;" if more else ""
     return (
         f"{arm}: mode count not reported: only {share} of this model's output mass has been seen.{needed} the {seen} "
         f"kinds seen so far are a lower bound. {unseen}"

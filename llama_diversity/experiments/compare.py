@@ -1,9 +1,9 @@
 """Is one arm more diverse than another? A comparison of many measures that says when it cannot tell, and why.
 
 Protocol: n generations of every arm for every prompt. Whatever is fitted (IDF, kinds) is fitted on all arms of a prompt
-together; words are counted on a common token prefix; a measure that grows with n is refused for unequal n. The effect
-is the share kept, the arm's value over the first arm's, on the log scale. The primary measure, declared here before any
-data, is the mean pairwise distance of meanings; p-values of all lines are adjusted after Holm.
+together; words are counted on a common token prefix, the longest of PREFIXES that fits. The effect is the share kept,
+the arm's value over the first arm's, on the log scale. The primary measure, declared here before any data, is the mean
+pairwise distance of meanings; p-values of all lines are adjusted after Holm.
 
 Prompts are the population: from LEAST_PROMPTS on, differences are paired by prompt and the interval is a t interval
 over prompts, the claim about prompts like these. With fewer the jackknife over generations gives a claim about these
@@ -24,7 +24,13 @@ import numpy.typing as npt
 
 from llama_diversity.experiments.semantic import KIND_CUT
 from llama_diversity.metrics import clusters
-from llama_diversity.metrics.coverage import chao_wang_jost_nats, more_generations, rarefied_richness, refined_coverage
+from llama_diversity.metrics.coverage import (
+    chao_wang_jost_nats,
+    more_generations,
+    rarefied_richness,
+    refined_coverage,
+    two_digits,
+)
 from llama_diversity.metrics.entropy import bits_per_byte, entropy_rate
 from llama_diversity.metrics.indices import corrected_vendi
 from llama_diversity.metrics.inference import (
@@ -39,7 +45,7 @@ from llama_diversity.metrics.inference import (
     wilson,
 )
 from llama_diversity.metrics.lexical import rarefied_types
-from llama_diversity.metrics.similarity import mean_cosine, tf_idf
+from llama_diversity.metrics.similarity import mean_pairwise_distance, tf_idf
 
 LEAST_PROMPTS = 5  # for a claim about prompts in general
 LEAST_VALID, LEAST_FOR_TAILS = 20, 25
@@ -85,7 +91,7 @@ class Generations(NamedTuple):
 
 @dataclass(frozen=True)
 class Rules:
-    """What was declared before the data: the common prefix in tokens (None: none fits), and one vocabulary or not."""
+    """What holds for all arms: the common prefix in tokens (None: none fits), and one vocabulary or not."""
 
     prefix: int | None
     has_one_vocabulary: bool = True
@@ -137,12 +143,13 @@ def common_prefix(lengths: Mapping[str, Sequence[int]]) -> int | None:
 def compare(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Result:
     """Every later arm against the first; `prompts` has the same arms, in one order, for each prompt."""
     arms = list(prompts[0])
-    found = [estimates(prompt, rules) for prompt in prompts]
+    kinds = [kinds_of(prompt) for prompt in prompts]
+    found = [estimates(prompt, counts) for prompt, counts in zip(prompts, kinds, strict=True)]
     checks = {arm: self_check_z(np.concatenate([_excess(prompt[arm]) for prompt in prompts])) for arm in arms}
     valid = {arm: wilson(*_counted(prompts, arm)) for arm in arms}
     names = [name for name in MEASURES if name != ("bits_per_byte" if rules.has_one_vocabulary else "entropy")]
     lines = [
-        _line(name, arm, arms[0], [one[name] for one in found], prompts, rules, checks)
+        _line(name, arm, arms[0], [one[name] for one in found], prompts, kinds, rules, checks)
         for name in names
         for arm in arms[1:]
     ]
@@ -154,7 +161,7 @@ def compare(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Resul
             for one, prompt in zip(found, prompts, strict=True)
         ]
         lost = [
-            _line(PRIMARY, arm, arms[0], [one[PRIMARY] for one in among_all], prompts, rules, checks)
+            _line(PRIMARY, arm, arms[0], [one[PRIMARY] for one in among_all], prompts, kinds, rules, checks)
             for arm in arms[1:]
         ]
     return Result(
@@ -188,19 +195,20 @@ def _with_lost(estimate: Estimate, one: Generations) -> Estimate:
 # ---- one prompt
 
 Estimates = dict[str, dict[str, Estimate]]  # measure -> arm -> estimate
+Kinds = Mapping[str, npt.NDArray[np.int64]]  # arm -> counts of kinds formed on all arms
 
 
-def estimates(prompt: Mapping[str, Generations], rules: Rules) -> Estimates:
-    kinds = _kinds(prompt)
+def estimates(prompt: Mapping[str, Generations], kinds: Kinds) -> Estimates:
+    """Every measure of every arm, of one prompt; what is fitted is fitted on all arms."""
     m_kinds = max(1, min(int(counts.sum()) for counts in kinds.values()) // 2)
     m_types = min((sum(map(len, one.beginnings)) for one in prompt.values()), default=0) // 2
     rows = tf_idf({arm: one.texts for arm, one in prompt.items()})
     measures: dict[str, Callable[[str, Generations], Estimate]] = {
-        "distance": lambda arm, one: _distance(np.asarray(one.vectors, np.float64)),
+        "distance": lambda arm, one: mean_pairwise_distance(np.asarray(one.vectors, np.float64)),
         "vendi": lambda arm, one: corrected_vendi(one.vectors),
         "kinds": lambda arm, one: rarefied_richness(kinds[arm], m_kinds),
         "class_entropy": lambda arm, one: chao_wang_jost_nats(kinds[arm]),
-        "words": lambda arm, one: _distance(rows[arm]),
+        "words": lambda arm, one: mean_pairwise_distance(rows[arm]),
         "types": lambda arm, one: rarefied_types(one.beginnings, m_types) if m_types else _none(one, "no words"),
         "entropy": lambda arm, one: _rate(one),
         "bits_per_byte": lambda arm, one: (
@@ -214,7 +222,7 @@ def _none(one: Generations, reason: str = "no valid generations") -> Estimate:
     return Estimate(None, None, len(one.texts), reason)
 
 
-def _kinds(prompt: Mapping[str, Generations]) -> dict[str, npt.NDArray[np.int64]]:
+def kinds_of(prompt: Mapping[str, Generations]) -> dict[str, npt.NDArray[np.int64]]:
     """Counts of kinds formed on all arms of the prompt together."""
     pooled = np.concatenate([np.asarray(one.vectors, np.float64) for one in prompt.values()])
     names = [arm for arm, one in prompt.items() for _ in one.texts]
@@ -222,14 +230,6 @@ def _kinds(prompt: Mapping[str, Generations]) -> dict[str, npt.NDArray[np.int64]
         return {arm: np.zeros(0, np.int64) for arm in prompt}
     found = clusters.occupancy(clusters.threshold_classes(pooled, KIND_CUT), names)
     return {arm: found[arm].counts if arm in found else np.zeros(0, np.int64) for arm in prompt}
-
-
-def _distance(rows: object) -> Estimate:
-    """1 - mean cosine over pairs; the jackknife's standard error is the cosine's own."""
-    found = mean_cosine(rows).summary
-    if math.isnan(found.mean):
-        return Estimate(None, None, found.n, "fewer than two generations")
-    return Estimate(1 - found.mean, None if math.isnan(found.se) else found.se, found.n)
 
 
 def _rate(one: Generations) -> Estimate:
@@ -248,12 +248,13 @@ def _line(
     first: str,
     estimates: Sequence[Mapping[str, Estimate]],
     prompts: Sequence[Mapping[str, Generations]],
+    kinds: Sequence[Kinds],
     rules: Rules,
     checks: Mapping[str, float],
 ) -> Line:
     pairs = [(one[first], one[arm]) for one in estimates]
     values = _mean([one.value for one, _ in pairs]), _mean([one.value for _, one in pairs])
-    refused = objection(name, (first, arm), prompts, rules, checks)
+    refused = objection(name, (first, arm), prompts, kinds, rules, checks)
     if refused:
         shown = (None, None) if _hides(refused) else values
         return Line(name, arm, "not comparable", *shown, None, None, None, None, None, 0, None, refused)
@@ -280,6 +281,7 @@ def objection(
     name: str,
     arms: Sequence[str],
     prompts: Sequence[Mapping[str, Generations]],
+    kinds: Sequence[Kinds],
     rules: Rules,
     checks: Mapping[str, float],
 ) -> str:
@@ -293,7 +295,7 @@ def objection(
             f"Not reported below {LEAST_FOR_TAILS} generations: at n = 10 such estimates are off by 1.2 to 1.6 times."
         )
     if name in ("distance", "vendi", "kinds", "class_entropy"):
-        return _of_meanings(name, arms, prompts)
+        return _of_meanings(name, arms, prompts, kinds)
     if name == "types":
         return _of_prefix(arms, prompts, rules)
     if name in ("entropy", "bits_per_byte"):
@@ -301,7 +303,9 @@ def objection(
     return ""
 
 
-def _of_meanings(name: str, arms: Sequence[str], prompts: Sequence[Mapping[str, Generations]]) -> str:
+def _of_meanings(
+    name: str, arms: Sequence[str], prompts: Sequence[Mapping[str, Generations]], kinds: Sequence[Kinds]
+) -> str:
     for arm in arms:
         n = sum(len(prompt[arm].texts) for prompt in prompts)
         cut = sum(prompt[arm].n_truncated for prompt in prompts)
@@ -310,33 +314,25 @@ def _of_meanings(name: str, arms: Sequence[str], prompts: Sequence[Mapping[str, 
                 f"Similarity not reported: {100 * cut / n:.0f} % of {arm}'s texts exceed the encoder's 256 word "
                 "pieces. Shorten with --prefix."
             )
-    if name == "class_entropy":
-        for arm in arms:
-            seen = [(_kinds(prompt)[arm], prompt) for prompt in prompts]
-            least = min((refined_coverage(counts).value or 0.0 for counts, _ in seen), default=0.0)
-            if least < LEAST_COVERAGE:
-                return _little_seen(arm, min(seen, key=lambda one: refined_coverage(one[0]).value or 0.0)[0])
+    for arm in arms if name == "class_entropy" else ():
+        counts = min((of_prompt[arm] for of_prompt in kinds), key=_seen)
+        if _seen(counts) < LEAST_COVERAGE:
+            return _little_seen(arm, counts)
     return ""
 
 
+def _seen(counts: npt.NDArray[np.int64]) -> float:
+    return refined_coverage(counts).value or 0.0
+
+
 def _little_seen(arm: str, counts: npt.NDArray[np.int64]) -> str:
-    seen = refined_coverage(counts).value or 0.0
+    seen = _seen(counts)
     more = more_generations(counts, 0.95).generations
-    needed = f"About {_rounded(more)} more generations are needed for 95 %; the" if more else "The"
+    needed = f"About {two_digits(more)} more generations are needed for 95 %; the" if more else "The"
     return (
         f"Mode count not reported: only {100 * seen:.0f} % of {arm}'s output mass has been seen. {needed} "
         f"{int((counts > 0).sum())} kinds seen so far are a lower bound."
     )
-
-
-def _rounded(n: float) -> int:
-    """To two digits: more would pretend to know.
-
-    >>> _rounded(1234), _rounded(37.2)
-    (1200, 38)
-    """
-    digits = max(0, len(str(math.ceil(n))) - 2)
-    return int(round(math.ceil(n), -digits))
 
 
 def _of_prefix(arms: Sequence[str], prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> str:
@@ -435,7 +431,7 @@ def _more(mean: float, se: float, n: int) -> int | None:
     if abs(mean) < MARGIN:
         ways.append((1.6448536269514722 * se / (MARGIN - abs(mean))) ** 2)
     factor = min(ways, default=math.inf)
-    return _rounded(n * (factor - 1)) if 1 < factor <= 100 else None
+    return two_digits(n * (factor - 1)) if 1 < factor <= 100 else None
 
 
 def _adjusted(lines: Sequence[Line]) -> list[Line]:

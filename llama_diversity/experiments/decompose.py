@@ -17,7 +17,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llama_diversity.experiments.compare import LEAST_PROMPTS, MEASURES, Generations, Rules, estimates, objection
+from llama_diversity.experiments.compare import (
+    LEAST_PROMPTS,
+    MEASURES,
+    Generations,
+    Rules,
+    estimates,
+    kinds_of,
+    objection,
+)
 from llama_diversity.metrics.inference import Z_95, Estimate, holm, self_check_z, summarize
 
 Design = Mapping[str, Mapping[str, bool]]  # arm -> factor -> whether the arm has it
@@ -67,7 +75,8 @@ def contrasts(design: Design) -> dict[str, dict[str, float]]:
 
 def decompose(prompts: Sequence[Mapping[str, Generations]], rules: Rules, design: Design) -> Result:
     """Every effect on every measure; `design` is complete: all combinations of its factors."""
-    found = [estimates(prompt, rules) for prompt in prompts]
+    kinds = [kinds_of(prompt) for prompt in prompts]
+    found = [estimates(prompt, counts) for prompt, counts in zip(prompts, kinds, strict=True)]
     names = [name for name in MEASURES if name != ("bits_per_byte" if rules.has_one_vocabulary else "entropy")]
     checks = {
         arm: self_check_z(np.concatenate([prompt[arm].surprisal_bits - prompt[arm].entropy_bits for prompt in prompts]))
@@ -75,7 +84,7 @@ def decompose(prompts: Sequence[Mapping[str, Generations]], rules: Rules, design
     }
     effects: list[Effect] = []
     for name in names:
-        refused = objection(name, tuple(design), prompts, rules, checks)
+        refused = objection(name, tuple(design), prompts, kinds, rules, checks)
         for effect, weights in contrasts(design).items():
             of_prompts = [one[name] for one in found]
             effects.append(

@@ -16,7 +16,6 @@ encoder truncates is its caller's to say.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ import numpy.typing as npt
 from llama_diversity.metrics import clusters
 from llama_diversity.metrics.indices import corrected_vendi
 from llama_diversity.metrics.inference import Difference, Estimate, Retained, Summary, log_ratio, welch_difference
-from llama_diversity.metrics.similarity import Similarity, mean_cosine, tf_idf
+from llama_diversity.metrics.similarity import Similarity, mean_cosine, mean_pairwise_distance, tf_idf
 
 PROMPT = "Grace Hopper was"
 N_SAMPLES = 200
@@ -126,7 +125,7 @@ def study(texts: Mapping[str, Sequence[str]], vectors: Mapping[str, Vectors], *,
     rows = {arm: vectors[arm][places] for arm, places in kept.items()}
     pooled = np.concatenate([np.asarray(some, np.float64) for some in rows.values()])
     names = tuple(arm for arm, places in kept.items() for _ in places)
-    distance = {arm: _distance(some) for arm, some in rows.items()}
+    distance = {arm: mean_pairwise_distance(np.asarray(some, np.float64)) for arm, some in rows.items()}
     vendi = {arm: corrected_vendi(some) for arm, some in rows.items()}
     perplexity = map_perplexity(len(names))
     return Study(
@@ -151,14 +150,6 @@ def study(texts: Mapping[str, Sequence[str]], vectors: Mapping[str, Vectors], *,
 
 def _counted(texts: Sequence[str]) -> Texts:
     return Texts(len(texts), sum(not text.strip() for text in texts), len(texts) - len(Counter(texts)))
-
-
-def _distance(rows: Vectors) -> Estimate:
-    """1 - mean cosine over pairs; the jackknife's standard error is the cosine's own."""
-    found = mean_cosine(np.asarray(rows, np.float64)).summary
-    if math.isnan(found.mean):
-        return Estimate(None, None, found.n, "fewer than two completions with a meaning")
-    return Estimate(1 - found.mean, None if math.isnan(found.se) else found.se, found.n)
 
 
 def _retained(arms: Mapping[str, Estimate]) -> dict[str, Retained]:

@@ -145,6 +145,16 @@ def more_generations(counts: npt.ArrayLike, coverage: float) -> MoreGenerations:
     return MoreGenerations(exact, math.ceil(exact), n)
 
 
+def two_digits(n: float) -> int:
+    """A number of further generations as it is to be printed, with "about": more digits would pretend to know.
+
+    >>> two_digits(1234), two_digits(37.2)
+    (1200, 38)
+    """
+    whole = math.ceil(n)
+    return int(round(whole, -max(0, len(str(whole)) - 2)))
+
+
 def coverage_after(counts: npt.ArrayLike, m: int) -> Estimate:
     """Coverage expected after m further generations, 1 - (f1/n) A^(m+1); m = 0 is `refined_coverage`.
 
