@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal, localcontext
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from llama_diversity.errors import BadValue
 from llama_diversity.metrics.coverage import (
-    ALL_SINGLETONS,
     Coverage,
     MoreGenerations,
     StandardisedRichness,
@@ -32,7 +32,7 @@ from llama_diversity.metrics.coverage import (
     unseen_entropy_nats,
 )
 from llama_diversity.metrics.indices import plug_in_entropy_nats
-from llama_diversity.metrics.inference import Estimate, jackknife
+from llama_diversity.metrics.inference import ALL_SINGLETONS, Estimate, jackknife
 
 ZIPF = 1 / np.arange(1, 41)
 ZIPF /= ZIPF.sum()  # 40 classes, p ~ 1/i
@@ -222,12 +222,13 @@ def test_what_was_asked_is_checked() -> None:
 def test_standard_errors_where_they_hold_and_none_elsewhere() -> None:
     """(2, 1) leaves out (1, 1) twice and (2) once, as does any statistic of the three generations themselves."""
     labels = [0] * 5 + [1] * 3 + [2, 2, 3, 4]
-    for estimator in (*ENTROPIES, lambda counts: rarefied_richness(counts, 4)):
+    for estimator in ENTROPIES:
         slow = jackknife(lambda some, e=estimator: e(np.bincount(some)).value, labels)
         assert estimator(np.bincount(labels))[:3] == pytest.approx(slow[:3])
         assert slow.se > 0
     assert rarefied_richness(np.bincount(labels), 7).se is None  # more than half of the 12
     # all distinct: whatever is left out leaves the same, which is not a standard error of 0
+    assert rarefied_richness([1] * 10, 4).se == rarefied_richness([2] + [1] * 8, 4).se > 0
     for estimator in ENTROPIES:
         assert estimator([1] * 10).se is None
         assert estimator([1, 1]).se is None
@@ -367,6 +368,25 @@ def test_rarefaction_asks_what_fewer_generations_would_have_shown() -> None:
     assert within_four_errors(richness, (1 - (1 - ZIPF) ** 10).sum())
     assert 1 - (ZIPF * (1 - ZIPF) ** 20).sum() == pytest.approx(0.6099, abs=1e-4)
     assert within_four_errors(coverage, 1 - (ZIPF * (1 - ZIPF) ** 20).sum())
+
+
+@pytest.mark.parametrize(("counts", "m"), [([2, 1, 1], 2), ([3, 2, 1], 2), ([3, 2, 1], 3), ([4, 1, 1, 2], 3)])
+def test_the_variance_of_rarefied_classes_equals_that_over_all_disjoint_halves(counts: list[int], m: int) -> None:
+    """The square of the mean over all subsets of m, less the mean product over all pairs of disjoint ones."""
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    subsets = list(itertools.combinations(range(len(labels)), m))
+    kinds = {subset: len({labels[at] for at in subset}) for subset in subsets}
+    products = [kinds[a] * kinds[b] for a in subsets for b in subsets if not set(a) & set(b)]
+    variance = np.mean(list(kinds.values())) ** 2 - np.mean(products)
+    assert rarefied_richness(counts, m).se == pytest.approx(math.sqrt(variance))
+
+
+@pytest.mark.parametrize("p", [ZIPF, np.ones(300) / 300], ids=["zipf", "mostly seen once"])
+def test_the_standard_error_of_rarefied_classes_is_right_where_the_jackknife_is_not(p: npt.NDArray[np.float64]) -> None:
+    """Of 300 equal classes S_30 varies by the pairs that collide alone, which the jackknife counts twice."""
+    drawn = [rarefied_richness(counts[counts > 0], 30) for counts in np.random.default_rng(3).multinomial(60, p, 3000)]
+    truth = np.var([one.value for one in drawn])  # its own relative error is about sqrt(2/3000) = 2.6 %
+    assert np.mean([one.se**2 for one in drawn if one.se is not None]) == pytest.approx(truth, rel=0.1)
 
 
 @pytest.mark.parametrize(("n", "m"), [(30, 30), (50, 150), (100, 300)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 from test_compare import clouds, generations
 
-from llama_diversity.cli.decompose import combinations
+import llama_diversity
+from llama_diversity.cli.decompose import Decompose, combinations
 from llama_diversity.experiments.compare import Rules
 from llama_diversity.experiments.decompose import _effect, contrasts, decompose
 from llama_diversity.metrics.inference import Estimate
 
+DATA = Path(llama_diversity.__file__).parent / "data"
 DESIGN = {
     "base raw": {"weights": False, "template": False},
     "base chat": {"weights": False, "template": True},
@@ -103,6 +106,53 @@ def test_all_combinations_are_arms_the_bare_one_first() -> None:
     assert (len(eight), eight[0].sampler, eight[-1].sampler) == (8, {}, {"temperature": 0.7})
 
 
+def test_quantisation_is_a_factor_of_its_own() -> None:
+    """Arms count in binary: weights, template, quantisation, sampler."""
+    specs = combinations(("b8", "a8"), {"temperature": 0.7}, ("b4", "a4"))
+    one = Decompose(specs, ("She",))
+    assert [spec.model for spec in specs[::2]] == ["b8", "b4", "b8", "b4", "a8", "a4", "a8", "a4"]
+    assert [spec.name for spec in specs[:4]] == [
+        "base raw",
+        "base raw, cut",
+        "base raw, quantised",
+        "base raw, quantised, cut",
+    ]
+    for spec in specs:
+        assert one.design()[spec.name] == {
+            "weights": spec.model.startswith("a"),
+            "template": spec.is_chat,
+            "quantisation": spec.model.endswith("4"),
+            "sampler": bool(spec.sampler),
+        }
+        assert spec.template in (None, "a8")  # the same template for all
+    assert list(Decompose(combinations(("b", "a"), {}), ("She",)).design()["aligned chat"]) == ["weights", "template"]
+
+
+def test_the_command_with_quantised_files(run: Callable, tmp_path: Path) -> None:
+    """The scripted chains stand for files: `uniform` for a coarse base, whose entropy is not the base's."""
+    typed = ("decompose", "--pair", "scripted", "--quantised", "scripted:uniform", "scripted:homing", "-p", "She")
+    code, out, err = run(*typed, "-n", 25, "--max-tokens", 16, "--json")
+    assert (code, "Traceback" in err) == (0, False)
+    report = json.loads(out)
+    values, effects = report["values"]["entropy"], {(x["measure"], x["name"]): x for x in report["effects"]}
+    assert len(values) == 8
+    ratios = [
+        values[name.replace(" quantised", "")] and values[f"{name}, quantised"] / values[name]
+        for name in ("base raw", "base chat", "aligned raw", "aligned chat")
+    ]
+    assert effects["entropy", "quantisation"]["factor"] == pytest.approx(math.prod(ratios) ** (1 / 4))
+    assert report["factors"]["quantisation"] == "those files or scripted:uniform and scripted:homing"
+    again = json.loads(run("report", "last", "--json", "--out", tmp_path / "b")[1])["decompose"]
+    assert {**again, "run": None} == {**report, "run": None}
+
+
+@pytest.mark.model
+def test_the_same_file_under_another_name_is_no_other_quantisation(run: Callable, tmp_path: Path) -> None:
+    copies = [shutil.copy(DATA / f"tiny-{stage}.gguf", tmp_path / f"{stage}.gguf") for stage in ("base", "aligned")]
+    code, _, err = run("decompose", "--pair", "tiny", "--quantised", *copies, "-p", "She", "-n", 25)
+    assert (code, "it is the same file as tiny-base" in err) == (2, True)
+
+
 def test_the_command(run: Callable, tmp_path: Path) -> None:
     typed = ("decompose", "--pair", "scripted", "-p", "She", "-n", 30, "--max-tokens", 24)
     code, out, err = run(*typed, "--json", "--out", tmp_path / "a")
@@ -129,6 +179,8 @@ def test_the_command(run: Callable, tmp_path: Path) -> None:
         (("--base", "scripted:base", "--aligned", "scripted:uniform"), "no chat template"),
         (("--base", "scripted:coin", "--aligned", "scripted:aligned"), "different vocabularies"),
         (("--pair", "scripted", "-n", 1), "ask for 2 to"),
+        (("--pair", "scripted", "--quantised", "scripted:base", "scripted:homing"), "name two files other"),
+        (("--pair", "scripted", "--quantised", "scripted:coin", "scripted:homing"), "different vocabularies"),
     ],
 )
 def test_bad_input_is_one_sentence(run: Callable, arguments: tuple[object, ...], words: str) -> None:

@@ -95,7 +95,7 @@ class Compare(Experiment):
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return [
             Ask(
-                _label(spec.name, number),
+                label(spec.name, number),
                 spec.name,
                 prompt,
                 spec.n or self.n,
@@ -121,9 +121,9 @@ class Compare(Experiment):
                 f"Not comparable as is: {said} generations, and diversity grows with n. Rerun with --equal-n to "
                 f"subsample to {min(sizes.values())}."
             )
-        first = recipes[_label(self.specs[0].name, 0)]
+        first = recipes[label(self.specs[0].name, 0)]
         for spec in self.specs[1:]:
-            parts = _different(first, recipes[_label(spec.name, 0)])
+            parts = _different(first, recipes[label(spec.name, 0)])
             if not parts:
                 raise NotComparable(f"Both arms are the same samples: {self.specs[0].name} and {spec.name}.")
             if len(parts) > 1 and not self.is_joint:
@@ -133,7 +133,7 @@ class Compare(Experiment):
                 )
 
     def show(self, drawn: Drawn) -> Result:
-        first = {spec.name: drawn.recipe(_label(spec.name, 0)) for spec in self.specs}
+        first = {spec.name: drawn.recipe(label(spec.name, 0)) for spec in self.specs}
         prompts, rules = self.gathered(drawn)
         with progress_line(drawn.common, "comparing"):
             found = cache.called(experiment.compare, prompts, rules)
@@ -155,9 +155,9 @@ class Compare(Experiment):
 
     def gathered(self, drawn: Drawn) -> tuple[list[dict[str, experiment.Generations]], experiment.Rules]:
         """All arms' generations by prompt, and the rules that hold for them."""
-        vocabularies = {drawn.recipe(_label(spec.name, 0)).vocab_digest for spec in self.specs}
+        vocabularies = {drawn.recipe(label(spec.name, 0)).vocab_digest for spec in self.specs}
         samples = {
-            (number, spec.name): drawn.samples(_label(spec.name, number))[: self.n_used()]
+            (number, spec.name): drawn.samples(label(spec.name, number))[: self.n_used()]
             for number in range(len(self.prompts))
             for spec in self.specs
         }
@@ -206,7 +206,8 @@ class Compare(Experiment):
         ]
 
 
-def _label(arm: str, number: int) -> str:
+def label(arm: str, number: int) -> str:
+    """The cell of an arm and a prompt."""
     return f"{arm}, prompt {number}"
 
 
@@ -240,7 +241,7 @@ def _beginning(drawn: Drawn, key: tuple[int, str], sample: Sample, prefix: int |
     if prefix is None or len(sample.tokens) <= prefix:
         return sample.text.decode("utf-8", "replace")
     ids = sample.tokens["id"][:prefix].tolist()
-    pieces = drawn.store.pieces(drawn.recipe(_label(arm, number)).vocab_digest, ids)
+    pieces = drawn.store.pieces(drawn.recipe(label(arm, number)).vocab_digest, ids)
     return b"".join(pieces[one].bytes for one in ids).decode("utf-8", "replace")
 
 

@@ -1,4 +1,4 @@
-"""`llamadiv decompose`: how much of a loss is the weights', how much the prompt format's, how much the sampler's?"""
+"""`llamadiv decompose`: how much of a loss is the weights', how much the prompt format's, and of what else is named?"""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from llama_diversity.cli.compare import (
     ArmSpec,
     Compare,
     described,
+    label,
     parse_arm,
     prompts_options,
     read_prompts,
@@ -30,6 +31,7 @@ from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_arms
 from llama_diversity.cli.results import Result, give, make_folder
 from llama_diversity.engines import EngineOptions
+from llama_diversity.errors import BadValue
 from llama_diversity.exhibits.decompose import Facts, section
 from llama_diversity.experiments import decompose as experiment
 from llama_diversity.records import Cell
@@ -37,21 +39,25 @@ from llama_diversity.records import Cell
 
 @dataclass(frozen=True)
 class Decompose(Compare):
-    """All combinations of weights, template and, where one is named, sampler, for every prompt."""
+    """All combinations of weights, template and, where they are named, quantisation and sampler, for every prompt."""
 
     name: ClassVar[str] = "decompose"
     title: ClassVar[str] = "Where is the diversity lost?"
 
     def check(self, cells: Sequence[Cell]) -> None:
-        """A full design has nothing that cannot be attributed."""
+        """Nothing of a full design is unattributable, but a quantised model must be another file of the same."""
+        facts = {cell.arm: cell.recipe for cell in cells}
+        for spec, coarse in self._quantised():
+            fine, other = (facts[label(one.name, 0)] for one in (spec, coarse))
+            if fine.model_digest == other.model_digest:
+                raise BadValue("--quantised", coarse.model, f"it is the same file as {spec.model}")
 
     def show(self, drawn: Drawn) -> Result:
         prompts, rules = self.gathered(drawn)
-        design = {spec.name: self._has(spec) for spec in self.specs}
         with progress_line(drawn.common, "decomposing"):
-            found = cache.called(experiment.decompose, prompts, rules, design)
+            found = cache.called(experiment.decompose, prompts, rules, self.design())
         facts = Facts(
-            arms={spec.name: described(spec, drawn.recipe(f"{spec.name}, prompt 0")) for spec in self.specs},
+            arms={spec.name: described(spec, drawn.recipe(label(spec.name, 0))) for spec in self.specs},
             factors=self._factors(),
             prompts=self.prompts,
             n=self.n_used(),
@@ -59,24 +65,45 @@ class Decompose(Compare):
         )
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 
-    def _has(self, spec: ArmSpec) -> dict[str, bool]:
-        """Which factors an arm has: the last one has all of them."""
-        last = self.specs[-1]
-        factors = {"weights": spec.model == last.model, "template": spec.is_chat}
-        return {**factors, "sampler": spec.sampler == last.sampler} if last.sampler else factors
+    def design(self) -> dict[str, dict[str, bool]]:
+        """Which factors each arm has: the arms count in binary, as `combinations` makes them."""
+        names = list(self._factors())
+        return {
+            spec.name: {name: bool(at >> (len(names) - 1 - place) & 1) for place, name in enumerate(names)}
+            for at, spec in enumerate(self.specs)
+        }
 
     def _factors(self) -> dict[str, str]:
+        """The factors in words, in the order of the arms."""
         first, last = self.specs[0], self.specs[-1]
-        words = {"weights": f"{first.model} or {last.model}", "template": "raw or the chat template of the latter"}
-        sampler = ", ".join(f"{name} {value:g}" for name, value in last.sampler.items())
-        return {**words, "sampler": f"as typed or {sampler}"} if sampler else words
+        models = list(dict.fromkeys(spec.model for spec in self.specs))
+        words = {"weights": f"{first.model} or {last.template}", "template": "raw or the chat template of the latter"}
+        if len(models) == 4:
+            words["quantisation"] = f"those files or {models[1]} and {models[3]}"
+        if last.sampler:
+            cut = ", ".join(f"{name} {value:g}" for name, value in last.sampler.items())
+            words["sampler"] = f"as typed or {cut}"
+        return words
+
+    def _quantised(self) -> list[tuple[ArmSpec, ArmSpec]]:
+        """Of each model asked raw the arm and its quantised twin."""
+        has = self.design()
+        raw = [spec for spec in self.specs if not spec.is_chat and not has[spec.name].get("sampler")]
+        return [(one, other) for one, other in itertools.pairwise(raw) if has[other.name].get("quantisation")]
 
 
 @click.command()
 @click.option("--pair", shell_complete=complete_pair, envvar="LLAMADIV_PAIR", help="A pair.  [default: tiny]")
 @click.option("--base", shell_complete=complete_model, help="The base model.")
 @click.option("--aligned", shell_complete=complete_model, help="The aligned model; its chat template is the factor.")
-@click.option("--sampler", metavar="T=0.7[,...]", help="A third factor: this sampler, or the one of the options below.")
+@click.option(
+    "--quantised",
+    nargs=2,
+    metavar="BASE ALIGNED",
+    shell_complete=complete_model,
+    help="A further factor: these files of the same two models, at another quantisation.",
+)
+@click.option("--sampler", metavar="T=0.7[,...]", help="A further factor: this sampler, or that of the options below.")
 @prompts_options
 @click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Generations of each prompt.")
 @click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest generation.")
@@ -90,6 +117,7 @@ def decompose(
     pair: str | None,
     base: str | None,
     aligned: str | None,
+    quantised: tuple[str, str] | None,
     sampler: str | None,
     prompts: tuple[str, ...],
     file: Path | None,
@@ -105,19 +133,26 @@ def decompose(
     """How much of the loss of diversity is the weights', and how much the prompt format's?
 
     Draws all four combinations of the base and the aligned weights, asked raw and through the aligned model's chat
-    template, and tells their effects apart; with --sampler all eight.
+    template, and tells their effects apart. --quantised and --sampler add a factor each, to eight or sixteen arms.
 
     \b
-    Example:
+    Examples:
       llamadiv decompose --pair tiny --sampler T=0.7
+      llamadiv decompose --base b-Q8_0.gguf --aligned a-Q8_0.gguf --quantised b-Q4_K_M.gguf a-Q4_K_M.gguf
     """
     check_n(n_samples, 2, "generations")
     models = resolve_arms(pair, base, aligned)
-    specs = combinations(models, {} if sampler is None else parse_arm(f"sampler=model,{sampler}").sampler)
+    if quantised and len({*models, *quantised}) < 4:
+        raise BadValue(
+            "--quantised", " ".join(quantised), "name two files other than those of the pair, the base first"
+        )
+    cut = {} if sampler is None else parse_arm(f"sampler=model,{sampler}").sampler
+    specs = combinations(models, cut, quantised)
     texts, words_of = read_prompts(prompts, file, prompt_set)
     one = Decompose(specs, texts, words_of, n_samples, max_tokens, prefix)
     named = {"--pair": pair, "--base": base, "--aligned": aligned, "--sampler": sampler}
     words = [word for option, value in named.items() if value for word in (option, value)]
+    words += ["--quantised", *quantised] if quantised else []
     arms: list[Arm] = [resolve_spec(spec, common) for spec in specs]
     make_folder(out)
     with conducted([one], arms, words, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
@@ -125,14 +160,19 @@ def decompose(
     give(result, out=out, run_id=run_id, common=common)
 
 
-def combinations(models: tuple[str, str], sampler: dict[str, float]) -> tuple[ArmSpec, ...]:
+def combinations(
+    models: tuple[str, str], sampler: dict[str, float], quantised: tuple[str, str] | None = None
+) -> tuple[ArmSpec, ...]:
     """The arms of the full design, the one without any factor first, the one with all of them last."""
     specs = []
-    for (role, model), is_chat, cut in itertools.product(
-        zip(("base", "aligned"), models, strict=True), (False, True), ({}, sampler) if sampler else ({},)
+    for (role, *files), is_chat, at, cut in itertools.product(
+        zip(("base", "aligned"), models, quantised or ("", ""), strict=True),
+        (False, True),
+        (0, 1) if quantised else (0,),
+        ({}, sampler) if sampler else ({},),
     ):
-        name = f"{role} {'chat' if is_chat else 'raw'}{', cut' if cut else ''}"
-        specs.append(ArmSpec(name, model, is_chat, models[1] if is_chat else None, sampler=dict(cut)))
+        name = f"{role} {'chat' if is_chat else 'raw'}{', quantised' if at else ''}{', cut' if cut else ''}"
+        specs.append(ArmSpec(name, files[at], is_chat, models[1] if is_chat else None, sampler=dict(cut)))
     return tuple(specs)
 
 

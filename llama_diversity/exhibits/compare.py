@@ -92,15 +92,15 @@ def _lines(name: str, title: str, lines: Sequence[Line], found: Result) -> Table
     return Table(
         name,
         title,
-        ("measure", "arm", "kept", "95 % interval", "p", "verdict"),
+        ("measure", "arm", "verdict", "kept", "95 % interval", "p"),
         tuple(
             (
                 MEASURES[line.measure],
                 line.arm,
+                line.verdict if line.more is None else f"{line.verdict}; about {line.more:,} more {unit} may tell",
                 line.share,
                 None if line.low is None or line.high is None else Between(line.low, line.high),
                 line.p_holm,
-                line.verdict if line.more is None else f"{line.verdict}; about {line.more:,} more {unit} may tell",
             )
             for line in lines
         ),
@@ -126,25 +126,13 @@ def _forest(found: Result, arms: Sequence[str]) -> Figure:
     known = [line for line in found.lines if line.low is not None and line.high is not None]
 
     def draw() -> Mapping[str, Chart]:
-        from llama_diversity.render.forest import Row, forest_panel
+        from llama_diversity.render.forest import Row, forest_panels
 
-        lows, highs = [line.low or 1.0 for line in known], [line.high or 1.0 for line in known]
-        lowest, highest = max(min(*lows, 0.8), 0.01), min(max(*highs, 1.25), 100.0)
-        return {
-            arm: forest_panel(
-                [
-                    Row(MEASURES[one.measure], one.share or 1.0, one.low or 1.0, one.high or 1.0, one.verdict)
-                    for one in known
-                    if one.arm == arm
-                ],
-                lowest=lowest,
-                highest=highest,
-                arm=arm,
-                position=position,
-            )
-            for position, arm in enumerate(arms)
-            if any(one.arm == arm for one in known)
-        }
+        rows: dict[str, list[Row]] = {arm: [] for arm in arms}  # the first has none, but keeps its colour
+        for line in known:
+            row = Row(MEASURES[line.measure], line.share or 1.0, line.low or 1.0, line.high or 1.0, line.verdict)
+            rows[line.arm].append(row)
+        return forest_panels(rows, title="share of the first arm's, kept")
 
     note = "Points: share kept; bars: 95 % intervals, not adjusted for their number; dashed: equal. Logarithmic axis."
     return Figure("compare-kept", "What each arm keeps of the first arm's diversity", draw, note)

@@ -87,25 +87,13 @@ def _figure(found: Result) -> Figure:
     known = [one for one in found.effects if one.low is not None and one.high is not None]
 
     def draw() -> Mapping[str, Chart]:
-        from llama_diversity.render.forest import Row, forest_panel
+        from llama_diversity.render.forest import Row, forest_panels
 
-        lowest = max(min([one.low or 1.0 for one in known] + [0.8]), 0.01)
-        highest = min(max([one.high or 1.0 for one in known] + [1.25]), 100.0)
-        names = list(dict.fromkeys(one.name for one in known)) or ["total"]
-        return {
-            name: forest_panel(
-                [
-                    Row(MEASURES[one.measure], one.factor or 1.0, one.low or 1.0, one.high or 1.0, one.name)
-                    for one in known
-                    if one.name == name
-                ],
-                lowest=lowest,
-                highest=highest,
-                arm=name,
-                position=position,
-            )
-            for position, name in enumerate(names)
-        }
+        rows: dict[str, list[Row]] = {}
+        for one in known:
+            row = Row(MEASURES[one.measure], one.factor or 1.0, one.low or 1.0, one.high or 1.0, one.name)
+            rows.setdefault(one.name, []).append(row)
+        return forest_panels(rows, title="factor, with the effect over without")
 
     note = "Points: the effect as a factor; bars: 95 % intervals, not adjusted; dashed: none. Logarithmic axis."
     return Figure("decompose-effects-figure", "Effects on every measure", draw, note)

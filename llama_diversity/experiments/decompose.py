@@ -1,4 +1,4 @@
-"""How much of a loss of diversity is the weights', how much the prompt format's, how much the sampler's?
+"""How much of a loss of diversity is the weights', how much the prompt format's, the quantisation's, the sampler's?
 
 Protocol: a full factorial design, every combination of the factors an arm, n generations of each for every prompt. On
 the log scale the main effect of a factor is the mean, over all settings of the others, of log(value with it) -

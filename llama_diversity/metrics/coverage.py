@@ -16,16 +16,17 @@ import numpy.typing as npt
 from llama_diversity.errors import BadValue
 from llama_diversity.metrics.indices import entropy_nats
 from llama_diversity.metrics.inference import (
+    ALL_SINGLETONS,
     Z_95,
     CountStatistic,
     Estimate,
+    Float64,
     Int64,
     class_counts,
     jackknife_counts,
     undefined,
 )
 
-ALL_SINGLETONS = "all singletons"
 _TOO_FEW = {0: "no generations", 1: "one generation shows nothing of the unseen"}
 
 
@@ -54,8 +55,9 @@ def good_turing_coverage(counts: npt.ArrayLike) -> Estimate:
     """Share of the output mass already seen, 1 - f1 / n. Smaller says that more is still hidden: more diverse.
 
     Range [0, 1]; no class seen once: 1; all distinct, or one generation: 0. Unbiased for the coverage after n - 1
-    generations. The standard error, sqrt(f1 (1 - f1/n)) / n, is for comparing two arms; `refined_coverage` has the
-    interval of one. Good, Biometrika 40 (1953) 237. O(classes).
+    generations. The standard error, sqrt(f1 (1 - f1/n)) / n, is for comparing two arms; none where it would be 0, with
+    no class seen once or nothing else. `refined_coverage` has the interval of one. Good, Biometrika 40 (1953) 237.
+    O(classes).
 
     (4, 2, 1, 1, 1, 1): 1 - 4/10, se sqrt(4 * 0.6) / 10.
 
@@ -65,7 +67,7 @@ def good_turing_coverage(counts: npt.ArrayLike) -> Estimate:
     n, f1, _ = rarity(counts)
     if n == 0:
         return undefined(0, _TOO_FEW[0])
-    return Estimate(1 - f1 / n, math.sqrt(f1 * (1 - f1 / n)) / n if n > 1 else None, n)
+    return Estimate(1 - f1 / n, math.sqrt(f1 * (1 - f1 / n)) / n if 0 < f1 < n else None, n)
 
 
 class Coverage(NamedTuple):
@@ -260,13 +262,10 @@ def _chao_shen(seen: Int64) -> float:
 
 
 def _entropy(statistic: CountStatistic, counts: npt.ArrayLike) -> Estimate:
-    n, f1, _ = rarity(counts)
+    n = rarity(counts).n
     if n < 2:
         return undefined(n, _TOO_FEW[n])
-    estimate = jackknife_counts(statistic, counts)
-    if f1 == n:  # leaving out any one leaves the same counts, and their spread of 0 is no certainty
-        return estimate._replace(se=None, warning=ALL_SINGLETONS)
-    return estimate
+    return jackknife_counts(statistic, counts)
 
 
 # ---- number of classes ----
@@ -314,13 +313,15 @@ def rarefied_richness(counts: npt.ArrayLike, m: int) -> Estimate:
     """Classes expected among m of the n generations: E[S_m] = sum 1 - C(n - n_c, m) / C(n, m).
 
     Unbiased for the number of classes that m generations of the model show, so it compares arms of different n at one
-    m. Range [1, min(m, S)]; m = 1: 1; m = n: S; m > n: undefined. Standard error by the jackknife up to m = n / 2,
-    beyond it none. Hurlbert, Ecology 52 (1971) 577. O(classes * sizes).
+    m. Range [1, min(m, S)]; m = 1: 1; m = n: S; m > n: undefined. Hurlbert, Ecology 52 (1971) 577. Standard error up
+    to m = n / 2, unbiased as a variance (`_richness_variance`; the jackknife's is up to twice too large where most
+    classes are seen once), beyond it none; where all are distinct that of a sample with one pair alike. O(sizes * n).
 
-    (2, 1), m = 2: (1 - 0) + (1 - C(2,2)/C(3,2)) = 5/3.
+    (2, 1, 1), m = 2: of the 6 pairs one shows 1 class and five show 2, so 11/6. The 6 splits into two pairs: two have
+    1 and 2 classes, four 2 and 2; variance (11/6)^2 - (2 * 2 + 4 * 4)/6 = 1/36.
 
-    >>> round(rarefied_richness([2, 1], 2).value, 6)
-    1.666667
+    >>> [round(number, 6) for number in rarefied_richness([2, 1, 1], 2)[:2]]
+    [1.833333, 0.166667]
     """
     if m < 1:
         raise BadValue("m", m, "it is at least one generation")
@@ -328,7 +329,13 @@ def rarefied_richness(counts: npt.ArrayLike, m: int) -> Estimate:
     if m > n:
         return undefined(n, f"{m} generations are more than the {n} there are" if n else _TOO_FEW[0])
     estimate = jackknife_counts(lambda seen: _richness(seen, m), counts)
-    return estimate if 2 * m <= n else estimate._replace(se=None)
+    if 2 * m > n:
+        return estimate._replace(se=None)
+    # No pair alike is not certain to stay so: all singletons vary as if one pair had been.
+    some = [2, *[1] * (n - 2)] if estimate.warning else class_counts(counts)
+    variance = _richness_variance(np.asarray(some, np.int64), m)
+    # Of very few generations it may fall below 0, and of certain numbers it is rounding: the jackknife is too large.
+    return estimate._replace(se=math.sqrt(variance)) if variance > 1e-12 * m * m else estimate
 
 
 def _richness(seen: Int64, m: int) -> float:
@@ -336,6 +343,35 @@ def _richness(seen: Int64, m: int) -> float:
     sizes, classes = np.unique(seen, return_counts=True)
     missed = [_share_without(n, int(size), m, of=n) for size in sizes]
     return float(classes @ (1 - np.array(missed)))
+
+
+def _richness_variance(seen: Int64, m: int) -> float:
+    """Variance of E[S_m] without bias, for m <= n / 2: the square of it less the mean of S(A) S(B) over disjoint A, B.
+
+    A and B, each m of the n generations, are independent looks at the model, so S(A) S(B) is unbiased for the square of
+    the mean. In terms of the classes missed that is (sum_k P(A misses k))^2 - sum_kl P(A misses k, B misses l). Wang
+    and Lindsay, Stat. Sinica 24 (2014) 1117.
+    """
+    n = int(seen.sum())
+    sizes, classes = np.unique(seen, return_counts=True)
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+
+    def log_choices(of: Int64 | int, k: Int64 | int) -> Float64:
+        """log C(of, k); -inf where there is none."""
+        of, k = np.broadcast_arrays(of, k)
+        are_any = (k >= 0) & (k <= of)
+        of, k = np.where(are_any, of, 0), np.where(are_any, k, 0)
+        return np.where(are_any, log_factorial[of] - log_factorial[k] - log_factorial[of - k], -np.inf)
+
+    missed = np.exp(log_choices(n - sizes, m) - log_choices(n, m))
+    twice = 0.0  # sum_kl P(A misses k, B misses l), l one class of a size after the other
+    for size, many in zip(sizes.tolist(), classes.tolist(), strict=True):
+        in_a = np.arange(size + 1)  # members of l in A: any of them, and B takes none of the rest
+        a_misses_k = log_choices(size, in_a) + log_choices((n - sizes - size)[:, None], m - in_a) - log_choices(n, m)
+        b_misses_l = log_choices(n - m - size + in_a, m) - log_choices(n - m, m)
+        twice += many * float(np.exp(a_misses_k + b_misses_l).sum(axis=1) @ (classes - (sizes == size)))
+        twice += many * float(np.exp(log_choices(n - 2 * m, size) - log_choices(n, size)))  # k = l
+    return float(missed @ classes) ** 2 - twice
 
 
 def _share_without(n: int, size: int, m: int, *, of: int) -> float:

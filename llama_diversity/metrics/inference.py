@@ -19,6 +19,7 @@ Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
 Z_95 = 1.959963984540054  # the 97.5 % point of the standard normal distribution
+ALL_SINGLETONS = "all singletons"
 
 
 class Estimate(NamedTuple):
@@ -306,7 +307,7 @@ def jackknife_counts(statistic: CountStatistic, counts: npt.ArrayLike) -> Estima
 
     Leaving out any of the n_c members of class c gives the same counts, and so does a member of any class of the same
     size: one call for each different size, weighed by the generations that it stands for. Equal to `jackknife` over
-    generations, at O(sqrt n) calls at most instead of n.
+    generations, at O(sqrt n) calls at most instead of n. Of all singletons there is no standard error, but a warning.
 
     Sum p^2 without bias, counts (2, 1): of 2 twice (1, 1), which gives 0, and of 1 once (2), which gives 1; their mean
     1/3, squares 2/9 + 4/9; 2/3 * 2/3 = 4/9.
@@ -326,6 +327,8 @@ def jackknife_counts(statistic: CountStatistic, counts: npt.ArrayLike) -> Estima
         fewer = seen.copy()
         fewer[np.argmax(seen == size)] -= 1
         left_out.append(_number(statistic(fewer[fewer > 0])) if n > 1 else math.nan)
+    if n > 1 and sizes[-1] == 1:  # leaving out any one leaves the same counts, and their spread of 0 is no certainty
+        return Estimate(value, None, n, warning=ALL_SINGLETONS)
     return Estimate(value, jackknife_se(left_out, sizes * classes), n)
 
 

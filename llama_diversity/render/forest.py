@@ -1,8 +1,8 @@
-"""Shares with their intervals against the line of equality, a row a measure: one panel an arm, as Altair charts."""
+"""Ratios with their intervals against the line of equality, a row a measure: one panel an arm, as Altair charts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import altair as alt
@@ -14,34 +14,44 @@ WIDTH, ROW = 280, 26
 
 
 class Row(NamedTuple):
-    """A share and its 95 % interval, above 0, and what is said of it."""
+    """A ratio and its 95 % interval, above 0, and what is said of it."""
 
     name: str
-    share: float
+    ratio: float
     low: float
     high: float
     verdict: str
 
 
-def forest_panel(rows: Sequence[Row], *, lowest: float, highest: float, arm: str, position: int) -> alt.LayerChart:
-    """Shares on a logarithmic axis from `lowest` to `highest`, so that a half and a double lie equally far from 1."""
+def forest_panels(rows: Mapping[str, Sequence[Row]], *, title: str) -> dict[str, alt.LayerChart]:
+    """A panel for each name, all on one logarithmic axis, so that a half and a double lie equally far from 1.
+
+    It reaches at least from 0.8 to 1.25 and at most from 0.01 to 100. `title` is that of the axis.
+    """
+    lowest = min([0.8, *(row.low for some in rows.values() for row in some)])
+    highest = max([1.25, *(row.high for some in rows.values() for row in some)])
+    scale = alt.Scale(type="log", domain=[max(lowest, 0.01), min(highest, 100.0)], clamp=True)
+    return {
+        name: _panel(some, alt.X("ratio:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5)), name, position)
+        for position, (name, some) in enumerate(rows.items())
+        if some
+    }
+
+
+def _panel(rows: Sequence[Row], across: alt.X, arm: str, position: int) -> alt.LayerChart:
     data = [
-        {"name": visible(r.name), "share": r.share, "low": r.low, "high": r.high, "verdict": r.verdict} for r in rows
+        {"name": visible(r.name), "ratio": r.ratio, "low": r.low, "high": r.high, "verdict": r.verdict} for r in rows
     ]
     order = [str(row["name"]) for row in data]
-    scale = alt.Scale(type="log", domain=[lowest, highest], clamp=True)
     down = alt.Y("name:N", title=None, sort=order, axis=alt.Axis(labelLimit=180))
     base = alt.Chart(alt.InlineData(values=data)).encode(y=down)
     colour = ARM_COLOURS[arm_place(arm, position)]
-    across = alt.X("share:Q", title="share of the first arm's, kept", scale=scale, axis=alt.Axis(tickCount=5))
-    bars = base.mark_rule(strokeWidth=2.5, color=colour).encode(
-        x=alt.X("low:Q", title="share of the first arm's, kept", scale=scale), x2="high:Q"
-    )
+    bars = base.mark_rule(strokeWidth=2.5, color=colour).encode(x=_at(across, "low:Q"), x2="high:Q")
     points = base.mark_point(filled=True, size=70, color=colour, opacity=1).encode(
         x=across,
         tooltip=[
             alt.Tooltip("name:N"),
-            alt.Tooltip("share:Q", format=".3f"),
+            alt.Tooltip("ratio:Q", format=".3f"),
             alt.Tooltip("low:Q", format=".3f"),
             alt.Tooltip("high:Q", format=".3f"),
             alt.Tooltip("verdict:N"),
@@ -49,7 +59,12 @@ def forest_panel(rows: Sequence[Row], *, lowest: float, highest: float, arm: str
     )
     equal = alt.Chart(alt.InlineData(values=[{"one": 1}])).mark_rule(strokeDash=[5, 4], color="#808080")
     return alt.LayerChart(
-        layer=[equal.encode(x=alt.X("one:Q", scale=scale)), bars, points],
-        width=WIDTH,
-        height=max(60, ROW * len(order)),
+        layer=[equal.encode(x=_at(across, "one:Q")), bars, points], width=WIDTH, height=max(60, ROW * len(order))
     )
+
+
+def _at(across: alt.X, field: str) -> alt.X:
+    """The same axis for another field."""
+    other = across.copy()
+    other.shorthand = field
+    return other

@@ -1,0 +1,266 @@
+"""How often does `llamadiv compare` raise a false alarm, how often do its intervals hold the truth, what can it see?
+
+    bin/calibrate [RUNS]
+
+Draws large pools from the scripted engine and from the tiny pair, then compares disjoint parts of them as the command
+does (experiments.compare), in settings where the truth is known: nominal 5 % of false alarms, 95 % of intervals that
+hold. Prints tables, and the running setting on stderr; takes about an hour with the default of 1000 comparisons a
+setting, a third of it for the pools.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from llama_diversity import embed
+from llama_diversity.cli.options import Common
+from llama_diversity.cli.resolve import resolve_model
+from llama_diversity.engines import Engine, EngineOptions, open_engine
+from llama_diversity.experiments.compare import MEASURES, Generations, Result, Rules, compare
+from llama_diversity.paths import default_store
+from llama_diversity.records import Recipe, Sample, Sampler
+from llama_diversity.text import words
+
+COMMON = Common(json=False, quiet=True, store=default_store(), offline=True, color="never")
+SHOWN = ("distance", "vendi", "kinds", "words", "types", "entropy")
+FITTED_TO_M = ("kinds", "types")  # what they estimate depends on n: the truth is the mean of comparisons of that n
+PREFIX = 16
+RULES = Rules(prefix=PREFIX)
+OPENINGS = ("She was", "He is", "Someone met", "The nurse", "She became", "The old", "He was a", "She is not")
+PEOPLE = (
+    "Grace Hopper was", "Grace Hopper worked", "Ada Lovelace was", "The old farmer", "My grandmother", "The customer",
+    "A young engineer", "Every morning she",
+)  # fmt: skip
+
+
+class Pool(NamedTuple):
+    """Many generations of one prompt with their embeddings; `n_tokens` of each are judged."""
+
+    engine: Engine
+    samples: list[Sample]
+    n_tokens: list[int]
+    texts: list[str]
+    vectors: np.ndarray
+
+    def part(self, places: np.ndarray, *, turn: np.ndarray | None = None) -> Generations:
+        """Some of them as one arm; with `turn` the same law somewhere else: vectors turned, every word another."""
+        chosen = [(self.samples[at], self.n_tokens[at]) for at in places]
+        texts = [self.texts[at] for at in places]
+        beginnings = [self._words(one, PREFIX) for one, n in chosen if n >= PREFIX]
+        rows = self.vectors[places]
+        if turn is not None:
+            rows = (rows @ turn).astype(np.float32)
+            texts = [" ".join(f"{word}x" for word in words(text)) for text in texts]
+            beginnings = [[f"{word}x" for word in some] for some in beginnings]
+        sums = {
+            name: np.array([float(one.tokens[name][:n].sum(dtype=float)) for one, n in chosen])
+            for name in ("sampler_surprisal_bits", "sampler_entropy_bits")
+        }
+        return Generations(
+            len(chosen), texts, rows, 0, beginnings, *sums.values(),
+            np.array([n for _, n in chosen]), np.array([len(text.encode()) for text in texts]),
+        )  # fmt: skip
+
+    def _words(self, sample: Sample, n: int) -> list[str]:
+        return words(spelled(self.engine, sample, n))
+
+
+def spelled(engine: Engine, sample: Sample, n: int) -> str:
+    """The text of the first n tokens."""
+    return b"".join(engine.piece(int(one)).bytes for one in sample.tokens["id"][:n]).decode("utf-8", "replace")
+
+
+def pool(
+    reference: str, prompt: str, n: int, *, seed: int, max_tokens: int = 32, cut: int = 10**6, temperature: float = 1.0
+) -> Pool:
+    """Draw and embed n generations, judged by their first `cut` tokens."""
+    sys.stderr.write(f"drawing {n:,} of {reference}, “{prompt}”\n")
+    engine = open_engine(resolve_model(reference, common=COMMON), EngineOptions())
+    recipe = Recipe(
+        engine="calibrate", engine_build=engine.build, model_digest=engine.facts.digest,
+        vocab_digest=engine.facts.vocab_digest, prompt=engine.prompt(prompt), sampler=Sampler(temperature=temperature),
+        seed=seed, max_tokens=max_tokens,
+    )  # fmt: skip
+    samples = sorted((one for step in engine.sample(recipe, range(n)) for one in step.finished), key=lambda x: x.index)
+    n_tokens = [min(cut, len(one.tokens)) for one in samples]
+    texts = [spelled(engine, one, m) for one, m in zip(samples, n_tokens, strict=True)]
+    place = embed.find()
+    assert place is not None, "the encoder is not installed"
+    return Pool(engine, samples, n_tokens, texts, embed.Encoder(place).embed(texts).vectors)
+
+
+Draw = Callable[[np.random.Generator], Result]  # one comparison
+
+
+def halves(generator: np.random.Generator, one: Pool, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two disjoint parts of n."""
+    places = generator.choice(len(one.samples), 2 * n, replace=False)
+    return places[:n], places[n:]
+
+
+def against_itself(pools: Sequence[Pool], n: int, other: Sequence[Pool] = (), **changes: np.ndarray) -> Draw:
+    """Every pool against itself, or against another one of the same law."""
+
+    def draw(generator: np.random.Generator) -> Result:
+        prompts = []
+        for one, like_it in zip(pools, other or pools, strict=True):
+            a, b = halves(generator, one, n)
+            prompts.append({"a": one.part(a), "b": like_it.part(b % len(like_it.samples), **changes)})
+        return compare(prompts, RULES)
+
+    return draw
+
+
+def against(firsts: Sequence[Pool], seconds: Sequence[Pool], n: int, *, n_prompts: int) -> Draw:
+    """Pairs of pools; of more than one, prompts drawn at random with replacement, so that effects vary."""
+
+    def draw(generator: np.random.Generator) -> Result:
+        chosen = generator.integers(len(firsts), size=n_prompts)
+        return compare(
+            [
+                {"a": firsts[at].part(halves(generator, firsts[at], n)[0]),
+                 "b": seconds[at].part(halves(generator, seconds[at], n)[1])}
+                for at in chosen
+            ],
+            RULES,
+        )  # fmt: skip
+
+    return draw
+
+
+def partly_one(base: Pool, share: float, n: int) -> Draw:
+    """The second arm says one and the same thing in a share of its generations, else it is the first."""
+
+    def draw(generator: np.random.Generator) -> Result:
+        a, b = halves(generator, base, n)
+        one = base.part(np.where(generator.random(n) < share, 0, b))
+        other = base.part(b)  # its tokens are drawn as before: a collapse of meanings alone
+        return compare([{"a": base.part(a), "b": one._replace(**_tokens(other))}], RULES)
+
+    return draw
+
+
+def _tokens(one: Generations) -> dict[str, np.ndarray]:
+    return {"surprisal_bits": one.surprisal_bits, "entropy_bits": one.entropy_bits, "lengths": one.lengths}
+
+
+def results(draw: Draw, runs: int, name: str) -> Iterator[Result]:
+    """The comparisons of one setting, the same in every run of this script."""
+    generator = np.random.default_rng(list(name.encode()))
+    sys.stderr.write(f"{name}, {runs:,} comparisons\n")
+    return (draw(generator) for _ in range(runs))
+
+
+def tally(name: str, found: list[Result], truths: Mapping[str, float] | None = None) -> None:
+    """One row: the share of intervals that leave out the truth, and of comparisons with any verdict after Holm."""
+    cells = []
+    for measure in SHOWN:
+        lines = [line for one in found for line in one.lines if line.measure == measure and line.low is not None]
+        truth = 1.0 if truths is None else truths[measure]
+        cells.append(percent([not (line.low or 0) <= truth <= (line.high or 0) for line in lines], len(found)))
+    if truths is None:
+        cells.append(percent([any(x.verdict.endswith("diverse") for x in one.lines) for one in found], len(found)))
+    print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def percent(found: Sequence[bool], among: int) -> str:
+    """A share in % with its standard error; "–" where less than half of the comparisons had an interval."""
+    if 2 * len(found) < among:
+        return "–"
+    share = sum(found) / len(found)
+    return f"{100 * share:.1f} ({100 * math.sqrt(share * (1 - share) / len(found)):.1f})"
+
+
+def true_shares(firsts: Sequence[Pool], seconds: Sequence[Pool], found: list[Result]) -> dict[str, float]:
+    """What the second arm keeps: the mean over prompts of the pools' log ratios, or of the comparisons' own."""
+    logs: dict[str, list[float]] = {name: [] for name in MEASURES}
+    for first, second in zip(firsts, seconds, strict=True):
+        n = np.arange(min(2_000, len(first.samples), len(second.samples)))
+        for line in compare([{"a": first.part(n), "b": second.part(n)}], RULES).lines:
+            logs[line.measure] += [] if line.share is None else [math.log(line.share)]
+    for measure in FITTED_TO_M:
+        shares = [line.share for one in found for line in one.lines if line.measure == measure]
+        logs[measure] = [math.log(share) for share in shares if share]
+    return {name: math.exp(float(np.mean(some))) if some else math.nan for name, some in logs.items()}
+
+
+def power(name: str, draw: Callable[[int], Draw], sizes: tuple[int, ...], runs: int) -> None:
+    """One row a size: how often each measure's interval says that the second arm is less diverse."""
+    for n in sizes:
+        found = list(results(draw(n), runs, f"{name}, n = {n}"))
+        cells = []
+        for measure in SHOWN:
+            lines = [x for one in found for x in one.lines if x.measure == measure]
+            cells.append(f"{100 * sum(x.high is not None and x.high < 1 for x in lines) / len(lines):.0f}")
+        print(f"| {name}, n = {n} | " + " | ".join(cells) + " |", flush=True)
+
+
+def head(*more: str) -> str:
+    """The first two rows of a table."""
+    return f"| setting | {' | '.join((*SHOWN, *more))} |\n|---|{'---|' * (len(SHOWN) + len(more))}"
+
+
+def main() -> None:
+    """All settings."""
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    turn = np.linalg.qr(np.random.default_rng(9).normal(size=(embed.N_DIMENSIONS, embed.N_DIMENSIONS)))[0]
+    base = pool("scripted:base", "She was", 6_000, seed=1)
+    aligned = pool("scripted:aligned", "She was", 4_000, seed=5)
+    tiny = {name: pool(name, PEOPLE[0], 4_000, seed=1) for name in ("tiny-base", "tiny-aligned")}
+    short, long = (pool("scripted:base", "She was", 4_000, seed=3, max_tokens=n, cut=PREFIX) for n in (32, 64))
+    # Prompts that differ in how diverse they are, in both arms alike: a temperature for each.
+    heat = np.linspace(0.7, 1.3, len(OPENINGS)).tolist()
+    chains = {
+        arm: [
+            pool(f"scripted:{arm}", text, 1_000, seed=100 + at, temperature=heat[at])
+            for at, text in enumerate(OPENINGS)
+        ]
+        for arm in ("base", "aligned")
+    }
+    people = {
+        arm: [pool(f"tiny-{arm}", text, 1_000, seed=200 + at) for at, text in enumerate(PEOPLE)] for arm in chains
+    }
+
+    print(f"False alarms, % (standard error), {runs:,} comparisons each; nominal 5\n\n{head('any, after Holm')}")
+    for name, draw in {
+        "scripted base, the same law": against_itself([base], 60),
+        "scripted aligned, the same law": against_itself([aligned], 60),
+        "scripted base, the same spread elsewhere": against_itself([base], 60, turn=turn),
+        "scripted, 32 tokens against 64, by the first 16": against_itself([short], 60, [long]),
+        "scripted base, three prompts": against_itself(chains["base"][:6:2], 30),
+        "scripted base, eight unlike prompts": against_itself(chains["base"], 30),
+        "tiny-base against itself": against_itself([tiny["tiny-base"]], 60),
+        "tiny-aligned against itself": against_itself([tiny["tiny-aligned"]], 60),
+        "tiny-aligned, the same spread elsewhere": against_itself([tiny["tiny-aligned"]], 60, turn=turn),
+        "tiny-base, eight prompts": against_itself(people["base"], 30),
+        "tiny-aligned, eight prompts": against_itself(people["aligned"], 30),
+    }.items():
+        tally(name, list(results(draw, runs, name)))
+
+    print(f"\nIntervals that miss a true difference, % (standard error); nominal 5\n\n{head()}")
+    for name, firsts, seconds, n, n_prompts in (
+        ("scripted, base and aligned", [base], [aligned], 60, 1),
+        ("scripted, eight prompts", chains["base"], chains["aligned"], 30, 8),
+        ("tiny pair", [tiny["tiny-base"]], [tiny["tiny-aligned"]], 60, 1),
+        ("tiny pair, eight prompts", people["base"], people["aligned"], 30, 8),
+    ):
+        found = list(results(against(firsts, seconds, n, n_prompts=n_prompts), runs, name))
+        tally(name, found, true_shares(firsts, seconds, found))
+
+    print(f"\nPower: the second arm called less diverse, %, {runs // 4} comparisons each\n\n{head()}")
+    sizes = (25, 50, 100, 200)
+    cooler = pool("scripted:base", "She was", 4_000, seed=7, temperature=0.8)
+    power("scripted, T 0.8", lambda n: against([base], [cooler], n, n_prompts=1), sizes, runs // 4)
+    for share in (0.1, 0.2, 0.4):
+        name = f"tiny-base, {100 * share:.0f} % one sentence"
+        power(name, lambda n, share=share: partly_one(tiny["tiny-base"], share, n), sizes, runs // 4)
+    power("tiny pair", lambda n: against([tiny["tiny-base"]], [tiny["tiny-aligned"]], n, n_prompts=1), sizes, runs // 4)
+
+
+if __name__ == "__main__":
+    main()
