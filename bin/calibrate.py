@@ -5,7 +5,7 @@
 Draws large pools from the scripted engine and from the tiny pair, then compares disjoint parts of them as the command
 does (experiments.compare), in settings where the truth is known: nominal 5 % of false alarms, 95 % of intervals that
 hold. Prints tables, and the running setting on stderr; takes about an hour with the default of 1000 comparisons a
-setting, a third of it for the pools.
+setting. The pools, a third of that, are kept in the cache.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llama_diversity import embed
+from llama_diversity import cache, embed
 from llama_diversity.cli.options import Common
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.engines import Engine, EngineOptions, open_engine
-from llama_diversity.experiments.compare import MEASURES, Generations, Result, Rules, compare
+from llama_diversity.experiments.compare import Result, compare
+from llama_diversity.experiments.measured import MEASURES, Generations, Rules
 from llama_diversity.paths import default_store
 from llama_diversity.records import Recipe, Sample, Sampler
 from llama_diversity.text import words
@@ -39,35 +40,61 @@ PEOPLE = (
 
 
 class Pool(NamedTuple):
-    """Many generations of one prompt with their embeddings; `n_tokens` of each are judged."""
+    """Many generations of one prompt, judged by their first `n_tokens` tokens, with embeddings of those."""
 
-    engine: Engine
-    samples: list[Sample]
-    n_tokens: list[int]
+    n_tokens: np.ndarray
     texts: list[str]
+    beginnings: list[list[str]]  # words of the first PREFIX tokens
+    surprisal_bits: np.ndarray  # sums, as the next
+    entropy_bits: np.ndarray
     vectors: np.ndarray
 
     def part(self, places: np.ndarray, *, turn: np.ndarray | None = None) -> Generations:
         """Some of them as one arm; with `turn` the same law somewhere else: vectors turned, every word another."""
-        chosen = [(self.samples[at], self.n_tokens[at]) for at in places]
         texts = [self.texts[at] for at in places]
-        beginnings = [self._words(one, PREFIX) for one, n in chosen if n >= PREFIX]
+        beginnings = [self.beginnings[at] for at in places if self.n_tokens[at] >= PREFIX]
         rows = self.vectors[places]
         if turn is not None:
             rows = (rows @ turn).astype(np.float32)
             texts = [" ".join(f"{word}x" for word in words(text)) for text in texts]
             beginnings = [[f"{word}x" for word in some] for some in beginnings]
-        sums = {
-            name: np.array([float(one.tokens[name][:n].sum(dtype=float)) for one, n in chosen])
-            for name in ("sampler_surprisal_bits", "sampler_entropy_bits")
-        }
+        n_bytes = np.array([len(text.encode()) for text in texts])
+        surprisal, entropy, n_tokens = self.surprisal_bits[places], self.entropy_bits[places], self.n_tokens[places]
+        excess_variance = (surprisal - entropy) ** 2  # stands in for the known one
         return Generations(
-            len(chosen), texts, rows, 0, beginnings, *sums.values(),
-            np.array([n for _, n in chosen]), np.array([len(text.encode()) for text in texts]),
-        )  # fmt: skip
+            len(places), texts, rows, 0, beginnings, surprisal, entropy, excess_variance, n_tokens, n_tokens, n_bytes
+        )
 
-    def _words(self, sample: Sample, n: int) -> list[str]:
-        return words(spelled(self.engine, sample, n))
+
+def pool(
+    reference: str, prompt: str, n: int, *, seed: int, max_tokens: int = 32, cut: int = 10**6, temperature: float = 1.0
+) -> Pool:
+    """Draw and embed n generations, judged by their first `cut` tokens; kept for the next time."""
+    engine = open_engine(resolve_model(reference, common=COMMON), EngineOptions())
+    recipe = Recipe(
+        engine="calibrate", engine_build=engine.build, model_digest=engine.facts.digest,
+        vocab_digest=engine.facts.vocab_digest, prompt=engine.prompt(prompt), sampler=Sampler(temperature=temperature),
+        seed=seed, max_tokens=max_tokens,
+    )  # fmt: skip
+    return cache.kept(["calibrate", recipe.key, str(n), str(cut)], lambda: _drawn(engine, recipe, n, cut))
+
+
+def _drawn(engine: Engine, recipe: Recipe, n: int, cut: int) -> Pool:
+    sys.stderr.write(f"drawing {n:,} of {engine.facts.reference}, “{recipe.prompt.text}”\n")
+    samples = sorted((one for step in engine.sample(recipe, range(n)) for one in step.finished), key=lambda x: x.index)
+    texts = [spelled(engine, one, cut) for one in samples]
+    place = embed.find()
+    assert place is not None, "the encoder is not installed"
+    return Pool(
+        np.array([min(cut, len(one.tokens)) for one in samples]),
+        texts,
+        [words(spelled(engine, one, PREFIX)) for one in samples],
+        *(
+            np.array([float(one.tokens[name][:cut].sum(dtype=float)) for one in samples])
+            for name in ("sampler_surprisal_bits", "sampler_entropy_bits")
+        ),
+        embed.Encoder(place).embed(texts).vectors,
+    )
 
 
 def spelled(engine: Engine, sample: Sample, n: int) -> str:
@@ -75,31 +102,12 @@ def spelled(engine: Engine, sample: Sample, n: int) -> str:
     return b"".join(engine.piece(int(one)).bytes for one in sample.tokens["id"][:n]).decode("utf-8", "replace")
 
 
-def pool(
-    reference: str, prompt: str, n: int, *, seed: int, max_tokens: int = 32, cut: int = 10**6, temperature: float = 1.0
-) -> Pool:
-    """Draw and embed n generations, judged by their first `cut` tokens."""
-    sys.stderr.write(f"drawing {n:,} of {reference}, “{prompt}”\n")
-    engine = open_engine(resolve_model(reference, common=COMMON), EngineOptions())
-    recipe = Recipe(
-        engine="calibrate", engine_build=engine.build, model_digest=engine.facts.digest,
-        vocab_digest=engine.facts.vocab_digest, prompt=engine.prompt(prompt), sampler=Sampler(temperature=temperature),
-        seed=seed, max_tokens=max_tokens,
-    )  # fmt: skip
-    samples = sorted((one for step in engine.sample(recipe, range(n)) for one in step.finished), key=lambda x: x.index)
-    n_tokens = [min(cut, len(one.tokens)) for one in samples]
-    texts = [spelled(engine, one, m) for one, m in zip(samples, n_tokens, strict=True)]
-    place = embed.find()
-    assert place is not None, "the encoder is not installed"
-    return Pool(engine, samples, n_tokens, texts, embed.Encoder(place).embed(texts).vectors)
-
-
 Draw = Callable[[np.random.Generator], Result]  # one comparison
 
 
 def halves(generator: np.random.Generator, one: Pool, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Two disjoint parts of n."""
-    places = generator.choice(len(one.samples), 2 * n, replace=False)
+    places = generator.choice(len(one.texts), 2 * n, replace=False)
     return places[:n], places[n:]
 
 
@@ -110,7 +118,7 @@ def against_itself(pools: Sequence[Pool], n: int, other: Sequence[Pool] = (), **
         prompts = []
         for one, like_it in zip(pools, other or pools, strict=True):
             a, b = halves(generator, one, n)
-            prompts.append({"a": one.part(a), "b": like_it.part(b % len(like_it.samples), **changes)})
+            prompts.append({"a": one.part(a), "b": like_it.part(b % len(like_it.texts), **changes)})
         return compare(prompts, RULES)
 
     return draw
@@ -146,7 +154,8 @@ def partly_one(base: Pool, share: float, n: int) -> Draw:
 
 
 def _tokens(one: Generations) -> dict[str, np.ndarray]:
-    return {"surprisal_bits": one.surprisal_bits, "entropy_bits": one.entropy_bits, "lengths": one.lengths}
+    names = ("surprisal_bits", "entropy_bits", "excess_variance_bits2", "lengths")
+    return {name: getattr(one, name) for name in names}
 
 
 def results(draw: Draw, runs: int, name: str) -> Iterator[Result]:
@@ -180,7 +189,7 @@ def true_shares(firsts: Sequence[Pool], seconds: Sequence[Pool], found: list[Res
     """What the second arm keeps: the mean over prompts of the pools' log ratios, or of the comparisons' own."""
     logs: dict[str, list[float]] = {name: [] for name in MEASURES}
     for first, second in zip(firsts, seconds, strict=True):
-        n = np.arange(min(2_000, len(first.samples), len(second.samples)))
+        n = np.arange(min(2_000, len(first.texts), len(second.texts)))
         for line in compare([{"a": first.part(n), "b": second.part(n)}], RULES).lines:
             logs[line.measure] += [] if line.share is None else [math.log(line.share)]
     for measure in FITTED_TO_M:
@@ -211,6 +220,7 @@ def main() -> None:
     turn = np.linalg.qr(np.random.default_rng(9).normal(size=(embed.N_DIMENSIONS, embed.N_DIMENSIONS)))[0]
     base = pool("scripted:base", "She was", 6_000, seed=1)
     aligned = pool("scripted:aligned", "She was", 4_000, seed=5)
+    attractor = pool("scripted:attractor", "She was", 4_000, seed=5)
     tiny = {name: pool(name, PEOPLE[0], 4_000, seed=1) for name in ("tiny-base", "tiny-aligned")}
     short, long = (pool("scripted:base", "She was", 4_000, seed=3, max_tokens=n, cut=PREFIX) for n in (32, 64))
     # Prompts that differ in how diverse they are, in both arms alike: a temperature for each.
@@ -226,10 +236,13 @@ def main() -> None:
         arm: [pool(f"tiny-{arm}", text, 1_000, seed=200 + at) for at, text in enumerate(PEOPLE)] for arm in chains
     }
 
+    cooler = pool("scripted:base", "She was", 4_000, seed=7, temperature=0.8)
+
     print(f"False alarms, % (standard error), {runs:,} comparisons each; nominal 5\n\n{head('any, after Holm')}")
     for name, draw in {
         "scripted base, the same law": against_itself([base], 60),
         "scripted aligned, the same law": against_itself([aligned], 60),
+        "scripted attractor, the same law": against_itself([attractor], 60),
         "scripted base, the same spread elsewhere": against_itself([base], 60, turn=turn),
         "scripted, 32 tokens against 64, by the first 16": against_itself([short], 60, [long]),
         "scripted base, three prompts": against_itself(chains["base"][:6:2], 30),
@@ -254,7 +267,6 @@ def main() -> None:
 
     print(f"\nPower: the second arm called less diverse, %, {runs // 4} comparisons each\n\n{head()}")
     sizes = (25, 50, 100, 200)
-    cooler = pool("scripted:base", "She was", 4_000, seed=7, temperature=0.8)
     power("scripted, T 0.8", lambda n: against([base], [cooler], n, n_prompts=1), sizes, runs // 4)
     for share in (0.1, 0.2, 0.4):
         name = f"tiny-base, {100 * share:.0f} % one sentence"

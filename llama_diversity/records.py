@@ -20,7 +20,7 @@ from llama_diversity.errors import BadValue
 
 RECIPE_TAG = "r1"  # changes with the canonical form or the digest, so that a change is detectable
 N_TOP = 5
-MAX_SAMPLES = 10**9
+MAX_SAMPLES = 10**7  # their indices alone take 1 GB while they are drawn
 
 TOKEN_DTYPE = np.dtype(
     [

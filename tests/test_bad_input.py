@@ -65,7 +65,7 @@ def test_an_encoder_is_no_text_model(tmp_path: Path, run: Callable) -> None:
     [
         (("-n", "0"), ("-n is 0", "ask for 1 to")),
         (("-n", "-3"), ("-n is -3",)),
-        (("-n", "99999999999999"), ("ask for 1 to 1,000,000,000 samples",)),
+        (("-n", "99999999999999"), ("ask for 1 to 10,000,000 samples",)),
         (("--max-tokens", "0"), ("--max-tokens is 0", "at least 1")),
         (("--max-tokens", "-1"), ("--max-tokens is -1",)),
         (("--max-tokens", "5000"), ("do not fit the model's context of 1024", "lower --max-tokens")),
@@ -92,6 +92,33 @@ def test_values(options: tuple[str, ...], words: tuple[str, ...], tiny_model: Pa
     code, out, error = run("sample", "-m", tiny_model, *SAMPLE, *options)
     assert (code, out) == (2, "")
     assert_one_sentence(error, *words)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("personas", "to 100,000 personas"),
+        ("semantic", "2 to 100,000 completions"),
+        ("syntactic", "to 100,000 samples"),
+        ("perturb", "to 100,000 continuations"),
+        ("diff", "1 to 100,000 completions"),
+        ("compare", "2 to 100,000 generations"),
+        ("decompose", "2 to 100,000 generations"),
+        ("coverage", "2 to 100,000 completions"),
+        ("reproduce", "to 100,000 samples"),
+    ],
+)
+def test_more_than_can_be_analysed_is_refused(command: str, words: str, run: Callable) -> None:
+    code, out, error = run(command, "--pair", "scripted", "-n", 10**9)
+    assert (code, out) == (2, "")
+    assert_one_sentence(error, "-n is 1000000000; ask for ", words)
+
+
+def test_many_prompts_may_make_too_many_of_a_good_n(run: Callable) -> None:
+    code, out, error = run("compare", "--pair", "scripted", "-n", 50_001, "-p", "She", "-p", "He")
+    assert (code, out) == (2, "")
+    assert_one_sentence(error, "-n is 50001; with 2 prompts that makes 100,002 samples of base, and at most 100,000")
+    assert json.loads(run("runs", "ls", "--json")[1]) == []
 
 
 @pytest.mark.parametrize("option", [("--seed", "seven"), ("--parallel", "many"), ("-n", "ten"), ("--top-k", "a")])

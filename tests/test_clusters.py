@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
 from llama_diversity.errors import BadValue
+from llama_diversity.metrics import clusters
 from llama_diversity.metrics.clusters import (
     ClusterCount,
     Stability,
@@ -45,6 +49,65 @@ def modes(k: int, n: int, d: int, seed: int, spread: float = 0.65) -> tuple[np.n
 
 def same_partition(one: np.ndarray, other: np.ndarray) -> bool:
     return exact_classes(np.asarray(one).tolist()).tolist() == exact_classes(np.asarray(other).tolist()).tolist()
+
+
+LABELS = [0, 1, 2] * 8
+NAMES = [f"{i:02}" for i in range(24)]
+EXAMPLES: dict[str, Callable[[Any], Any]] = {  # every public function of the module, called with 24 vectors
+    "unit_rows": lambda rows: unit_rows(rows),
+    "exact_classes": lambda rows: exact_classes(["Ann", "Bob", "Ann"]),
+    "threshold_classes": lambda rows: threshold_classes(rows, 0.8, NAMES),
+    "threshold_sweep": lambda rows: threshold_sweep(rows, [0.9, 0.2]),
+    "k_means": lambda rows: [*k_means(rows, 3).labels, k_means(rows, 3).within],
+    "k_by_silhouette": lambda rows: k_by_silhouette(rows, 4).scores,
+    "k_by_gap": lambda rows: k_by_gap(rows, 4).scores,
+    "medoids": lambda rows: medoids(rows, LABELS),
+    "occupancy": lambda rows: occupancy(LABELS, ["base", "aligned"] * 12)["base"].counts,
+    "stability": lambda rows: stability(rows, lambda some: k_means(some, 3, n_init=1).labels, n_subsamples=3)[:2],
+    "attractors": lambda rows: attractors(rows, LABELS).reach,
+    "return_share": lambda rows: return_share(rows, attractors(rows, LABELS)).classes,
+}
+OF_VECTORS = sorted(EXAMPLES.keys() - {"exact_classes", "occupancy"})
+
+
+def three_kinds(seed: int) -> np.ndarray:
+    """24 rows of whole numbers from -127 to 127: the same in every number type, unlike their sums and squares."""
+    generator = np.random.default_rng(seed)
+    return 100.0 * np.eye(5)[LABELS] + generator.integers(-27, 28, (24, 5))
+
+
+def test_every_public_function_has_an_example_here() -> None:
+    public = {
+        name: function
+        for name, function in inspect.getmembers(clusters, inspect.isfunction)
+        if function.__module__ == clusters.__name__ and not name.startswith("_")
+    }
+    assert public.keys() == EXAMPLES.keys()
+    assert sorted(name for name, function in public.items() if "vectors" in inspect.signature(function).parameters) == (
+        OF_VECTORS
+    )
+    for name, example in EXAMPLES.items():
+        numbers = np.asarray(example(three_kinds(0)), np.float64)
+        assert numbers.size, name
+        assert np.isfinite(numbers).all(), name
+
+
+@pytest.mark.parametrize("name", OF_VECTORS)
+def test_the_number_type_does_not_matter(name: str) -> None:
+    rows = three_kinds(1)
+    expected = np.asarray(EXAMPLES[name](rows))
+    tiny, huge = (np.float32(scale) * rows.astype(np.float32) for scale in (2.0**-100, 2.0**100))
+    for form in (*(rows.astype(kind) for kind in (np.float16, np.float32, np.int8)), rows.tolist(), tiny, huge):
+        np.testing.assert_allclose(np.asarray(EXAMPLES[name](form)), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("name", OF_VECTORS)
+def test_numbers_that_are_not_finite_are_refused(name: str, bad: float) -> None:
+    rows = three_kinds(1)
+    rows[4, 2] = bad
+    with pytest.raises(ValueError, match="a vector holds a number that is not finite"):
+        EXAMPLES[name](rows)
 
 
 # ---- classes ----
@@ -122,9 +185,25 @@ def test_what_is_no_partition_is_refused() -> None:
     for keys in (["a"], ["a", "a"]):
         with pytest.raises(ValueError, match="one key for each text"):
             threshold_classes(np.eye(2), 0.5, keys)
-    for vectors in ([[1.0, math.nan]], [[math.inf, 1.0]], [1.0, 2.0]):
-        with pytest.raises(ValueError, match="rows of a matrix, all of them finite"):
-            unit_rows(vectors)
+    with pytest.raises(ValueError, match="vectors are the rows of a matrix"):
+        unit_rows([1.0, 2.0])
+
+
+def test_distances_made_in_blocks_are_those_of_the_whole_matrix() -> None:
+    """300 rows, which take two blocks, every tenth a copy of another; the partitions are those of the whole matrix."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    rows, _ = modes(20, 300, 12, 21)
+    rows[::10] = rows[5::10]
+    distances = (1 - np.clip(rows @ rows.T, -1, 1))[np.triu_indices(300, 1)]
+    np.testing.assert_allclose(clusters._distances_of_pairs(rows), distances, rtol=0, atol=1e-15)
+    cuts = [1, 0.95, 0.8, 0.5, 0.1, -0.5]
+    tree = linkage(distances, "complete")
+    whole = [fcluster(tree, 1 - cut + 1e-9, "distance") for cut in cuts]
+    for found, expected in zip(threshold_sweep(rows, cuts), whole, strict=True):
+        assert same_partition(found, expected)
+    opposite = clusters._distances_of_pairs(np.array([[1.0], [-1.0], [1.0]]))
+    assert opposite.tolist() == [2, 0, 2]
 
 
 # ---- k-means ----
@@ -152,13 +231,41 @@ def test_k_means_finds_planted_modes_in_any_order() -> None:
     assert found.labels.tolist() == k_means(rows, 5).labels.tolist()
 
 
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    """Of one cloud too, where there are many ways to cut it, and of copies of a text."""
+    generator = np.random.default_rng(31)
+    for seed in range(4):
+        rows = np.random.default_rng(seed).normal(size=(40, 6))
+        rows[30:33] = rows[0]
+        order = generator.permutation(40)
+        found, again = k_means(rows, 5), k_means(rows[order], 5)
+        assert same_partition(again.labels, found.labels[order])
+        assert again.within == pytest.approx(found.within, rel=1e-12)
+        assert again.labels[0] == 0
+        assert k_by_gap(rows[order], 6).k == k_by_gap(rows, 6).k
+        assert k_by_silhouette(rows[order], 6).scores == pytest.approx(k_by_silhouette(rows, 6).scores)
+        labels, arms = found.labels, np.where(np.arange(40) % 3, "base", "aligned")
+        assert {arm: one.counts.tolist() for arm, one in occupancy(labels[order], arms[order].tolist()).items()} == {
+            arm: one.counts.tolist() for arm, one in occupancy(labels, arms.tolist()).items()
+        }
+        places, new = attractors(rows, labels), generator.normal(size=(30, 6))
+        moved = attractors(rows[order], labels[order])
+        np.testing.assert_allclose(moved.reach, places.reach)
+        turned = generator.permutation(30)
+        assert return_share(new[turned], moved).classes.tolist() == return_share(new, places).classes[turned].tolist()
+    separate, _ = modes(4, 60, 32, 9, spread=0.4)
+    turned = generator.permutation(60)
+    assert stability(separate[turned], lambda some: k_means(some, 4, n_init=2).labels, n_subsamples=5).value == 1
+
+
 def test_k_means_is_the_better_of_the_tree_and_random_starts() -> None:
     """One cloud cut into five, where either start may win: never above scikit-learn's best of ten, at times below."""
     within, at_random = np.empty(6), np.empty(6)
     for seed in range(6):
         rows, _ = modes(1, 40, 6, seed)
         within[seed] = k_means(rows, 5).within
-        at_random[seed] = KMeans(5, n_init=10, random_state=0).fit(rows).inertia_
+        in_order = rows[np.lexsort(rows.T)]
+        at_random[seed] = KMeans(5, n_init=10, random_state=0).fit(in_order).inertia_
     assert (within <= at_random + 1e-9).all()
     assert (within < at_random - 1e-3).any()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,9 @@ import pytest
 
 from llama_diversity.cli.compare import parse_arm
 from llama_diversity.errors import BadValue
-from llama_diversity.experiments.compare import (
-    LEAST_PROMPTS,
-    MEASURES,
-    Generations,
-    Line,
-    Result,
-    Rules,
-    common_prefix,
-    compare,
-)
+from llama_diversity.experiments.compare import LEAST_PROMPTS, Line, Result, compare
+from llama_diversity.experiments.measured import MEASURES, Generations, Rules, common_prefix
+from llama_diversity.paths import default_store
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -67,7 +61,9 @@ def generations(
         beginnings=words,
         surprisal_bits=entropy + rng.normal(excess, 8, count),
         entropy_bits=entropy,
+        excess_variance_bits2=np.full(count, 64.0),
         lengths=np.full(count, length),
+        prefix_lengths=np.full(count, length),
         n_bytes=np.full(count, 4 * length),
     )
 
@@ -187,12 +183,96 @@ def test_holm_takes_a_weak_difference_back() -> None:
     """One line with p = 0.03 among seven: adjusted above 0.05, so no difference is claimed."""
     from llama_diversity.experiments.compare import _adjusted
 
-    weak = Line("distance", "b", "less diverse", 1.0, 0.9, 0.9, 0.82, 0.99, 0.03, None, 100, None, "")
+    se = 0.0486  # log(0.9) / 0.0486 = -2.168, p = 0.03
+    weak = Line("distance", "b", "less diverse", 1.0, 0.9, 0.9, 0.82, 0.99, se, 0.03, None, 100)
     others = [weak._replace(measure=m, p=p, verdict="inconclusive") for m, p in (("words", 0.5), ("types", 0.8))]
-    found = _adjusted([weak, *others])
+    found = _adjusted([weak, *others], False)
     assert (found[0].verdict, found[0].p_holm) == ("inconclusive", pytest.approx(0.09))
     assert "Holm" in found[0].reason
-    assert _adjusted([weak])[0].verdict == "less diverse"
+    # Three tests: |z| beyond 2.394 (p below 0.05/3) takes (2.394 / 2.168)^2 = 1.219 times as many
+    assert found[0].more == 22
+    assert _adjusted([weak], False)[0].verdict == "less diverse"
+
+
+def test_how_many_more_uses_the_t_of_few_prompts() -> None:
+    """Five prompts, log share -0.2, se 0.09: t(4) 2.776 makes it undecided; with 6 t(5) = 2.571 < 0.2 / 0.09 sqrt(6/5)
+    = 2.434 is false, with 7 t(6) = 2.447 < 2.629 holds: two more."""
+    from llama_diversity.experiments.compare import _more
+
+    assert _more(-0.2, 0.09, 5, 1, True) == 2
+    assert _more(-0.2, 0.09, 5, 7, True) > 2  # Holm's family asks for more
+    assert _more(0.0953, 3.0, 50, 7, False) is None
+
+
+def test_a_collapse_on_half_of_the_prompts_is_no_equality() -> None:
+    """Twenty prompts; on ten the second arm says one thing only, elsewhere it is the first: half is kept."""
+    rng = np.random.default_rng(3)
+    one = np.tile(np.eye(32, dtype=np.float32)[:1], (40, 1))
+    said = ["the same words"] * 40
+    prompts = []
+    for number in range(20):
+        first = generations(clouds(rng, 40), seed=number)
+        second = generations(clouds(rng, 40), seed=100 + number)
+        if number % 2:
+            second = generations(one, texts=said)._replace(beginnings=[["the", "same", "words"]] * 40)
+        prompts.append(pair(first, second))
+    found = compare(prompts, RULES)
+    for measure in ("distance", "words"):
+        half = line(found, measure)
+        assert half.share == pytest.approx(0.5, abs=0.05), measure
+        assert (half.n_units, half.verdict) == (20, "less diverse")
+        assert "on 10 of 20 prompts an arm has none" in half.reason
+        assert half.share == pytest.approx(half.value / half.first)
+    every = compare([pair(first, generations(one, texts=said)) for first in [p["first"] for p in prompts]], RULES)
+    assert (line(every, "distance").share, line(every, "distance").verdict) == (0, "less diverse")
+    single = line(compare([pair(prompts[0]["first"], generations(one, texts=said))], RULES), "distance")
+    assert (single.share, single.low, single.verdict) == (0, 0, "less diverse")
+    assert 0 < single.high < 0.15  # 1.96 * 2/40 of a distance of about 0.9
+
+
+def test_prompts_without_a_value_are_counted() -> None:
+    """Six prompts; on one or two the effective number is undefined since all outputs are orthogonal."""
+    rng = np.random.default_rng(3)
+
+    def prompts(n_undefined: int) -> list[Mapping[str, Generations]]:
+        rows = [np.eye(32, dtype=np.float32)[:30] if at < n_undefined else clouds(rng, 30) for at in range(6)]
+        return [pair(generations(clouds(rng, 30)), generations(some)) for some in rows]
+
+    one = line(compare(prompts(1), RULES), "vendi")
+    assert (one.n_units, one.low is not None) == (5, True)
+    assert "1 of 6 prompts have no value and are left out" in one.reason
+    two = line(compare(prompts(2), RULES), "vendi")
+    assert (two.verdict, two.reason[:30]) == ("not comparable", "2 of 6 prompts have no value: ")
+
+
+def test_arms_of_nothing_but_kinds_of_their_own_are_not_called_equal_in_kinds() -> None:
+    rows = np.linalg.qr(np.random.default_rng(1).normal(size=(100, 100)))[0].astype(np.float32)
+    found = line(compare([pair(generations(rows[:50]), generations(rows[50:]))], RULES), "kinds")
+    assert (found.verdict, found.first, found.value) == ("inconclusive", 25, 25)
+    assert "can tell no more" in found.reason
+
+
+def test_words_are_compared_on_the_common_prefix_alone() -> None:
+    """One source of words, 64 of them against 20: on the first 16 the arms are alike, on all of them they are not."""
+    rng = np.random.default_rng(4)
+    wrong = 0
+    for seed in range(20):
+        both = []
+        for at, length in enumerate((64, 20)):
+            one = generations(clouds(rng, 40), seed=2 * seed + at, length=length)
+            both.append(one._replace(beginnings=[some[:16] for some in one.beginnings]))
+        wrong += line(compare([pair(*both)], Rules(16)), "words").verdict in ("less diverse", "more diverse")
+    assert wrong <= 4  # nominal 5 % of 20; P(more than 4) = 0.3 %
+
+
+def test_outputs_of_one_path_do_not_fail_the_self_check() -> None:
+    """Every excess is -0.1 bits: its spread is 0, but the distributions allow for 0.8 bits."""
+    rng = np.random.default_rng(4)
+    one = generations(clouds(rng, 40))
+    path = one._replace(surprisal_bits=one.entropy_bits - 0.1, excess_variance_bits2=np.full(40, 0.64))
+    found = compare([pair(one, path)], RULES)
+    assert found.self_check["second"] == pytest.approx(-0.1 * 40 / math.sqrt(0.64 * 40))
+    assert line(found, "entropy").low is not None
 
 
 # ---- refusals
@@ -219,7 +299,8 @@ def test_truncated_texts_have_no_meaning_to_compare() -> None:
     cut = generations(clouds(rng, 40))._replace(n_truncated=9)
     found = line(compare([pair(generations(clouds(rng, 40)), cut)], RULES), "distance")
     assert found.reason == (
-        "Similarity not reported: 22 % of second's texts exceed the encoder's 256 word pieces. Shorten with --prefix."
+        "Similarity not reported: 22 % of second's texts exceed the encoder's 256 word pieces. Shorten with "
+        "--prefix or --max-tokens."
     )
 
 
@@ -245,21 +326,27 @@ def test_short_outputs_have_no_common_prefix() -> None:
 
 
 def test_a_model_of_which_little_was_seen_has_no_mode_count() -> None:
-    """Forty orthogonal outputs: all singletons, coverage about 0."""
+    """Forty orthogonal outputs: nothing is known of the rest. One of them three times: a coverage of 0.08."""
     rows = np.eye(40, dtype=np.float32)
     found = line(compare([pair(generations(rows), generations(rows, seed=1))], RULES), "class_entropy")
     assert found.value is None
-    assert found.reason.startswith("Mode count not reported: only ")
-    assert "the 40 kinds seen so far are a lower bound" in found.reason
+    assert found.reason == (
+        "Mode count not reported: no two of first's generations are of one kind, so how many kinds there are cannot be "
+        "told. More generations are needed; the 40 kinds seen so far are a lower bound."
+    )
+    rows[1:3] = rows[0]
+    found = line(compare([pair(generations(rows), generations(rows, seed=1))], RULES), "class_entropy")
+    assert found.reason.startswith("Mode count not reported: only 8 % of first's output mass has been seen. About ")
+    assert "more generations are needed for 95 %; the 38 kinds seen so far are a lower bound" in found.reason
 
 
 def test_identical_outputs_leave_nothing_to_test() -> None:
     rows = np.tile(np.eye(4, dtype=np.float32)[:1], (40, 1))
     texts = ["the same words"] * 40
     found = compare([pair(generations(rows, texts=texts), generations(rows, texts=texts))], RULES)
-    for measure in ("distance", "words"):
-        assert line(found, measure).verdict == "not comparable"
-        assert line(found, measure).reason == "Both arms gave one identical output; there is nothing to test."
+    for one in found.lines:
+        assert one.verdict == "not comparable"
+        assert one.reason == "Both arms gave one identical output; there is nothing to test."
 
 
 def test_unequal_validity_is_reported_in_two_forms() -> None:
@@ -270,6 +357,9 @@ def test_unequal_validity_is_reported_in_two_forms() -> None:
     assert found.valid["second"].value == 0.5
     assert lost.value == pytest.approx((line(found, "distance").value or 0) * 40 * 39 / (80 * 79))
     assert lost.verdict == "less diverse"
+    # relative error: the distance's own, and 2 sqrt((1 - 1/2) / 40) of v^2
+    own = [line(found, "distance").log_se, 2 * math.sqrt(0.5 / 40)]
+    assert lost.log_se == pytest.approx(math.hypot(*own))
     rng = np.random.default_rng(4)
     assert (
         compare([pair(generations(clouds(rng, 40)), generations(clouds(rng, 40), n=42))], RULES).counted_as_lost == ()
@@ -335,7 +425,8 @@ def test_one_prompt_says_so(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arms", "words"),
     [
-        (("a=scripted:base", "b=scripted:base"), "Both arms are the same samples: a and b."),
+        (("a=scripted:base", "b=scripted:base"), "Both arms are the same samples: a and b are one recipe."),
+        (("a=scripted:base", "b=scripted:aligned", "c=scripted:aligned"), "the same samples: b and c are one recipe."),
         (
             ("a=scripted:base", "b=scripted:aligned,T=0.5"),
             "The arms differ in weights and sampler; the difference cannot",
@@ -358,7 +449,50 @@ def test_joint_and_equal_n_are_the_ways_out(run: Run) -> None:
     code, out, _ = run("compare", *arms, "-p", "She", "-n", 24, "--max-tokens", 12, "--json")
     assert code == 0
     report = json.loads(out)
-    assert (report["n"], report["joint"]) == (24, "weights and sampler")
+    assert (report["n"], report["joint"]) == (24, {"b": ["weights", "sampler"]})
+
+
+def test_a_recipe_against_itself_needs_another_seed(run: Run) -> None:
+    arms = ("--arm", "a=scripted:base", "--arm", "b=scripted:base,seed=1")
+    code, out, _ = run("compare", *arms, "-p", "She", "-n", 30, "--max-tokens", 16)
+    assert code == 0
+    assert "b and a are one recipe, drawn twice" in " ".join(out.split())
+    assert "--arm b=scripted:base,seed=1" in run("runs", "show", "last")[1]
+
+
+def test_arms_without_any_valid_output_or_any_variation_are_told_so(run: Run, recwarn: Any) -> None:
+    arms = ("--arm", "a=scripted:base", "--arm", "b=scripted:aligned", "-p", "She", "-n", 20, "--max-tokens", 8)
+    code, out, _ = run("compare", *arms, "--valid", "no such word", "--json")
+    report = json.loads(out)
+    assert (code, report["arms"]["a"]["mean_tokens"], report["arms"]["a"]["self_check_z"]) == (0, None, None)
+    assert {one["reason"] for one in report["lines"]} == {
+        "Too few valid generations (0) for an interval. Point estimate only; no comparison."
+    }
+    code, out, _ = run("compare", *arms, "-t", 0, "--json")
+    assert code == 0
+    assert {one["reason"] for one in json.loads(out)["lines"]} == {
+        "Both arms gave one identical output; there is nothing to test."
+    }
+    assert not recwarn.list
+
+
+def test_the_prefix_holds_for_token_statistics_too(run: Run) -> None:
+    arms = ("--arm", "a=scripted:base", "--arm", "b=scripted:aligned", "-p", "She", "-n", 24, "--max-tokens", 24)
+    whole, cut = (json.loads(run("compare", *arms, *more, "--json")[1]) for more in ((), ("--prefix", 4)))
+    assert cut["arms"]["a"]["mean_tokens"] <= 4 < whole["arms"]["a"]["mean_tokens"]
+    assert (cut["prefix"], cut["prefix_unit"]) == (4, "tokens")
+    first = [next(x["first"] for x in one["lines"] if x["measure"] == "entropy") for one in (whole, cut)]
+    assert first[0] != first[1]
+
+
+def test_of_an_unfinished_run_as_many_generations_are_judged_as_all_arms_have(run: Run, tmp_path: Path) -> None:
+    arms = ("--arm", "a=scripted:base", "--arm", "b=scripted:aligned", "-p", "She", "--max-tokens", 16)
+    assert run("compare", *arms, "-n", 60)[0] == 0
+    store = default_store()
+    with sqlite3.connect(store) as connection:
+        connection.execute("DELETE FROM samples WHERE idx >= 25 AND recipe = (SELECT min(recipe) FROM samples)")
+    report = json.loads(run("report", "last", "--json", "--out", tmp_path / "r")[1])["compare"]
+    assert (report["n"], {one["valid"]["n"] for one in report["arms"].values()}) == (25, {25})
 
 
 def test_different_tokenizers_fall_back_to_bits_per_byte(run: Run) -> None:
@@ -368,6 +502,9 @@ def test_different_tokenizers_fall_back_to_bits_per_byte(run: Run) -> None:
     measures = {one["measure"] for one in json.loads(out)["lines"]}
     assert "bits_per_byte" in measures
     assert "entropy" not in measures
+    assert json.loads(out)["prefix_unit"] == "words"
+    words = " ".join(run("compare", *arms, "-p", "heads ", "-n", 24, "--max-tokens", 12)[1].split())
+    assert "Token-level comparison refused: the models use different vocabularies." in words
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from llama_diversity.metrics.coverage import (
     unseen_entropy_nats,
 )
 from llama_diversity.metrics.indices import plug_in_entropy_nats
-from llama_diversity.metrics.inference import ALL_SINGLETONS, Estimate, jackknife
+from llama_diversity.metrics.inference import ALL_SINGLETONS, Estimate, jackknife, log_ratio
 
 ZIPF = 1 / np.arange(1, 41)
 ZIPF /= ZIPF.sum()  # 40 classes, p ~ 1/i
@@ -155,15 +155,16 @@ def test_how_many_more_by_hand() -> None:
 
 
 def test_classes_seen_and_their_error_by_hand() -> None:
-    """Chao1 8.7, 6.7 and 50.5: se^2 = 6 (1 - 6/8.7), 4 (1 - 4/6.7), 10 (1 - 10/50.5); nothing seen once: 0."""
+    """Chao1 8.7 and 6.7: se^2 = 6 (1 - 6/8.7), 4 (1 - 4/6.7); nothing or all seen once: none, not 0."""
     for counts, seen, squared in (
         ([4, 2, 1, 1, 1, 1], 6, 6 * 2.7 / 8.7),
         ([7, 1, 1, 1], 4, 4 * 2.7 / 6.7),
-        ([1] * 10, 10, 10 * 40.5 / 50.5),
-        ([5, 3, 2, 0], 3, 0),
     ):
         assert seen_richness(counts)[:3] == pytest.approx((seen, math.sqrt(squared), sum(counts)))
-    assert seen_richness([1] * 10).warning == ALL_SINGLETONS
+    assert seen_richness([1] * 10) == Estimate(10, None, 10, warning=ALL_SINGLETONS)
+    assert seen_richness([5, 3, 2, 0]) == Estimate(3, None, 10)
+    assert seen_richness([1]) == Estimate(1, None, 1)
+    assert seen_richness([]).reason == "no generations"
 
 
 def test_error_of_the_classes_seen_is_their_spread_among_new_samples() -> None:
@@ -179,7 +180,7 @@ def test_error_of_the_classes_seen_is_their_spread_among_new_samples() -> None:
 ENTROPIES = (miller_madow_nats, chao_shen_nats, chao_wang_jost_nats)
 
 
-@pytest.mark.parametrize("estimator", [*ENTROPIES, chao1, seen_richness, lambda counts: coverage_after(counts, 3)])
+@pytest.mark.parametrize("estimator", [*ENTROPIES, chao1, lambda counts: coverage_after(counts, 3)])
 def test_too_few_generations_are_undefined(estimator: Callable[[list[int]], Estimate]) -> None:
     assert estimator([]) == Estimate(None, None, 0, "no generations")
     assert estimator([0, 1]) == Estimate(None, None, 1, "one generation shows nothing of the unseen")
@@ -228,7 +229,12 @@ def test_standard_errors_where_they_hold_and_none_elsewhere() -> None:
         assert slow.se > 0
     assert rarefied_richness(np.bincount(labels), 7).se is None  # more than half of the 12
     # all distinct: whatever is left out leaves the same, which is not a standard error of 0
-    assert rarefied_richness([1] * 10, 4).se == rarefied_richness([2] + [1] * 8, 4).se > 0
+    # nothing seen once, or nothing else: as if one more class had been seen, or one pair alike
+    for certain, less in (([1] * 10, [2] + [1] * 8), ([10], [9, 1]), ([5, 5], [4, 5, 1])):
+        assert rarefied_richness(certain, 4).se == pytest.approx(rarefied_richness(less, 4).se)
+        assert rarefied_richness(certain, 4).se > 0
+    for estimator in ENTROPIES:  # one class alone, in the same way
+        assert (estimator([10]).value, estimator([10]).se) == (0, estimator([9, 1]).se)
     for estimator in ENTROPIES:
         assert estimator([1] * 10).se is None
         assert estimator([1, 1]).se is None
@@ -272,7 +278,7 @@ def test_coverage_interval_holds_as_often_as_stated(n: int) -> None:
         truth = ZIPF[counts > 0].sum()
         found = refined_coverage(counts)
         covered += found.low <= truth <= found.high
-        narrow += abs(found.value - truth) <= 1.96 * good_turing_coverage(counts).se
+        narrow += abs(found.value - truth) <= 1.96 * (good_turing_coverage(counts).se or 0)
     assert 0.915 - 0.035 < covered / 1000 < 0.945 + 0.029
     assert narrow < covered - 50
 
@@ -384,9 +390,9 @@ def test_the_variance_of_rarefied_classes_equals_that_over_all_disjoint_halves(c
 @pytest.mark.parametrize("p", [ZIPF, np.ones(300) / 300], ids=["zipf", "mostly seen once"])
 def test_the_standard_error_of_rarefied_classes_is_right_where_the_jackknife_is_not(p: npt.NDArray[np.float64]) -> None:
     """Of 300 equal classes S_30 varies by the pairs that collide alone, which the jackknife counts twice."""
-    drawn = [rarefied_richness(counts[counts > 0], 30) for counts in np.random.default_rng(3).multinomial(60, p, 3000)]
-    truth = np.var([one.value for one in drawn])  # its own relative error is about sqrt(2/3000) = 2.6 %
-    assert np.mean([one.se**2 for one in drawn if one.se is not None]) == pytest.approx(truth, rel=0.1)
+    drawn = [rarefied_richness(counts[counts > 0], 30) for counts in np.random.default_rng(3).multinomial(60, p, 1000)]
+    truth = np.var([one.value for one in drawn])  # its own relative error is about sqrt(2/1000) = 4.5 %
+    assert np.mean([one.se**2 for one in drawn]) == pytest.approx(truth, rel=4 * 0.045)
 
 
 @pytest.mark.parametrize(("n", "m"), [(30, 30), (50, 150), (100, 300)])
@@ -477,3 +483,43 @@ def test_large_counts_keep_their_digits() -> None:
     pairs = rarefied_richness([2] * 5000, 5000).value
     assert pairs == pytest.approx(5000 * (1 - 5000 * 4999 / (10_000 * 9999)), rel=1e-10)
     assert coverage_at([9999, 1], 1).value == pytest.approx(0.9999 * 9998 / 9999, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [ZIPF, np.ones(400) / 400, np.append(0.99, np.full(10, 0.001)), np.append(0.97, np.full(30, 0.001))],
+    ids=["zipf", "flat", "one class of 99 %", "one class of 97 %"],
+)
+def test_equal_laws_rarely_differ_in_rarefied_classes(law: npt.NDArray[np.float64]) -> None:
+    """False alarms of the log ratio at m = n/2, nominal 5 %: at most 5 and 4 standard errors.
+
+    With the jackknife, to which a sample of one class alone seems certain, it is a fifth where one class rules.
+    """
+    drawn = [rarefied_richness(counts, 50) for counts in np.random.default_rng(8).multinomial(100, law, 800)]
+    found = [log_ratio(one, other) for one, other in zip(drawn[::2], drawn[1::2], strict=True)]
+    assert all(one.p is not None for one in found)
+    assert np.mean([one.p < 0.05 for one in found]) < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 400)
+
+
+def test_the_order_of_classes_and_those_never_seen_do_not_matter() -> None:
+    counts, other = [4, 2, 1, 1, 1, 1], [1, 0, 1, 2, 1, 4, 1, 0]
+    for ask in (
+        good_turing_coverage, refined_coverage, chao1, seen_richness,
+        lambda some: rarefied_richness(some, 4), lambda some: coverage_at(some, 5),
+        lambda some: coverage_after(some, 5), lambda some: more_generations(some, 0.9),
+        lambda some: coverage_standardised_richness(some, [5, 3, 2]),
+    ):  # fmt: skip
+        assert ask(counts) == ask(other)
+
+
+def test_expected_classes_keep_their_digits_among_a_million() -> None:
+    """Among one generation there is one class, and its coverage is the sum of squared shares, here 2/n (less 1/n)."""
+    assert rarefied_richness(np.ones(10**6, np.int64), 1).value == pytest.approx(1, rel=1e-9)
+    assert coverage_at(np.full(500_000, 2), 1).value == pytest.approx(1 / (10**6 - 1), rel=1e-6)
+
+
+def test_an_arm_of_one_class_is_never_thinned_below_one_generation() -> None:
+    """Of (40, 5, 3, 1, 1) some mass is unseen; one generation of (50) covers all there is."""
+    found = coverage_standardised_richness([40, 5, 3, 1, 1], [50])
+    assert (found.second, found.second_generations) == (1, 1)
+    assert found.first == 5

@@ -14,8 +14,8 @@ from test_compare import clouds, generations
 
 import llama_diversity
 from llama_diversity.cli.decompose import Decompose, combinations
-from llama_diversity.experiments.compare import Rules
 from llama_diversity.experiments.decompose import _effect, contrasts, decompose
+from llama_diversity.experiments.measured import Rules
 from llama_diversity.metrics.inference import Estimate
 
 DATA = Path(llama_diversity.__file__).parent / "data"
@@ -35,15 +35,16 @@ def test_effects_of_a_2_x_2_by_hand() -> None:
     """Base raw 10, base template 5, aligned raw 4, aligned template 3.
 
     Weights: sqrt(4/10 * 3/5) = 0.489898; template: sqrt(5/10 * 3/4) = 0.612372; total 3/10 = their product; the
-    interaction is sqrt((3/4) / (5/10)) = 1.224745. Each main effect has four logs of weight 1/2 and se 0.1:
-    se = sqrt(4 * 0.25 * 0.01) = 0.1; the total has two of weight 1: sqrt(0.02).
+    interaction is (3/4) / (5/10) = 1.5. Each main effect has four logs of weight 1/2 and se 0.1: se = sqrt(4 * 0.25 *
+    0.01) = 0.1; the interaction has them with weight 1: 0.2; the total has two of weight 1: sqrt(0.02).
     """
     found = {
         name: _effect("distance", name, weights, [cells((10, 5, 4, 3))]) for name, weights in contrasts(DESIGN).items()
     }
     assert found["weights"].factor == pytest.approx(0.489898, abs=1e-6)
     assert found["template"].factor == pytest.approx(0.612372, abs=1e-6)
-    assert found["weights x template"].factor == pytest.approx(1.224745, abs=1e-6)
+    assert found["weights x template"].factor == pytest.approx(1.5)
+    assert found["weights x template"].low == pytest.approx(1.5 * math.exp(-1.959964 * 0.2))
     assert found["total"].factor == pytest.approx(0.3)
     assert found["weights"].low == pytest.approx(0.489898 * math.exp(-1.959964 * 0.1), abs=1e-6)
     assert found["total"].high == pytest.approx(0.3 * math.exp(1.959964 * math.sqrt(0.02)), abs=1e-6)
@@ -90,6 +91,31 @@ def test_a_planted_effect_of_the_weights_alone_is_found_as_that() -> None:
     assert found["weights"].factor == pytest.approx(found["total"].factor, rel=0.1)
 
 
+def test_a_prompt_on_which_an_arm_has_nothing_is_no_prompt_to_leave_out() -> None:
+    weights = contrasts(DESIGN)["weights"]
+    some = [cells((10, 5, 4, 3)), cells((9, 5, 4, 2)), *[cells((10, 6, 4, 3))] * 3]
+    none = _effect("distance", "weights", weights, [*some, cells((10, 5, 0, 3))])
+    assert (none.factor, none.reason) == (None, "1 of 6 prompts have no factor: an arm has no diversity at all")
+    unknown = {**cells((10, 5, 4, 3)), "aligned raw": Estimate(None, None, 9, "nothing seen twice")}
+    one = _effect("distance", "weights", weights, [*some, unknown])
+    assert (one.low is not None, one.reason) == (True, "1 of 6 prompts have no value and are left out")
+    two = _effect("distance", "weights", weights, [*some, unknown, unknown])
+    assert (two.factor, two.reason) == (None, "2 of 7 prompts have no factor: nothing seen twice")
+
+
+def test_unequal_validity_is_reported_in_two_forms() -> None:
+    rng = np.random.default_rng(2)
+    prompt = {
+        arm: generations(clouds(rng, 40), n=80 if "aligned" in arm else 40, seed=at) for at, arm in enumerate(DESIGN)
+    }
+    found = decompose([prompt], Rules(64), DESIGN)
+    of = {one.name: one.factor for one in found.effects if one.measure == "distance"}
+    lost = {one.name: one.factor for one in found.counted_as_lost}
+    assert lost["weights"] == pytest.approx(of["weights"] * 40 * 39 / (80 * 79))
+    assert lost["template"] == pytest.approx(of["template"])
+    assert {arm: one.value for arm, one in found.valid.items()}["aligned raw"] == 0.5
+
+
 def test_what_compare_refuses_is_refused_here() -> None:
     rng = np.random.default_rng(0)
     prompt = {arm: generations(clouds(rng, 10), seed=at) for at, arm in enumerate(DESIGN)}
@@ -109,7 +135,7 @@ def test_all_combinations_are_arms_the_bare_one_first() -> None:
 def test_quantisation_is_a_factor_of_its_own() -> None:
     """Arms count in binary: weights, template, quantisation, sampler."""
     specs = combinations(("b8", "a8"), {"temperature": 0.7}, ("b4", "a4"))
-    one = Decompose(specs, ("She",))
+    one = Decompose(specs, ("She",), is_quantised=True)
     assert [spec.model for spec in specs[::2]] == ["b8", "b4", "b8", "b4", "a8", "a4", "a8", "a4"]
     assert [spec.name for spec in specs[:4]] == [
         "base raw",
@@ -150,7 +176,7 @@ def test_the_command_with_quantised_files(run: Callable, tmp_path: Path) -> None
 def test_the_same_file_under_another_name_is_no_other_quantisation(run: Callable, tmp_path: Path) -> None:
     copies = [shutil.copy(DATA / f"tiny-{stage}.gguf", tmp_path / f"{stage}.gguf") for stage in ("base", "aligned")]
     code, _, err = run("decompose", "--pair", "tiny", "--quantised", *copies, "-p", "She", "-n", 25)
-    assert (code, "it is the same file as tiny-base" in err) == (2, True)
+    assert (code, "The factor quantisation changes nothing: base raw and base raw, quantised" in err) == (1, True)
 
 
 def test_the_command(run: Callable, tmp_path: Path) -> None:
@@ -175,11 +201,22 @@ def test_the_command(run: Callable, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--pair", "scripted", "--sampler", "hot"), "a part is chat"),
+        (("--pair", "scripted", "--sampler", "hot"), "a part is T="),
+        (("--pair", "scripted", "--sampler", "chat,n=3"), "a part is T="),
+        (("--pair", "scripted", "--sampler", "T=1"), "The factor sampler changes nothing: base raw and base raw, cut"),
+        (("--base", "scripted:aligned", "--aligned", "scripted:aligned"), "The factor weights changes nothing"),
+        (("--pair", "scripted", "--max-tokens", 0), "at least one token"),
         (("--base", "scripted:base", "--aligned", "scripted:uniform"), "no chat template"),
         (("--base", "scripted:coin", "--aligned", "scripted:aligned"), "different vocabularies"),
         (("--pair", "scripted", "-n", 1), "ask for 2 to"),
-        (("--pair", "scripted", "--quantised", "scripted:base", "scripted:homing"), "name two files other"),
+        (
+            ("--pair", "scripted", "--quantised", "scripted:base", "scripted:homing"),
+            "The factor quantisation changes nothing: base raw",
+        ),
+        (
+            ("--pair", "scripted", "--quantised", "scripted:uniform", "scripted:aligned"),
+            "The factor quantisation changes nothing: aligned raw and aligned raw, quantised",
+        ),
         (("--pair", "scripted", "--quantised", "scripted:coin", "scripted:homing"), "different vocabularies"),
     ],
 )

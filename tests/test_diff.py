@@ -434,6 +434,48 @@ def test_the_terminal_is_80_columns_wide(run: Callable, text: list[str]) -> None
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("text", [[], [TEXT]])
+def test_50_columns_break_no_word(run: Callable, text: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    size = [] if text else ["-n", 20, "--max-tokens", 24]
+    out = run("diff", *text, "--pair", "scripted", *size)[1]
+    assert max(map(len, out.splitlines())) <= 50
+    tables = out.split("How far apart")[1].split("KL by position")[0].split()
+    assert {"entropy,", "surprisal,", "aligned", "value", "interval", "0.0001", "blocked", "tokens"} <= set(tables)
+    assert not {"interva", "interv", "aligne"} & set(tables)
+
+
+def test_the_first_token_has_no_interval_where_all_texts_have_one_prefix(run: Callable) -> None:
+    out = run("diff", "--pair", "scripted", "-n", 20, "--max-tokens", 24)[1]
+    first, second = out.split("texts\n    1 ")[1].splitlines()[:2]
+    assert " to " not in first
+    assert " to " in second
+
+
+@pytest.mark.parametrize("text", [[], [TEXT]])
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(
+    run: Callable, text: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llama_diversity.cli.diff.read_by", lambda *work, **more: pytest.fail("it read"))
+    (tmp_path / "file").touch()
+    code, out, error = run("diff", *text, "--pair", "scripted", "--out", tmp_path / "file" / "x")
+    assert (code, out) == (2, "")
+    assert "--out is " in error
+    assert "it cannot be written" in error
+    assert json.loads(run("runs", "ls", "--json")[1]) == []
+
+
+def test_an_interrupted_text_leaves_nothing_and_says_so(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*work: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llama_diversity.cli.diff.read_by", read)
+    code, _, error = run("diff", TEXT, "--pair", "scripted")
+    assert (code, "Nothing is kept of a text; the same command starts again." in error) == (130, True)
+    code, _, error = run("diff", "--pair", "scripted", "-n", 2, "--max-tokens", 4)
+    assert (code, "Finished samples are kept; the same command continues." in error) == (130, True)
+
+
 def test_figures_and_numbers_are_written(run: Callable, tmp_path: Path) -> None:
     out = tmp_path / "figures"
     code, _, error = run("diff", "--pair", "scripted", "-n", 5, "--max-tokens", 16, "--out", out)

@@ -114,3 +114,18 @@ def test_tree_in_the_readme_exists():
 
 def test_changelog_begins_with_this_version():
     assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)[1] == __version__
+
+
+def test_the_tests_that_the_metrics_page_names_exist():
+    page = (ROOT / "docs/metrics.md").read_text("utf-8")
+    named = re.findall(r"\| \[`(test_\w+)`\]\(\.\./(tests/\w+\.py)\) \|", page)
+    assert len(named) > 15
+    for test, file in named:
+        assert f"def {test}(" in (ROOT / file).read_text("utf-8"), test
+
+
+def test_every_metric_has_an_example_on_its_page():
+    """But for the few that only hand values on."""
+    page = (ROOT / "docs/metrics.md").read_text("utf-8")
+    bare = re.findall(r"^\| \[`(\w+)`\]\(#\w+\) \| [^|]+ \|  \|$", page, re.MULTILINE)
+    assert bare == []

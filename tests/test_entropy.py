@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from llama_diversity.engines.draws import Reducer
+from llama_diversity.metrics import entropy
 from llama_diversity.metrics.entropy import (
     bits_per_byte,
     blocked_mass,
@@ -18,12 +23,64 @@ from llama_diversity.metrics.entropy import (
     prefix_mean_curve,
     sequence_totals,
     step_divergence,
+    step_statistics,
     top_entropy,
     top_k_bounds,
 )
 from llama_diversity.metrics.inference import self_check_z
 
 LN2 = math.log(2)
+
+# ---- one step ----
+
+
+def log_of(*probabilities: float) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return np.log(probabilities)
+
+
+def test_step_statistics_by_hand() -> None:
+    # (1/2, 1/4, 1/8, 1/8): surprisals 1, 2, 3, 3; H = 1/2 + 1/2 + 3/8 + 3/8 = 1.75; varentropy
+    # (1 - 1.75)^2 / 2 + (2 - 1.75)^2 / 4 + 2 (3 - 1.75)^2 / 8 = 0.28125 + 0.015625 + 0.390625 = 0.6875.
+    row = log_of(1 / 2, 1 / 4, 1 / 8, 1 / 8)
+    for token, surprisal in enumerate([1, 2, 3, 3]):
+        found = step_statistics(row, token)
+        assert found == (pytest.approx(surprisal), pytest.approx(1.75), pytest.approx(0.6875))
+        assert step_statistics(row + 700, token) == pytest.approx(found)  # logits, up to a constant
+    assert step_statistics(row - 800, 2) == pytest.approx((3, 1.75, 0.6875))
+
+
+def test_step_statistics_at_their_ends() -> None:
+    assert step_statistics(log_of(0, 1, 0), 1) == (0, 0, 0)  # 0 log 0 is 0
+    assert step_statistics([0.0, 5000.0], 1) == (0, 0, 0)
+    assert step_statistics(log_of(1 / 2, 0, 1 / 2), 2) == pytest.approx((1, 1, 0), abs=1e-12)
+    for size in (1, 2, 7, 32_000):
+        found = step_statistics(np.full(size, 3.0), size - 1)
+        assert found == pytest.approx((math.log2(size), math.log2(size), 0), abs=1e-9)
+
+
+def test_step_statistics_refuse_what_is_no_step() -> None:
+    with pytest.raises(ValueError, match="token 1 has probability 0"):
+        step_statistics(log_of(0.5, 0, 0.5), 1)
+    for row in ([0.0, math.nan], [math.nan, 1.0], [0.0, math.inf], [-math.inf, -math.inf]):
+        with pytest.raises(ValueError, match="logits are numbers"):
+            step_statistics(row, 0)
+    for row, token in [([], 0), ([1.0, 2.0], 2), ([1.0, 2.0], -1), ([[1.0, 2.0]], 0)]:
+        with pytest.raises(ValueError, match="one row of logits"):
+            step_statistics(row, token)
+
+
+def test_step_statistics_agree_with_the_engines() -> None:
+    """The engines reduce in float32 and store float32: 5 digits."""
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(0, 1, (40, 1000)) * rng.uniform(0.1, 5, (40, 1))).astype(np.float32)
+    rows[::7, 13] = -np.inf
+    tokens = rng.integers(20, 1000, 40)
+    stored = Reducer(1000).score(rows, tokens)
+    found = np.array([step_statistics(row, int(token)) for row, token in zip(rows, tokens, strict=True)])
+    for column, name in enumerate(["surprisal_bits", "entropy_bits", "varentropy_bits2"]):
+        np.testing.assert_allclose(stored[name], found[:, column], rtol=1e-4, atol=1e-5)
+
 
 # ---- totals of a generation ----
 
@@ -97,6 +154,22 @@ def test_totals_of_few_generations() -> None:
     assert noisy.beta == 0
     with pytest.raises(ValueError, match="one sum of each kind"):
         sequence_totals([1.0, 2.0], [1.0])
+    for bad in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="sums are finite"):
+            sequence_totals([bad, 2.0], [1.0, 1.0])
+        with pytest.raises(ValueError, match="sums are finite"):
+            sequence_totals([1.0, 2.0], [1.0, bad])
+
+
+def test_only_the_mix_changes_with_the_order_of_generations() -> None:
+    rng = np.random.default_rng(0)
+    drawn, stepwise = rng.normal(5, 2, 23), rng.normal(5, 1, 23)
+    order = rng.permutation(23)
+    found, again = sequence_totals(drawn, stepwise), sequence_totals(drawn[order], stepwise[order])
+    assert again.monte_carlo == pytest.approx(found.monte_carlo)
+    assert again.stepwise == pytest.approx(found.stepwise)
+    assert again.mixed.mean != pytest.approx(found.mixed.mean, rel=1e-9)  # other folds
+    assert again.mixed.mean == pytest.approx(found.mixed.mean, abs=found.mixed.se)
 
 
 class Chain(NamedTuple):
@@ -183,14 +256,38 @@ def test_self_check_passes_a_neutral_sampler_and_sees_a_hidden_one(chain: Chain)
 
 
 def test_branching_factor_is_of_the_rate() -> None:
-    # B = (10, 40) nats, N = (10, 20): h = 50/30, se 0.444444, exp(h) = 5.294490; the mean of exp(1) and exp(2) is
-    # 5.053669, another thing. Interval exp(1.666667 -+ 1.959964 * 0.444444).
+    # B = (10, 40) nats, N = (10, 20): h = 50/30, exp(h) = 5.294490; the mean of exp(1) and exp(2) is 5.053669, another
+    # thing. Without one generation h is 2 or 1: jackknife se sqrt(1/2 * 2 * 0.5^2) = 0.5, t of 1 degree 12.706205:
+    # exp(50/30 - 6.353102) lies below 1, where no branching factor is.
     sums = np.array([10, 40]) / LN2
     found = branching_factor(sums, [10, 20])
     assert found.value == pytest.approx(5.294490, abs=1e-6)
-    assert found.low == pytest.approx(math.exp(50 / 30 - 1.959964 * 4 / 9), rel=1e-6)
-    assert found.high == pytest.approx(math.exp(50 / 30 + 1.959964 * 4 / 9), rel=1e-6)
+    assert found.low == 1
+    assert found.high == pytest.approx(math.exp(50 / 30 + 12.706205 * 0.5), rel=1e-6)
     assert entropy_rate(sums, [10, 20]).se_bits * LN2 == pytest.approx(4 / 9)
+
+
+def test_interval_of_the_branching_factor_by_hand() -> None:
+    # B = (20, 41, 20) bits, N = (10, 20, 10): h = 81/40; without one 61/30, 40/20, 61/30: mean 182/90, deviations 1/90,
+    # -2/90, 1/90; se^2 = 2/3 * 6/8100 = 1/2025, so se = 1/45; t of 2 degrees 4.302653.
+    found = branching_factor([20, 41, 20], [10, 20, 10])
+    assert found.value == pytest.approx(2 ** (81 / 40))
+    assert found.low == pytest.approx(2 ** (81 / 40 - 4.302653 / 45), rel=1e-6)
+    assert found.high == pytest.approx(2 ** (81 / 40 + 4.302653 / 45), rel=1e-6)
+
+
+def test_interval_of_few_generations_covers_the_branching_factor() -> None:
+    """2,000 times five generations, lengths geometric with mean 10 and rates 2 +- 0.5 bits, so h is 2 exactly.
+
+    20,000 draws elsewhere cover 91 %; with a normal quantile and the ratio's own standard error 78 %. The standard
+    error of a share of 2,000 is 0.7 %, so 88 % is 4 of them away. The seed is fixed.
+    """
+    rng = np.random.default_rng(0)
+    covered = 0
+    for lengths in rng.geometric(0.1, (2000, 5)):
+        found = branching_factor(lengths * rng.normal(2, 0.5, 5), lengths)
+        covered += found.low <= 4 <= found.high
+    assert 0.88 < covered / 2000 < 0.96
 
 
 def test_branching_factor_at_its_ends() -> None:
@@ -198,6 +295,10 @@ def test_branching_factor_at_its_ends() -> None:
     assert branching_factor([5 * 3, 7 * 3], [5, 7])[:3] == (8, 8, 8)  # uniform over eight tokens
     assert branching_factor([3], [1]) == (8, None, None, 1, "one generation gives no interval")
     assert branching_factor([], []) == (None, None, None, 0, "no tokens were drawn")
+    assert branching_factor([0, 0], [0, 0]).reason == "no tokens were drawn"
+    alone = branching_factor([0, 6], [0, 3])
+    assert alone == (4, None, None, 2, "one generation holds all tokens, which gives no interval")
+    assert branching_factor([1e5, 2.0], [100, 2]).high == math.inf  # far beyond any entropy, and no overflow
 
 
 def test_bits_per_byte() -> None:
@@ -208,6 +309,59 @@ def test_bits_per_byte() -> None:
     assert bits_per_byte([10], [5])[:3] == (2, None, 1)
     assert bits_per_byte([1, 1], [0, 0]).reason == "the texts have no bytes"
     assert bits_per_byte([], []).reason == "no generations"
+
+
+def test_rate_without_tokens_is_undefined() -> None:
+    for sums, lengths in [([], []), ([5.0], [0]), ([0.0, 0.0], [0, 0])]:
+        assert all(math.isnan(number) for number in entropy_rate(sums, lengths))
+
+
+RATES = [entropy_rate, branching_factor, bits_per_byte]
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_rates_need_a_sum_and_a_size_for_each_generation(rate: Callable[..., object]) -> None:
+    for sums, sizes in [([5.0, 3.0, 1.0], [2]), ([5.0], [2, 3]), ([[5.0]], [[2]]), (5.0, 2)]:
+        with pytest.raises(ValueError, match="one sum and one size"):
+            rate(sums, sizes)
+    for sums, sizes in [
+        ([math.nan, 1.0], [3, 3]),
+        ([-math.inf, 1.0], [3, 3]),
+        ([1.0, 1.0], [3, math.nan]),
+        ([1.0, 1.0], [3, math.inf]),
+        ([1.0, 1.0], [3, -1]),
+    ]:
+        with pytest.raises(ValueError, match="sums are numbers"):
+            rate(sums, sizes)
+
+
+def test_only_a_divergence_is_infinite() -> None:
+    """A KL per token is a rate as well, infinite where one model forbids what the other drew; no entropy is."""
+    infinite = entropy_rate([math.inf, 1.0], [3, 3])
+    assert infinite.bits_per_token == math.inf
+    assert math.isnan(infinite.se_bits)
+    for rate in (branching_factor, bits_per_byte):
+        with pytest.raises(ValueError, match="is finite"):
+            rate([math.inf, 1.0], [3, 3])
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_rates_do_not_depend_on_the_order(rate: Callable[..., tuple[float, ...]]) -> None:
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 60, 30)
+    sums, order = sizes * rng.uniform(1, 4, 30), rng.permutation(30)
+    found, again = rate(sums, sizes), rate(sums[order], sizes[order])
+    numbers = [at for at, part in enumerate(found) if isinstance(part, float)]
+    assert len(numbers) >= 2
+    assert [again[at] for at in numbers] == pytest.approx([found[at] for at in numbers], rel=1e-12)
+
+
+def test_rates_do_not_drift_with_n_where_all_lengths_agree() -> None:
+    """With equal lengths a rate is a mean: over all subsets of five of eight generations it is that of the eight."""
+    sums = np.random.default_rng(0).uniform(0, 40, 8)
+    some = [list(chosen) for chosen in itertools.combinations(range(8), 5)]
+    for rate in (entropy_rate, bits_per_byte):
+        assert np.mean([rate(sums[chosen], [10] * 5)[0] for chosen in some]) == pytest.approx(rate(sums, [10] * 8)[0])
 
 
 # ---- curves over position ----
@@ -234,6 +388,20 @@ def test_prefix_mean_falls_more_slowly_than_the_local_one() -> None:
     assert (prefix_mean_curve(falling).mean[1:] > local_mean_curve(falling).mean[1:]).all()
 
 
+def test_curves_do_not_depend_on_the_order() -> None:
+    rng = np.random.default_rng(0)
+    generations = [rng.random(length) for length in rng.integers(0, 20, 30)]
+    shuffled = [generations[i] for i in rng.permutation(30)]
+    for curve in (local_mean_curve, prefix_mean_curve, eos_hazard):
+        for part, again in zip(curve(generations), curve(shuffled), strict=True):
+            np.testing.assert_allclose(again, part, rtol=1e-12)
+
+
+def test_a_local_mean_falls_by_survival_alone() -> None:
+    """Nobody narrows: three of 4 bits end after two steps, three of 1 bit go on, so 2.5, 2.5, 1."""
+    assert local_mean_curve([[4.0] * 2] * 3 + [[1.0] * 3] * 3).mean.tolist() == [2.5, 2.5, 1]
+
+
 def test_curves_stop_where_none_is_left() -> None:
     for curve in (local_mean_curve, prefix_mean_curve, eos_hazard):
         assert [len(part) for part in curve([])] == [0, 0, 0]
@@ -250,8 +418,9 @@ def test_hazard_of_a_constant_chance_is_that_chance_however_many_live() -> None:
     np.testing.assert_allclose(found.mean, 0.25)
     assert found.live[0] == 500
     assert found.live.tolist() == [int((lengths > step).sum()) for step in range(lengths.max())]
-    with pytest.raises(ValueError, match="lie in"):
-        eos_hazard([[0.5], [1.5]])
+    for bad in (1.5, -0.1, math.nan):
+        with pytest.raises(ValueError, match="lie in"):
+            eos_hazard([[0.5], [bad]])
 
 
 # ---- two models ----
@@ -303,6 +472,29 @@ def test_blocked_mass_by_hand() -> None:
         blocked_mass(P, Q, [0.0])
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_two_models_refuse_what_is_no_probability(bad: float) -> None:
+    """A row of nan is not "nothing blocked"; one bad row among good ones suffices."""
+    for row in ([bad, -1.0, -1.0], [-1.0, bad, math.log(0.5)], [bad] * 3, [-math.inf, bad, -math.inf]):
+        good, wrong = np.vstack([P, P]), np.vstack([P, [row]])
+        for measure in (step_divergence, blocked_mass):
+            with pytest.raises(ValueError, match="none is nan"):
+                measure(good, wrong)
+            with pytest.raises(ValueError, match="none is nan"):
+                measure(wrong, good)
+
+
+def test_minus_infinity_is_probability_zero() -> None:
+    forbids = log_of(0.5, 0.5, 0)[None]
+    assert blocked_mass(P, forbids)[0, 0] == pytest.approx(0.2)
+    assert blocked_mass(forbids, P)[0, 0] == 0
+    assert step_divergence(P, forbids).kl_bits[0] == math.inf
+    with pytest.raises(ValueError, match="not logits"):  # nothing possible at all
+        blocked_mass(P, [[-math.inf] * 3])
+    with pytest.raises(ValueError, match="not logits"):
+        blocked_mass(P, [[800.0, 0.0, 0.0]])  # exp of it is infinite
+
+
 def test_blocked_mass_grows_with_the_threshold() -> None:
     rng = np.random.default_rng(1)
     p, q = (np.log(rng.dirichlet(np.full(100, 0.3), 9)) for _ in range(2))
@@ -340,6 +532,29 @@ def test_raw_top_five_reverses_the_order_of_temperatures() -> None:
         assert top.renormalized_bits.mean() == pytest.approx(renormalized, abs=0.3)
     assert fulls == sorted(fulls)
     assert raws[1] > raws[2] > raws[3]
+
+
+@pytest.mark.parametrize(
+    "row", [[math.inf] * 5, [-math.inf] * 5, [1.0, math.nan, 3, 4, 5], [-1.0, 2, 3, 4, 5], [1.0, -math.inf, 3, 4, 5]]
+)
+def test_likeliest_tokens_are_some_and_have_probabilities(row: list[float]) -> None:
+    good = [1.0, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match="not the likeliest tokens"):
+        top_entropy([good, row])
+    with pytest.raises(ValueError, match=r"not the likeliest tokens|at least one token"):
+        top_k_bounds([good, row], 32_000)
+    assert top_entropy(np.empty((0, 5))).mass.shape == (0,)
+
+
+def test_top_entropies_never_exceed_the_whole() -> None:
+    """Both: the five rescaled majorize the whole distribution."""
+    rng = np.random.default_rng(0)
+    for sharpness in (0.05, 0.3, 1, 10):
+        p = np.maximum(rng.dirichlet(np.full(50, sharpness), 100), 1e-300)
+        whole = -(p * np.log2(p)).sum(axis=1)
+        raw, renormalized, _ = top_entropy(-np.log2(-np.sort(-p, axis=1)[:, :5]))
+        assert (raw <= whole + 1e-9).all()
+        assert (renormalized <= whole + 1e-9).all()
 
 
 def test_bounds_by_hand() -> None:
@@ -399,3 +614,77 @@ def test_bounds_refuse_what_is_no_distribution() -> None:
         top_k_bounds(-np.log2([[0.2, 0.2]]), 3)  # the third would hold .6, more than the least known
     with pytest.raises(ValueError, match="at least one token"):
         top_k_bounds([[0.5, 2.0]], 1)
+
+
+# ---- all of them ----
+
+TEXTS = [
+    "I can’t believe how good this is! Works as described, 10/10.",
+    "I can't believe how bad this is. Broke after 2 days — don't buy it.",
+    "Très bien, merci. Works as described, and my wife loves it.",
+    "It's OK.",
+]
+
+
+class Scored(NamedTuple):
+    """One text, byte by byte, under bigrams of all of them with half a count added; its end is a token, too."""
+
+    rows: np.ndarray  # natural log-probabilities, shape (tokens, 257)
+    tokens: list[int]
+    n_bytes: int
+
+
+def scored(weight: float) -> list[Scored]:
+    counts = np.full((257, 257), 0.5)
+    texts = [[*text.encode(), 256] for text in TEXTS]
+    for tokens in texts:
+        np.add.at(counts, ([256, *tokens[:-1]], tokens), weight)
+    table = np.log(counts / counts.sum(axis=1, keepdims=True))
+    return [Scored(table[[256, *tokens[:-1]]], tokens, len(tokens) - 1) for tokens in texts]
+
+
+BASE, ALIGNED = scored(1), scored(20)
+STEPS = [[step_statistics(row, token) for row, token in zip(text.rows, text.tokens, strict=True)] for text in BASE]
+ENTROPIES = [[step.entropy_bits for step in steps] for steps in STEPS]
+SUMS, LENGTHS = [sum(values) for values in ENTROPIES], [len(values) for values in ENTROPIES]
+DRAWN = [sum(step.surprisal_bits for step in steps) for steps in STEPS]
+TOP = [-np.sort(-text.rows, axis=1)[:, :5] / -LN2 for text in BASE]
+
+ON_REAL_TEXT: dict[str, Callable[[], object]] = {
+    "step_statistics": lambda: STEPS[0][0],
+    "top_entropy": lambda: top_entropy(TOP[0]),
+    "entropy_rate": lambda: entropy_rate(SUMS, LENGTHS),
+    "branching_factor": lambda: branching_factor(SUMS, LENGTHS)[:4],
+    "bits_per_byte": lambda: bits_per_byte(SUMS, [text.n_bytes for text in BASE])[:3],
+    "sequence_totals": lambda: sequence_totals(DRAWN * 3, SUMS * 3)[:3],
+    "local_mean_curve": lambda: local_mean_curve(ENTROPIES * 2),
+    "prefix_mean_curve": lambda: prefix_mean_curve(ENTROPIES * 2),
+    "eos_hazard": lambda: eos_hazard([np.exp(text.rows[:, 256]) for text in BASE] * 2),
+    "step_divergence": lambda: step_divergence(BASE[0].rows, ALIGNED[0].rows),
+    "blocked_mass": lambda: [blocked_mass(BASE[0].rows, ALIGNED[0].rows)],
+    "top_k_bounds": lambda: top_k_bounds(TOP[0], 257),
+}
+
+
+def test_every_public_function_is_called_on_real_text() -> None:
+    functions = inspect.getmembers(entropy, inspect.isfunction)
+    public = {name for name, one in functions if one.__module__ == entropy.__name__ and not name.startswith("_")}
+    assert set(ON_REAL_TEXT) == public
+
+
+@pytest.mark.parametrize("name", ON_REAL_TEXT)
+def test_real_text_gives_numbers(name: str) -> None:
+    for part in ON_REAL_TEXT[name]():
+        assert np.isfinite(np.asarray(part, np.float64)).all()
+        assert (np.asarray(part) >= 0).all()
+
+
+def test_numbers_of_real_text_fit_together() -> None:
+    rate = entropy_rate(SUMS, LENGTHS)
+    assert 0 < rate.bits_per_token < math.log2(257)
+    assert branching_factor(SUMS, LENGTHS).value == pytest.approx(2**rate.bits_per_token)
+    for text, values, top in zip(BASE, ENTROPIES, TOP, strict=True):
+        low, _, high = top_k_bounds(top, 257)
+        assert (low <= np.array(values) + 1e-9).all()
+        assert (high >= np.array(values) - 1e-9).all()
+        assert text.n_bytes == len(values) - 1

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from llama_diversity.errors import BadValue
+from llama_diversity.metrics import indices
 from llama_diversity.metrics.indices import (
     clip_similarity,
     concentration,
@@ -22,6 +26,7 @@ from llama_diversity.metrics.indices import (
     leinster_cobbold,
     mean_squared_cosine,
     mean_squared_cosine_of_kernel,
+    novelty_utility,
     numbers_equivalent,
     plug_in_entropy_nats,
     spectrum,
@@ -34,6 +39,58 @@ ORDERS = (0, 1, 2, math.inf)
 TWO_ALIKE = np.eye(3)[[0, 0, 1, 2]]  # two identical and two orthogonal texts
 ZIPF = 1 / np.arange(1, 41)
 ZIPF /= ZIPF.sum()  # 40 classes, p ~ 1/i: H 3.037580, sum p^2 0.088509
+
+
+HALVES = np.full((4, 4), 0.5) + np.eye(4) / 2  # a kernel: all pairs 1/2
+EXAMPLES: dict[str, Callable[[Any], Any]] = {  # every public function of the module, called with vectors
+    "numbers_equivalent": lambda rows: numbers_equivalent([0.5, 0.25, 0.25], 1),
+    "hill": lambda rows: hill([5, 3, 2], 1)[:3],
+    "entropy_nats": lambda rows: entropy_nats([0.5, 0.25, 0.25]),
+    "plug_in_entropy_nats": lambda rows: plug_in_entropy_nats([5, 3, 2])[:3],
+    "concentration": lambda rows: concentration([5, 3, 2])[:3],
+    "inverse_simpson": lambda rows: inverse_simpson([5, 3, 2])[:3],
+    "vendi": lambda rows: [vendi(rows, q).value for q in ORDERS] + [vendi(rows, 2, with_se=True).se],
+    "vendi_of_kernel": lambda rows: vendi_of_kernel(HALVES).value,
+    "spectrum": lambda rows: spectrum(directions(rows)),
+    "directions": lambda rows: directions(rows),
+    "mean_squared_cosine": lambda rows: mean_squared_cosine(rows)[:3],
+    "mean_squared_cosine_of_kernel": lambda rows: mean_squared_cosine_of_kernel(HALVES)[:3],
+    "corrected_vendi": lambda rows: corrected_vendi(rows)[:3],
+    "corrected_vendi_of_kernel": lambda rows: corrected_vendi_of_kernel(HALVES)[:3],
+    "clip_similarity": lambda rows: clip_similarity(HALVES - 0.6).similarity,
+    "leinster_cobbold": lambda rows: leinster_cobbold([5, 3, 2, 1], HALVES, 1).value,
+    "novelty_utility": lambda rows: novelty_utility([5, 0, 4]).value,
+}
+OF_VECTORS = ("vendi", "spectrum", "directions", "mean_squared_cosine", "corrected_vendi")
+
+
+def test_every_public_function_has_an_example_here() -> None:
+    """And those that take vectors, which are called `rows`, or `units` where they are already of length 1, are named."""
+    public = {
+        name: function
+        for name, function in inspect.getmembers(indices, inspect.isfunction)
+        if function.__module__ == indices.__name__ and not name.startswith("_")
+    }
+    assert public.keys() == EXAMPLES.keys()
+    assert {
+        name for name, function in public.items() if {"rows", "units"} & inspect.signature(function).parameters.keys()
+    } == set(OF_VECTORS)
+    for name, example in EXAMPLES.items():
+        numbers = np.asarray(example(vectors(6, 4, 0)), np.float64)
+        assert numbers.size, name
+        assert np.isfinite(numbers).all(), name
+
+
+@pytest.mark.parametrize("name", OF_VECTORS)
+def test_the_number_type_of_vectors_does_not_matter(name: str) -> None:
+    """Whole numbers up to 127 are the same in every type; in int8 and float16 their sums and squares are not."""
+    rows = np.random.default_rng(0).integers(-127, 128, (20, 6)).astype(np.float64) + 20 * np.eye(6)[0]
+    rows = np.clip(rows, -127, 127)
+    expected = np.asarray(EXAMPLES[name](rows))
+    forms = [rows.astype(kind) for kind in (np.float16, np.float32, np.int8, np.int64)]
+    tiny, huge = (np.float32(scale) * rows.astype(np.float32) for scale in (2.0**-100, 2.0**100))
+    for form in (*forms, rows.tolist(), rows * 2.0**-900, rows * 2.0**900, tiny, huge, csr_array(rows)):
+        np.testing.assert_allclose(np.asarray(EXAMPLES[name](form)), expected, rtol=1e-9, atol=1e-14)
 
 
 def rotation(d: int, seed: int) -> np.ndarray:
@@ -202,9 +259,48 @@ def test_one_generation_makes_no_pair() -> None:
     assert hill([1], 0) == Estimate(1, None, 1)
 
 
+@pytest.mark.parametrize(
+    "bad", [[5, 3, 2], [math.nan, 0.5, 0.5], [math.inf], [-0.5, 1.5], [0.0], [0.5, 0.5 + 1e-8], 1.0]
+)
+def test_what_is_no_share_is_refused(bad: Any) -> None:
+    for statistic in (entropy_nats, lambda shares: numbers_equivalent(shares, 0)):
+        with pytest.raises(ValueError, match="shares are finite, not negative, and sum to 1"):
+            statistic(bad)
+
+
+def test_shares_that_sum_to_one_but_for_rounding_are_shares() -> None:
+    assert entropy_nats([0.5, 0.5 + 1e-11]) == pytest.approx(math.log(2))
+    tenths = np.full(10, 0.1, np.float32)  # sum to 1 + 1.5e-8
+    assert numbers_equivalent(tenths, 2) == pytest.approx(10, rel=1e-6)
+
+
+def test_counts_whose_squares_overflow() -> None:
+    """Two classes of m = 4e9: (m - 1) / (2 m - 1) = 1/2 - 1.25e-10 / 2."""
+    assert concentration([4_000_000_000] * 2).value == pytest.approx(0.5, abs=1e-9)
+    assert inverse_simpson([4_000_000_000] * 2).value == pytest.approx(2, abs=1e-8)
+
+
+def test_the_order_of_classes_does_not_matter() -> None:
+    counts, similarity = np.array([7, 4, 4, 2, 1, 1]), np.full((6, 6), 0.3) + 0.7 * np.eye(6)
+    similarity[0, 1] = similarity[1, 0] = 0.9
+    order = np.random.default_rng(1).permutation(6)
+    for statistic in (
+        concentration,
+        inverse_simpson,
+        plug_in_entropy_nats,
+        *(lambda c, q=q: hill(c, q) for q in ORDERS),
+    ):
+        assert statistic(counts[order])[0] == pytest.approx(statistic(counts)[0])
+        assert statistic(counts[order])[1] == pytest.approx(statistic(counts)[1])
+    shuffled = similarity[np.ix_(order, order)]
+    for q in ORDERS:
+        expected = leinster_cobbold(counts, similarity, q).value
+        assert leinster_cobbold(counts[order], shuffled, q).value == pytest.approx(expected)
+        assert vendi_of_kernel(shuffled, q).value == pytest.approx(vendi_of_kernel(similarity, q).value)
+
+
 def test_no_shares_are_nan_and_orders_are_checked() -> None:
     assert math.isnan(numbers_equivalent([], 1))
-    assert math.isnan(numbers_equivalent([0.0], 2))
     assert math.isnan(entropy_nats([]))
     for q in (-1, math.nan):
         with pytest.raises(BadValue, match="an order of diversity is 0 or larger"):
@@ -320,9 +416,23 @@ def test_vectors_that_are_none_are_refused() -> None:
     for kernel in ([[1.0, 0.5], [0.4, 1.0]], [[1.0, 0.5], [0.5, 0.9]], [[1.0, 0.5]]):
         with pytest.raises(ValueError, match="symmetric with ones"):
             vendi_of_kernel(kernel)
+    for of_kernel in (vendi_of_kernel, mean_squared_cosine_of_kernel, corrected_vendi_of_kernel):
+        with pytest.raises(ValueError, match="finite"):
+            of_kernel([[1.0, math.nan], [math.nan, 1.0]])
     # cosines .91, .90, .10: no three vectors have them
     with pytest.raises(ValueError, match="no negative eigenvalue"):
         vendi_of_kernel([[1, 0.1, 0.91], [0.1, 1, 0.9], [0.91, 0.9, 1]])
+
+
+@pytest.mark.parametrize(("n", "d"), [(7, 2), (20, 4), (200, 20)])
+def test_the_rounding_of_a_float32_kernel_is_no_eigenvalue(n: int, d: int) -> None:
+    """n texts in d dimensions: n - d eigenvalues are 0, some of them -1.7e-8 after rounding to 24 bits."""
+    rows = vectors(n, d, 0)
+    kernel = rows.astype(np.float32) @ rows.astype(np.float32).T
+    assert vendi_of_kernel(kernel, 0).value == pytest.approx(d)
+    for q in (1, 2, math.inf):
+        assert vendi_of_kernel(kernel, q).value == pytest.approx(vendi(rows, q).value, rel=1e-5)
+    assert corrected_vendi_of_kernel(kernel).value == pytest.approx(corrected_vendi(rows).value, rel=1e-5)
 
 
 def source(n: int, d: int, generator: np.random.Generator) -> np.ndarray:
@@ -403,7 +513,44 @@ def test_negative_cosines_are_clipped_and_counted() -> None:
     assert clip_similarity([[1.0]]).clipped_share == 0
     with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
         leinster_cobbold([1, 1], [[1.0, -0.1], [-0.1, 1.0]], 1)
-    with pytest.raises(ValueError, match="one weight"):
-        leinster_cobbold([1, 1], np.eye(3), 1)
+    for weights, similarity in (
+        ([1, 1], np.eye(3)),
+        ([math.nan, 1], np.eye(2)),
+        ([math.inf, 1], np.eye(2)),
+        ([-1], [[1]]),
+    ):
+        with pytest.raises(ValueError, match="one weight, finite and not negative"):
+            leinster_cobbold(weights, similarity, 1)
+    for cosines in ([[1, math.nan], [math.nan, 1]], [1.0, 2.0], [[1.0, 0.5]]):
+        with pytest.raises(ValueError, match="square matrix of finite numbers"):
+            clip_similarity(cosines)
     for none in ([], [0, 0]):
         assert leinster_cobbold(none, np.eye(len(none)), 1) == Estimate(None, None, 0, "no generations")
+
+
+# ---- novel and useful ----
+
+
+def test_utility_by_hand() -> None:
+    """Two generations, p = 1/2: (u_0 + u_1 / 2) / 1.5; p = 1 is the mean; repeats are worth nothing."""
+    assert novelty_utility([5, 0, 0, 4, 0, 0, 0, 0, 0, 0]).value == pytest.approx(1.579161, abs=1e-6)
+    assert novelty_utility([6, 3], patience=0.5).value == pytest.approx(5)
+    assert novelty_utility([6, 3, 0], patience=1).value == pytest.approx(3)
+    assert novelty_utility([6, 3], ["x", "x"], patience=0.5).value == pytest.approx(4)
+    assert novelty_utility([7] * 5).value == pytest.approx(7)  # all new and worth 7
+    assert novelty_utility([3, 3, 3], [0, 1, 2]) == novelty_utility([3, 3, 3])
+    # later novelty is worth less: p = 1/2, weights 4/7, 2/7, 1/7
+    assert novelty_utility([7, 7, 7], list("aab"), patience=0.5).value == pytest.approx(4 + 1)
+    assert novelty_utility([7, 7, 7], list("aba"), patience=0.5).value == pytest.approx(4 + 2)
+    assert novelty_utility([]) == Estimate(None, None, 0, "no generations")
+
+
+def test_utilities_that_are_none_are_refused() -> None:
+    for bad in ([math.nan], [math.inf], [-1.0], [[1.0]]):
+        with pytest.raises(ValueError, match="finite numbers, none of them negative"):
+            novelty_utility(bad)
+    with pytest.raises(ValueError, match="one class for each generation"):
+        novelty_utility([1.0, 2.0], ["a"])
+    for patience in (0, 1.1, math.nan):
+        with pytest.raises(BadValue, match="above 0, at most 1"):
+            novelty_utility([1.0], patience=patience)

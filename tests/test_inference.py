@@ -281,8 +281,9 @@ def test_retained_share_by_hand() -> None:
     back = log_ratio(Estimate(5, 0.5, 100), Estimate(10, 1, 100))
     assert (back.share, back.low, back.high) == pytest.approx((2, 1 / found.high, 1 / found.low))
     assert back.p == pytest.approx(found.p)
-    # z = 1.959964 exactly: the interval ends at 1 and p is .05
-    edge = log_ratio(Estimate(1, 0.0, 9), Estimate(2, 2 * math.log(2) / 1.959963984540054, 9))
+    # two equal parts of a z of 1.959964 exactly: the interval ends at 1 and p is .05
+    part = math.log(2) / 1.959963984540054 / math.sqrt(2)
+    edge = log_ratio(Estimate(1, part, 9), Estimate(2, 2 * part, 9))
     assert (edge.low, edge.p) == pytest.approx((1, 0.05))
 
 
@@ -297,6 +298,11 @@ def test_retained_share_undefined() -> None:
     constant = log_ratio(Estimate(2, 0, 30), Estimate(1, 0, 30))
     assert (constant.share, constant.low, constant.p) == (0.5, None, None)
     assert constant.reason == "no variation in either arm; there is nothing to test"
+    sure = log_ratio(some, Estimate(1, 0, 30))  # an arm without spread is not certain of itself
+    assert (sure.share, sure.low, sure.p) == (0.5, None, None)
+    assert "one arm shows no variation" in sure.reason
+    with pytest.raises(ValueError, match="not finite"):
+        log_ratio(some, Estimate(math.nan, 0.1, 30))
 
 
 def zipf(classes: int) -> np.ndarray:
@@ -415,6 +421,8 @@ def test_equivalence_p_agrees_with_its_interval() -> None:
 
 
 def test_equivalence_needs_a_standard_error() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        equivalence(math.nan, 0.1)
     for bad in ({"se": 0.0}, {"se": math.nan}, {"se": 0.1, "freedom": 0}, {"se": 0.1, "margin": 0}):
         with pytest.raises(ValueError, match="above 0"):
             equivalence(0.0, **bad)

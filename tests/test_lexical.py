@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import inspect
+import itertools
 import math
 import random
 from collections import Counter
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from llama_diversity.errors import BadValue
+from llama_diversity.metrics import lexical
 from llama_diversity.metrics.coverage import rarefied_richness
 from llama_diversity.metrics.inference import Estimate, jackknife_se
 from llama_diversity.metrics.lexical import (
@@ -22,6 +25,7 @@ from llama_diversity.metrics.lexical import (
     homogenization,
     mattr,
     mtld_le_nomin,
+    pairwise_bleu,
     rarefied_types,
     richness,
     self_bleu,
@@ -37,6 +41,7 @@ METRICS: dict[str, Callable[[list[list[str]]], Estimate]] = {
     "rarefied words": lambda documents: rarefied_types(documents, 5),
     "rarefied bigrams": lambda documents: rarefied_types(documents, 5, 2),
     "self-BLEU": self_bleu,
+    "pairwise BLEU": pairwise_bleu,
     "homogenization": homogenization,
     "self-repetition": self_repetition,
 }
@@ -99,6 +104,14 @@ def test_ead_is_above_one_where_it_is() -> None:
         expectation_adjusted_distinct(cut("a"), 1)
 
 
+def test_ead_needs_a_vocabulary_that_holds_the_words() -> None:
+    """Eight words of a vocabulary of two would give 8 / (2 (1 - .5^8)) = 4.02, outside the range."""
+    with pytest.raises(BadValue, match="vocabulary_size is 2; the texts alone hold 8 different words"):
+        expectation_adjusted_distinct(cut("a b c d e f g h"), 2)
+    # just enough: 8 / (8 (1 - .875^8))
+    assert expectation_adjusted_distinct(cut("a b c d e f g h"), 8).value == pytest.approx(1 / (1 - 0.875**8))
+
+
 def test_rarefied_types_are_expected_types() -> None:
     # (5, 3, 2) at m = 5: 3 - (C(5,5) + C(7,5) + C(8,5)) / C(10,5) = 3 - (1 + 21 + 56) / 252 = 2.690476.
     documents = cut("a a a b", "a a b b c c")
@@ -122,6 +135,28 @@ def test_rarefied_types_agree_with_binomials_and_with_rarefied_classes() -> None
             exact = sum(1 - math.comb(total - count, m) / math.comb(total, m) for count in counts)
             assert rarefied_types(documents, m, 2).value == pytest.approx(exact, rel=1e-9)
             assert rarefied_richness(counts, m).value == pytest.approx(exact, rel=1e-9)
+
+
+def test_rarefied_types_of_a_million_words_keep_their_digits() -> None:
+    """One word drawn is one type, whatever the counts; of 1,000 words of equal count m draws find 1000 seen(m)."""
+    names = [f"w{i}" for i in range(1000)]
+    million = [names] * 999 + [["w0"] * 1000]
+    assert rarefied_types(million, 1).value == pytest.approx(1, abs=1e-9)
+    counts, total = Counter({999: 999, 1999: 1}), 1_000_000
+    for m in (2, 50):
+        whole = math.comb(total, m)
+        exact = sum(times * ((whole - math.comb(total - size, m)) / whole) for size, times in counts.items())
+        assert rarefied_types(million, m).value == pytest.approx(exact, rel=1e-9)
+
+
+def test_rarefied_types_of_many_draws_are_exact() -> None:
+    """Counts 1, 5, 300, 9694 of 10,000 words against binomials of whole numbers, up to all words drawn."""
+    sizes = [1, 5, 300, 9694]
+    documents = [[f"w{i}"] * size for i, size in enumerate(sizes)]
+    for m in (1, 3, 40, 4000, 9000, 9999, 10_000):
+        whole = math.comb(10_000, m)
+        exact = sum((whole - math.comb(10_000 - size, m)) / whole for size in sizes)
+        assert rarefied_types(documents, m).value == pytest.approx(exact, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["distinct-1", "distinct-2", "EAD", "rarefied words", "rarefied bigrams"])
@@ -161,6 +196,47 @@ def test_drift_with_length() -> None:
         assert np.mean(adjusted) == pytest.approx(ead, abs=0.02)
         joined = [[" ".join(document) for document in sample] for sample in samples]
         assert np.mean([compression(texts, orders=1).ratio for texts in joined]) == pytest.approx(ratio, abs=0.036)
+
+
+def zipf_texts(n: int, length: int, seed: int) -> list[list[str]]:
+    """n texts of random words of Zipf frequencies."""
+    p = np.arange(1, 2001) ** -1.05
+    return np.random.default_rng(seed).choice(2000, (n, length), p=p / p.sum()).astype(str).tolist()
+
+
+DRIFT: dict[str, tuple[int, Callable[[list[list[str]]], float | None]]] = {
+    "distinct-1": (-1, lambda texts: distinct(texts).value),
+    "distinct-2": (-1, lambda texts: distinct(texts, 2).value),
+    "EAD": (-1, lambda texts: expectation_adjusted_distinct(texts, 32_000).value),
+    "compression": (1, lambda texts: compression([" ".join(text) for text in texts], orders=2).ratio),
+    "self-BLEU": (1, lambda texts: self_bleu(texts).value),
+    "self-repetition": (1, lambda texts: self_repetition(texts, 2).value),
+}
+
+
+@pytest.mark.parametrize("name", DRIFT)
+def test_drift_with_the_number_of_texts(name: str) -> None:
+    """The same source at 5, 20, 80, 320 texts of 30 words, means of four; steps are many times their error."""
+    direction, metric = DRIFT[name]
+    means = [np.mean([metric(zipf_texts(n, 30, seed)) for seed in range(4)]) for n in (5, 20, 80, 320)]
+    assert (direction * np.diff(means) > 0).all()
+    assert max(means) > 1.1 * min(means)
+
+
+FLAT: dict[str, tuple[list[list[str]], Callable[[list[list[str]]], float | None]]] = {
+    "rarefied words": ([["a"]] * 3 + [["b"]] * 2 + [["c"], ["d"], ["e"]], lambda texts: rarefied_types(texts, 3).value),
+    "homogenization": (zipf_texts(8, 12, 0), lambda texts: homogenization(texts).value),
+    "pairwise BLEU": (zipf_texts(8, 12, 0), lambda texts: pairwise_bleu(texts).value),
+}
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_no_drift_with_the_number_of_texts(name: str) -> None:
+    """Unbiased: over all subsets of k of eight texts the mean is that of the eight, for every k that defines it."""
+    texts, metric = FLAT[name]
+    for k in (3, 5, 7):
+        some = [metric([texts[i] for i in chosen]) for chosen in itertools.combinations(range(8), k)]
+        assert np.mean(some) == pytest.approx(metric(texts), rel=1e-9)
 
 
 def test_homogenization_grows_with_length_even_for_random_words() -> None:
@@ -207,6 +283,31 @@ def test_mtld_is_undefined_without_a_factor() -> None:
     assert math.isnan(mtld_le_nomin([]))
     assert math.isnan(mtld_le_nomin(["one"]))
     assert mtld_le_nomin(["a", "b", "c", "d", "a"]) == pytest.approx(5 * 0.28 / 0.2)
+
+
+def test_only_ttr_falls_with_length() -> None:
+    """One source, 40 texts each of 100, 400 and 1,600 words: flat within 4 standard errors of a difference of means.
+
+    At 100 words, where they vary most, those are 0.008 for MATTR and HD-D, and 5 words for MTLD.
+    """
+    means = np.array(
+        [
+            np.mean([richness(text) for text in zipf_texts(40, length, seed=length)], axis=0)
+            for length in (100, 400, 1600)
+        ]
+    )
+    _, types_per_word, windows, draws, factors = means.T
+    assert types_per_word[0] > types_per_word[1] + 0.1 > types_per_word[2] + 0.2
+    assert np.ptp(windows) < 0.04
+    assert np.ptp(draws) < 0.04
+    assert np.ptp(factors) < 25
+
+
+def test_richness_is_of_words_not_of_letters() -> None:
+    for measure in (ttr, mattr, hd_d, mtld_le_nomin, richness):
+        for text in ("to be or not to be", ""):
+            with pytest.raises(ValueError, match="a list of words, not a string"):
+                measure(text)
 
 
 def test_moving_average_against_all_windows() -> None:
@@ -287,6 +388,40 @@ def test_self_bleu_rises_with_n() -> None:
     assert values == sorted(values)
 
 
+def test_pairwise_bleu_by_hand() -> None:
+    # both ways alike: the value of self-BLEU of two
+    two = cut("the cat sat on the mat", "the cat is on the mat")
+    assert pairwise_bleu(two).value == pytest.approx(0.254066, abs=1e-6)
+    # "a" given "a b c": 1 and brevity exp(1 - 3); back 1/3, 0.1/2, 0.1/1; "x" shares nothing: four pairs of 0 in six
+    one_way, back = math.exp(-2), (1 / 600) ** (1 / 3)
+    found = pairwise_bleu(cut("a", "a b c", "x"))
+    assert found.value == pytest.approx((one_way + back) / 6)
+    # left out: "a" or "a b c" leaves 0, "x" leaves their mean: v, so se^2 = 2/3 * (2/3)(v^2)
+    assert found.se == pytest.approx((one_way + back) / 2 * 2 / 3)
+    # order 1 only: "a a b" given "a b b" has 1 a and 1 b of 3 words
+    assert pairwise_bleu(cut("a a b", "a b b"), 1).value == pytest.approx(2 / 3)
+
+
+def test_pairwise_bleu_at_its_ends() -> None:
+    assert pairwise_bleu(cut("a b c d e") * 3).value == pytest.approx(1)
+    assert pairwise_bleu(cut("a b c", "d e f", "g h")).value == 0
+    assert pairwise_bleu(cut("a b c", "a b d")).se is None  # nothing left to leave out
+    for documents in (cut("a b c d e", "a b x d"), cut("a", "b a")):
+        assert pairwise_bleu(documents).value == pytest.approx(self_bleu(documents).value)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pairwise_bleu_against_its_definition(seed: int) -> None:
+    documents = [document for document in random_documents(seed, 9, 14) if document]
+    n = len(documents)
+    scores = np.array([[slow_bleu(one, [other]) for other in documents] for one in documents])
+    np.fill_diagonal(scores, 0)
+    found = pairwise_bleu(documents)
+    assert found.value == pytest.approx(scores.sum() / (n * (n - 1)))
+    left_out = [np.delete(np.delete(scores, i, 0), i, 1).sum() / ((n - 1) * (n - 2)) for i in range(n)]
+    assert found.se == pytest.approx(jackknife_se(left_out))
+
+
 def test_disjoint_texts_are_not_identical_ones() -> None:
     """A program in use takes a sum of zero for "all the same"."""
     assert homogenization(cut("a b c", "d e f", "g h i")).value == 0
@@ -341,6 +476,20 @@ def test_compression_is_the_mean_over_orders() -> None:
     assert compression(["é\ud800"], orders=1).n_bytes == 5  # 2 bytes and 3, a lone surrogate included
 
 
+def test_compression_does_not_depend_on_the_order() -> None:
+    rng = random.Random(0)
+    texts = [" ".join(rng.choices(["one", "two", "three", "four"], k=10)) for _ in range(30)]
+    found = compression(texts, orders=2)
+    for seed in range(5):
+        assert compression(random.Random(seed).sample(texts, 30), orders=2) == found
+
+
+def test_compression_takes_texts_not_one_string() -> None:
+    for text in ("to be or not to be", ""):
+        with pytest.raises(ValueError, match="not one string"):
+            compression(text)
+
+
 def test_compression_of_nothing() -> None:
     for texts in ([], [""], ["", ""]):
         assert compression(texts).ratio is None
@@ -361,6 +510,41 @@ def test_self_repetition_by_hand() -> None:
 
 
 # ---- all of them ----
+
+
+WORDS = words(" ".join(REVIEWS)) * 2  # 94: enough for every measure of one text
+
+ON_REAL_TEXT: dict[str, Callable[[], object]] = {
+    "distinct": lambda: distinct(cut(*REVIEWS)),
+    "expectation_adjusted_distinct": lambda: expectation_adjusted_distinct(cut(*REVIEWS), 32_000),
+    "rarefied_types": lambda: rarefied_types(cut(*REVIEWS), 5),
+    "richness": lambda: richness(WORDS),
+    "ttr": lambda: ttr(WORDS),
+    "mattr": lambda: mattr(WORDS),
+    "hd_d": lambda: hd_d(WORDS),
+    "mtld_le_nomin": lambda: mtld_le_nomin(WORDS),
+    "self_bleu": lambda: self_bleu(cut(*REVIEWS)),
+    "pairwise_bleu": lambda: pairwise_bleu(cut(*REVIEWS)),
+    "homogenization": lambda: homogenization(cut(*REVIEWS)),
+    "compression": lambda: compression(REVIEWS),
+    "self_repetition": lambda: self_repetition(cut(*REVIEWS)),
+}
+
+
+def test_every_public_function_is_called_on_real_text() -> None:
+    functions = inspect.getmembers(lexical, inspect.isfunction)
+    public = {name for name, one in functions if one.__module__ == lexical.__name__ and not name.startswith("_")}
+    assert set(ON_REAL_TEXT) == public
+
+
+@pytest.mark.parametrize("name", ON_REAL_TEXT)
+def test_real_text_gives_numbers(name: str) -> None:
+    found = ON_REAL_TEXT[name]()
+    numbers = found if isinstance(found, tuple) else (found,)
+    defined = [number for number in numbers if number is not None and not isinstance(number, str)]
+    assert defined
+    assert numbers[0] is not None
+    assert all(math.isfinite(number) and number >= 0 for number in defined)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -393,12 +577,12 @@ def test_too_few_documents_are_undefined_not_zero(name: str) -> None:
         assert found.value is None
         assert found.reason
     alone = METRICS[name](cut("a b c d e f g"))
-    pairs = name in {"self-BLEU", "homogenization", "self-repetition"}
+    pairs = name in {"self-BLEU", "pairwise BLEU", "homogenization", "self-repetition"}
     assert (alone.value is None) == pairs
     assert alone.se is None
 
 
-@pytest.mark.parametrize("name", ["self-BLEU", "homogenization"])
+@pytest.mark.parametrize("name", ["self-BLEU", "pairwise BLEU", "homogenization"])
 def test_documents_without_words_make_no_pair(name: str) -> None:
     documents = cut("a b c d", "a b x d", "", "...")
     found = METRICS[name](documents)
@@ -411,6 +595,9 @@ def test_documents_without_words_make_no_pair(name: str) -> None:
 def test_a_string_is_no_document(name: str) -> None:
     with pytest.raises(ValueError, match="a list of words, not a string"):
         METRICS[name](["a b c", "d e f"])
+    for text in ("a b c", ""):
+        with pytest.raises(ValueError, match="a list of words, not a string"):
+            METRICS[name](text)
 
 
 def test_an_ngram_has_a_word() -> None:
@@ -419,3 +606,5 @@ def test_an_ngram_has_a_word() -> None:
             metric(cut("a"), 0)
     with pytest.raises(BadValue, match="max_order is 0"):
         self_bleu(cut("a", "b"), 0)
+    with pytest.raises(BadValue, match="max_order is 0"):
+        pairwise_bleu(cut("a", "b"), 0)

@@ -11,8 +11,17 @@ import numpy as np
 import pytest
 
 from llama_diversity.exhibits.modes import Facts, section
-from llama_diversity.experiments.modes import analyse
-from llama_diversity.render.exhibits import Remark, Table, files_of
+from llama_diversity.experiments.modes import Result, analyse
+from llama_diversity.render.exhibits import Figure, Remark, Table, files_of
+
+
+def remarks(found: Result) -> str:
+    return " ".join(one.text for one in section(found, FACTS, "llamadiv coverage").exhibits if isinstance(one, Remark))
+
+
+def tables(found: Result) -> dict[str, Table]:
+    shown = section(found, FACTS, "llamadiv coverage").exhibits
+    return {one.name: one for one in shown if isinstance(one, Table)}
 
 
 def repeated(**counts: int) -> list[str]:
@@ -31,14 +40,11 @@ def test_kinds_by_text_are_counted_by_hand() -> None:
     assert base.at_least.value == pytest.approx(8.7)
     assert base.more.generations == 38
     assert aligned.coverage.value == 1
-    assert aligned.more.generations == 0
-    assert found.m == 5
-    assert found.at_m["base"].value == pytest.approx(3.753968, abs=1e-6)
-    assert found.at_m["aligned"].value == pytest.approx(2.690476, abs=1e-6)
-    assert found.kept["aligned"].share == pytest.approx(2.690476 / 3.753968, abs=1e-6)
     assert base.examples[0] == ("a", 4)
     assert [point.m for point in base.curve] == list(range(1, 11))
     assert base.curve[0].kinds == pytest.approx(1)
+    assert base.curve[4].kinds == pytest.approx(3.753968, abs=1e-6)
+    assert aligned.curve[4].kinds == pytest.approx(2.690476, abs=1e-6)
     assert base.curve[-1].kinds == pytest.approx(6)
     assert base.curve[4].coverage == pytest.approx(0.492063, abs=1e-6)
 
@@ -54,17 +60,94 @@ def test_kinds_by_meaning_are_formed_on_all_arms_together() -> None:
 
 
 def test_of_too_little_no_number_of_modes_is_given() -> None:
-    found = analyse({"base": [str(at) for at in range(30)], "aligned": repeated(x=28, y=2)}, None)
-    shown = section(found, FACTS, "llamadiv coverage")
-    said = " ".join(one.text for one in shown.exhibits if isinstance(one, Remark))
-    assert "base: mode count not reported: only " in said
-    assert "the 30 kinds seen so far are a lower bound" in said
-    assert "aligned: you have seen 100 %" in said
+    """28 kinds once and one twice: A = 29 * 28 / (29 * 28 + 2), 1 - 28/30 A = 0.0690. (28, 2): f1 0, f2 1, all seen."""
+    found = analyse({"base": repeated(twice=2) + [str(at) for at in range(28)], "aligned": repeated(x=28, y=2)}, None)
+    said = remarks(found)
+    assert "base: mode count not reported: only 7 % of this model's output mass has been seen. About " in said
+    assert "the 29 kinds seen so far are a lower bound" in said
+    # Half width 1.96 sqrt(2) / 30 = 0.0924.
+    assert "aligned: you have seen 100 % of what this prompt gives (95 %: 91 to 100 %). A kind" in said
     assert "share below 9.5 %" in said  # 1 - 0.05^(1/30)
-    [table] = [one for one in shown.exhibits if isinstance(one, Table) and one.name == "coverage-seen"]
-    assert table.rows[0][5] is None
-    assert table.rows[1][5] == 2
+    table = tables(found)["coverage-seen"]
+    assert table.headings == ("arm", "n", "kinds", "seen, %", "95 % interval", "at least")
+    assert [row[5] for row in table.rows] == [None, 2]
+    assert table.rows[1][4] == pytest.approx((100 - 9.24, 100), abs=0.01)
+    shown = section(found, FACTS, "llamadiv coverage")
     assert {"coverage-curves.png", "coverage-curves.svg", "coverage-points.csv"} <= set(dict(files_of(shown)))
+
+
+def test_nothing_is_extrapolated_from_kinds_that_were_all_seen_once() -> None:
+    found = analyse({"base": [str(at) for at in range(30)], "aligned": repeated(x=28, y=2)}, None)
+    base = found.arms["base"]
+    assert (base.coverage.value, base.at_least.value, base.more.generations) == (None, None, None)
+    assert base.coverage.reason == base.at_least.reason == base.more.reason == "all singletons"
+    assert base.coverage.high == pytest.approx(2 * math.log(20) / 30)  # no repeat among 30 bounds it
+    said = remarks(found).split("aligned: ")[0]
+    assert "base: mode count not reported: no two of 30 outputs are of one kind" in said
+    assert "More generations are needed; all 30 kinds so far were seen once." in said
+    assert "output mass has been seen" not in said
+    assert "About" not in said
+    assert tables(found)["coverage-seen"].rows[0][3] is None
+    at_equal = tables(found)["coverage-compared"].rows[1]
+    assert (at_equal[0], at_equal[2:]) == ("at equal coverage", (None, None, None, None))
+
+
+@pytest.mark.parametrize("n", [2, 5, 19])
+def test_of_fewer_than_20_outputs_there_are_points_only(n: int) -> None:
+    found = analyse({"base": [str(at) for at in range(n)], "aligned": ["x"] * n}, None)
+    assert (found.m, found.kept, found.at_m, found.at_coverage) == (None, {}, {}, {})
+    for one in found.arms.values():
+        assert (one.coverage.low, one.coverage.high, one.more.generations) == (None, None, None)
+        assert [point.se for point in one.curve] == [None] * n
+    said = remarks(found)
+    assert said.count(f"Too few valid generations ({n}) for an interval. Point estimate only; no comparison.") == 2
+    assert "you have seen" not in said
+    assert f"aligned: 1 kind in {n} outputs." in said
+    assert f"all {n} kinds so far were seen once" in said
+    assert "coverage-compared" not in tables(found)
+    assert [row[4] for row in tables(found)["coverage-seen"].rows] == [None, None]
+    enough = analyse({"base": [str(at) for at in range(20)], "aligned": ["x"] * 20}, None)
+    assert (enough.m, list(enough.kept)) == (10, ["aligned"])
+    assert enough.arms["aligned"].coverage.low == pytest.approx(0.05 ** (1 / 20))
+    assert enough.arms["aligned"].more.generations == 0
+
+
+def test_kinds_of_beginnings_are_refused() -> None:
+    """Of 40 outputs 2 may be longer than the encoder reads, one in twenty; 3 are too many: 7.5 %, written 8 %."""
+    rows = np.eye(40, 50, dtype=np.float32)
+    texts = {arm: [f"{arm} {at}" for at in range(40)] for arm in ("base", "aligned")}
+    vectors = {"base": rows, "aligned": rows[[0] * 40]}
+    allowed = analyse(texts, vectors, {"base": 2, "aligned": 0})
+    assert (allowed.refused, list(allowed.kept)) == ({}, ["aligned"])
+    refused = analyse(texts, vectors, {"base": 3, "aligned": 0})
+    sentence = (
+        "Similarity not reported: 8 % of base's texts exceed the encoder's 256 word pieces. Shorten with --max-tokens, "
+        "or count equal texts with --by text."
+    )
+    assert refused.refused == {"base": sentence}
+    assert list(refused.arms) == ["aligned"]
+    assert refused.kept == {}  # the first arm has nothing to be compared with
+    assert remarks(refused).startswith(sentence)
+    assert "No comparison" in remarks(refused)
+    assert [row[0] for row in tables(refused)["coverage-seen"].rows] == ["aligned"]
+    nothing = analyse(texts, vectors, {"base": 40, "aligned": 40})
+    assert tables(nothing) == {}
+    assert remarks(nothing).count("Similarity not reported: 100 %") == 2
+    by_text = analyse(texts, None, {"base": 40, "aligned": 40})
+    assert (list(by_text.arms), by_text.refused) == (["base", "aligned"], {})
+
+
+def test_the_figure_has_one_legend_and_dashes_that_differ() -> None:
+    found = analyse({"base": repeated(a=20, b=10, c=5), "aligned": repeated(x=30, y=5)}, None)
+    [figure] = [one for one in section(found, FACTS, "").exhibits if isinstance(one, Figure)]
+    for chart in figure.panels.values():
+        *bands, lines = chart["layer"]
+        assert all("color" not in band["encoding"] for band in bands)
+        colour, dashes = lines["encoding"]["color"], lines["encoding"]["strokeDash"]
+        assert colour["legend"] == dashes["legend"]
+        assert colour["legend"]["symbolType"] == "stroke"
+        assert colour["scale"]["domain"] == dashes["scale"]["domain"] == ["base", "aligned"]
+        assert dashes["scale"]["range"] == [[1, 0], [7, 4]]
 
 
 def test_the_command_and_its_report(run: Callable, tmp_path: Path) -> None:
@@ -75,7 +158,7 @@ def test_the_command_and_its_report(run: Callable, tmp_path: Path) -> None:
     report = json.loads(out)
     assert report["arms"]["aligned"]["counts"][0] > 35  # its sentence, four times in five
     assert report["arms"]["aligned"]["coverage"]["value"] > 0.7
-    assert report["arms"]["base"]["coverage"]["value"] < 0.5
+    assert report["arms"]["base"]["coverage"]["high"] < 0.5
     again = json.loads(run("report", "last", "--json", "--out", tmp_path / "b")[1])["coverage"]
     assert {**again, "run": None} == {**report, "run": None}
     code, out, _ = run(*typed)
@@ -85,6 +168,27 @@ def test_the_command_and_its_report(run: Callable, tmp_path: Path) -> None:
     assert "texts of one meaning" in " ".join(out.split())
 
 
+def test_texts_that_the_encoder_cuts_are_not_counted_by_meaning(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llama_diversity.embed.MAX_WORD_PIECES", 4)
+    typed = ("coverage", "--pair", "scripted", "-p", "She was", "-n", 20, "--max-tokens", 12)
+    report = json.loads(run(*typed, "--json")[1])
+    assert set(report["arms"]["base"]) == {"model", "n", "reason"}
+    assert report["arms"]["base"]["reason"].endswith("or count equal texts with --by text.")
+    assert report["differences"] == {}
+    assert set(json.loads(run(*typed, "--json", "--by", "text")[1])["differences"]) == {"aligned"}
+
+
+def test_few_outputs_on_a_page(run: Callable) -> None:
+    code, out, _ = run("coverage", "--pair", "scripted", "-n", 5, "--max-tokens", 8, "--by", "text")
+    assert code == 0
+    assert "Point estimate only; no comparison." in " ".join(out.split())
+    assert "you have seen" not in " ".join(out.split())
+    assert "none" not in out.split("\n\n")[1].split("Seen:")[0]
+
+
 def test_bad_input_is_one_sentence(run: Callable) -> None:
     code, _, err = run("coverage", "--pair", "scripted", "-n", 1)
     assert (code, "ask for 2 to" in err) == (2, True)
+    code, _, err = run("coverage", "--pair", "scripted", "-n", 6000)
+    assert (code, "ask for 2 to 5,000, or for equal texts, --by text" in err) == (2, True)
+    assert json.loads(run("runs", "ls", "--json")[1]) == []

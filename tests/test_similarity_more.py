@@ -2,24 +2,122 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from llama_diversity.metrics.indices import leinster_cobbold
+from llama_diversity.metrics import similarity
+from llama_diversity.metrics.indices import corrected_vendi, leinster_cobbold, vendi
 from llama_diversity.metrics.similarity import (
     energy_distance,
     mean_cosine,
     mean_nearest_distance,
     mean_pairwise_distance,
+    mmd,
     rao_q,
+    rows_of_length_one,
     tf_idf,
     tf_idf_of_each_group,
 )
 
 FOUR = np.eye(3)[[0, 1, 2, 0]]  # texts 1 and 4 identical, all other distances 1
+
+GROUPS = {"base": ["Ann is here.", "Bob isn't there!", "Who?"], "aligned": ["Ann is here.", "Ann is there.", ""]}
+EXAMPLES: dict[str, Callable[[Any], Any]] = {  # every public function of the module, called with vectors
+    "rows_of_length_one": lambda rows: rows_of_length_one(rows),
+    "tf_idf": lambda rows: tf_idf(GROUPS)["base"].toarray(),
+    "tf_idf_of_each_group": lambda rows: tf_idf_of_each_group(GROUPS)["base"].toarray(),
+    "mean_cosine": lambda rows: [*mean_cosine(rows).summary, *mean_cosine(rows).of_each],
+    "mean_pairwise_distance": lambda rows: mean_pairwise_distance(rows)[:3],
+    "rao_q": lambda rows: rao_q(rows)[:3],
+    "mean_nearest_distance": lambda rows: [mean_nearest_distance(rows).value],
+    "energy_distance": lambda rows: [energy_distance(rows, rows[1:]).value],
+    "mmd": lambda rows: [mmd(rows, rows[1:]).value],
+}
+OF_TEXT = {"tf_idf", "tf_idf_of_each_group"}
+OF_VECTORS = sorted(EXAMPLES.keys() - OF_TEXT)
+
+
+def whole_numbers(n: int, d: int, seed: int) -> np.ndarray:
+    """From -127 to 127: the same in every number type, and their squares do not fit into int8, their sums not float16.
+
+    Ten kinds, so that texts resemble one another.
+    """
+    rng = np.random.default_rng(seed)
+    kinds = rng.integers(-80, 81, (10, d))
+    return (kinds[rng.integers(0, 10, n)] + rng.integers(-40, 41, (n, d))).astype(np.float64)
+
+
+def test_every_public_function_has_an_example_here() -> None:
+    public = {
+        name
+        for name, function in inspect.getmembers(similarity, inspect.isfunction)
+        if function.__module__ == similarity.__name__ and not name.startswith("_")
+    }
+    assert public == set(EXAMPLES)
+    for name in public:
+        numbers = np.asarray(EXAMPLES[name](whole_numbers(12, 5, 0)), np.float64)
+        assert numbers.size, name
+        assert np.isfinite(numbers).all(), name
+
+
+@pytest.mark.parametrize("name", OF_VECTORS)
+def test_the_number_type_does_not_matter(name: str) -> None:
+    rows = whole_numbers(40, 12, 1)
+    expected = np.asarray(EXAMPLES[name](rows))
+    forms = [rows.astype(kind) for kind in (np.float16, np.float32, np.int8, np.int64)]
+    small, large = (rows * scale for scale in (2.0**-900, 2.0**900))  # their squares are 0 and infinity
+    tiny, huge = (np.float32(scale) * rows.astype(np.float32) for scale in (2.0**-100, 2.0**100))
+    for form in (*forms, rows.tolist(), small, large, tiny, huge):
+        np.testing.assert_allclose(np.asarray(EXAMPLES[name](form)), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_half_precision_of_many_texts() -> None:
+    """2,000 texts whose summed row overflows the precision of float16, where sums stop growing at 2,048."""
+    rows = whole_numbers(2000, 24, 2) / 128
+    assert mean_pairwise_distance(rows.astype(np.float16)) == mean_pairwise_distance(rows)
+    assert mean_pairwise_distance(rows).value > 0.5
+
+
+def test_standard_errors_of_texts_that_are_nearly_alike_survive_float32() -> None:
+    """Texts 0.01 apart: distances are 1e-4, of which float32 sums keep two digits."""
+    rng = np.random.default_rng(3)
+    rows = (np.eye(20)[0] + 0.01 * rng.normal(size=(300, 20))).astype(np.float32)
+    units = rows / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    distances = np.square(units[:, None] - units).sum(axis=2) / 2
+    assert mean_pairwise_distance(rows).value == pytest.approx(distances.sum() / (300 * 299), rel=1e-9)
+    assert mean_pairwise_distance(rows).se == pytest.approx(mean_pairwise_distance(rows.astype(np.float64)).se)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", OF_VECTORS)
+def test_numbers_that_are_not_finite_are_refused(name: str, bad: float) -> None:
+    rows = whole_numbers(6, 4, 0)
+    rows[4, 2] = bad
+    for form in (rows, rows.astype(np.float32), csr_array(rows)):
+        with pytest.raises(ValueError, match="a vector holds a number that is not finite"):
+            EXAMPLES[name](form)
+
+
+def test_what_is_no_matrix_is_refused() -> None:
+    for vectors in ([1.0, 2.0], np.ones((2, 2, 2)), 1.0):
+        with pytest.raises(ValueError, match="vectors are the rows of a matrix"):
+            mean_cosine(vectors)
+
+
+def test_rows_of_length_one_keep_their_place_and_zeros() -> None:
+    rows = np.array([[3.0, 0.0, 4.0], [0.0, 0.0, 0.0], [0.0, -5e-324, 0.0]])
+    expected = [[0.6, 0, 0.8], [0, 0, 0], [0, -1, 0]]
+    np.testing.assert_allclose(rows_of_length_one(rows), expected)
+    stored = csr_array((np.array([3.0, 4.0, 0.0, -5e-324]), np.array([0, 2, 1, 1]), np.array([0, 2, 3, 4])))
+    np.testing.assert_allclose(rows_of_length_one(stored).toarray(), expected)
+    assert rows[0, 0] == 3  # the caller's rows stay
+    assert stored.data[0] == 3
 
 
 def test_own_idf_beside_pooled() -> None:
@@ -43,13 +141,16 @@ def test_one_letter_words_and_both_apostrophes_are_words() -> None:
 
 
 def test_a_text_makes_no_pair_with_itself() -> None:
-    """5/6 of pairs; with the zero diagonal it would be 10/16 = 5/8, which is Rao's Q. Left out: 1, 2/3, 2/3, 1."""
+    """5/6 of pairs; with the zero diagonal it would be 10/16 = 5/8, which is Rao's Q.
+
+    Pairs without a common text: products 1, 1, 0; variance 25/36 - 2/3 = 1/36.
+    """
     pairs = mean_pairwise_distance(FOUR)
     assert pairs.value == pytest.approx(5 / 6)
-    assert pairs.se**2 == pytest.approx(1 / 12)
+    assert pairs.se**2 == pytest.approx(1 / 36)
     assert pairs.n == 4
     assert rao_q(FOUR).value == pytest.approx(5 / 8)
-    assert rao_q(FOUR).se ** 2 == pytest.approx(1 / 12 * 9 / 16)
+    assert rao_q(FOUR).se ** 2 == pytest.approx(1 / 36 * 9 / 16)
 
 
 def test_mean_pairwise_distance_at_its_ends() -> None:
@@ -87,6 +188,46 @@ def test_energy_distance_by_hand() -> None:
     assert energy_distance(first, second).n == 5
     assert energy_distance(np.ones((3, 1)), -np.ones((2, 1))).value == pytest.approx(4)  # opposite poles
     assert energy_distance(np.ones((3, 2)), np.ones((2, 2))).value == pytest.approx(0, abs=1e-7)
+
+
+def test_mean_discrepancy_by_hand() -> None:
+    """Two points each, e1 and e1 against e2 and e2: all that are apart are so by sqrt 2, k = exp(-2 / 4) = h.
+
+    1 + 1 - 2 h. Arms {e1, e2} and {e1, e2}: within each the one pair h; between, two of four 1 and two h:
+    2 h - (1 + h) = h - 1, below 0 as unbiased estimates for equal laws may be. {e1, e2} and {e1, e1}: h + 1 - (1 + h).
+    Opposite poles: 2 apart, k = exp(-4 / 8) = h again: the kernel is that of the arms.
+    """
+    h = math.exp(-1 / 2)
+    one, other, both = np.eye(2)[[0, 0]], np.eye(2)[[1, 1]], np.eye(2)
+    assert mmd(one, other).value == pytest.approx(2 - 2 * h)
+    assert mmd(both, both).value == pytest.approx(h - 1)
+    assert mmd(both, one).value == pytest.approx(0, abs=1e-12)
+    assert mmd(np.ones((2, 1)), -np.ones((2, 1))).value == pytest.approx(2 - 2 * h)
+    assert mmd(one, one).value == 0
+    assert mmd(one, other).warning == "arms that differ may be equally diverse"
+    assert mmd(FOUR, FOUR[:1]).reason == "fewer than two texts with a vector in an arm"
+    # angles 0, 60 and 120 degrees, each arm two texts: distances 1, sqrt 3 and 1, and 0; median 1 of 1, 1, 1, 1, sqrt 3
+    first, second = (np.c_[np.cos(a), np.sin(a)] for a in (np.radians([0, 60]), np.radians([60, 120])))
+    near, far = math.exp(-1 / 2), math.exp(-3 / 2)
+    assert mmd(first, second).value == pytest.approx(2 * near - (1 + 2 * near + far) / 2)
+
+
+def test_mean_discrepancy_of_equal_laws_is_around_zero_and_of_others_is_not() -> None:
+    """Of 60 pairs of arms of one law the mean stays within 4 standard errors of 0."""
+    rng = np.random.default_rng(1)
+    same = np.array([mmd(*rng.normal(size=(2, 25, 4))).value for _ in range(60)])
+    assert abs(same.mean()) < 4 * same.std(ddof=1) / math.sqrt(60)
+    assert (same < 0).any()
+    arm = np.array([1.0, 0, 0, 0]) + 0.2 * rng.normal(size=(25, 4))
+    assert mmd(arm, arm[:, [1, 0, 2, 3]]).value > 0.5
+
+
+def test_the_median_of_many_texts_is_that_of_evenly_spaced_ones() -> None:
+    """1,500 texts in each arm of two kinds, alternating: every distance above 0 is sqrt 2, whichever are taken."""
+    arm = np.eye(2)[np.arange(1500) % 2]
+    h = math.exp(-1 / 2)
+    alike = (750 * 749 * 2) / (1500 * 1499)
+    assert mmd(arm, arm).value == pytest.approx(2 * (alike + (1 - alike) * h) - 2 * (1 + h) / 2)
 
 
 def test_energy_distance_says_different_of_equally_diverse_arms() -> None:
@@ -130,7 +271,10 @@ def test_texts_without_a_vector_are_left_out() -> None:
     blank = np.vstack([FOUR, np.zeros((2, 3))])
     for metric in (mean_pairwise_distance, rao_q, mean_nearest_distance):
         assert metric(blank) == metric(FOUR)
-    assert energy_distance(blank, FOUR) == energy_distance(FOUR, FOUR)
+        assert metric(csr_array(blank)) == metric(FOUR)
+        assert metric(blank).n == 4
+    for metric in (energy_distance, mmd):
+        assert metric(blank, FOUR) == metric(FOUR, FOUR)
 
 
 def test_too_few_texts_are_undefined_not_zero() -> None:
@@ -138,8 +282,7 @@ def test_too_few_texts_are_undefined_not_zero() -> None:
         for metric in (mean_pairwise_distance, mean_nearest_distance):
             assert metric(np.eye(3)[:n])[:3] == (None, None, n)
             assert metric(np.eye(3)[:n]).reason == "fewer than two texts with a vector"
-    assert rao_q(np.eye(3)[:1]).value == 0
-    assert rao_q(np.eye(3)[:0]).value is None
+            assert rao_q(np.eye(3)[:n]) == mean_pairwise_distance(np.eye(3)[:n])
     assert energy_distance(FOUR, FOUR[:1]).reason == "fewer than two texts with a vector in an arm"
     assert mean_pairwise_distance(np.eye(3)[:2]).se is None
 
@@ -151,7 +294,13 @@ def test_neither_order_nor_rotation_matters() -> None:
     shuffled = rows[rng.permutation(30)] @ turn
     for metric in (mean_pairwise_distance, rao_q, mean_nearest_distance):
         assert metric(shuffled).value == pytest.approx(metric(rows).value)
-    assert energy_distance(shuffled, others @ turn).value == pytest.approx(energy_distance(rows, others).value)
+    for metric in (energy_distance, mmd):
+        assert metric(shuffled, others @ turn).value == pytest.approx(metric(rows, others).value)
+    texts = ["Ann is here.", "Bob isn't there!", "Who?", "", "Who is Ann?"]
+    whole = tf_idf({"a": texts, "b": ["Bob is."]})["a"].toarray()
+    order = rng.permutation(5)
+    moved = tf_idf({"b": ["Bob is."], "a": [texts[i] for i in order]})["a"].toarray()
+    np.testing.assert_allclose(moved, whole[order])
 
 
 def ten_modes(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -176,3 +325,53 @@ def test_mean_distance_keeps_still_and_nearest_neighbours_come_closer_as_n_grows
         found = np.array([mean_nearest_distance(sample).value for sample in samples])
         error = math.hypot(found.std(ddof=1) / math.sqrt(repetitions), 0.005 * nearest)
         assert abs(found.mean() - nearest) < 4 * error
+
+
+def test_drift_with_n_of_ten_modes_around_centres_drawn_on_the_sphere() -> None:
+    """Fixed centres, d = 384, vectors (centre + 0.65 noise) / norm. Tabulated for other centres of the same kind:
+
+    VS_1 8.0 and 21.9, VS_2 6.9 and 14.2 at n = 10 and 50, VS_2u 19.5 at 50, half a per cent of error each, and another
+    one for the centres. Mean distance 1 - 0.702988 |mean centre|^2 at every n (.921 for the tabulated centres).
+    """
+    rng = np.random.default_rng(0)
+    centres = rows_of_length_one(rng.normal(size=(10, 384)))
+    distance = 1 - 0.702988 * float(np.square(centres.mean(axis=0)).sum())
+    assert distance == pytest.approx(0.921, abs=0.02)
+    seen: dict[int, list[np.ndarray]] = {}
+    for n, repetitions in ((10, 150), (50, 40)):
+        noise = rng.normal(size=(repetitions, n, 384))
+        noise /= np.linalg.norm(noise, axis=2, keepdims=True)
+        seen[n] = list(centres[rng.integers(0, 10, (repetitions, n))] + 0.65 * noise)
+
+    def agrees(expected: float, n: int, metric: Callable[[np.ndarray], Any], error_share: float = 0.015) -> bool:
+        found = np.array([metric(rows).value for rows in seen[n]])
+        error = math.hypot(found.std(ddof=1) / math.sqrt(len(found)), error_share * expected)
+        return abs(found.mean() - expected) < 4 * error
+
+    for q, few, many in ((0, 10, 50), (1, 8.0, 21.9), (2, 6.9, 14.2)):
+        for n, expected in ((10, few), (50, many)):
+            assert agrees(expected, n, lambda rows, q=q: vendi(rows, q))
+    assert agrees(19.5, 50, corrected_vendi)
+    for n in (10, 50):
+        assert agrees(distance, n, mean_pairwise_distance, 0)
+    largest = {n: np.mean([vendi(rows, math.inf).value for rows in seen[n]]) for n in seen}
+    assert largest[50] > 1.4 * largest[10]
+
+
+def test_pooled_tf_idf_cosines_keep_still_with_n_and_own_ones_do_not() -> None:
+    """IDF of all 120 texts held fixed: means over subsets of 5 and 20 are the whole's, within 4 standard errors.
+
+    With its own IDF, ln((1 + n) / (1 + df)) + 1, a small group weighs what its texts share more heavily beside the rest
+    (df = n: 1; df = 1: at most ln(6/2) + 1 = 2.1 for n = 5, ln(121/2) + 1 = 5.1 for n = 120): its cosines are larger.
+    """
+    rng = np.random.default_rng(5)
+    shares = 1 / np.arange(1, 301)
+    texts = [" ".join(f"w{i}" for i in rng.choice(300, 12, p=shares / shares.sum())) for _ in range(120)]
+    rows = tf_idf({"a": texts})["a"]
+    whole = mean_cosine(rows).summary.mean
+    for n, repetitions in ((5, 300), (20, 100)):
+        subsets = [rng.choice(120, n, replace=False) for _ in range(repetitions)]
+        fixed = np.array([mean_cosine(rows[subset]).summary.mean for subset in subsets])
+        assert abs(fixed.mean() - whole) < 4 * fixed.std(ddof=1) / math.sqrt(repetitions)
+        own = [mean_cosine(tf_idf({"a": [texts[i] for i in subset]})["a"]).summary.mean for subset in subsets[:60]]
+        assert np.mean(own) > 1.1 * whole

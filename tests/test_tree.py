@@ -16,6 +16,7 @@ import other_architectures
 import pytest
 from scripted_work import open_scripted
 
+from llama_diversity.cli import tree as command_of_tree
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.scripted import BOS, EOS, transition
 from llama_diversity.errors import PromptTooLong
@@ -351,6 +352,53 @@ def test_a_spent_budget_is_said(run: Callable) -> None:
     assert code == 0
     assert "base: the budget of 12 paths was spent before the search was done" in words
     assert "A larger --budget narrows this." in words
+
+
+def test_a_budget_of_one_path(run: Callable) -> None:
+    words = " ".join(scripted(run, "--budget", 1)[1].split())
+    assert "base: the budget of 1 path was spent before" in words
+
+
+def test_a_page_of_50_columns_breaks_no_word(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    out = scripted(run, "--budget", 12)[1]
+    assert max(map(len, out.splitlines())) <= 50
+    table = out.split("What the likeliest openings hold")[1].split("Probability of all")[0].split()
+    assert {"aligned", "base", "least,", "certain", "largest", "paths", "12"} <= set(table)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_search(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llama_diversity.cli.tree._searched", lambda *work: pytest.fail("it searched"))
+    (tmp_path / "file").touch()
+    code, out, err = scripted(run, "--out", tmp_path / "file" / "x")
+    assert (code, out) == (2, "")
+    assert "--out is " in err
+    assert "it cannot be written" in err
+
+
+def test_an_interrupted_search_says_what_is_kept(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[str] = []
+
+    def search(arm, *work: object) -> object:
+        searched.append(arm.name)
+        if arm.name == last:
+            raise KeyboardInterrupt
+        return real(arm, *work)
+
+    real = command_of_tree._searched
+    monkeypatch.setattr(command_of_tree, "_searched", search)
+    last = "base"
+    code, _, err = scripted(run)
+    assert (code, err) == (130, "llamadiv: Interrupted. No search was finished; the same command does the rest.\n")
+    last = "aligned"
+    code, _, err = scripted(run)
+    kept = "llamadiv: Interrupted. Finished searches are kept (base); the same command does the rest.\n"
+    assert (code, err) == (130, kept)
+    last = ""
+    assert scripted(run)[0] == 0
+    assert searched == ["base", "base", "aligned", "aligned"]  # the third time that of base was at hand
 
 
 def test_one_opening_and_one_token(run: Callable, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 import click
 import numpy as np
+import numpy.typing as npt
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,11 +32,18 @@ from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.exhibits.compare import Facts, section
 from llama_diversity.experiments import compare as experiment
-from llama_diversity.records import Cell, Recipe, Sample, Sampler
+from llama_diversity.experiments.measured import Generations, Rules, common_prefix
+from llama_diversity.experiments.semantic import KIND_CUT
+from llama_diversity.experiments.syntactic import excess_variance_bits2
+from llama_diversity.records import Cell, Recipe, Sample, Sampler, TokenStats
 from llama_diversity.text import words
 
 N_SAMPLES, MAX_TOKENS = 50, 64
+_SEED = 1_000_003  # more than any number of prompts
 _SAMPLER = {"T": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
+
+
+ENCODER = f"{embed.REPO}, first {embed.MAX_WORD_PIECES} word pieces"
 
 
 class NotComparable(LlamadivError):
@@ -51,6 +60,7 @@ class ArmSpec:
     template: str | None = None  # the model whose template is borrowed
     system: str | None = None
     n: int | None = None
+    seed: int = 0  # arms of one recipe and different seeds are an A/A comparison
     sampler: dict[str, float] = field(default_factory=dict)
 
     def word(self) -> str:
@@ -60,6 +70,7 @@ class ArmSpec:
         names = {value: key for key, value in _SAMPLER.items()}
         parts += [f"{names[key]}={value:g}" for key, value in self.sampler.items()]
         parts += [f"n={self.n}"] if self.n is not None else []
+        parts += [f"seed={self.seed}"] if self.seed else []
         return ",".join([*parts, *([f"system={self.system}"] if self.system is not None else [])])
 
 
@@ -105,7 +116,7 @@ class Compare(Experiment):
                 system=spec.system,
                 sampler=spec.sampler,
                 # One seed draws the same random numbers for every recipe, and what is compared must be independent.
-                stream=number * len(self.specs) + position,
+                stream=(spec.seed * _SEED + number) * len(self.specs) + position,
             )
             for number, prompt in enumerate(self.prompts)
             for position, spec in enumerate(self.specs)
@@ -121,53 +132,67 @@ class Compare(Experiment):
                 f"Not comparable as is: {said} generations, and diversity grows with n. Rerun with --equal-n to "
                 f"subsample to {min(sizes.values())}."
             )
-        first = recipes[label(self.specs[0].name, 0)]
-        for spec in self.specs[1:]:
-            parts = _different(first, recipes[label(spec.name, 0)])
-            if not parts:
-                raise NotComparable(f"Both arms are the same samples: {self.specs[0].name} and {spec.name}.")
+        of_specs = [recipes[label(spec.name, 0)] for spec in self.specs]
+        for (spec, one), (other, two) in itertools.combinations(zip(self.specs, of_specs, strict=True), 2):
+            if not different(one, two) and spec.seed == other.seed:
+                raise NotComparable(
+                    f"Both arms are the same samples: {spec.name} and {other.name} are one recipe. To compare a recipe "
+                    "with itself, give one of them another seed: seed=1."
+                )
+        for one in of_specs[1:]:
+            parts = different(of_specs[0], one)
             if len(parts) > 1 and not self.is_joint:
                 raise NotComparable(
-                    f"The arms differ in {' and '.join(parts)}; the difference cannot be attributed to either. Add the "
-                    "missing arms (`llamadiv decompose` does), or pass --joint to report the joint effect."
+                    f"The arms differ in {' and '.join(parts)}; the difference cannot be attributed to "
+                    f"{'either' if len(parts) == 2 else 'any of them'}. Add the missing arms, as `llamadiv decompose` "
+                    "does, which tells the effects apart, or pass --joint to report the joint effect."
                 )
 
     def show(self, drawn: Drawn) -> Result:
-        first = {spec.name: drawn.recipe(label(spec.name, 0)) for spec in self.specs}
+        first, *others = (drawn.recipe(label(spec.name, 0)) for spec in self.specs)
         prompts, rules = self.gathered(drawn)
         with progress_line(drawn.common, "comparing"):
             found = cache.called(experiment.compare, prompts, rules)
-        parts = [_different(first[self.specs[0].name], first[spec.name]) for spec in self.specs[1:]]
         facts = Facts(
-            arms={spec.name: described(spec, first[spec.name]) for spec in self.specs},
+            arms={
+                spec.name: described(spec, recipe) for spec, recipe in zip(self.specs, (first, *others), strict=True)
+            },
             prompts=self.prompts,
-            n=self.n_used(),
+            n=self.n_used(drawn),
             max_tokens=self.max_tokens,
-            prefix=rules.prefix,
-            joint=" and ".join(next((names for names in parts if len(names) > 1), [])),
-            encoder=f"{embed.REPO}, first {embed.MAX_WORD_PIECES} word pieces",
+            prefix=prefix_words(rules),
+            has_one_vocabulary=rules.has_one_vocabulary,
+            parts={spec.name: different(first, one) for spec, one in zip(self.specs[1:], others, strict=True)},
+            encoder=ENCODER,
         )
-        return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
+        return Result(section(found, facts, drawn.command), _as_json(found, facts, rules), found)
 
-    def n_used(self) -> int:
-        """Generations of each arm and prompt that are judged: of unequal arms as many as the smallest has."""
-        return min(spec.n or self.n for spec in self.specs)
+    def n_used(self, drawn: Drawn) -> int:
+        """Generations of each arm and prompt that are judged: as many as there are of the one with the fewest."""
+        return min(
+            len(drawn.samples(label(spec.name, number))) for number in range(len(self.prompts)) for spec in self.specs
+        )
 
-    def gathered(self, drawn: Drawn) -> tuple[list[dict[str, experiment.Generations]], experiment.Rules]:
+    def gathered(self, drawn: Drawn) -> tuple[list[dict[str, Generations]], Rules]:
         """All arms' generations by prompt, and the rules that hold for them."""
-        vocabularies = {drawn.recipe(label(spec.name, 0)).vocab_digest for spec in self.specs}
+        n = self.n_used(drawn)
+        has_one_vocabulary = len({drawn.recipe(label(spec.name, 0)).vocab_digest for spec in self.specs}) == 1
         samples = {
-            (number, spec.name): drawn.samples(label(spec.name, number))[: self.n_used()]
+            (number, spec.name): drawn.samples(label(spec.name, number))[:n]
             for number in range(len(self.prompts))
             for spec in self.specs
         }
         valid = {key: [one for one in some if self._is_valid(one)] for key, some in samples.items()}
         lengths = {
-            spec.name: [len(one.tokens) for (_, arm), some in valid.items() if arm == spec.name for one in some]
+            key: [len(one.tokens) if has_one_vocabulary else len(words(_text(one))) for one in some]
+            for key, some in valid.items()
+        }
+        by_arm = {
+            spec.name: [n for (_, arm), some in lengths.items() if arm == spec.name for n in some]
             for spec in self.specs
         }
-        prefix = self.prefix or experiment.common_prefix(lengths)
-        return self._generations(drawn, samples, valid, prefix), experiment.Rules(prefix, len(vocabularies) == 1)
+        rules = Rules(self.prefix or common_prefix(by_arm), has_one_vocabulary)
+        return self._generations(drawn, n, valid, lengths, rules), rules
 
     def _is_valid(self, sample: Sample) -> bool:
         text = sample.text.decode("utf-8", "replace")
@@ -176,34 +201,36 @@ class Compare(Experiment):
     def _generations(
         self,
         drawn: Drawn,
-        samples: Mapping[tuple[int, str], Sequence[Sample]],
+        n: int,
         valid: Mapping[tuple[int, str], Sequence[Sample]],
-        prefix: int | None,
-    ) -> list[dict[str, experiment.Generations]]:
-        cuts = {key: [_beginning(drawn, key, one, prefix) for one in some] for key, some in valid.items()}
-        texts = {
-            key: [
-                cut if self.prefix else one.text.decode("utf-8", "replace")
-                for one, cut in zip(valid[key], cuts[key], strict=True)
+        lengths: Mapping[tuple[int, str], Sequence[int]],
+        rules: Rules,
+    ) -> list[dict[str, Generations]]:
+        beginnings = {key: [_beginning(drawn, key, one, rules) for one in some] for key, some in valid.items()}
+        texts = {key: beginnings[key] if self.prefix else [_text(one) for one in some] for key, some in valid.items()}
+        embedded = drawn.embedded({f"{number} {arm}": some for (number, arm), some in texts.items()})
+
+        def of(key: tuple[int, str]) -> Generations:
+            place = embedded[f"{key[0]} {key[1]}"]
+            reach = [
+                words(text)
+                for text, length in zip(beginnings[key], lengths[key], strict=True)
+                if rules.prefix and length >= rules.prefix
             ]
-            for key in valid
-        }
-        named = {f"{number} {arm}": some for (number, arm), some in texts.items()}
-        embedded = drawn.embedded(named)
-        return [
-            {
-                spec.name: _generations(
-                    len(samples[number, spec.name]),
-                    valid[number, spec.name],
-                    texts[number, spec.name],
-                    embedded[f"{number} {spec.name}"],
-                    cuts[number, spec.name],
-                    prefix,
-                )
-                for spec in self.specs
-            }
-            for number in range(len(self.prompts))
-        ]
+            tokens = [one.tokens[: self.prefix if rules.has_one_vocabulary else None] for one in valid[key]]
+            return Generations(
+                n,
+                texts[key],
+                place.vectors,
+                place.n_truncated,
+                reach,
+                *_sums(tokens),
+                np.array([len(some) for some in tokens], np.int64),
+                np.array(lengths[key], np.int64),
+                np.array([len(text.encode()) for text in texts[key]], np.int64),
+            )
+
+        return [{spec.name: of((number, spec.name)) for spec in self.specs} for number in range(len(self.prompts))]
 
 
 def label(arm: str, number: int) -> str:
@@ -211,41 +238,40 @@ def label(arm: str, number: int) -> str:
     return f"{arm}, prompt {number}"
 
 
-def _generations(
-    n: int,
-    valid: Sequence[Sample],
-    texts: Sequence[str],
-    embedded: embed.Embedded,
-    cuts: Sequence[str],
-    prefix: int | None,
-) -> experiment.Generations:
-    def summed(column: str) -> list[float]:
-        return [float(one.tokens[column].sum(dtype=np.float64)) for one in valid]
+def _text(sample: Sample) -> str:
+    return sample.text.decode("utf-8", "replace")
 
-    return experiment.Generations(
-        n,
-        texts,
-        embedded.vectors,
-        embedded.n_truncated,
-        [words(cut) for one, cut in zip(valid, cuts, strict=True) if prefix and len(one.tokens) >= prefix],
-        np.array(summed("sampler_surprisal_bits")),
-        np.array(summed("sampler_entropy_bits")),
-        np.array([len(one.tokens) for one in valid], np.int64),
-        np.array([len(one.text) for one in valid], np.int64),
+
+Floats = npt.NDArray[np.float64]
+
+
+def _sums(tokens: Sequence[TokenStats]) -> tuple[Floats, Floats, Floats]:
+    """Of every generation surprisal, entropy and the variance of their difference, under what it was drawn from."""
+    surprisal, entropy = (
+        np.array([float(some[name].sum(dtype=np.float64)) for some in tokens])
+        for name in ("sampler_surprisal_bits", "sampler_entropy_bits")
     )
+    return surprisal, entropy, np.array([excess_variance_bits2(some) for some in tokens], np.float64)
 
 
-def _beginning(drawn: Drawn, key: tuple[int, str], sample: Sample, prefix: int | None) -> str:
-    """The text of the first `prefix` tokens; all of it without a prefix."""
+def _beginning(drawn: Drawn, key: tuple[int, str], sample: Sample, rules: Rules) -> str:
+    """The text of the first `prefix` tokens or words; all of it without a prefix."""
     number, arm = key
-    if prefix is None or len(sample.tokens) <= prefix:
-        return sample.text.decode("utf-8", "replace")
-    ids = sample.tokens["id"][:prefix].tolist()
+    if rules.prefix is None or (rules.has_one_vocabulary and len(sample.tokens) <= rules.prefix):
+        return _text(sample)
+    if not rules.has_one_vocabulary:
+        return " ".join(words(_text(sample))[: rules.prefix])
+    ids = sample.tokens["id"][: rules.prefix].tolist()
     pieces = drawn.store.pieces(drawn.recipe(label(arm, number)).vocab_digest, ids)
     return b"".join(pieces[one].bytes for one in ids).decode("utf-8", "replace")
 
 
-def _different(first: Recipe, other: Recipe) -> list[str]:
+def prefix_words(rules: Rules) -> str:
+    """The common prefix in words."""
+    return f"{rules.prefix} {rules.unit}" if rules.prefix else f"no {rules.unit} (none fits)"
+
+
+def different(first: Recipe, other: Recipe) -> list[str]:
     """The parts in which two arms differ."""
     asked = (first.prompt.mode, first.prompt.rendered), (other.prompt.mode, other.prompt.rendered)
     return [
@@ -334,7 +360,8 @@ def compare(
     """Which of two or more arms is more diverse, and by how much? With intervals that hold, or the reason for none.
 
     An arm is NAME=MODEL and what differs, by commas: chat (ask through the chat template), template=MODEL (another
-    model's), T=0.8, top_k=40, top_p=0.9, min_p=0.05, n=100, and last system=TEXT.
+    model's), T=0.8, top_k=40, top_p=0.9, min_p=0.05, n=100, seed=1, and last system=TEXT. Arms that differ in the seed
+    alone are one recipe twice: what `compare` says of those is chance.
 
     \b
     Examples:
@@ -342,7 +369,8 @@ def compare(
       llamadiv compare --arm cold=tiny-base,T=0.7 --arm warm=tiny-base -p "Grace Hopper was"
     """
     check_n(n_samples, 2, "generations")
-    _check_pattern(valid)
+    check_max_tokens(max_tokens)
+    check_pattern(valid)
     specs, arms = _arms(choice, typed, common)
     texts, words_of = read_prompts(prompts, file, prompt_set)
     one = Compare(specs, texts, words_of, n_samples, max_tokens, prefix, equal_n, joint, valid)
@@ -353,7 +381,14 @@ def compare(
     give(result, out=out, run_id=run_id, common=common)
 
 
-def _check_pattern(valid: str | None) -> None:
+def check_max_tokens(n: int) -> None:
+    """Raises BadValue for less than one token."""
+    if n < 1:
+        raise BadValue("--max-tokens", n, "a generation has at least one token")
+
+
+def check_pattern(valid: str | None) -> None:
+    """Raises BadValue for what is no regular expression."""
     try:
         re.compile(valid or "")
     except re.error as error:
@@ -384,7 +419,7 @@ def parse_arm(text: str) -> ArmSpec:
     """An arm as typed. Raises BadValue.
 
     >>> parse_arm("cold=tiny-base,chat,T=0.7,system=Be brief, please.")  # doctest: +ELLIPSIS
-    ArmSpec(name='cold', model='tiny-base', is_chat=True, ..., system='Be brief, please.', n=None, sampler={...0.7})
+    ArmSpec(name='cold', model='tiny-base', is_chat=True, ..., system='Be brief, please.', ..., sampler={...0.7})
     """
     text, _, system = text.partition(",system=")
     name, is_named, rest = text.partition("=")
@@ -396,6 +431,8 @@ def parse_arm(text: str) -> ArmSpec:
         key, _, value = part.partition("=")
         if key == "chat" and not value:
             found["is_chat"] = True
+        elif key == "seed":
+            found["seed"] = _number(part, value, int)
         elif key == "template" and value:
             found["template"] = value
         elif key == "n":
@@ -404,7 +441,7 @@ def parse_arm(text: str) -> ArmSpec:
             found["sampler"][_SAMPLER[key]] = _number(part, value, int if key == "top_k" else float)
         else:
             raise BadValue(
-                "--arm", part, f"a part is chat, template=MODEL, n=N, {'=, '.join(_SAMPLER)}= or system=TEXT"
+                "--arm", part, f"a part is chat, template=MODEL, n=N, seed=N, {'=, '.join(_SAMPLER)}= or system=TEXT"
             )
     if (found["system"] or found.get("template")) and not found.get("is_chat"):
         raise BadValue("--arm", text, "template and system need chat")
@@ -412,6 +449,22 @@ def parse_arm(text: str) -> ArmSpec:
     if found.get("n") is not None:
         check_n(found["n"], 2, "generations")
     return ArmSpec(name.strip(), model.strip(), **found)
+
+
+def parse_sampler(text: str) -> dict[str, float]:
+    """The fields of a sampler as typed for --sampler. Raises BadValue.
+
+    >>> parse_sampler("T=0.7,top_k=40")
+    {'temperature': 0.7, 'top_k': 40}
+    """
+    found = {}
+    for part in text.split(","):
+        key, _, value = part.partition("=")
+        if key not in _SAMPLER:
+            raise BadValue("--sampler", part, f"a part is {'=, '.join(_SAMPLER)}=")
+        found[_SAMPLER[key]] = _number(part, value, int if key == "top_k" else float)
+    Sampler(**found)  # type: ignore[arg-type]  # refused here, with the name of the option that is wrong
+    return found
 
 
 def _number(part: str, value: str, kind: type[int] | type[float]) -> float:
@@ -431,7 +484,7 @@ def read_prompts(
         texts = [read_text(one) for one in typed]
         return _checked(texts, "-p"), tuple(word for one in texts for word in ("-p", one))
     if file is not None:
-        return _checked(_lines_of(file), "--prompts"), ("--prompts", str(file))
+        return _checked(_lines_of(file), "--prompts", str(file)), ("--prompts", str(file))
     sets = tomllib.loads(resources.files("llama_diversity").joinpath("data/prompts.toml").read_text("utf-8"))
     name = prompt_set or "openings"
     if name not in sets:
@@ -439,9 +492,9 @@ def read_prompts(
     return tuple(sets[name]), ("--set", name) if prompt_set else ()
 
 
-def _checked(texts: Sequence[str], option: str) -> tuple[str, ...]:
+def _checked(texts: Sequence[str], option: str, file: str = "") -> tuple[str, ...]:
     if not texts:
-        raise BadValue(option, "", "there is no prompt in it")
+        raise BadValue(option, file, "there is no prompt in it")
     repeated = next((text for text in texts if texts.count(text) > 1), None)
     if repeated is not None:
         raise BadValue(option, repeated, "the same prompt twice is not two prompts")
@@ -449,11 +502,11 @@ def _checked(texts: Sequence[str], option: str) -> tuple[str, ...]:
 
 
 def _lines_of(file: Path) -> list[str]:
-    """A prompt a line; of a .jsonl file the field `prompt` of each."""
+    """A prompt a line; of a .jsonl file the field `prompt` of each, which is text."""
     try:
         lines = [line for line in file.read_text("utf-8").splitlines() if line.strip()]
         if file.suffix == ".jsonl":
-            return [str(json.loads(line)["prompt"]) for line in lines]
+            return ["".join(json.loads(line)["prompt"]) for line in lines]
     except (ValueError, KeyError, TypeError) as error:
         raise BadValue(
             "--prompts", str(file), "a line of it is no JSON with a field `prompt`, or it is no UTF-8"
@@ -461,19 +514,35 @@ def _lines_of(file: Path) -> list[str]:
     return lines
 
 
-def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
+def _as_json(found: experiment.Result, facts: Facts, rules: Rules) -> dict[str, Any]:
     return {
         "arms": {
-            arm: {"is": words_of, "valid": found.valid[arm]._asdict(), "mean_tokens": found.lengths[arm]}
+            arm: {
+                "is": words_of,
+                "valid": found.valid[arm]._asdict(),
+                "mean_tokens": found.lengths[arm],
+                "self_check_z": found.self_check[arm],
+            }
             for arm, words_of in facts.arms.items()
         },
         "lines": [line._asdict() for line in found.lines],
         "counted_as_lost": [line._asdict() for line in found.counted_as_lost],
         "claim": "prompts like these" if found.is_general else "these prompts",
-        "joint": facts.joint,
+        "joint": {arm: parts for arm, parts in facts.parts.items() if len(parts) > 1},
         "prompts": list(facts.prompts),
         "n": facts.n,
-        "prefix_tokens": facts.prefix,
-        "encoder": facts.encoder,
-        "self_check_z": {arm: None if np.isnan(z) else z for arm, z in found.self_check.items()},
+        **measuring(rules, found.m_kinds, found.m_words),
+    }
+
+
+def measuring(rules: Rules, m_kinds: int, m_words: int) -> dict[str, Any]:
+    """By what everything was measured; `code` is the digest of the analysis, equal where numbers can be compared."""
+    return {
+        "prefix": rules.prefix,
+        "prefix_unit": rules.unit,
+        "m_kinds": m_kinds,
+        "m_words": m_words,
+        "kind_cut_cosine": KIND_CUT,
+        "encoder": ENCODER,
+        "code": cache.code_digest(),
     }

@@ -16,10 +16,12 @@ from llama_diversity.cli.options import Common, Drawing, common_options, drawing
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.results import Result
 from llama_diversity.engines import EngineOptions
+from llama_diversity.errors import BadValue
 from llama_diversity.exhibits.modes import Facts, section
 from llama_diversity.experiments import modes as experiment
-from llama_diversity.experiments.modes import MAX_TOKENS, N_SAMPLES
+from llama_diversity.experiments.modes import MAX_TOKENS, MOST_BY_MEANING, N_SAMPLES
 from llama_diversity.experiments.semantic import KIND_CUT, PROMPT
+from llama_diversity.records import Cell
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,25 @@ class Coverage(Experiment):
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]
 
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Refuse, before any sampling, what would not fit into memory afterwards."""
+        if self.by == "meaning" and sum(cell.n for cell in cells) > MOST_BY_MEANING:
+            most = MOST_BY_MEANING // len(cells)
+            allowed = (
+                f"kinds by meaning compare all pairs: ask for {self.least} to {most:,}, or for equal texts, --by text"
+            )
+            raise BadValue("-n", self.n, allowed)
+
     def show(self, drawn: Drawn) -> Result:
         texts = {arm: drawn.texts(arm) for arm in drawn.arms}
-        vectors, kind = None, "equal texts"
+        vectors, n_truncated, kind = None, None, "equal texts"
         if self.by == "meaning":
-            vectors = {arm: one.vectors for arm, one in drawn.embedded(texts).items()}
+            embedded = drawn.embedded(texts)
+            vectors = {arm: one.vectors for arm, one in embedded.items()}
+            n_truncated = {arm: one.n_truncated for arm, one in embedded.items()}
             kind = f"texts of one meaning (cosine {KIND_CUT:g} or more between all pairs, by {embed.REPO})"
         with progress_line(drawn.common, "counting kinds"):
-            found = cache.called(experiment.analyse, texts, vectors)
+            found = cache.called(experiment.analyse, texts, vectors, n_truncated)
         facts = Facts(self.prompt, drawn.arms, self.max_tokens, kind)
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 
@@ -93,19 +106,7 @@ def coverage(
 
 def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
     return {
-        "arms": {
-            arm: {
-                "model": facts.models[arm],
-                "n": one.n,
-                "kinds_seen": int((one.counts > 0).sum()),
-                "counts": sorted((int(c) for c in one.counts if c), reverse=True),
-                "coverage": one.coverage._asdict(),
-                "chao1": one.at_least._asdict(),
-                "more_for_95_percent": one.more._asdict(),
-                "curve": [point._asdict() for point in one.curve],
-            }
-            for arm, one in found.arms.items()
-        },
+        "arms": {arm: {"model": facts.models[arm], "n": n, **_arm_as_json(found, arm)} for arm, n in found.n.items()},
         "differences": {
             arm: {
                 "m": found.m,
@@ -117,4 +118,19 @@ def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
         },
         "kind": facts.kind,
         "prompt": facts.prompt,
+    }
+
+
+def _arm_as_json(found: experiment.Result, arm: str) -> dict[str, Any]:
+    """Of a refused arm the reason alone."""
+    if arm in found.refused:
+        return {"reason": found.refused[arm]}
+    one = found.arms[arm]
+    return {
+        "kinds_seen": one.kinds_seen,
+        "counts": sorted((int(c) for c in one.counts if c), reverse=True),
+        "coverage": one.coverage._asdict(),
+        "chao1": one.at_least._asdict(),
+        "more_for_95_percent": one.more._asdict(),
+        "curve": [point._asdict() for point in one.curve],
     }

@@ -13,13 +13,20 @@ import click
 from llama_diversity import cache
 from llama_diversity.cli.arms import Arm
 from llama_diversity.cli.compare import (
+    ENCODER,
     MAX_TOKENS,
     N_SAMPLES,
     ArmSpec,
     Compare,
+    NotComparable,
+    check_max_tokens,
+    check_pattern,
     described,
+    different,
     label,
-    parse_arm,
+    measuring,
+    parse_sampler,
+    prefix_words,
     prompts_options,
     read_prompts,
     resolve_spec,
@@ -31,9 +38,9 @@ from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_arms
 from llama_diversity.cli.results import Result, give, make_folder
 from llama_diversity.engines import EngineOptions
-from llama_diversity.errors import BadValue
 from llama_diversity.exhibits.decompose import Facts, section
 from llama_diversity.experiments import decompose as experiment
+from llama_diversity.experiments.measured import Rules
 from llama_diversity.records import Cell
 
 
@@ -44,13 +51,20 @@ class Decompose(Compare):
     name: ClassVar[str] = "decompose"
     title: ClassVar[str] = "Where is the diversity lost?"
 
+    is_quantised: bool = False  # whether quantisation is a factor
+
     def check(self, cells: Sequence[Cell]) -> None:
-        """Nothing of a full design is unattributable, but a quantised model must be another file of the same."""
-        facts = {cell.arm: cell.recipe for cell in cells}
-        for spec, coarse in self._quantised():
-            fine, other = (facts[label(one.name, 0)] for one in (spec, coarse))
-            if fine.model_digest == other.model_digest:
-                raise BadValue("--quantised", coarse.model, f"it is the same file as {spec.model}")
+        """Nothing of a full design is unattributable, but every factor must change something."""
+        recipes = {cell.arm: cell.recipe for cell in cells}
+        keys = [(spec.name, recipes[label(spec.name, 0)]) for spec in self.specs]
+        half = len(keys) // 2
+        for place, factor in enumerate(self.factors()):
+            for start in (0, half):
+                (name, without), (other, with_it) = keys[start], keys[start | half >> place]
+                if name != other and not different(without, with_it):
+                    raise NotComparable(
+                        f"The factor {factor} changes nothing: {name} and {other} are one model, prompt and sampler."
+                    )
 
     def show(self, drawn: Drawn) -> Result:
         prompts, rules = self.gathered(drawn)
@@ -58,38 +72,35 @@ class Decompose(Compare):
             found = cache.called(experiment.decompose, prompts, rules, self.design())
         facts = Facts(
             arms={spec.name: described(spec, drawn.recipe(label(spec.name, 0))) for spec in self.specs},
-            factors=self._factors(),
+            factors=self.factors(),
             prompts=self.prompts,
-            n=self.n_used(),
+            n=self.n_used(drawn),
             max_tokens=self.max_tokens,
+            prefix=prefix_words(rules),
+            encoder=ENCODER,
         )
-        return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
+        return Result(section(found, facts, drawn.command), _as_json(found, facts, rules), found)
 
     def design(self) -> dict[str, dict[str, bool]]:
         """Which factors each arm has: the arms count in binary, as `combinations` makes them."""
-        names = list(self._factors())
+        names = list(self.factors())
         return {
             spec.name: {name: bool(at >> (len(names) - 1 - place) & 1) for place, name in enumerate(names)}
             for at, spec in enumerate(self.specs)
         }
 
-    def _factors(self) -> dict[str, str]:
+    def factors(self) -> dict[str, str]:
         """The factors in words, in the order of the arms."""
         first, last = self.specs[0], self.specs[-1]
-        models = list(dict.fromkeys(spec.model for spec in self.specs))
         words = {"weights": f"{first.model} or {last.template}", "template": "raw or the chat template of the latter"}
-        if len(models) == 4:
-            words["quantisation"] = f"those files or {models[1]} and {models[3]}"
+        if self.is_quantised:
+            other = 2 if last.sampler else 1  # the first arm that differs in the file alone
+            files = [self.specs[at].model for at in (other, other + len(self.specs) // 2)]
+            words["quantisation"] = f"those files or {' and '.join(files)}"
         if last.sampler:
             cut = ", ".join(f"{name} {value:g}" for name, value in last.sampler.items())
             words["sampler"] = f"as typed or {cut}"
         return words
-
-    def _quantised(self) -> list[tuple[ArmSpec, ArmSpec]]:
-        """Of each model asked raw the arm and its quantised twin."""
-        has = self.design()
-        raw = [spec for spec in self.specs if not spec.is_chat and not has[spec.name].get("sampler")]
-        return [(one, other) for one, other in itertools.pairwise(raw) if has[other.name].get("quantisation")]
 
 
 @click.command()
@@ -108,6 +119,7 @@ class Decompose(Compare):
 @click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Generations of each prompt.")
 @click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest generation.")
 @click.option("--prefix", type=click.IntRange(1), help="Judge the first so many tokens only.")
+@click.option("--valid", metavar="PATTERN", help="A regular expression that a valid output must contain.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
 @drawing_options
 @layout_options
@@ -125,6 +137,7 @@ def decompose(
     n_samples: int,
     max_tokens: int,
     prefix: int | None,
+    valid: str | None,
     out: Path | None,
     drawing: Drawing,
     layout: EngineOptions,
@@ -141,15 +154,15 @@ def decompose(
       llamadiv decompose --base b-Q8_0.gguf --aligned a-Q8_0.gguf --quantised b-Q4_K_M.gguf a-Q4_K_M.gguf
     """
     check_n(n_samples, 2, "generations")
+    check_max_tokens(max_tokens)
+    check_pattern(valid)
     models = resolve_arms(pair, base, aligned)
-    if quantised and len({*models, *quantised}) < 4:
-        raise BadValue(
-            "--quantised", " ".join(quantised), "name two files other than those of the pair, the base first"
-        )
-    cut = {} if sampler is None else parse_arm(f"sampler=model,{sampler}").sampler
+    cut = {} if sampler is None else parse_sampler(sampler)
     specs = combinations(models, cut, quantised)
     texts, words_of = read_prompts(prompts, file, prompt_set)
-    one = Decompose(specs, texts, words_of, n_samples, max_tokens, prefix)
+    one = Decompose(
+        specs, texts, words_of, n_samples, max_tokens, prefix, valid=valid, is_quantised=quantised is not None
+    )
     named = {"--pair": pair, "--base": base, "--aligned": aligned, "--sampler": sampler}
     words = [word for option, value in named.items() if value for word in (option, value)]
     words += ["--quantised", *quantised] if quantised else []
@@ -176,13 +189,18 @@ def combinations(
     return tuple(specs)
 
 
-def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
+def _as_json(found: experiment.Result, facts: Facts, rules: Rules) -> dict[str, Any]:
     return {
         "effects": [one._asdict() for one in found.effects],
+        "counted_as_lost": [one._asdict() for one in found.counted_as_lost],
         "values": {name: dict(of_arm) for name, of_arm in found.values.items()},
-        "arms": dict(facts.arms),
+        "arms": {
+            arm: {"is": words, "valid": found.valid[arm]._asdict(), "self_check_z": found.self_check[arm]}
+            for arm, words in facts.arms.items()
+        },
         "factors": dict(facts.factors),
         "claim": "prompts like these" if found.is_general else "these prompts",
         "prompts": list(facts.prompts),
         "n": facts.n,
+        **measuring(rules, found.m_kinds, found.m_words),
     }

@@ -17,10 +17,10 @@ from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, cond
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_model
-from llama_diversity.cli.results import Result, give
+from llama_diversity.cli.results import Result, give, make_folder
 from llama_diversity.cli.session import DifferentVocabularies, opened, reading
 from llama_diversity.engines import Engine, EngineOptions
-from llama_diversity.errors import BadValue, EngineError, PromptTooLong
+from llama_diversity.errors import BadValue, EngineError, Interrupted, PromptTooLong
 from llama_diversity.exhibits.diff import Facts, section
 from llama_diversity.experiments import diff as experiment
 from llama_diversity.experiments.diff import BLOCKED_ABOVE, MAX_TOKENS, MEASURES, N_SAMPLES, PROMPT, Comparison, Steps
@@ -130,9 +130,13 @@ def diff(
         if (prompt, n_samples, max_tokens) != (None, None, None):
             raise click.UsageError("Give either TEXT, or -p, -n and --max-tokens for the base model's own completions.")
         command = shlex.join(["llamadiv", "diff", *choice.words(), *_above_words(above), *_text_words(text)])
-        given = _given(read_text(text), arms, layout, common)
-        read = read_by(arms, given, above=above, layout=layout, common=common)
-        give(_result(read, arms, None, Diff(above=above), command), out=out, run_id=None, common=common)
+        try:
+            given = _given(read_text(text), arms, layout, common)
+            make_folder(out)
+            read = read_by(arms, given, above=above, layout=layout, common=common)
+            give(_result(read, arms, None, Diff(above=above), command), out=out, run_id=None, common=common)
+        except (click.Abort, KeyboardInterrupt) as error:
+            raise Interrupted("Interrupted. Nothing is kept of a text; the same command starts again.") from error
         return
     one = Diff(
         PROMPT if prompt is None else read_text(prompt),
@@ -142,6 +146,7 @@ def diff(
     )
     check_n(one.n, Diff.least, "completions")
     same_tokens(one.prompt, arms, layout, common, max_tokens=one.max_tokens)
+    make_folder(out)
     with conducted([one], arms, choice.words(), drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
         result = one.measured(drawn, arms, layout)
     give(result, out=out, run_id=run_id, common=common)

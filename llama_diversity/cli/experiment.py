@@ -26,7 +26,7 @@ from llama_diversity.cli.session import DifferentVocabularies, fill, opened, pla
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue, LlamadivError, TemplateError
 from llama_diversity.experiments.perturbations import NothingToChange
-from llama_diversity.records import MAX_SAMPLES, Cell, Prompt, Recipe, Sample, seen_ids
+from llama_diversity.records import Cell, Prompt, Recipe, Sample, seen_ids
 from llama_diversity.render.exhibits import Remark, Section
 from llama_diversity.render.scales import ScoredToken, scored_tokens
 from llama_diversity.store import Run, RunCell, Store
@@ -44,6 +44,7 @@ EXPERIMENTS = {  # name -> module:class, in the order of a report
 }
 
 
+MOST_ANALYSED = 100_000  # samples of an arm, over all that it is asked: an analysis has them in memory together
 _STREAM = 0x9E3779B97F4A7C15  # odd and without a pattern: no two small seeds and streams meet
 
 
@@ -162,9 +163,21 @@ class Drawn:
 
 
 def check_n(n: int, least: int, noun: str) -> None:
-    """Raises BadValue for too few or absurdly many."""
-    if not least <= n <= MAX_SAMPLES:
-        raise BadValue("-n", n, f"ask for {least} to {MAX_SAMPLES:,} {noun}")
+    """Raises BadValue for too few or more than can be analysed together."""
+    if not least <= n <= MOST_ANALYSED:
+        raise BadValue("-n", n, f"ask for {least} to {MOST_ANALYSED:,} {noun}")
+
+
+def _check_together(asks: Sequence[Ask]) -> None:
+    """The same for all that an arm is asked: several prompts may make of a good -n too many. Raises BadValue."""
+    for arm in {ask.arm: None for ask in asks}:
+        sizes = [ask.n for ask in asks if ask.arm == arm]
+        if sum(sizes) > MOST_ANALYSED:
+            allowed = (
+                f"with {len(sizes):,} prompts that makes {sum(sizes):,} samples of {arm}, and at most "
+                f"{MOST_ANALYSED:,} of an arm can be analysed together"
+            )
+            raise BadValue("-n", max(sizes), allowed)
 
 
 def run_alone(
@@ -260,7 +273,9 @@ class _Work(NamedTuple):
 
     def checked(self, experiment: Experiment, names: Sequence[str]) -> list[_Planned]:
         """The cells of an experiment's first asks, which it has agreed to."""
-        planned = self.planned(experiment.name, experiment.asks(names))
+        asks = experiment.asks(names)
+        _check_together(asks)
+        planned = self.planned(experiment.name, asks)
         begins = f"{experiment.name}/"
         experiment.check([dataclasses.replace(one.cell, arm=one.cell.arm.removeprefix(begins)) for one in planned])
         return planned

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from llama_diversity import cache
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.options import Common, common_options, layout_options, read_text
 from llama_diversity.cli.progress import worded_progress
-from llama_diversity.cli.results import Result, give
+from llama_diversity.cli.results import Result, give, make_folder
 from llama_diversity.cli.session import DifferentVocabularies, opened, reading
 from llama_diversity.engines import Engine, EngineOptions
-from llama_diversity.errors import BadValue, PromptTooLong
+from llama_diversity.errors import BadValue, Interrupted, PromptTooLong
 from llama_diversity.exhibits.tree import Facts, section
 from llama_diversity.experiments.tree import BUDGET, DEPTH, MOST_OPENINGS, PROMPT, K, Opening, Tree, grow
 from llama_diversity.records import Piece, Prompt
@@ -78,13 +79,26 @@ def tree(
     _check(depth, k, budget)
     question = Question(read_text(prompt), depth, k, budget)
     arms = resolve_choice(choice, common)
-    _check_arms(arms, question, layout, common)
-    trees, pieces = {}, {}
-    for arm in arms:
-        trees[arm.name], pieces[arm.name] = _grown(arm, question, layout, common)
-    facts = Facts(question.prompt, {arm.name: arm.model.reference for arm in arms}, pieces, depth, k, budget)
-    command = shlex.join(["llamadiv", "tree", *choice.words(), *question.words()])
-    give(Result(section(trees, facts, command), _as_json(trees, facts), trees), out=out, run_id=None, common=common)
+    trees: dict[str, Tree] = {}
+    pieces: dict[str, Mapping[int, Piece]] = {}
+    with _interruptible(trees):
+        _check_arms(arms, question, layout, common)
+        make_folder(out)
+        for arm in arms:
+            trees[arm.name], pieces[arm.name] = _grown(arm, question, layout, common)
+        facts = Facts(question.prompt, {arm.name: arm.model.reference for arm in arms}, pieces, depth, k, budget)
+        command = shlex.join(["llamadiv", "tree", *choice.words(), *question.words()])
+        give(Result(section(trees, facts, command), _as_json(trees, facts), trees), out=out, run_id=None, common=common)
+
+
+@contextlib.contextmanager
+def _interruptible(done: Collection[str]) -> Iterator[None]:
+    """Within it Ctrl-C says what is kept: the searches that are `done` then, nothing of the one under way."""
+    try:
+        yield
+    except (click.Abort, KeyboardInterrupt) as error:
+        kept = f"Finished searches are kept ({', '.join(done)})" if done else "No search was finished"
+        raise Interrupted(f"Interrupted. {kept}; the same command does the rest.") from error
 
 
 def _check(depth: int, k: int, budget: int) -> None:

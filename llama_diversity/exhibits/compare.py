@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llama_diversity.experiments.compare import LEAST_PROMPTS, MEASURES, Line, Result
+from llama_diversity.experiments.compare import (
+    INCLUDES_EQUALITY,
+    LEAST_PROMPTS,
+    NOT_AFTER_HOLM,
+    WITHIN_MARGIN,
+    Line,
+    Result,
+)
+from llama_diversity.experiments.measured import MEASURES
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table
 
 if TYPE_CHECKING:
@@ -21,8 +29,9 @@ class Facts:
     prompts: Sequence[str]
     n: int
     max_tokens: int
-    prefix: int | None
-    joint: str  # parts in which the arms differ together, where that is more than one
+    prefix: str  # in words
+    has_one_vocabulary: bool
+    parts: Mapping[str, Sequence[str]]  # of each later arm, the parts in which it differs from the first
     encoder: str
 
 
@@ -54,22 +63,40 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
         ),
     )
     yield Remark(_claim(found))
-    if facts.joint:
-        yield Remark(f"The arms differ in {facts.joint} together: the effect is a joint one, of neither alone.", True)
+    yield from _parts(facts)
+    if not facts.has_one_vocabulary:
+        yield Remark(
+            "Token-level comparison refused: the models use different vocabularies. Bits per byte stand for entropy, "
+            "and the common prefix is counted in words.",
+            is_warning=True,
+        )
     yield _lines("compare-lines", "Every measure", found.lines, found)
     if any(line.low is not None for line in found.lines):
         yield _forest(found, list(facts.arms))
-    yield _values(found)
+    yield _values(found, facts)
     yield from _reasons(found.lines)
     if found.counted_as_lost:
+        shares = " and ".join(f"{100 * (one.value or 0):.0f} % of {arm}" for arm, one in found.valid.items())
         yield Remark(
-            "Reported in two forms, because valid shares differ by more than 10 points: among valid outputs, above, "
-            "and counting invalid ones as lost.",
+            f"Reported in two forms, because {shares} outputs are valid: among valid outputs, above, and counting "
+            "invalid ones as lost.",
             is_warning=True,
         )
         yield _lines(
             "compare-lost", "The primary measure, invalid outputs counted as lost", found.counted_as_lost, found
         )
+
+
+def _parts(facts: Facts) -> Iterator[Remark]:
+    """Where an arm's effect cannot be attributed, and where there is none but chance."""
+    first = next(iter(facts.arms))
+    for arm, parts in facts.parts.items():
+        if len(parts) > 1:
+            yield Remark(
+                f"{arm} and {first} differ in {' and '.join(parts)} together: the effect is a joint one.", True
+            )
+        elif not parts:
+            yield Remark(f"{arm} and {first} are one recipe, drawn twice: whatever they differ in is chance.")
 
 
 def _claim(found: Result) -> str:
@@ -88,7 +115,7 @@ def _claim(found: Result) -> str:
 
 
 def _lines(name: str, title: str, lines: Sequence[Line], found: Result) -> Table:
-    unit = "prompts" if found.is_general else "generations"
+    unit = "prompt" if found.is_general else "generation"
     return Table(
         name,
         title,
@@ -97,7 +124,7 @@ def _lines(name: str, title: str, lines: Sequence[Line], found: Result) -> Table
             (
                 MEASURES[line.measure],
                 line.arm,
-                line.verdict if line.more is None else f"{line.verdict}; about {line.more:,} more {unit} may tell",
+                _verdict(line, unit),
                 line.share,
                 None if line.low is None or line.high is None else Between(line.low, line.high),
                 line.p_holm,
@@ -109,16 +136,28 @@ def _lines(name: str, title: str, lines: Sequence[Line], found: Result) -> Table
     )
 
 
-def _values(found: Result) -> Table:
+def _verdict(line: Line, unit: str) -> str:
+    """What may be said, with what would settle it."""
+    verdict: str = line.verdict
+    if verdict == "inconclusive" and line.p is not None and line.p < 0.05:
+        verdict += " after Holm"
+    if line.more is None:
+        return verdict
+    return f"{verdict}; about {line.more:,} more {unit}{'' if line.more == 1 else 's'} may tell"
+
+
+def _values(found: Result, facts: Facts) -> Table:
+    is_all_there_is = any(line.verdict == "not comparable" and line.value is not None for line in found.lines)
     return Table(
         "compare-values",
         "The values themselves",
         ("measure", "arm", "first arm's", "arm's"),
         tuple((MEASURES[line.measure], line.arm, line.first, line.value) for line in found.lines),
         "Distances: mean over pairs of 1 - cosine, of embeddings and of TF-IDF with the IDF of all arms. Vendi 2: the "
-        "effective number of outputs, corrected for n. Kinds: classes of meaning among m, half of an arm. Words among "
-        "m: different ones, on a common token prefix. Of several prompts geometric means.",
-        in_terminal=False,
+        f"effective number of outputs, corrected for n. Kinds: classes of meaning among {found.m_kinds:,} outputs. "
+        f"Words: distance, and different ones among {found.m_words:,}, on the common prefix of {facts.prefix}. Of "
+        "several prompts means, geometric ones where none is 0.",
+        in_terminal=is_all_there_is,
     )
 
 
@@ -138,11 +177,15 @@ def _forest(found: Result, arms: Sequence[str]) -> Figure:
     return Figure("compare-kept", "What each arm keeps of the first arm's diversity", draw, note)
 
 
+_PLAIN = (WITHIN_MARGIN, INCLUDES_EQUALITY, NOT_AFTER_HOLM)  # what the verdict says already
+
+
 def _reasons(lines: Sequence[Line]) -> Iterator[Remark]:
-    """Why lines were not compared: each reason once."""
+    """Why lines were not compared, or were in another way than usual: each reason once."""
     said: dict[str, list[str]] = {}
     for line in lines:
-        if line.verdict == "not comparable" and line.reason:
-            said.setdefault(line.reason, []).append(f"{MEASURES[line.measure]} ({line.arm})")
+        is_plain = line.verdict != "not comparable" and line.reason in _PLAIN
+        if line.reason and not is_plain:
+            said.setdefault(line.reason, []).append(f"“{MEASURES[line.measure].removesuffix(' *')}” of {line.arm}")
     for reason, names in said.items():
-        yield Remark(f"{', '.join(names)}: {reason}")
+        yield Remark(f"{reason[0].upper()}{reason[1:].rstrip('.')}. This holds for {', '.join(names)}.")

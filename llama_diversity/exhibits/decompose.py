@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llama_diversity.experiments.compare import LEAST_PROMPTS, MEASURES
-from llama_diversity.experiments.decompose import Result
-from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Table
+from llama_diversity.experiments.compare import LEAST_PROMPTS
+from llama_diversity.experiments.decompose import Effect, Result
+from llama_diversity.experiments.measured import MEASURES
+from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
@@ -23,6 +24,8 @@ class Facts:
     prompts: Sequence[str]
     n: int
     max_tokens: int
+    prefix: str  # in words
+    encoder: str
 
 
 def section(found: Result, facts: Facts, command: str) -> Section:
@@ -31,7 +34,7 @@ def section(found: Result, facts: Facts, command: str) -> Section:
     factors = "; ".join(f"{name}: {words}" for name, words in facts.factors.items())
     about = (
         f"All {len(facts.arms)} combinations, {facts.n} generations of each for {prompts}, at most {facts.max_tokens} "
-        f"tokens each. {factors}."
+        f"tokens each. {factors}. Meanings by {facts.encoder}; words on the common prefix of {facts.prefix}."
     )
     return Section("decompose", "Where is the diversity lost?", about, command, tuple(_exhibits(found, facts)))
 
@@ -46,9 +49,41 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
             else "The result holds for these prompts"
         )
         yield Remark(f"{few}, not for prompts in general ({LEAST_PROMPTS} or more would say something of those).")
+    yield _effects("decompose-effects", "What each factor does to diversity", found.effects)
+    yield from _refused(found.effects)
+    if found.counted_as_lost:
+        low, high = (100 * pick(one.value or 0.0 for one in found.valid.values()) for pick in (min, max))
+        yield Remark(
+            f"Reported in two forms, because {low:.0f} to {high:.0f} % of an arm's outputs are valid: among valid "
+            "outputs, above, and counting invalid ones as lost.",
+            is_warning=True,
+        )
+        yield _effects("decompose-lost", "The primary measure, invalid outputs counted as lost", found.counted_as_lost)
+    yield _figure(found)
     yield Table(
-        "decompose-effects",
-        "What each factor does to diversity",
+        "decompose-values",
+        "The values of all combinations",
+        ("measure", *facts.arms),
+        tuple((MEASURES[name], *(of_arm[arm] for arm in facts.arms)) for name, of_arm in found.values.items()),
+        "Of several prompts geometric means.",
+        in_terminal=len(facts.arms) <= 4,
+    )
+    yield Table(
+        "decompose-arms",
+        "The combinations",
+        ("arm", "what it is", "valid", "n"),
+        tuple(
+            (arm, words, Share(found.valid[arm].value or 0.0) if found.valid[arm].n else None, found.valid[arm].n)
+            for arm, words in facts.arms.items()
+        ),
+        in_terminal=False,
+    )
+
+
+def _effects(name: str, title: str, effects: Sequence[Effect]) -> Table:
+    return Table(
+        name,
+        title,
         ("measure", "effect", "factor", "95 % interval", "p"),
         tuple(
             (
@@ -58,29 +93,24 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
                 None if one.low is None or one.high is None else Between(one.low, one.high),
                 one.p_holm,
             )
-            for one in found.effects
+            for one in effects
             if not (one.factor is None and one.reason)
         ),
         "A factor of 0.5: half is kept. Main effects: mean over all settings of the others, on the log scale. x: "
-        "interaction, what each of the two is worth more beside the other. p adjusted after Holm over all effects.",
+        "interaction, the factor by which each of the two is worth more beside the other. p adjusted after Holm over "
+        "all effects.",
     )
-    refused: dict[str, list[str]] = {}
-    for one in found.effects:
-        if one.factor is None and one.reason and MEASURES[one.measure] not in refused.setdefault(one.reason, []):
-            refused[one.reason].append(MEASURES[one.measure])
-    for reason, names in refused.items():
-        yield Remark(f"{', '.join(names)}: {reason}")
-    yield _figure(found)
-    yield Table(
-        "decompose-values",
-        "The values of all combinations",
-        ("measure", *facts.arms),
-        tuple((MEASURES[name], *(of_arm[arm] for arm in facts.arms)) for name, of_arm in found.values.items()),
-        "Of several prompts geometric means.",
-    )
-    yield Table(
-        "decompose-arms", "The combinations", ("arm", "what it is"), tuple(facts.arms.items()), in_terminal=False
-    )
+
+
+def _refused(effects: Sequence[Effect]) -> Iterator[Remark]:
+    """Each reason once, with the measures it holds for."""
+    said: dict[str, list[str]] = {}
+    for one in effects:
+        name = f"“{MEASURES[one.measure].removesuffix(' *')}”"
+        if one.reason and name not in said.setdefault(one.reason, []):
+            said[one.reason].append(name)
+    for reason, names in said.items():
+        yield Remark(f"{reason[0].upper()}{reason[1:].rstrip('.')}. This holds for {', '.join(names)}.")
 
 
 def _figure(found: Result) -> Figure:

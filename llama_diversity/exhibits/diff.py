@@ -35,7 +35,7 @@ _SHOWN_POSITIONS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _WORDS = {
     "kl_bits": "KL(base, arm)",
     "reverse_kl_bits": "KL(arm, base)",
-    "js_bits": "Jensen-Shannon divergence",
+    "js_bits": "JS",
     "base_entropy_bits": "entropy, base",
     "aligned_entropy_bits": "entropy, arm",
     "entropy_change_bits": "entropy, arm - base",
@@ -141,7 +141,7 @@ def _within(found: PerToken, *, percent: bool = False) -> str:
 
 def _divergences(found: Mapping[str, Comparison], facts: Facts) -> Table:
     rows: list[tuple[Value, ...]] = [
-        (_WORDS[measure], arm, rate.value, None if math.isnan(rate.se) else rate.se, _interval(rate), rate.n)
+        (_WORDS[measure], arm, rate.value, None if math.isnan(rate.se) else rate.se, _interval(rate))
         for measure in MEASURES
         for arm, rate in ((arm, one.measures[measure]) for arm, one in found.items())
     ]
@@ -153,48 +153,47 @@ def _divergences(found: Mapping[str, Comparison], facts: Facts) -> Table:
     return Table(
         "diff-divergences",
         "How far apart the models are, bits per token",
-        ("bits per token", "arm", "value", "se", "95 % interval", "texts"),
+        ("bits per token", "arm", "value", "se", "95 % interval"),
         tuple(rows),
-        "Exact over the whole vocabulary at each token; sums over all texts over all their tokens, se and t interval "
-        f"over texts. {own}All stand at prefixes of these texts: KL(arm, base) of whole texts would need the "
-        "arm's own. Different does not mean less diverse. Quantisation moves the tails of a distribution, and KL "
-        "with them: hold the base against itself at another quantisation before a small value is believed.",
+        "JS: Jensen-Shannon divergence. Exact over the whole vocabulary at each token; sums over all texts over all "
+        f"their tokens, se and t interval over texts. {own}All stand at prefixes of these texts: KL(arm, base) of "
+        "whole texts would need the arm's own. Different does not mean less diverse. Quantisation moves the tails of a "
+        "distribution, and KL with them: hold the base against itself at another quantisation before a small value is "
+        "believed.",
     )
 
 
 def _mass(found: Mapping[str, Comparison], facts: Facts) -> Table:
     rows: list[tuple[Value, ...]] = [
-        (
-            *(arm, f"{blocked.below:g}"),
-            *_percent(blocked.mass),
-            *_percent(blocked.reverse_mass),
-        )
+        (whose, other, f"{blocked.below:g}", *_percent(blocked.reverse_mass if is_reverse else blocked.mass))
         for arm, one in found.items()
+        for whose, other, is_reverse in ((facts.base, arm, False), (arm, facts.base, True))
         for blocked in one.blocked
     ]
     return Table(
         "diff-blocked-mass",
         "Blocked mass: the share of its probability that a model has on tokens the other all but forbids",
-        ("arm", "q below", "base, blocked by arm, %", "95 % interval", "arm, blocked by base, %", "95 % interval "),
+        ("of", "blocked by", "q below", "%", "95 % interval"),
         tuple(rows),
-        f"Blocked: above {facts.above:g} in the one model and below q in the other. Second pair: the reverse control, "
-        "models swapped at the same prefixes. No interval where all texts agree. Quantisation moves tails, so two "
-        "quantisations of one model block each other a little: that is the value to compare with.",
+        f"Blocked: above {facts.above:g} in the one model and below q in the other. Blocked by {facts.base}: the "
+        "reverse control, models swapped at the same prefixes. No interval where all texts agree. Quantisation "
+        "moves tails, so two quantisations of one model block each other a little: that is the value to compare with.",
     )
 
 
 def _of_tokens(found: Mapping[str, Comparison], facts: Facts) -> Table:
     rows: list[tuple[Value, ...]] = []
     for arm, one in found.items():
+        rows += [("tokens", arm, f"{blocked.below:g}", *_percent(blocked.of_tokens)) for blocked in one.blocked]
         for blocked in one.blocked:
             texts = blocked.texts
             share = None if texts.value is None else 100 * texts.value
             within = None if texts.low is None or texts.high is None else Between(100 * texts.low, 100 * texts.high)
-            rows.append((arm, f"{blocked.below:g}", *_percent(blocked.of_tokens), share, within))
+            rows.append(("texts", arm, f"{blocked.below:g}", share, within))
     return Table(
         "diff-blocked-tokens",
         "Blocked tokens among those that stand in the texts, and texts with at least one",
-        ("arm", "q below", "of tokens, %", "95 % interval", "of texts, %", "95 % interval "),
+        ("of", "blocked by", "q below", "%", "95 % interval"),
         tuple(rows),
         f"Above {facts.above:g} under the base, below q under the arm. Texts: Wilson's interval; long ones have more "
         "chances.",
@@ -417,4 +416,6 @@ def _kl_in_terminal(bands: Mapping[str, Band], shown: Mapping[str, int]) -> Rich
 
 def _cell(band: Band, at: int) -> str:
     mean, low, high = (float(part[at]) for part in band[:3])
-    return written(mean) if math.isnan(low) else f"{written(mean)}  {written(low)}–{written(high)}"
+    if math.isnan(low) or written(low) == written(high):  # the first token: one prefix in all texts, nothing varies
+        return written(mean)
+    return f"{written(mean)}  {written(low)} to {written(high)}"

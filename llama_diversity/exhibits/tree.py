@@ -43,8 +43,8 @@ def section(trees: Mapping[str, Tree], facts: Facts, command: str) -> Section:
     models = ", ".join(f"{arm} ({model})" for arm, model in facts.models.items())
     about = (
         f"Best-first search over exact next-token distributions after “{facts.prompt}”, raw, temperature 1, whole "
-        f"vocabulary: {models}. An opening is {_tokens(facts.depth)}, or fewer where it ends the text. Nothing is "
-        "sampled. Two openings that spell the same text in other tokens count apart."
+        f"vocabulary: {models}. An opening is {_count(facts.depth, 'token')}, or fewer where it ends the text. Nothing "
+        "is sampled. Two openings that spell the same text in other tokens count apart."
     )
     return Section("tree", "The heaviest openings", about, command, tuple(_exhibits(trees, facts)))
 
@@ -67,8 +67,8 @@ def _listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _tokens(n: int) -> str:
-    return "1 token" if n == 1 else f"{n} tokens"
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def _exhibits(trees: Mapping[str, Tree], facts: Facts) -> Iterator[Exhibit]:
@@ -85,13 +85,13 @@ def _remarks(arm: str, tree: Tree, facts: Facts) -> Iterator[Remark]:
     n = len(tree.openings)
     if not tree.is_complete:
         yield Remark(
-            f"{arm}: the budget of {facts.budget:,} paths was spent before the search was done. Certain: "
+            f"{arm}: the budget of {_count(facts.budget, 'path')} was spent before the search was done. Certain: "
             f"{_certain(tree)}. The mass of the {facts.k} likeliest lies between the two bounds, and no opening that "
             f"is not listed holds more than {written(Share(tree.largest_left))}. A larger --budget narrows this.",
             is_warning=True,
         )
     elif n < facts.k:
-        yield Remark(f"{arm}: there are only {n} openings of positive probability.")
+        yield Remark(f"{arm}: there {'is' if n == 1 else 'are'} only {_count(n, 'opening')} of positive probability.")
 
 
 def _certain(tree: Tree) -> str:
@@ -104,12 +104,10 @@ def _masses(trees: Mapping[str, Tree]) -> Table:
     rows: list[tuple[Value, ...]] = [
         (
             arm,
-            Share(tree.mass[0]),
-            Share(tree.mass[1]),
-            len(tree.openings),
-            tree.n_certain,
-            Share(tree.mass_left),
-            Share(tree.largest_left),
+            100 * tree.mass[0],
+            100 * tree.mass[1],
+            f"{tree.n_certain} of {len(tree.openings)}",
+            100 * tree.largest_left,
             tree.n_expanded,
         )
         for arm, tree in trees.items()
@@ -117,10 +115,11 @@ def _masses(trees: Mapping[str, Tree]) -> Table:
     return Table(
         "tree-mass",
         "What the likeliest openings hold, and what is left",
-        ("arm", "at least", "at most", "listed", "certain", "left", "largest left", "paths"),
+        ("arm", "at least, %", "at most, %", "certain", "largest left, %", "paths"),
         tuple(rows),
-        "Probability of all listed openings together, and the most that any as many could hold. Left: what the others "
-        "hold; largest left: no single one of them holds more. Paths: distributions that were asked for.",
+        "Probability of all listed openings together, and the most that any as many could hold. Certain: how many of "
+        "those listed are surely the heaviest. Largest left: no other opening holds more. Paths: distributions that "
+        "were asked for.",
     )
 
 

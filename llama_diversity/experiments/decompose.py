@@ -2,8 +2,8 @@
 
 Protocol: a full factorial design, every combination of the factors an arm, n generations of each for every prompt. On
 the log scale the main effect of a factor is the mean, over all settings of the others, of log(value with it) -
-log(value without); an interaction is half the difference of such effects, so that effects of a 2 x 2 add up to the
-whole: total = weights * template, and the interaction is what each of the two is worth more in the other's presence.
+log(value without), so that in a 2 x 2 total = weights * template; an interaction of two is the difference of the effect
+of one with the other and without it: the factor by which each is worth more in the other's presence.
 Effects are shown as factors: 0.49 says that about half is kept. Intervals as in a comparison: over prompts from
 LEAST_PROMPTS on, else by the jackknife, for these prompts alone.
 """
@@ -15,18 +15,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from llama_diversity.experiments.compare import (
-    LEAST_PROMPTS,
-    MEASURES,
-    Generations,
-    Rules,
-    estimates,
-    kinds_of,
-    objection,
-)
-from llama_diversity.metrics.inference import Z_95, Estimate, holm, self_check_z, summarize
+from llama_diversity.experiments.compare import LEAST_PROMPTS, MOST_LEFT_OUT
+from llama_diversity.experiments.measured import PRIMARY, Generations, Rules, case_of
+from llama_diversity.experiments.refusals import objection
+from llama_diversity.metrics.inference import Z_95, Estimate, Proportion, holm, summarize
 
 Design = Mapping[str, Mapping[str, bool]]  # arm -> factor -> whether the arm has it
 
@@ -45,12 +37,17 @@ class Effect(NamedTuple):
 
 
 class Result(NamedTuple):
-    """All effects, the values of the arms they come from, and what the claim is about."""
+    """All effects, the values of the arms they come from, what is valid, and what the claim is about."""
 
     effects: tuple[Effect, ...]
     values: Mapping[str, Mapping[str, float | None]]  # measure -> arm -> value, over prompts the geometric mean
     is_general: bool
     n_prompts: int
+    valid: Mapping[str, Proportion]
+    self_check: Mapping[str, float | None]  # z of each arm over all prompts
+    m_kinds: int  # outputs among which kinds are counted, on the prompt with the fewest
+    m_words: int
+    counted_as_lost: tuple[Effect, ...]  # on the primary measure, invalid outputs counted, where valid shares differ
 
 
 def contrasts(design: Design) -> dict[str, dict[str, float]]:
@@ -59,14 +56,14 @@ def contrasts(design: Design) -> dict[str, dict[str, float]]:
     >>> cells = {"a": {"w": False, "t": False}, "b": {"w": False, "t": True},
     ...          "c": {"w": True, "t": False}, "d": {"w": True, "t": True}}
     >>> contrasts(cells)["w"], contrasts(cells)["w x t"]["a"], contrasts(cells)["total"]["d"]
-    ({'a': -0.5, 'b': -0.5, 'c': 0.5, 'd': 0.5}, 0.5, 1.0)
+    ({'a': -0.5, 'b': -0.5, 'c': 0.5, 'd': 0.5}, 1.0, 1.0)
     """
     factors = list(next(iter(design.values())))
     half = len(design) / 2
     signs = {arm: {name: 1.0 if has[name] else -1.0 for name in factors} for arm, has in design.items()}
     found = {name: {arm: sign[name] / half for arm, sign in signs.items()} for name in factors}
     for one, other in itertools.combinations(factors, 2):
-        found[f"{one} x {other}"] = {arm: sign[one] * sign[other] / half for arm, sign in signs.items()}
+        found[f"{one} x {other}"] = {arm: 2 * sign[one] * sign[other] / half for arm, sign in signs.items()}
     none = next(arm for arm, has in design.items() if not any(has.values()))
     every = next(arm for arm, has in design.items() if all(has.values()))
     found["total"] = {arm: float(arm == every) - float(arm == none) for arm in design}
@@ -75,39 +72,56 @@ def contrasts(design: Design) -> dict[str, dict[str, float]]:
 
 def decompose(prompts: Sequence[Mapping[str, Generations]], rules: Rules, design: Design) -> Result:
     """Every effect on every measure; `design` is complete: all combinations of its factors."""
-    kinds = [kinds_of(prompt) for prompt in prompts]
-    found = [estimates(prompt, counts) for prompt, counts in zip(prompts, kinds, strict=True)]
-    names = [name for name in MEASURES if name != ("bits_per_byte" if rules.has_one_vocabulary else "entropy")]
-    checks = {
-        arm: self_check_z(np.concatenate([prompt[arm].surprisal_bits - prompt[arm].entropy_bits for prompt in prompts]))
-        for arm in design
-    }
+    case = case_of(prompts, rules)
     effects: list[Effect] = []
-    for name in names:
-        refused = objection(name, tuple(design), prompts, kinds, rules, checks)
-        for effect, weights in contrasts(design).items():
-            of_prompts = [one[name] for one in found]
-            effects.append(
-                Effect(name, effect, None, reason=refused) if refused else _effect(name, effect, weights, of_prompts)
-            )
-    values = {name: {arm: _geometric([one[name][arm].value for one in found]) for arm in design} for name in names}
-    return Result(tuple(_adjusted(effects)), values, len(prompts) >= LEAST_PROMPTS, len(prompts))
+    values: dict[str, dict[str, float | None]] = {}
+    for name in case.measures():
+        refused = objection(name, tuple(design), case)
+        shown = [] if refused and refused.hides else case.estimates(name)
+        values[name] = {arm: _geometric([one[arm].value for one in shown]) for arm in design}
+        effects += _effects(name, design, case.estimates(name), refused.reason if refused else "")
+    effective, refused = case.effective(), objection(PRIMARY, tuple(design), case)
+    lost = _effects(PRIMARY, design, effective, refused.reason if refused else "") if effective else []
+    is_general = len(prompts) >= LEAST_PROMPTS
+    return Result(
+        tuple(_adjusted(effects)),
+        values,
+        is_general,
+        len(prompts),
+        case.valid,
+        case.checks,
+        min(one.m_kinds for one in case.measured),
+        min(one.m_words for one in case.measured),
+        tuple(_adjusted(lost)),
+    )
+
+
+def _effects(name: str, design: Design, prompts: Sequence[Mapping[str, Estimate]], refused: str) -> list[Effect]:
+    if refused:
+        return [Effect(name, effect, None, reason=refused) for effect in contrasts(design)]
+    return [_effect(name, effect, weights, prompts) for effect, weights in contrasts(design).items()]
 
 
 def _effect(name: str, effect: str, weights: Mapping[str, float], prompts: Sequence[Mapping[str, Estimate]]) -> Effect:
     used = {arm: weight for arm, weight in weights.items() if weight}
+    known = [prompt for prompt in prompts if all(_is_positive(prompt[arm]) for arm in used)]
+    left_out = len(prompts) - len(known)
+    has_none = any(prompt[arm].value == 0 for prompt in prompts for arm in used)
+    if left_out > (MOST_LEFT_OUT * len(prompts) if len(prompts) >= LEAST_PROMPTS and not has_none else 0):
+        # On the log scale there is no effect where an arm has nothing, and to leave that out would hide a collapse.
+        reasons = [prompt[arm].reason for prompt in prompts for arm in used]
+        reason = next(filter(None, reasons), "an arm has no diversity at all")
+        many = f"{left_out} of {len(prompts)} prompts have no factor: " if len(prompts) > 1 else ""
+        return Effect(name, effect, None, reason=f"{many}{reason}")
     logs, errors = [], []
-    for prompt in prompts:
+    for prompt in known:
         cells = [(weight, prompt[arm]) for arm, weight in used.items()]
-        reason = next((cell.reason or "an arm has no diversity" for _, cell in cells if not _is_positive(cell)), None)
-        if reason:
-            if len(prompts) >= LEAST_PROMPTS:
-                continue  # a prompt without a value is left out, as in a comparison
-            return Effect(name, effect, None, reason=reason)
         logs.append(sum(weight * math.log(cell.value or 1.0) for weight, cell in cells))
         errors.append(sum((weight * (cell.se or math.nan) / (cell.value or 1.0)) ** 2 for weight, cell in cells))
+    note = f"{left_out} of {len(prompts)} prompts have no value and are left out" if left_out else ""
     if len(prompts) >= LEAST_PROMPTS:
-        return _over_prompts(name, effect, logs)
+        found = _over_prompts(name, effect, logs)
+        return found._replace(reason=note) if note else found
     mean, se = sum(logs) / len(logs), math.sqrt(sum(errors)) / len(logs)
     if not se > 0:  # nan where an arm has no standard error
         return Effect(name, effect, math.exp(mean), reason="no standard error is known")

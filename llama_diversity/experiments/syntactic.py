@@ -102,7 +102,7 @@ def summarize_arm(name: str, samples: Iterable[Sample]) -> Arm:
         entropies.append(float(sample.tokens["entropy_bits"].sum(dtype=np.float64)))
         lengths.append(len(sample.tokens))
         excesses.append(_excess_bits(sample.tokens))
-        variances.append(_excess_variance_bits2(sample.tokens))
+        variances.append(excess_variance_bits2(sample.tokens))
     if example is None:
         raise ValueError(f"the {name} arm has no samples")
     z = self_check_z(excesses)
@@ -140,7 +140,7 @@ def _excess_bits(tokens: TokenStats) -> float:
     return float(surprisal - tokens["sampler_entropy_bits"].sum(dtype=np.float64))
 
 
-def _excess_variance_bits2(tokens: TokenStats) -> float:
+def excess_variance_bits2(tokens: TokenStats) -> float:
     """Variance of the excess: the summed varentropy of what the tokens were drawn from.
 
     Of a sampler that is not neutral only surprisal and entropy are kept; the squared excess stands in, as in a sample.

@@ -55,9 +55,9 @@ def good_turing_coverage(counts: npt.ArrayLike) -> Estimate:
     """Share of the output mass already seen, 1 - f1 / n. Smaller says that more is still hidden: more diverse.
 
     Range [0, 1]; no class seen once: 1; all distinct, or one generation: 0. Unbiased for the coverage after n - 1
-    generations. The standard error, sqrt(f1 (1 - f1/n)) / n, is for comparing two arms; none where it would be 0, with
-    no class seen once or nothing else. `refined_coverage` has the interval of one. Good, Biometrika 40 (1953) 237.
-    O(classes).
+    generations. The standard error, sqrt(f1 (1 - f1/n)) / n, is for comparing two arms; none where no class is seen
+    once or nothing else; as a variance half the truth where most are seen once. `refined_coverage` has the interval of
+    one arm. Good, Biometrika 40 (1953) 237. O(classes).
 
     (4, 2, 1, 1, 1, 1): 1 - 4/10, se sqrt(4 * 0.6) / 10.
 
@@ -85,11 +85,12 @@ def refined_coverage(counts: npt.ArrayLike) -> Coverage:
     """Coverage after these n generations, 1 - (f1/n) A: "you have seen 78 % of what this prompt gives".
 
     A = (n-1) f1 / ((n-1) f1 + 2 f2); without a class seen twice (n-1)(f1-1) / ((n-1)(f1-1) + 2). Nearly unbiased for
-    the true coverage of the sample. Range [0, 1]; no class seen once: 1; one generation: 0, with no interval. Interval:
-    -+ 1.96 sqrt(f1 (1 - f1/n) + 2 f2) / n, cut to [0, 1]; it covers about 92 to 94 %. Where that variance is 0 the
-    interval has one end that the data still bound, at 95 %: no class seen once or twice, a class never seen may have a
-    rate up to 1 - 0.05^(1/n); all distinct, no repeat in n draws of coverage C has a chance of about exp(-n C / 2), so
-    C is below 2 log(20) / n. Chao and Jost, Ecology 93 (2012) 2533; Esty, Ann. Stat. 11 (1983) 905. O(classes).
+    the true coverage of the sample. Smaller says that more is hidden: more diverse. Range [0, 1]; no class seen once:
+    1; one generation: 0, with no interval. Interval: -+ 1.96 sqrt(f1 (1 - f1/n) + 2 f2) / n, cut to [0, 1]; it covers
+    about 92 to 94 %, at n = 30 80 % where one class holds nine tenths. Where that variance is 0 the interval has one
+    end that the data still bound, at 95 %: no class seen once or twice, a class never seen may have a rate up to 1 -
+    0.05^(1/n); all distinct, no repeat in n draws of coverage C has a chance of about exp(-n C / 2), so C is below 2
+    log(20) / n. Chao and Jost, Ecology 93 (2012) 2533; Esty, Ann. Stat. 11 (1983) 905. O(classes).
 
     (4, 2, 1, 1, 1, 1): A = 36/38, 1 - 0.4 * 36/38; half width 1.96 sqrt(2.4 + 2) / 10 = 0.411126.
 
@@ -128,7 +129,8 @@ def more_generations(counts: npt.ArrayLike, coverage: float) -> MoreGenerations:
     """The m at which coverage 1 - (f1/n) A^(m+1) reaches `coverage`; 0 where it is reached already.
 
     Within 0.01 of the truth on average from n = 30 up to m = 4n, with sd 0.03 to 0.10: an order of magnitude, not a
-    promise. Nothing seen once: "nothing new expected". Fewer than two generations: undefined. O(classes).
+    promise. Larger is more diverse. Range [0, inf); nothing seen once: 0, "nothing new expected"; fewer than two
+    generations: undefined. Chao and Jost, Ecology 93 (2012) 2533. O(classes).
 
     (4, 2, 1, 1, 1, 1) to 0.95: (36/38)^(m+1) = 0.05 / 0.4, so m = log 8 / log(38/36) - 1 = 37.46.
 
@@ -160,6 +162,9 @@ def two_digits(n: float) -> int:
 def coverage_after(counts: npt.ArrayLike, m: int) -> Estimate:
     """Coverage expected after m further generations, 1 - (f1/n) A^(m+1); m = 0 is `refined_coverage`.
 
+    Range [0, 1]; smaller is more diverse. Bias as of `more_generations`. Chao and Jost, Ecology 93 (2012) 2533.
+    O(classes).
+
     >>> round(coverage_after([4, 2, 1, 1, 1, 1], 38).value, 4)
     0.9514
     """
@@ -175,12 +180,13 @@ def coverage_after(counts: npt.ArrayLike, m: int) -> Estimate:
 
 
 def chao_wang_jost_nats(counts: npt.ArrayLike) -> Estimate:
-    """Class entropy of the model: the default estimate.
+    """Class entropy of the model: the default estimate. Larger is more diverse.
 
     sum (n_c/n)(psi(n) - psi(n_c)) for the classes seen, plus `unseen_entropy_nats`. Range [0, inf); one class 0; all
     distinct: a number with the warning "all singletons"; fewer than two generations: undefined. Least biased of the
     three from n = 25 (true 3.04: mean 2.78 at n = 10, 3.01 at 25, 3.04 from 50). The jackknife's standard error is 1.2
-    to 1.45 times too large. Chao, Wang and Jost, Methods Ecol. Evol. 4 (2013) 1091. O(n).
+    to 1.45 times too large, up to twice where kinds are equally frequent: conservative. Chao, Wang and Jost, Methods
+    Ecol. Evol. 4 (2013) 1091. O(n).
 
     (5, 3, 2), nothing seen once: psi differences are sums of 1/r, r from n_c to 9: .5 * .745635 + .3 * 1.328968
     + .2 * 1.828968.
@@ -228,8 +234,9 @@ def unseen_entropy_nats(n: int, f1: int, f2: int) -> float:
 def miller_madow_nats(counts: npt.ArrayLike) -> Estimate:
     """Plug-in class entropy + (S - 1) / 2n, the first-order correction for the classes that were seen.
 
-    Range [0, inf); one class 0; fewer than two generations: undefined. Too small a correction below n = 100. Standard
-    error by the jackknife. Miller (1955), in Quastler (ed.), Information Theory in Psychology. O(classes).
+    Larger is more diverse. Range [0, inf); one class 0; fewer than two generations: undefined. Too small a correction
+    below n = 100. Standard error by the jackknife. Miller (1955), in Quastler (ed.), Information Theory in Psychology.
+    O(classes).
 
     (5, 3, 2): 1.029653 + 2/20.
 
@@ -242,9 +249,10 @@ def miller_madow_nats(counts: npt.ArrayLike) -> Estimate:
 def chao_shen_nats(counts: npt.ArrayLike) -> Estimate:
     """Class entropy with each class weighed by its chance of being seen: -sum Cp log(Cp) / (1 - (1 - Cp)^n).
 
-    p = n_c / n, C = 1 - f1/n, with f1 = n - 1 when all are distinct (and a warning). Range [0, inf); one class 0; fewer
-    than two generations: undefined. Smallest mean squared error at n = 25 to 100. Standard error by the jackknife.
-    Chao and Shen, Environ. Ecol. Stat. 10 (2003) 429. O(classes).
+    p = n_c / n, C = 1 - f1/n, with f1 = n - 1 when all are distinct (and a warning). Larger is more diverse. Range
+    [0, inf); one class 0; fewer than two generations: undefined. Smallest mean squared error at n = 25 to 100, yet low
+    there (2.91 of 3.04 at 25). Standard error by the jackknife, as a variance 1 to 1.4 times too large, more where
+    kinds are equally frequent. Chao and Shen, Environ. Ecol. Stat. 10 (2003) 429. O(classes).
 
     Two singletons: C = 1/2, Cp = 1/4 each, 1 - (3/4)^2 = 7/16: 2 * (1/4) log 4 * 16/7.
 
@@ -274,10 +282,10 @@ def _entropy(statistic: CountStatistic, counts: npt.ArrayLike) -> Estimate:
 def chao1(counts: npt.ArrayLike) -> Estimate:
     """Number of classes of the model, from below: S + ((n-1)/n) f1 (f1 - 1) / (2 (f2 + 1)).
 
-    Range [S, S + (n-1)^2 / 2]; nothing seen once: S; all distinct: n + (n-1)^2 / 2 with the warning "all singletons",
-    which is to be shown instead. A lower bound only on average (above the truth in 3 % of draws at n = 10, 38 % at
-    500), with a standard deviation of 9 to 14 classes up to n = 50: no standard error, no test. Chao, Scand. J. Stat.
-    11 (1984) 265. O(classes).
+    Larger is more diverse. Range [S, S + (n-1)^2 / 2]; nothing seen once: S; all distinct: n + (n-1)^2 / 2 with the
+    warning "all singletons", which is to be shown instead. A lower bound only on average (above the truth in 3 % of
+    draws at n = 10, 38 % at 500), with a standard deviation of 9 to 14 classes up to n = 50: no standard error, no
+    test. Chao, Scand. J. Stat. 11 (1984) 265. O(classes).
 
     (4, 2, 1, 1, 1, 1): 6 + 0.9 * 12 / 4 = 8.7.
 
@@ -294,19 +302,23 @@ def chao1(counts: npt.ArrayLike) -> Estimate:
 def seen_richness(counts: npt.ArrayLike) -> Estimate:
     """Classes that n generations show, S, with the standard error of that number among n new ones.
 
-    se^2 = S (1 - S / S_est), S_est by Chao1: unconditional, zero where nothing is left to be found. It grows with n: an
-    arm of another n does not compare (`rarefied_richness`). Colwell et al., J. Plant Ecol. 5 (2012) 3, eq. 5 at m = n.
+    Range [1, n]; larger is more diverse. It grows with n: an arm of another n does not compare (`rarefied_richness`).
+    se^2 = S (1 - S / S_est), S_est by Chao1, where some and not all classes are seen once. It holds for some dozens of
+    classes seen a few times each; as a variance it is up to 26 times too large where most are seen once, and 2 to 10
+    times too small where one class holds nearly all. Colwell et al., J. Plant Ecol. 5 (2012) 3, eq. 5. O(classes).
 
     (4, 2, 1, 1, 1, 1): S 6 of 8.7, se^2 = 6 (1 - 6/8.7) = 1.862069.
 
     >>> [round(number, 6) for number in seen_richness([4, 2, 1, 1, 1, 1])[:2]]
     [6.0, 1.364576]
     """
-    total = chao1(counts)
-    if total.value is None:
-        return total
-    seen = float(len(class_counts(counts)))
-    return Estimate(seen, math.sqrt(max(0.0, seen * (1 - seen / total.value))), total.n, warning=total.warning)
+    n, f1, _ = rarity(counts)
+    if n == 0:
+        return undefined(0, _TOO_FEW[0])
+    seen, total = float(len(class_counts(counts))), chao1(counts)
+    if total.value is None or not 0 < f1 < n:
+        return Estimate(seen, None, n, warning=total.warning)
+    return Estimate(seen, math.sqrt(seen * (1 - seen / total.value)), n)
 
 
 def rarefied_richness(counts: npt.ArrayLike, m: int) -> Estimate:
@@ -315,7 +327,8 @@ def rarefied_richness(counts: npt.ArrayLike, m: int) -> Estimate:
     Unbiased for the number of classes that m generations of the model show, so it compares arms of different n at one
     m. Range [1, min(m, S)]; m = 1: 1; m = n: S; m > n: undefined. Hurlbert, Ecology 52 (1971) 577. Standard error up
     to m = n / 2, unbiased as a variance (`_richness_variance`; the jackknife's is up to twice too large where most
-    classes are seen once), beyond it none; where all are distinct that of a sample with one pair alike. O(sizes * n).
+    classes are seen once), beyond it none. Where no class is seen once, or all are, it is that of a sample with one
+    more class, or one pair alike: such samples would show no spread at all. Larger is more diverse. O(sizes * n).
 
     (2, 1, 1), m = 2: of the 6 pairs one shows 1 class and five show 2, so 11/6. The 6 splits into two pairs: two have
     1 and 2 classes, four 2 and 2; variance (11/6)^2 - (2 * 2 + 4 * 4)/6 = 1/36.
@@ -331,11 +344,23 @@ def rarefied_richness(counts: npt.ArrayLike, m: int) -> Estimate:
     estimate = jackknife_counts(lambda seen: _richness(seen, m), counts)
     if 2 * m > n:
         return estimate._replace(se=None)
-    # No pair alike is not certain to stay so: all singletons vary as if one pair had been.
-    some = [2, *[1] * (n - 2)] if estimate.warning else class_counts(counts)
-    variance = _richness_variance(np.asarray(some, np.int64), m)
+    variance = _richness_variance(_less_certain(class_counts(counts)), m)
     # Of very few generations it may fall below 0, and of certain numbers it is rounding: the jackknife is too large.
     return estimate._replace(se=math.sqrt(variance)) if variance > 1e-12 * m * m else estimate
+
+
+def _less_certain(seen: Int64) -> Int64:
+    """The counts whose spread says how certain `seen` are: nothing seen once, or nothing else, would show none at all.
+
+    As if one generation had been of a class of its own, or two of one class.
+    """
+    n = int(seen.sum())
+    if n > 2 and seen.max() == 1:
+        return np.array([2, *[1] * (n - 2)], np.int64)
+    if n > 2 and seen.min() > 1:
+        largest = np.arange(len(seen)) == np.argmax(seen)
+        return np.append(seen - largest, 1)
+    return seen
 
 
 def _richness(seen: Int64, m: int) -> float:
@@ -375,19 +400,19 @@ def _richness_variance(seen: Int64, m: int) -> float:
 
 
 def _share_without(n: int, size: int, m: int, *, of: int) -> float:
-    """C(n - size, m) / C(of, m), through logarithms of factorials: exact to about 1e-11 at n = 10,000."""
-    left = n - size
-    if left < m:
+    """C(n - size, m) / C(of, m) for `of` n or n - 1: the product of 1 - m / (n - j) over the members j."""
+    if n - size < m:
         return 0.0
-    logs = math.lgamma(left + 1) - math.lgamma(left - m + 1) - math.lgamma(of + 1) + math.lgamma(of - m + 1)
-    return math.exp(logs)
+    of_n = of == n  # else n - 1, which leaves out the first factor
+    factors = np.log1p(-m / (n - np.arange(0 if of_n else 1, size)))
+    return math.exp(float(factors.sum()))
 
 
 def coverage_at(counts: npt.ArrayLike, m: int) -> Estimate:
     """Coverage expected after m < n generations: 1 - sum (n_c/n) C(n - n_c, m) / C(n-1, m).
 
-    Unbiased. Range [0, 1]; m = 0: 0; m = n - 1: `good_turing_coverage`; m >= n: undefined, see `coverage_after`. Chao
-    and Jost, Ecology 93 (2012) 2533. No standard error. O(sizes).
+    Unbiased; smaller is more diverse. Range [0, 1]; m = 0: 0; m = n - 1: `good_turing_coverage`; m >= n: undefined, see
+    `coverage_after`. Chao and Jost, Ecology 93 (2012) 2533. No standard error. O(sizes).
 
     (2, 1), m = 1: 1 - (2/3) C(1,1)/C(2,1) - (1/3) C(2,1)/C(2,1) = 1/3.
 
@@ -426,8 +451,8 @@ def coverage_standardised_richness(first: npt.ArrayLike, second: npt.ArrayLike) 
 
     C* is the smaller of the two arms' `refined_coverage`, so one arm stays whole (m = n) and the other is thinned.
     Equal n favours the arm with fewer classes, which is nearly exhausted; equal coverage does not. Between two m both
-    curves are straight. C* below 0.5: undefined, too little has been seen. No standard error. Chao and Jost, Ecology 93
-    (2012) 2533. O(sizes log n).
+    curves are straight. Range of the classes [1, n]; larger is more diverse. C* below 0.5: undefined, too little seen.
+    No standard error. Chao and Jost, Ecology 93 (2012) 2533. O(sizes log n).
 
     The same counts twice: both arms stay whole.
 
@@ -451,15 +476,17 @@ def _richness_at_coverage(seen: Int64, target: float, of_all: float) -> tuple[fl
     n = int(seen.sum())
     if of_all == target:
         return float(n), float(len(seen))
+    if _coverage(seen, 1) >= target:
+        return 1.0, 1.0  # a single generation covers that much already
 
     def covered(m: int) -> float:
         return of_all if m == n else _coverage(seen, m)
 
-    below, above = 0, n  # covered(below) < target <= covered(above): halve until neighbours
+    below, above = 1, n  # covered(below) < target <= covered(above): halve until neighbours
     while above - below > 1:
         middle = (below + above) // 2
         below, above = (middle, above) if covered(middle) < target else (below, middle)
     low, high = covered(below), covered(above)
     part = (target - low) / (high - low)
-    fewer, more = (_richness(seen, m) if m else 0.0 for m in (below, above))
+    fewer, more = _richness(seen, below), _richness(seen, above)
     return below + part, fewer + part * (more - fewer)

@@ -307,7 +307,8 @@ def jackknife_counts(statistic: CountStatistic, counts: npt.ArrayLike) -> Estima
 
     Leaving out any of the n_c members of class c gives the same counts, and so does a member of any class of the same
     size: one call for each different size, weighed by the generations that it stands for. Equal to `jackknife` over
-    generations, at O(sqrt n) calls at most instead of n. Of all singletons there is no standard error, but a warning.
+    generations, at O(sqrt n) calls at most instead of n. Of all singletons there is no standard error, but a warning; of
+    one class alone it is that of the same number with one generation in a class of its own.
 
     Sum p^2 without bias, counts (2, 1): of 2 twice (1, 1), which gives 0, and of 1 once (2), which gives 1; their mean
     1/3, squares 2/9 + 4/9; 2/3 * 2/3 = 4/9.
@@ -329,6 +330,8 @@ def jackknife_counts(statistic: CountStatistic, counts: npt.ArrayLike) -> Estima
         left_out.append(_number(statistic(fewer[fewer > 0])) if n > 1 else math.nan)
     if n > 1 and sizes[-1] == 1:  # leaving out any one leaves the same counts, and their spread of 0 is no certainty
         return Estimate(value, None, n, warning=ALL_SINGLETONS)
+    if n > 2 and len(seen) == 1:  # the same, but here the next most varied counts say how little is certain
+        return Estimate(value, jackknife_counts(statistic, [n - 1, 1]).se, n)
     return Estimate(value, jackknife_se(left_out, sizes * classes), n)
 
 
@@ -353,8 +356,8 @@ def log_ratio(base: Estimate, aligned: Estimate) -> Retained:
 
     se^2 = (se_a / a)^2 + (se_b / b)^2 (delta method, independent arms), normal interval, then exp. Range of the share
     (0, inf); 1 says equal, 0.4 that two fifths are left. Undefined where an arm is undefined or not above 0; without a
-    standard error the share stands without an interval, and also where neither arm varies, since then nothing is
-    tested.
+    standard error the share stands without an interval, and also where an arm's is 0, which is never certainty. Of the
+    bias of the two values the interval knows nothing. O(1).
 
     10 (se 1) and 5 (se 0.5): log 1/2, se sqrt(0.01 + 0.01) = 0.141421; 0.5 * exp(-+ 0.277181).
 
@@ -365,6 +368,8 @@ def log_ratio(base: Estimate, aligned: Estimate) -> Retained:
     whole, part = base.value, aligned.value
     if whole is None or part is None:
         return Retained(reason=base.reason or aligned.reason)
+    if not math.isfinite(whole + part):
+        raise ValueError("a value that is not finite has no ratio")
     if min(whole, part) <= 0:
         return Retained(reason="an arm has no diversity, so there is no ratio")
     share = part / whole
@@ -374,6 +379,8 @@ def log_ratio(base: Estimate, aligned: Estimate) -> Retained:
     se = math.hypot(base.se / whole, aligned.se / part)
     if se == 0:
         return Retained(share, log_ratio=log, se=0.0, reason="no variation in either arm; there is nothing to test")
+    if min(base.se, aligned.se) == 0:
+        return Retained(share, log_ratio=log, reason="one arm shows no variation, so how certain it is cannot be known")
     p = math.erfc(abs(log) / se / math.sqrt(2))
     return Retained(share, share * math.exp(-Z_95 * se), share * math.exp(Z_95 * se), log, se, p)
 
@@ -425,8 +432,8 @@ def equivalence(ratio: float, se: float, *, freedom: float = math.inf, margin: f
     >>> round(found.high, 6), round(found.p, 6), found.verdict
     (0.082243, 0.028312, 'equivalent')
     """
-    if not (se > 0 and freedom > 0 and margin > 0):
-        raise ValueError("the standard error, its degrees of freedom and the margin are above 0")
+    if not (math.isfinite(ratio) and se > 0 and freedom > 0 and margin > 0):
+        raise ValueError("the ratio is finite; the standard error, its degrees of freedom and the margin are above 0")
     from scipy.special import stdtr, stdtrit  # heavy, and needed only here
 
     half = float(stdtrit(freedom, 0.95)) * se

@@ -1,0 +1,234 @@
+"""What is measured of one prompt: n generations of every arm, and each measure of diversity with its standard error.
+
+Whatever is fitted (IDF, kinds) is fitted on all arms of the prompt together; words are counted on a common prefix, the
+longest of PREFIXES that half of every arm's generations reach.
+
+Needs texts, their embeddings and token statistics; knows no models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_diversity.experiments.semantic import KIND_CUT
+from llama_diversity.metrics import clusters
+from llama_diversity.metrics.coverage import chao_wang_jost_nats, rarefied_richness
+from llama_diversity.metrics.indices import corrected_vendi
+from llama_diversity.metrics.inference import Estimate, Proportion, jackknife_se, martingale_z, self_check_z, wilson
+from llama_diversity.metrics.lexical import rarefied_types
+from llama_diversity.metrics.similarity import mean_pairwise_distance, tf_idf
+
+PREFIXES = (128, 64, 32, 16)
+PRIMARY = "distance"
+UNEQUAL_VALIDITY = 0.10
+Vectors = npt.NDArray[np.float32]
+
+MEASURES = {  # name -> what it is; larger is more diverse in all of them
+    "distance": "meanings, distance *",
+    "vendi": "meanings, Vendi 2",
+    "kinds": "kinds among m",
+    "class_entropy": "class entropy, nats",
+    "words": "words, distance",
+    "types": "words among m",
+    "entropy": "entropy, bits/token",
+    "bits_per_byte": "bits per byte",
+}
+
+
+class Generations(NamedTuple):
+    """One arm's generations of one prompt: the valid ones, in order; sums over a generation's tokens are in bits.
+
+    `beginnings`: the words of the first tokens, as many as the common prefix, of every valid generation that has them.
+    """
+
+    n: int  # drawn, valid or not
+    texts: Sequence[str]
+    vectors: Vectors  # of the texts, shape (n valid, d)
+    n_truncated: int  # texts of which the encoder saw the beginning only
+    beginnings: Sequence[Sequence[str]]
+    surprisal_bits: npt.NDArray[np.float64]  # under what they were drawn from
+    entropy_bits: npt.NDArray[np.float64]
+    excess_variance_bits2: npt.NDArray[np.float64]  # of surprisal - entropy, as the distributions say
+    lengths: npt.NDArray[np.int64]
+    prefix_lengths: npt.NDArray[np.int64]  # in the unit of the common prefix
+    n_bytes: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What holds for all arms: the common prefix (None: none fits), in tokens of one vocabulary, else in words."""
+
+    prefix: int | None
+    has_one_vocabulary: bool = True
+
+    @property
+    def unit(self) -> str:
+        """What the prefix is counted in."""
+        return "tokens" if self.has_one_vocabulary else "words"
+
+
+Estimates = dict[str, dict[str, Estimate]]  # measure -> arm -> estimate
+Kinds = Mapping[str, npt.NDArray[np.int64]]  # arm -> counts of kinds formed on all arms
+
+
+class Measured(NamedTuple):
+    """All measures of all arms of one prompt; kinds are those among `m_kinds`, words those among `m_words`."""
+
+    estimates: Estimates
+    kinds: Kinds
+    m_kinds: int
+    m_words: int
+
+
+class Case(NamedTuple):
+    """All that is to be compared: generations and measures by prompt, and of every arm validity and self-check."""
+
+    prompts: Sequence[Mapping[str, Generations]]
+    measured: Sequence[Measured]
+    rules: Rules
+    valid: Mapping[str, Proportion]
+    checks: Mapping[str, float | None]
+
+    def of(self, arm: str) -> list[Generations]:
+        """One arm's generations on every prompt."""
+        return [prompt[arm] for prompt in self.prompts]
+
+    def measures(self) -> list[str]:
+        """The measures in their order; bits per byte stand for entropy where there is more than one vocabulary."""
+        return [name for name in MEASURES if name != ("bits_per_byte" if self.rules.has_one_vocabulary else "entropy")]
+
+    def estimates(self, measure: str) -> list[Mapping[str, Estimate]]:
+        """One measure by prompt."""
+        return [one.estimates[measure] for one in self.measured]
+
+    def effective(self) -> list[Mapping[str, Estimate]]:
+        """The primary measure by prompt, invalid outputs counted as lost; nothing where valid shares hardly differ."""
+        shares = [one.value or 0.0 for one in self.valid.values()]
+        if max(shares) - min(shares) <= UNEQUAL_VALIDITY:
+            return []
+        return [
+            {arm: with_lost(estimate, prompt[arm]) for arm, estimate in estimates.items()}
+            for estimates, prompt in zip(self.estimates(PRIMARY), self.prompts, strict=True)
+        ]
+
+
+def case_of(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Case:
+    """Measure everything; `prompts` has the same arms, in one order, for each prompt."""
+    case = Case(prompts, [measured(prompt) for prompt in prompts], rules, {}, {})
+    every = {arm: case.of(arm) for arm in prompts[0]}
+    valid = {arm: wilson(sum(len(x.texts) for x in some), sum(x.n for x in some)) for arm, some in every.items()}
+    return case._replace(valid=valid, checks={arm: self_check(some) for arm, some in every.items()})
+
+
+def common_prefix(lengths: Mapping[str, Sequence[int]]) -> int | None:
+    """The longest of PREFIXES that at least half of every arm's generations reach; None where none is.
+
+    >>> common_prefix({"base": [128, 128], "aligned": [70, 20]}), common_prefix({"base": [3]})
+    (64, None)
+    """
+    for prefix in PREFIXES:
+        if all(2 * sum(n >= prefix for n in some) >= len(some) > 0 for some in lengths.values()):
+            return prefix
+    return None
+
+
+def measured(prompt: Mapping[str, Generations]) -> Measured:
+    """Every measure of every arm."""
+    kinds = _kinds_of(prompt)
+    m_kinds = max(1, min(int(counts.sum()) for counts in kinds.values()) // 2)
+    m_words = min((sum(map(len, one.beginnings)) for one in prompt.values()), default=0) // 2
+    rows = tf_idf({arm: [" ".join(some) for some in one.beginnings] for arm, one in prompt.items()})
+    measures: dict[str, Callable[[str, Generations], Estimate]] = {
+        "distance": lambda arm, one: _unsure(mean_pairwise_distance(np.asarray(one.vectors, np.float64))),
+        "vendi": lambda arm, one: _unsure(corrected_vendi(one.vectors)),
+        "kinds": lambda arm, one: rarefied_richness(kinds[arm], m_kinds),
+        "class_entropy": lambda arm, one: chao_wang_jost_nats(kinds[arm]),
+        "words": lambda arm, one: _unsure(mean_pairwise_distance(rows[arm])),
+        "types": lambda arm, one: _types(one, m_words),
+        "entropy": lambda arm, one: _rate(one, one.lengths),
+        "bits_per_byte": lambda arm, one: _rate(one, one.n_bytes),
+    }
+    found = {name: {arm: measure(arm, one) for arm, one in prompt.items()} for name, measure in measures.items()}
+    return Measured(found, kinds, m_kinds, m_words)
+
+
+def _unsure(estimate: Estimate) -> Estimate:
+    """n equal outputs have no spread, but are not certain to go on so: as if one of them had been unlike all others.
+
+    One output at a distance of 1 makes the mean over pairs 2/n, with a jackknife error of 2/n but for terms in 1/n^2.
+    """
+    if estimate.se is None or estimate.value is None or estimate.se > 1e-9 * estimate.value:
+        return estimate
+    return estimate._replace(se=2 / estimate.n)
+
+
+def _types(one: Generations, m: int) -> Estimate:
+    """Different words among m; of equal beginnings the error is that of all but one of them and one of other words."""
+    if not m:
+        return _none(one, "no words")
+    estimate = rarefied_types(one.beginnings, m)
+    if any(some != one.beginnings[0] for some in one.beginnings) or len(one.beginnings) < 3:
+        return estimate
+    other = [f"{word}'" for word in one.beginnings[0]]
+    return estimate._replace(se=rarefied_types([*one.beginnings[1:], other], m).se)
+
+
+def _none(one: Generations, reason: str = "no valid generations") -> Estimate:
+    return Estimate(None, None, len(one.texts), reason)
+
+
+def _kinds_of(prompt: Mapping[str, Generations]) -> dict[str, npt.NDArray[np.int64]]:
+    """Counts of kinds formed on all arms of the prompt together."""
+    pooled = np.concatenate([np.asarray(one.vectors, np.float64) for one in prompt.values()])
+    names = [arm for arm, one in prompt.items() for _ in one.texts]
+    if not len(names):
+        return {arm: np.zeros(0, np.int64) for arm in prompt}
+    found = clusters.occupancy(clusters.threshold_classes(pooled, KIND_CUT), names)
+    return {arm: found[arm].counts if arm in found else np.zeros(0, np.int64) for arm in prompt}
+
+
+def _rate(one: Generations, sizes: npt.NDArray[np.int64]) -> Estimate:
+    """Bits per token or byte with the jackknife's error, which at n = 20 is nearer the truth than the formula's."""
+    if not sizes.sum():
+        return _none(one)
+    bits, others = one.entropy_bits, sizes.sum() - sizes
+    se = jackknife_se((bits.sum() - bits) / others) if others.all() else None
+    return Estimate(float(bits.sum() / sizes.sum()), se, len(sizes))
+
+
+def with_lost(estimate: Estimate, one: Generations) -> Estimate:
+    """A mean over pairs where a pair with an invalid output has no distance: times v(v-1) / n(n-1).
+
+    v varies too: to first order v^2 has the relative variance 4 (1 - v/n) / v, whatever the valid ones say.
+    """
+    v, n = len(one.texts), one.n
+    if not estimate.value or estimate.se is None or n < 2:
+        return estimate
+    value = estimate.value * v * (v - 1) / (n * (n - 1))
+    relative = math.hypot(estimate.se / estimate.value, 2 * math.sqrt((1 - v / n) / v))
+    return estimate._replace(value=value, se=value * relative)
+
+
+def self_check(generations: Sequence[Generations]) -> float | None:
+    """z of the summed surprisal minus entropy: by its sample error or by its known one, whichever accuses less.
+
+    Of generations that nearly all took one path the sample error is next to nothing, and says nothing. Within -+ 999;
+    None for fewer than two.
+    """
+    excess = excess_bits(generations)
+    variances = np.concatenate([one.excess_variance_bits2 for one in generations])
+    if len(excess) < 2:
+        return None
+    found = min(self_check_z(excess), martingale_z(excess, variances), key=abs)
+    return max(-999.0, min(999.0, found))
+
+
+def excess_bits(generations: Sequence[Generations]) -> npt.NDArray[np.float64]:
+    """Surprisal minus entropy of every generation."""
+    return np.concatenate([one.surprisal_bits - one.entropy_bits for one in generations])

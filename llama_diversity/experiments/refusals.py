@@ -1,0 +1,124 @@
+"""When a measure must not be compared, and the sentence that says why.
+
+Needs what was measured; the wording is fixed, numbers are filled in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_diversity.experiments.measured import PREFIXES, Case, common_prefix, excess_bits
+from llama_diversity.metrics.coverage import more_generations, refined_coverage, two_digits
+
+LEAST_VALID, LEAST_FOR_TAILS = 20, 25
+MOST_TRUNCATED = 0.05
+LEAST_COVERAGE = 0.5
+LARGEST_Z = 4.0
+NOTHING_VARIES = "Both arms gave one identical output; there is nothing to test."
+
+
+class Refusal(NamedTuple):
+    """Why a measure must not be compared; `hides`: not even its values are shown, they would be wrong."""
+
+    reason: str
+    hides: bool = True
+
+
+def objection(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
+    """Why this measure of these arms must not be compared; None where it may."""
+    every = [one for arm in arms for one in case.of(arm)]
+    fewest = min(len(one.texts) for one in every)
+    if fewest < LEAST_VALID:
+        return _too_few(fewest)
+    if all(len(set(one.texts)) == 1 for one in every):
+        return Refusal(NOTHING_VARIES, hides=False)
+    if name in ("vendi", "class_entropy") and fewest < LEAST_FOR_TAILS:
+        return Refusal(
+            f"Not reported below {LEAST_FOR_TAILS} generations: at n = 10 such estimates are off by a factor of 1.2 to "
+            "1.6."
+        )
+    if name in ("distance", "vendi", "kinds", "class_entropy"):
+        return _of_meanings(name, arms, case)
+    if name in ("words", "types"):
+        return _of_prefix(arms, case)
+    return _of_tokens(arms, case)
+
+
+def _too_few(n: int) -> Refusal:
+    return Refusal(f"Too few valid generations ({n}) for an interval. Point estimate only; no comparison.", hides=False)
+
+
+def _of_meanings(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
+    for arm in arms:
+        n = sum(len(one.texts) for one in case.of(arm))
+        cut = sum(one.n_truncated for one in case.of(arm))
+        if cut > MOST_TRUNCATED * n:
+            return Refusal(
+                f"Similarity not reported: {100 * cut / n:.0f} % of {arm}'s texts exceed the encoder's 256 word "
+                "pieces. Shorten with --prefix or --max-tokens."
+            )
+    for arm in arms if name == "class_entropy" else ():
+        counts = min((one.kinds[arm] for one in case.measured), key=_seen)
+        if _seen(counts) < LEAST_COVERAGE:
+            return Refusal(_little_seen(arm, counts))
+    return None
+
+
+def _seen(counts: npt.NDArray[np.int64]) -> float:
+    return refined_coverage(counts).value or 0.0
+
+
+def _little_seen(arm: str, counts: npt.NDArray[np.int64]) -> str:
+    """How far it is to go; of kinds that were all seen once even that is unknown."""
+    n_kinds = int((counts > 0).sum())
+    if n_kinds == counts.sum():
+        return (
+            f"Mode count not reported: no two of {arm}'s generations are of one kind, so how many kinds there are "
+            f"cannot be told. More generations are needed; the {n_kinds} kinds seen so far are a lower bound."
+        )
+    more = more_generations(counts, 0.95).generations or 0
+    return (
+        f"Mode count not reported: only {100 * _seen(counts):.0f} % of {arm}'s output mass has been seen. About "
+        f"{two_digits(more):,} more generations are needed for 95 %; the {n_kinds} kinds seen so far are a lower bound."
+    )
+
+
+def _of_prefix(arms: Sequence[str], case: Case) -> Refusal | None:
+    prefix, unit = case.rules.prefix, case.rules.unit
+    n = {arm: sum(len(one.texts) for one in case.of(arm)) for arm in arms}
+    lengths = {arm: [int(x) for one in case.of(arm) for x in one.prefix_lengths] for arm in arms}
+    if prefix is None:
+        short = {arm: sum(x < PREFIXES[-1] for x in some) for arm, some in lengths.items()}
+        arm = max(arms, key=lambda one: short[one] / n[one])
+        return Refusal(
+            f"Not comparable at any common length: {short[arm]} of {n[arm]} {arm} generations end before "
+            f"{PREFIXES[-1]} {unit}. Raise --max-tokens, or name a shorter --prefix."
+        )
+    for arm in arms:
+        short_of = n[arm] - sum(len(one.beginnings) for one in case.of(arm))
+        if 2 * short_of > n[arm]:
+            return Refusal(
+                f"Not comparable at {prefix} {unit}: {short_of} of {n[arm]} {arm} generations end before. "
+                f"Longest usable prefix: {common_prefix(lengths) or 'none'}."
+            )
+    fewest = min(len(one.beginnings) for arm in arms for one in case.of(arm))
+    return _too_few(fewest) if fewest < LEAST_VALID else None
+
+
+def _of_tokens(arms: Sequence[str], case: Case) -> Refusal | None:
+    for arm in arms:
+        z = case.checks[arm]
+        if z is not None and abs(z) > LARGEST_Z:
+            tokens = sum(int(one.lengths.sum()) for one in case.of(arm))
+            nats = float(excess_bits(case.of(arm)).sum()) * math.log(2) / tokens
+            return Refusal(
+                f"Entropy not reported: surprisal and entropy of {arm} disagree by {nats:+.2f} nats per token "
+                f"(z = {z:.1f}). The stored probabilities are not those the tokens were drawn from. Check sampler "
+                "settings and token alignment."
+            )
+    return None
