@@ -1,6 +1,6 @@
 """How often does `llamadiv compare` raise a false alarm, how often do its intervals hold the truth, what can it see?
 
-    bin/calibrate [RUNS]
+    bin/calibrate [RUNS] [POWER.svg]
 
 Draws large pools from the scripted engine and from the tiny pair, then compares disjoint parts of them as the command
 does (experiments.compare), in settings where the truth is known: nominal 5 % of false alarms, 95 % of intervals that
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -198,15 +199,31 @@ def true_shares(firsts: Sequence[Pool], seconds: Sequence[Pool], found: list[Res
     return {name: math.exp(float(np.mean(some))) if some else math.nan for name, some in logs.items()}
 
 
-def power(name: str, draw: Callable[[int], Draw], sizes: tuple[int, ...], runs: int) -> None:
-    """One row a size: how often each measure's interval says that the second arm is less diverse."""
+def power(name: str, draw: Callable[[int], Draw], sizes: Sequence[int], runs: int) -> dict[str, list[float]]:
+    """One row a size: how often each measure's interval says that the second arm is less diverse, %."""
+    shares: dict[str, list[float]] = {measure: [] for measure in SHOWN}
     for n in sizes:
         found = list(results(draw(n), runs, f"{name}, n = {n}"))
-        cells = []
         for measure in SHOWN:
             lines = [x for one in found for x in one.lines if x.measure == measure]
-            cells.append(f"{100 * sum(x.high is not None and x.high < 1 for x in lines) / len(lines):.0f}")
-        print(f"| {name}, n = {n} | " + " | ".join(cells) + " |", flush=True)
+            shares[measure].append(100 * sum(x.high is not None and x.high < 1 for x in lines) / len(lines))
+        print(f"| {name}, n = {n} | " + " | ".join(f"{shares[one][-1]:.0f}" for one in SHOWN) + " |", flush=True)
+    return shares
+
+
+def draw_power(curves: Mapping[str, Mapping[str, Sequence[float]]], sizes: Sequence[int], path: Path) -> None:
+    """A panel a setting, a curve a measure."""
+    from llama_diversity.render.charts import save_chart, side_by_side
+    from llama_diversity.render.path_charts import Curve, curves_panel
+
+    panels = {
+        name: curves_panel(
+            [Curve(measure, sizes, values, [], []) for measure, values in shares.items()],
+            across="generations of each arm", unit="called less diverse, %",
+        )
+        for name, shares in curves.items()
+    }  # fmt: skip
+    save_chart(side_by_side(panels, title="How often compare sees a difference"), path)
 
 
 def head(*more: str) -> str:
@@ -267,11 +284,14 @@ def main() -> None:
 
     print(f"\nPower: the second arm called less diverse, %, {runs // 4} comparisons each\n\n{head()}")
     sizes = (25, 50, 100, 200)
-    power("scripted, T 0.8", lambda n: against([base], [cooler], n, n_prompts=1), sizes, runs // 4)
+    curves = {}
+    name = "scripted, T 0.8"
+    curves[name] = power(name, lambda n: against([base], [cooler], n, n_prompts=1), sizes, runs // 4)
     for share in (0.1, 0.2, 0.4):
         name = f"tiny-base, {100 * share:.0f} % one sentence"
-        power(name, lambda n, share=share: partly_one(tiny["tiny-base"], share, n), sizes, runs // 4)
-    power("tiny pair", lambda n: against([tiny["tiny-base"]], [tiny["tiny-aligned"]], n, n_prompts=1), sizes, runs // 4)
+        curves[name] = power(name, lambda n, share=share: partly_one(tiny["tiny-base"], share, n), sizes, runs // 4)
+    if len(sys.argv) > 2:
+        draw_power(curves, sizes, Path(sys.argv[2]))
 
 
 if __name__ == "__main__":

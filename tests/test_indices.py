@@ -65,7 +65,7 @@ OF_VECTORS = ("vendi", "spectrum", "directions", "mean_squared_cosine", "correct
 
 
 def test_every_public_function_has_an_example_here() -> None:
-    """And those that take vectors, which are called `rows`, or `units` where they are already of length 1, are named."""
+    """And those that take vectors, called `rows`, or `units` where they are already of length 1, are known."""
     public = {
         name: function
         for name, function in inspect.getmembers(indices, inspect.isfunction)

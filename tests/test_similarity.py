@@ -7,8 +7,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from llama_diversity.experiments import semantic
+from llama_diversity.metrics import similarity
 from llama_diversity.metrics.similarity import mean_cosine, mean_pairwise_distance, tf_idf
 
 
@@ -55,6 +57,12 @@ def test_the_variance_of_a_mean_over_pairs_by_hand() -> None:
 def test_of_three_texts_the_jackknife() -> None:
     """Two of three identical: left out 0, 0, 1; mean 1/3, squares 6/9; 2/3 * 6/9 = 4/9."""
     assert mean_cosine(np.eye(2)[[0, 0, 1]]).summary.se ** 2 == pytest.approx(4 / 9)
+
+
+def test_of_very_many_sparse_rows_the_jackknife(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more than three, here: mean distance 5/6, left out 1, 2/3, 2/3, 1; 3/4 * 4/36 = 1/12."""
+    monkeypatch.setattr(similarity, "_GRAM_OF_SPARSE", 3)
+    assert mean_cosine(csr_array(np.eye(3)[[0, 1, 2, 0]])).summary.se ** 2 == pytest.approx(1 / 12)
 
 
 def test_the_variance_is_at_least_that_of_equally_typical_texts() -> None:

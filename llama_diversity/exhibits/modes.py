@@ -49,7 +49,7 @@ def _exhibits(found: Result) -> Iterator[Exhibit]:
     if found.kept:
         yield _compared(found)
     elif found.refused and len(found.n) > 1:
-        yield Remark("No comparison: it takes the first arm and another one.")
+        yield Remark(f"No comparison: it takes kinds of {next(iter(found.n))} and of another arm.")
     yield _curves(found)
     yield _points(found)
     yield _examples(found)

@@ -396,7 +396,7 @@ def leinster_cobbold(weights: npt.ArrayLike, similarity: npt.ArrayLike, q: float
     1.5
     """
     w, z = np.asarray(weights, np.float64), np.asarray(similarity, np.float64)
-    if w.ndim != 1 or z.size != len(w) ** 2 or (w < 0).any() or not np.isfinite(w).all():
+    if w.ndim != 1 or z.size != len(w) ** 2 or not np.isfinite(w).all() or (w < 0).any():
         raise ValueError("one weight, finite and not negative, for each row and column of the similarity")
     z = z.reshape(len(w), len(w))
     if not (z >= 0).all() or not (z <= 1).all() or not np.allclose(np.diag(z), 1):

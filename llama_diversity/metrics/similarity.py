@@ -123,7 +123,7 @@ def tf_idf_of_each_group(groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """`tf_idf` with IDF fitted on each group alone: for a reproduction only, groups do not compare.
 
     Range and cost as there. The standard error of a mean distance over such rows takes the IDF as given, though it
-    comes from the same texts: too large (about 1.8 times in variance where topics differ), so conservative.
+    comes from the same texts: too large (about 1.6 times in variance where topics differ), so conservative.
 
     >>> rows = tf_idf_of_each_group({"a": ["aa bb", "aa cc"], "b": ["xx yy", "zz ww"]})
     >>> round(mean_cosine(rows["a"]).summary.mean, 6)
