@@ -110,7 +110,7 @@ def _claim(found: Result) -> str:
     )
     return (
         f"{few}, not for prompts in general ({LEAST_PROMPTS} or more would say something of those). Intervals are over "
-        "generations, by the jackknife; p is adjusted after Holm over all lines."
+        "generations; p is adjusted after Holm over all lines."
     )
 
 

@@ -88,8 +88,8 @@ def _likeness(found: Study) -> Table:
         "How alike the completions of each model are",
         ("measure", "arm", "mean", "sd", "se", "n", "minus first", "95 % interval"),
         tuple(rows),
-        "Mean cosine over pairs of different completions; sd of the completions' own means (the paper's sd); se by the "
-        "jackknife over completions. Only the pooled IDF compares.",
+        "Mean cosine over pairs of different completions; sd of the completions' own means (the paper's sd); se of a "
+        "mean over pairs, completions independent. Only the pooled IDF compares.",
     )
 
 

@@ -147,7 +147,7 @@ def measured(prompt: Mapping[str, Generations]) -> Measured:
     measures: dict[str, Callable[[str, Generations], Estimate]] = {
         "distance": lambda arm, one: _unsure(mean_pairwise_distance(np.asarray(one.vectors, np.float64))),
         "vendi": lambda arm, one: _unsure(corrected_vendi(one.vectors)),
-        "kinds": lambda arm, one: rarefied_richness(kinds[arm], m_kinds),
+        "kinds": lambda arm, one: rarefied_richness(kinds[arm], m_kinds, are_formed=True),
         "class_entropy": lambda arm, one: chao_wang_jost_nats(kinds[arm]),
         "words": lambda arm, one: _unsure(mean_pairwise_distance(rows[arm])),
         "types": lambda arm, one: _types(one, m_words),

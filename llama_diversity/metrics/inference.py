@@ -307,8 +307,8 @@ def jackknife_counts(statistic: CountStatistic, counts: npt.ArrayLike) -> Estima
 
     Leaving out any of the n_c members of class c gives the same counts, and so does a member of any class of the same
     size: one call for each different size, weighed by the generations that it stands for. Equal to `jackknife` over
-    generations, at O(sqrt n) calls at most instead of n. Of all singletons there is no standard error, but a warning; of
-    one class alone it is that of the same number with one generation in a class of its own.
+    generations, at O(sqrt n) calls at most instead of n. Of all singletons there is no standard error, but a warning;
+    of one class alone it is that of the same number with one generation in a class of its own.
 
     Sum p^2 without bias, counts (2, 1): of 2 twice (1, 1), which gives 0, and of 1 once (2), which gives 1; their mean
     1/3, squares 2/9 + 4/9; 2/3 * 2/3 = 4/9.
