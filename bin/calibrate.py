@@ -23,14 +23,16 @@ from llama_diversity.cli.options import Common
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.engines import Engine, EngineOptions, open_engine
 from llama_diversity.experiments.compare import Result, compare
-from llama_diversity.experiments.measured import MEASURES, Generations, Rules
+from llama_diversity.experiments.measured import Generations, Rules
+from llama_diversity.metrics.indices import corrected_vendi
+from llama_diversity.metrics.similarity import mean_pairwise_distance
 from llama_diversity.paths import default_store
 from llama_diversity.records import Recipe, Sample, Sampler
 from llama_diversity.text import words
 
 COMMON = Common(json=False, quiet=True, store=default_store(), offline=True, color="never")
 SHOWN = ("distance", "vendi", "kinds", "words", "types", "entropy")
-FITTED_TO_M = ("kinds", "types")  # what they estimate depends on n: the truth is the mean of comparisons of that n
+FITTED_TO_N = ("kinds", "words", "types")  # depend on n by m or by the IDF: the truth is the mean of such comparisons
 PREFIX = 16
 RULES = Rules(prefix=PREFIX)
 OPENINGS = ("She was", "He is", "Someone met", "The nurse", "She became", "The old", "He was a", "She is not")
@@ -186,14 +188,22 @@ def percent(found: Sequence[bool], among: int) -> str:
     return f"{100 * share:.1f} ({100 * math.sqrt(share * (1 - share) / len(found)):.1f})"
 
 
+def of_pool(one: Pool) -> tuple[float, float, float]:
+    """Mean pairwise distance, corrected Vendi 2 and entropy rate of a whole pool."""
+    distance, vendi = mean_pairwise_distance(one.vectors).value, corrected_vendi(one.vectors).value
+    assert distance
+    assert vendi
+    return distance, vendi, float(one.entropy_bits.sum() / one.n_tokens.sum())
+
+
 def true_shares(firsts: Sequence[Pool], seconds: Sequence[Pool], found: list[Result]) -> dict[str, float]:
     """What the second arm keeps: the mean over prompts of the pools' log ratios, or of the comparisons' own."""
-    logs: dict[str, list[float]] = {name: [] for name in MEASURES}
-    for first, second in zip(firsts, seconds, strict=True):
-        n = np.arange(min(2_000, len(first.texts), len(second.texts)))
-        for line in compare([{"a": first.part(n), "b": second.part(n)}], RULES).lines:
-            logs[line.measure] += [] if line.share is None else [math.log(line.share)]
-    for measure in FITTED_TO_M:
+    logs: dict[str, list[float]] = {name: [] for name in SHOWN}
+    for pools in zip(firsts, seconds, strict=True):
+        distance, vendi, rate = zip(*(of_pool(one) for one in pools), strict=True)
+        for name, (first, second) in {"distance": distance, "vendi": vendi, "entropy": rate}.items():
+            logs[name].append(math.log(second / first))
+    for measure in FITTED_TO_N:
         shares = [line.share for one in found for line in one.lines if line.measure == measure]
         logs[measure] = [math.log(share) for share in shares if share]
     return {name: math.exp(float(np.mean(some))) if some else math.nan for name, some in logs.items()}
@@ -239,7 +249,7 @@ def main() -> None:
     aligned = pool("scripted:aligned", "She was", 4_000, seed=5)
     attractor = pool("scripted:attractor", "She was", 4_000, seed=5)
     tiny = {name: pool(name, PEOPLE[0], 4_000, seed=1) for name in ("tiny-base", "tiny-aligned")}
-    short, long = (pool("scripted:base", "She was", 4_000, seed=3, max_tokens=n, cut=PREFIX) for n in (32, 64))
+    cut = {n: pool("tiny-base", PEOPLE[0], 2_000, seed=n, max_tokens=n, cut=PREFIX) for n in (32, 64)}
     # Prompts that differ in how diverse they are, in both arms alike: a temperature for each.
     heat = np.linspace(0.7, 1.3, len(OPENINGS)).tolist()
     chains = {
@@ -261,12 +271,12 @@ def main() -> None:
         "scripted aligned, the same law": against_itself([aligned], 60),
         "scripted attractor, the same law": against_itself([attractor], 60),
         "scripted base, the same spread elsewhere": against_itself([base], 60, turn=turn),
-        "scripted, 32 tokens against 64, by the first 16": against_itself([short], 60, [long]),
         "scripted base, three prompts": against_itself(chains["base"][:6:2], 30),
         "scripted base, eight unlike prompts": against_itself(chains["base"], 30),
         "tiny-base against itself": against_itself([tiny["tiny-base"]], 60),
         "tiny-aligned against itself": against_itself([tiny["tiny-aligned"]], 60),
         "tiny-aligned, the same spread elsewhere": against_itself([tiny["tiny-aligned"]], 60, turn=turn),
+        "tiny-base, 32 tokens against 64, by the first 16": against_itself([cut[32]], 60, [cut[64]]),
         "tiny-base, eight prompts": against_itself(people["base"], 30),
         "tiny-aligned, eight prompts": against_itself(people["aligned"], 30),
     }.items():

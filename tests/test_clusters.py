@@ -23,6 +23,7 @@ from llama_diversity.metrics.clusters import (
     k_by_gap,
     k_by_silhouette,
     k_means,
+    kinds_among,
     medoids,
     occupancy,
     return_share,
@@ -31,7 +32,8 @@ from llama_diversity.metrics.clusters import (
     threshold_sweep,
     unit_rows,
 )
-from llama_diversity.metrics.inference import Proportion, wilson
+from llama_diversity.metrics.coverage import rarefied_richness
+from llama_diversity.metrics.inference import Estimate, Proportion, wilson
 
 
 def on_circle(*degrees: float) -> np.ndarray:
@@ -58,6 +60,7 @@ EXAMPLES: dict[str, Callable[[Any], Any]] = {  # every public function of the mo
     "exact_classes": lambda rows: exact_classes(["Ann", "Bob", "Ann"]),
     "threshold_classes": lambda rows: threshold_classes(rows, 0.8, NAMES),
     "threshold_sweep": lambda rows: threshold_sweep(rows, [0.9, 0.2]),
+    "kinds_among": lambda rows: kinds_among(rows, 9, 0.8)[:2],
     "k_means": lambda rows: [*k_means(rows, 3).labels, k_means(rows, 3).within],
     "k_by_silhouette": lambda rows: k_by_silhouette(rows, 4).scores,
     "k_by_gap": lambda rows: k_by_gap(rows, 4).scores,
@@ -548,3 +551,36 @@ def test_returns_undefined() -> None:
     assert nowhere.classes.tolist() == [-1, -1]
     nothing = return_share(np.zeros((0, 2)), attractors(np.eye(2), [0, 1]))
     assert nothing.share == Proportion(None, None, None, 0, 0, "no generations")
+
+
+# ---- kinds that some form among themselves
+
+
+def test_kinds_of_texts_equal_or_unlike_are_rarefied_classes() -> None:
+    """Where no class depends on who else is there, both are one number with one error, but for the splits drawn."""
+    counts = [6, 4, 3, 2, 1, 1, 1, 1, 1]
+    rows = np.repeat(np.eye(len(counts)), counts, axis=0)
+    formed, given = kinds_among(rows, 10, 0.7, n_splits=3000), rarefied_richness(counts, 10)
+    assert formed.value == pytest.approx(given.value, abs=4 * 1.1 / math.sqrt(6000))  # sd of a half is 1.1
+    assert formed.se == pytest.approx(given.se, rel=4 / math.sqrt(2 * 3000))
+
+
+def test_kinds_among_at_their_ends() -> None:
+    assert kinds_among(np.eye(12), 6, 0.7) == Estimate(6, None, 12)  # nothing varies, which is no certainty
+    assert kinds_among(np.ones((12, 3)), 6, 0.7) == Estimate(1, None, 12)
+    assert kinds_among(np.zeros((12, 3)), 6, 0.7).value == 1  # without a vector: alike
+    assert kinds_among(np.eye(4), 1, 0.7).value == 1
+    assert kinds_among(np.eye(5), 3, 0.7).reason == "twice 3 generations are more than the 5 there are"
+    with pytest.raises(BadValue, match="at least one generation"):
+        kinds_among(np.eye(5), 0, 0.7)
+
+
+def test_the_error_of_kinds_knows_that_they_are_formed() -> None:
+    """One cloud without gaps, cut into kinds: the error is that of repetitions, that of kinds once given is not."""
+    generator = np.random.default_rng(2)
+    clouds = [generator.normal(size=(60, 8)) + [3, 0, 0, 0, 0, 0, 0, 0] for _ in range(250)]
+    found = [kinds_among(rows, 30, 0.8) for rows in clouds]
+    given = [rarefied_richness(np.bincount(threshold_classes(rows, 0.8)), 30) for rows in clouds]
+    truth = np.var([one.value for one in found])  # known to 9 %, as 250 of them
+    assert np.mean([(one.se or 0) ** 2 for one in found]) == pytest.approx(truth, rel=0.3)
+    assert np.mean([one.se**2 for one in given]) < 0.8 * np.var([one.value for one in given])

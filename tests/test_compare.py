@@ -140,7 +140,7 @@ def clustered(rng: np.random.Generator, seed: int) -> list[Mapping[str, Generati
 )
 def test_false_alarms_are_few(draw: Callable[..., list[Mapping[str, Generations]]], runs: int) -> None:
     """Nominal 5 %: at most what a binomial of 5 % exceeds once in 1,000. Wrong tests alarm in 30 to 60 %."""
-    for measure, (k, n) in alarms(draw, ("distance", "vendi", "words", "types", "entropy"), runs).items():
+    for measure, (k, n) in alarms(draw, ("distance", "vendi", "kinds", "words", "types", "entropy"), runs).items():
         most = next(
             m for m in range(n + 1) if sum(math.comb(n, j) * 0.05**j * 0.95 ** (n - j) for j in range(m + 1)) > 0.999
         )
@@ -558,3 +558,12 @@ def test_arms_and_prompts_are_drawn_independently(run: Run) -> None:
     seeds = [recipe["seed"] for recipe in shown["recipes"].values()]
     assert len(set(seeds)) == len(seeds) == 4
     assert 0 in seeds
+
+
+def test_an_experiment_of_another_version_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    arms = ("--arm", "a=scripted:base", "--arm", "b=scripted:aligned", "-p", "She", "--max-tokens", 4)
+    assert run("compare", *arms, "-n", 3)[0] == 0
+    with sqlite3.connect(default_store()) as connection:
+        connection.execute("""UPDATE runs SET about = replace(about, '"name": "compare"', '"name": "contrast"')""")
+    code, _, err = run("report", "last", "--out", tmp_path / "r")
+    assert (code, "There is no experiment called 'contrast'" in err) == (2, True)

@@ -523,13 +523,3 @@ def test_an_arm_of_one_class_is_never_thinned_below_one_generation() -> None:
     found = coverage_standardised_richness([40, 5, 3, 1, 1], [50])
     assert (found.second, found.second_generations) == (1, 1)
     assert found.first == 5
-
-
-def test_kinds_formed_from_the_generations_themselves_have_the_larger_error() -> None:
-    """The jackknife where it is larger, as it is for most classes; else, and where no class is seen once, the other."""
-    counts = [5, 3, 2, 1, 1, 1, 1]
-    labels = [label for label, count in enumerate(counts) for _ in range(count)]
-    slow = jackknife(lambda some: rarefied_richness(np.bincount(some), 7).value, labels)
-    assert rarefied_richness(counts, 7, are_formed=True).se == pytest.approx(slow.se)
-    assert rarefied_richness(counts, 7).se < slow.se
-    assert rarefied_richness([10], 4, are_formed=True).se >= rarefied_richness([10], 4).se > 0

@@ -56,7 +56,7 @@ def test_kinds_by_meaning_are_formed_on_all_arms_together() -> None:
     found = analyse({arm: [f"{arm} {at}" for at in range(20)] for arm in rows}, rows)
     assert found.arms["base"].counts.tolist() == [10, 10]
     assert found.arms["aligned"].counts.tolist() == [0, 20]
-    assert found.kept["aligned"].share == pytest.approx(1 / (2 * (1 - math.comb(10, 10) / math.comb(20, 10))))
+    assert found.kept["aligned"].share == pytest.approx(1 / (2 * (1 - math.comb(10, 10) / math.comb(20, 10))), abs=1e-5)
 
 
 def test_of_too_little_no_number_of_modes_is_given() -> None:

@@ -391,7 +391,8 @@ def test_an_interrupted_search_says_what_is_kept(run: Callable, monkeypatch: pyt
     monkeypatch.setattr(command_of_tree, "_searched", search)
     last = "base"
     code, _, err = scripted(run)
-    assert (code, err) == (130, "llamadiv: Interrupted. No search was finished; the same command does the rest.\n")
+    nothing = "No search was finished, so nothing is kept; the same command starts again."
+    assert (code, err) == (130, f"llamadiv: Interrupted. {nothing}\n")
     last = "aligned"
     code, _, err = scripted(run)
     kept = "llamadiv: Interrupted. Finished searches are kept (base); the same command does the rest.\n"

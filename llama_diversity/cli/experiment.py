@@ -24,7 +24,7 @@ from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.results import Result, drawing_words, give, make_folder
 from llama_diversity.cli.session import DifferentVocabularies, fill, opened, plan_cell, reading, start_run
 from llama_diversity.engines import Engine, EngineOptions
-from llama_diversity.errors import BadValue, LlamadivError, TemplateError
+from llama_diversity.errors import BadValue, LlamadivError, TemplateError, UnknownName
 from llama_diversity.experiments.perturbations import NothingToChange
 from llama_diversity.records import Cell, Prompt, Recipe, Sample, seen_ids
 from llama_diversity.render.exhibits import Remark, Section
@@ -376,6 +376,8 @@ def remembered(store: Store, run: Run, common: Common) -> list[tuple[Experiment,
 
 
 def _class_of(name: str) -> type[Experiment]:
+    if name not in EXPERIMENTS:  # made by another version
+        raise UnknownName("experiment", name, EXPERIMENTS, list_command="llamadiv --help")
     module, _, attribute = EXPERIMENTS[name].partition(":")
     found: type[Experiment] = getattr(importlib.import_module(module), attribute)
     return found

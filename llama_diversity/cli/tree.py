@@ -23,6 +23,8 @@ from llama_diversity.exhibits.tree import Facts, section
 from llama_diversity.experiments.tree import BUDGET, DEPTH, MOST_OPENINGS, PROMPT, K, Opening, Tree, grow
 from llama_diversity.records import Piece, Prompt
 
+_NOTHING_KEPT = "No search was finished, so nothing is kept; the same command starts again."
+
 
 @dataclass(frozen=True)
 class Question:
@@ -97,8 +99,8 @@ def _interruptible(done: Collection[str]) -> Iterator[None]:
     try:
         yield
     except (click.Abort, KeyboardInterrupt) as error:
-        kept = f"Finished searches are kept ({', '.join(done)})" if done else "No search was finished"
-        raise Interrupted(f"Interrupted. {kept}; the same command does the rest.") from error
+        kept = f"Finished searches are kept ({', '.join(done)}); the same command does the rest."
+        raise Interrupted(f"Interrupted. {kept if done else _NOTHING_KEPT}") from error
 
 
 def _check(depth: int, k: int, budget: int) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llama_diversity.experiments.modes import LEAST_COVERAGE, WANTED, Arm, Point, Result
+from llama_diversity.experiments.modes import LEAST_COVERAGE, WANTED, Arm, Result
 from llama_diversity.metrics.coverage import two_digits
 from llama_diversity.metrics.inference import Z_95
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value
-from llama_diversity.render.safe import visible
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
-
-WIDTH, HEIGHT = 280, 190
-DASHES = ((1, 0), (7, 4), (1.5, 3), (9, 3, 1.5, 3))  # solid, dashed, dotted, both: told apart without colour
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,7 @@ def _compared(found: Result) -> Table:
         "Kinds of each arm against the first's",
         ("kinds", "arm", f"{first}'s", "arm's", "kept", "95 % interval"),
         tuple(rows),
-        "Among so many outputs of each: rarefaction, exact expectations at one m, interval by the jackknife. At equal "
+        "Among so many outputs of each: rarefaction, exact expectations at one m. At equal "
         "coverage: kinds that make up the same share of each model's outputs; none where that share is below "
         f"{100 * LEAST_COVERAGE:g} %.",
     )
@@ -141,76 +137,31 @@ def _compared(found: Result) -> Table:
 
 def _curves(found: Result) -> Figure:
     def draw() -> Mapping[str, Chart]:
-        every = {arm: one.curve for arm, one in found.arms.items()}
+        from llama_diversity.render.path_charts import Curve, curves_panel
+
+        kinds = [
+            Curve(
+                arm,
+                [point.m for point in one.curve],
+                [point.kinds for point in one.curve],
+                [point.kinds - Z_95 * point.se if point.se is not None else None for point in one.curve],
+                [point.kinds + Z_95 * point.se if point.se is not None else None for point in one.curve],
+            )
+            for arm, one in found.arms.items()
+        ]
+        seen = [
+            Curve(arm, [p.m for p in known], [100 * (p.coverage or 0.0) for p in known], [], [])
+            for arm, one in found.arms.items()
+            for known in [[point for point in one.curve if point.coverage is not None]]
+        ]
         return {
-            "kinds": _panel(every, lambda point: point.kinds, unit="kinds expected"),
-            "coverage": _panel(
-                every,
-                lambda point: None if point.coverage is None else 100 * point.coverage,
-                unit="output mass seen, %",
-                is_share=True,
-            ),
+            "kinds": curves_panel(kinds, across="outputs, m", unit="kinds expected"),
+            "coverage": curves_panel(seen, across="outputs, m", unit="output mass seen, %", highest=100),
         }
 
     has_band = any(point.se is not None for one in found.arms.values() for point in one.curve)
-    note = "Exact expectations among m of the n outputs" + (
-        "; band: 95 %, by the jackknife, up to m = n / 2." if has_band else "."
-    )
+    note = "Exact expectations among m of the n outputs" + ("; band: 95 %, up to m = n / 2." if has_band else ".")
     return Figure("coverage-curves", "Kinds and coverage by the number of outputs", draw, note)
-
-
-def _panel(
-    curves: Mapping[str, Sequence[Point]], value: Callable[[Point], float | None], *, unit: str, is_share: bool = False
-) -> Chart:
-    """A line for each arm in its colour and dashes, both in the one legend; numbers of kinds with their band."""
-    import altair as alt  # heavy
-
-    from llama_diversity.render.ramps import ARM_COLOURS, arm_place
-
-    names = {arm: visible(arm) for arm in curves}
-    places = [arm_place(arm, position) for position, arm in enumerate(curves)]
-    order, legend = list(names.values()), alt.Legend(orient="bottom", title=None, symbolType="stroke", symbolSize=700)
-    colour = alt.Color(
-        "arm:N",
-        sort=order,
-        scale=alt.Scale(domain=order, range=[ARM_COLOURS[place] for place in places]),
-        legend=legend,
-    )
-    dashes = alt.StrokeDash(
-        "arm:N",
-        sort=order,
-        scale=alt.Scale(domain=order, range=[list(DASHES[place % len(DASHES)]) for place in places]),
-        legend=legend,
-    )
-    rows = [
-        {"arm": names[arm], "m": point.m, "value": shown}
-        for arm, curve in curves.items()
-        for point in curve
-        if (shown := value(point)) is not None
-    ]
-    across = alt.X("m:Q", title="outputs, m", scale=alt.Scale(nice=False, zero=True))
-    scale = alt.Scale(domain=[0, 100]) if is_share else alt.Scale(zero=True)
-    up = alt.Y("value:Q", title=unit, scale=scale)
-    tooltip = [alt.Tooltip("arm:N"), alt.Tooltip("m:Q"), alt.Tooltip("value:Q", format=".1f")]
-    lines = (
-        alt.Chart(alt.InlineData(values=rows))
-        .mark_line(strokeWidth=2)
-        .encode(x=across, y=up, color=colour, strokeDash=dashes, tooltip=tooltip)
-    )
-    bands = []
-    for place, curve in zip(places, [] if is_share else curves.values(), strict=False):
-        ends = [
-            {"m": point.m, "low": point.kinds - Z_95 * point.se, "high": point.kinds + Z_95 * point.se}
-            for point in curve
-            if point.se is not None
-        ]
-        if ends:  # in a fixed colour: an encoded one would have a legend of its own
-            bands.append(
-                alt.Chart(alt.InlineData(values=ends))
-                .mark_area(opacity=0.18, color=ARM_COLOURS[place])
-                .encode(x=across, y=alt.Y("low:Q", title=unit, scale=scale), y2="high:Q")
-            )
-    return alt.LayerChart(layer=[*bands, lines], width=WIDTH, height=HEIGHT)
 
 
 def _points(found: Result) -> Table:

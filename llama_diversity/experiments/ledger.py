@@ -416,7 +416,7 @@ def _kinds(found: semantic.Study, arms: Sequence[str]) -> tuple[int, dict[str, E
     """Kinds expected among m outputs, m half of the smaller arm: defined too where no two outputs are of one kind."""
     counts = {arm: found.classes.kinds[arm].counts if arm in found.classes.kinds else np.zeros(0) for arm in arms}
     m = max(1, min(int(some.sum()) for some in counts.values()) // 2)
-    return m, {arm: rarefied_richness(some, m, are_formed=True) for arm, some in counts.items()}
+    return m, {arm: rarefied_richness(some, m) for arm, some in counts.items()}
 
 
 def _syntactic(made: Made) -> Iterator[Entry]:

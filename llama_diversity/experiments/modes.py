@@ -118,7 +118,7 @@ def analyse(
     first = next(iter(texts))
     compared = able if first in able and len(able) > 1 else []
     m = min(n[arm] for arm in compared) // 2 if compared else None
-    at_m = {arm: rarefied_richness(arms[arm].counts, m) for arm in compared if m}
+    at_m = {arm: _at_m(arms[arm].counts, vectors[arm] if vectors else None, m) for arm in compared if m}
     return Result(
         n,
         refused,
@@ -128,6 +128,15 @@ def analyse(
         {arm: log_ratio(at_m[first], at_m[arm]) for arm in compared[1:]},
         {arm: coverage_standardised_richness(arms[first].counts, arms[arm].counts) for arm in compared[1:]},
     )
+
+
+def _at_m(counts: Counts, vectors: npt.NDArray[np.float32] | None, m: int) -> Estimate:
+    """Kinds among m; of kinds by meaning those that m outputs form, with the larger of two errors."""
+    given = rarefied_richness(counts, m)
+    if vectors is None:
+        return given
+    formed = clusters.kinds_among(vectors, m, KIND_CUT)
+    return formed._replace(se=max(formed.se or 0.0, given.se or 0.0))
 
 
 def _beginnings_only(arm: str, cut: int, n: int) -> str:

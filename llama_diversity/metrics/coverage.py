@@ -321,16 +321,16 @@ def seen_richness(counts: npt.ArrayLike) -> Estimate:
     return Estimate(seen, math.sqrt(seen * (1 - seen / total.value)), n)
 
 
-def rarefied_richness(counts: npt.ArrayLike, m: int, *, are_formed: bool = False) -> Estimate:
+def rarefied_richness(counts: npt.ArrayLike, m: int) -> Estimate:
     """Classes expected among m of the n generations: E[S_m] = sum 1 - C(n - n_c, m) / C(n, m).
 
     Unbiased for the number of classes that m generations of the model show, so it compares arms of different n at one
     m. Range [1, min(m, S)]; m = 1: 1; m = n: S; m > n: undefined. Hurlbert, Ecology 52 (1971) 577. Standard error up
     to m = n / 2, unbiased as a variance (`_richness_variance`; the jackknife's is up to twice too large where most
     classes are seen once), beyond it none. Where no class is seen once, or all are, it is that of a sample with one
-    more class, or one pair alike: such samples would show no spread at all. `are_formed`: the classes are clusters of
-    these very generations, and others would have formed others, which adds about 1.2 to 1.4 times; then it is at least
-    the jackknife's, which is as much too large for classes that are given. Larger is more diverse. O(sizes * n).
+    more class, or one pair alike: such samples would show no spread at all. Of classes formed from these very
+    generations it knows only what is left when they are given: see `clusters.kinds_among`. Larger is more diverse.
+    O(sizes * n).
 
     (2, 1, 1), m = 2: of the 6 pairs one shows 1 class and five show 2, so 11/6. The 6 splits into two pairs: two have
     1 and 2 classes, four 2 and 2; variance (11/6)^2 - (2 * 2 + 4 * 4)/6 = 1/36.
@@ -350,8 +350,7 @@ def rarefied_richness(counts: npt.ArrayLike, m: int, *, are_formed: bool = False
     # Of very few generations it may fall below 0, and of certain numbers it is rounding: the jackknife is too large.
     if variance <= 1e-12 * m * m:
         return estimate
-    se = math.sqrt(variance)
-    return estimate._replace(se=max(se, estimate.se or 0.0) if are_formed else se)
+    return estimate._replace(se=math.sqrt(variance))
 
 
 def _less_certain(seen: Int64) -> Int64:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import altair as alt
 
@@ -18,6 +18,7 @@ from llama_diversity.render.safe import visible
 
 WIDTH, HEIGHT = 280, 190
 DASHES = ((7, 4), (1.5, 3))  # of the references, in order
+ARM_DASHES = ((1, 0), (7, 4), (1.5, 3), (9, 3, 1.5, 3))  # solid, dashed, dotted, both: told apart without colour
 REFERENCE_COLOUR = "#333333"
 
 
@@ -87,42 +88,46 @@ class Curve(NamedTuple):
     high: Sequence[float | None]
 
 
-def curves_panel(curves: Sequence[Curve], *, across: str, unit: str) -> alt.LayerChart:
-    """The curves of several arms on one pair of axes, each in its arm's colour."""
+def curves_panel(curves: Sequence[Curve], *, across: str, unit: str, highest: float | None = None) -> alt.LayerChart:
+    """The curves of several arms on one pair of axes, from 0: each with its arm's colour and dashes, in one legend."""
     names = [visible(curve.arm) for curve in curves]
-    colours = [ARM_COLOURS[arm_place(curve.arm, position)] for position, curve in enumerate(curves)]
-    colour = alt.Color(
-        "arm:N",
-        sort=names,
-        scale=alt.Scale(domain=names, range=colours),
-        legend=alt.Legend(orient="bottom", title=None, symbolOpacity=1),
-    )
-    lines = [
+    places = [arm_place(curve.arm, position) for position, curve in enumerate(curves)]
+    legend = alt.Legend(orient="bottom", title=None, symbolType="stroke", symbolSize=700)
+
+    def of(kinds: Sequence[Any]) -> dict[str, Any]:
+        scale = alt.Scale(domain=names, range=[kinds[place % len(kinds)] for place in places])
+        return {"shorthand": "arm:N", "sort": names, "scale": scale, "legend": legend}
+
+    x = alt.X("place:Q", title=visible(across), scale=alt.Scale(nice=False, zero=True))
+    scale = alt.Scale(zero=True) if highest is None else alt.Scale(domain=[0, highest])
+    up = alt.Y("value:Q", title=visible(unit), scale=scale)
+    rows = [
         {"arm": name, "place": place, "value": value}
         for name, curve in zip(names, curves, strict=True)
         for place, value in zip(curve.places, curve.values, strict=True)
     ]
-    bands = [
-        {"arm": name, "place": place, "low": low, "high": high}
-        for name, curve in zip(names, curves, strict=True)
-        for place, low, high in zip(curve.places, curve.low, curve.high, strict=False)
-        if low is not None and high is not None
-    ]
-    x = alt.X("place:Q", title=visible(across), scale=alt.Scale(nice=False, zero=True))
-    line = (
-        alt.Chart(alt.InlineData(values=lines))
+    lines = (
+        alt.Chart(alt.InlineData(values=rows))
         .mark_line(strokeWidth=2)
         .encode(
             x=x,
-            y=alt.Y("value:Q", title=visible(unit)),
-            color=colour,
-            strokeDash=alt.StrokeDash("arm:N", sort=names, legend=None),
+            y=up,
+            color=alt.Color(**of(ARM_COLOURS)),
+            strokeDash=alt.StrokeDash(**of([list(dash) for dash in ARM_DASHES])),
             tooltip=[alt.Tooltip("arm:N"), alt.Tooltip("place:Q"), alt.Tooltip("value:Q", format=".1f")],
         )
     )
-    band = (
-        alt.Chart(alt.InlineData(values=bands))
-        .mark_area(opacity=0.18)
-        .encode(x=x, y=alt.Y("low:Q", title=visible(unit)), y2="high:Q", color=colour)
-    )
-    return alt.LayerChart(layer=[band, line] if bands else [line], width=WIDTH, height=HEIGHT)
+    bands = [_band(curve, place, x, unit, scale) for curve, place in zip(curves, places, strict=True) if any(curve.low)]
+    return alt.LayerChart(layer=[*bands, lines], width=WIDTH, height=HEIGHT)
+
+
+def _band(curve: Curve, place: int, x: alt.X, unit: str, scale: alt.Scale) -> alt.Chart:
+    """In a fixed colour: an encoded one would have a legend of its own."""
+    ends = [
+        {"place": at, "low": low, "high": high}
+        for at, low, high in zip(curve.places, curve.low, curve.high, strict=True)
+        if low is not None and high is not None
+    ]
+    area = alt.Chart(alt.InlineData(values=ends)).mark_area(opacity=0.18, color=ARM_COLOURS[place % len(ARM_COLOURS)])
+    found: alt.Chart = area.encode(x=x, y=alt.Y("low:Q", title=visible(unit), scale=scale), y2="high:Q")
+    return found
