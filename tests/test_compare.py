@@ -186,12 +186,12 @@ def test_holm_takes_a_weak_difference_back() -> None:
     se = 0.0486  # log(0.9) / 0.0486 = -2.168, p = 0.03
     weak = Line("distance", "b", "less diverse", 1.0, 0.9, 0.9, 0.82, 0.99, se, 0.03, None, 100)
     others = [weak._replace(measure=m, p=p, verdict="inconclusive") for m, p in (("words", 0.5), ("types", 0.8))]
-    found = _adjusted([weak, *others], False)
+    found = _adjusted([weak, *others], is_general=False)
     assert (found[0].verdict, found[0].p_holm) == ("inconclusive", pytest.approx(0.09))
     assert "Holm" in found[0].reason
     # Three tests: |z| beyond 2.394 (p below 0.05/3) takes (2.394 / 2.168)^2 = 1.219 times as many
     assert found[0].more == 22
-    assert _adjusted([weak], False)[0].verdict == "less diverse"
+    assert _adjusted([weak], is_general=False)[0].verdict == "less diverse"
 
 
 def test_how_many_more_uses_the_t_of_few_prompts() -> None:
@@ -199,9 +199,9 @@ def test_how_many_more_uses_the_t_of_few_prompts() -> None:
     = 2.434 is false, with 7 t(6) = 2.447 < 2.629 holds: two more."""
     from llama_diversity.experiments.compare import _more
 
-    assert _more(-0.2, 0.09, 5, 1, True) == 2
-    assert _more(-0.2, 0.09, 5, 7, True) > 2  # Holm's family asks for more
-    assert _more(0.0953, 3.0, 50, 7, False) is None
+    assert _more(-0.2, 0.09, 5, 1, is_general=True) == 2
+    assert _more(-0.2, 0.09, 5, 7, is_general=True) > 2  # Holm's family asks for more
+    assert _more(0.0953, 3.0, 50, 7, is_general=False) is None
 
 
 def test_a_collapse_on_half_of_the_prompts_is_no_equality() -> None:

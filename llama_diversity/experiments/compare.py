@@ -87,7 +87,7 @@ def compare(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Resul
     lost = [_line(PRIMARY, (first, arm), effective, case) for arm in others] if effective else []
     is_general = len(prompts) >= LEAST_PROMPTS
     return Result(
-        tuple(_adjusted(lines, is_general)),
+        tuple(_adjusted(lines, is_general=is_general)),
         case.valid,
         {arm: _mean_length(case.of(arm)) for arm in prompts[0]},
         is_general,
@@ -95,7 +95,7 @@ def compare(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Resul
         min(one.m_kinds for one in case.measured),
         min(one.m_words for one in case.measured),
         case.checks,
-        tuple(_adjusted(lost, is_general)),
+        tuple(_adjusted(lost, is_general=is_general)),
     )
 
 
@@ -245,7 +245,7 @@ def _because(line: Line, reason: str) -> Line:
     return line._replace(reason=f"{reason}; {line.reason}" if line.reason else reason)
 
 
-def _adjusted(lines: Sequence[Line], is_general: bool) -> list[Line]:  # noqa: FBT001
+def _adjusted(lines: Sequence[Line], *, is_general: bool) -> list[Line]:
     """Holm over all lines that were tested; a difference that does not survive it is inconclusive."""
     adjusted = holm([math.nan if line.p is None else line.p for line in lines]) if lines else np.zeros(0)
     n_tests = int(np.isfinite(adjusted).sum())
@@ -254,22 +254,22 @@ def _adjusted(lines: Sequence[Line], is_general: bool) -> list[Line]:  # noqa: F
         one = line if line.p is None else line._replace(p_holm=p)
         if one.p_holm is not None and one.verdict in ("less diverse", "more diverse") and one.p_holm >= 0.05:
             one = _because(one._replace(verdict="inconclusive"), NOT_AFTER_HOLM)
-        if one.verdict == "inconclusive" and one.log_se and one.share:
-            is_capped = "can tell no more" in one.reason
-            more = None if is_capped else _more(math.log(one.share), one.log_se, one.n_units, n_tests, is_general)
+        is_undecided = any(why in one.reason for why in (INCLUDES_EQUALITY, NOT_AFTER_HOLM))
+        if is_undecided and one.log_se and one.share:
+            more = _more(math.log(one.share), one.log_se, one.n_units, n_tests, is_general=is_general)
             one = one._replace(more=more)
         found.append(one)
     return found
 
 
-def _more(mean: float, se: float, n: int, n_tests: int, is_general: bool) -> int | None:  # noqa: FBT001
+def _more(mean: float, se: float, n: int, n_tests: int, *, is_general: bool) -> int | None:
     """Further units after which a line would be settled, about, if its share is as it is now.
 
     Settled: the interval leaves out equality also after Holm among `n_tests`, or the 90 % interval lies within the
     margin. Standard errors fall with the square root of the number. None where not even a hundred times as many would
     do.
 
-    >>> _more(-0.1, 0.1, 100, 1, False)  # (1.96 * 0.1 / 0.1)^2 = 3.84 times as many
+    >>> _more(-0.1, 0.1, 100, 1, is_general=False)  # (1.96 * 0.1 / 0.1)^2 = 3.84 times as many
     280
     """
     from scipy.special import stdtrit  # heavy, and needed only here
