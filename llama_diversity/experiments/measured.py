@@ -147,7 +147,7 @@ def measured(prompt: Mapping[str, Generations]) -> Measured:
     measures: dict[str, Callable[[str, Generations], Estimate]] = {
         "distance": lambda arm, one: _unsure(mean_pairwise_distance(np.asarray(one.vectors, np.float64))),
         "vendi": lambda arm, one: _unsure(corrected_vendi(one.vectors)),
-        "kinds": lambda arm, one: _kinds(one, kinds[arm], m_kinds),
+        "kinds": lambda arm, one: kinds_among(one.vectors, kinds[arm], m_kinds),
         "class_entropy": lambda arm, one: chao_wang_jost_nats(kinds[arm]),
         "words": lambda arm, one: _unsure(mean_pairwise_distance(rows[arm])),
         "types": lambda arm, one: _types(one, m_words),
@@ -168,12 +168,12 @@ def _unsure(estimate: Estimate) -> Estimate:
     return estimate._replace(se=2 / estimate.n)
 
 
-def _kinds(one: Generations, counts: npt.NDArray[np.int64], m: int) -> Estimate:
+def kinds_among(vectors: Vectors, counts: npt.NDArray[np.int64], m: int) -> Estimate:
     """Kinds that m outputs form, with the larger of two errors: that of kinds once given has one at the ends too."""
-    if len(one.texts) < 2:
-        return _none(one, "too few valid generations")
-    estimate, given = clusters.kinds_among(one.vectors, m, KIND_CUT), rarefied_richness(counts, m)
-    return estimate._replace(se=max(estimate.se or 0.0, given.se or 0.0))
+    if len(vectors) < 2:
+        return Estimate(None, None, len(vectors), "too few valid generations")
+    formed, given = clusters.kinds_among(vectors, m, KIND_CUT), rarefied_richness(counts, m)
+    return formed._replace(se=max(formed.se or 0.0, given.se or 0.0))
 
 
 def _types(one: Generations, m: int) -> Estimate:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from llama_diversity.experiments.measured import kinds_among
 from llama_diversity.experiments.refusals import LEAST_COVERAGE as LEAST_COVERAGE  # below it no number of kinds
 from llama_diversity.experiments.refusals import LEAST_VALID, MOST_TRUNCATED
 from llama_diversity.experiments.semantic import KIND_CUT
@@ -131,12 +132,8 @@ def analyse(
 
 
 def _at_m(counts: Counts, vectors: npt.NDArray[np.float32] | None, m: int) -> Estimate:
-    """Kinds among m; of kinds by meaning those that m outputs form, with the larger of two errors."""
-    given = rarefied_richness(counts, m)
-    if vectors is None:
-        return given
-    formed = clusters.kinds_among(vectors, m, KIND_CUT)
-    return formed._replace(se=max(formed.se or 0.0, given.se or 0.0))
+    """Kinds among m; of kinds by meaning those that m outputs form."""
+    return rarefied_richness(counts, m) if vectors is None else kinds_among(vectors, counts, m)
 
 
 def _beginnings_only(arm: str, cut: int, n: int) -> str:
