@@ -4,8 +4,8 @@
 
 Draws large pools from the scripted engine and from the tiny pair, then compares disjoint parts of them as the command
 does (experiments.compare), in settings where the truth is known: nominal 5 % of false alarms, 95 % of intervals that
-hold. Prints tables, and the running setting on stderr; takes about an hour with the default of 1000 comparisons a
-setting. The pools, a third of that, are kept in the cache.
+hold. Prints tables, and the running setting on stderr; takes one and a half to two hours on one core with the default
+of 1000 comparisons a setting. The pools, a quarter of that, are kept in the cache.
 """
 
 from __future__ import annotations

@@ -503,6 +503,10 @@ def test_different_tokenizers_fall_back_to_bits_per_byte(run: Run) -> None:
     assert "bits_per_byte" in measures
     assert "entropy" not in measures
     assert json.loads(out)["prefix_unit"] == "words"
+    # A prefix of words cuts texts; entropies and bytes are those of whole generations, so their ratio stays.
+    cut = run("compare", *arms, "-p", "heads ", "-n", 24, "--max-tokens", 12, "--prefix", 2, "--json")[1]
+    rates = [[x["first"] for x in json.loads(text)["lines"] if x["measure"] == "bits_per_byte"] for text in (out, cut)]
+    assert rates[0] == rates[1]
     words = " ".join(run("compare", *arms, "-p", "heads ", "-n", 24, "--max-tokens", 12)[1].split())
     assert "Token-level comparison refused: the models use different vocabularies." in words
 
@@ -537,9 +541,10 @@ def test_prompts_come_from_files(run: Run, tmp_path: Path) -> None:
         for name in ("p.txt", "p.jsonl")
     ]
     assert found[0]["prompts"] == found[1]["prompts"] == ["She", "He"]
-    (tmp_path / "bad.jsonl").write_text("{}\n")
-    code, _, err = run("compare", "--pair", "scripted", "--prompts", tmp_path / "bad.jsonl", "-n", 3)
-    assert (code, "field `prompt`" in err) == (2, True)
+    for bad in ("{}", '{"prompt": null}', '{"prompt": ["a", "b"]}'):
+        (tmp_path / "bad.jsonl").write_text(f"{bad}\n")
+        code, _, err = run("compare", "--pair", "scripted", "--prompts", tmp_path / "bad.jsonl", "-n", 3)
+        assert (code, "field `prompt`" in err) == (2, True), bad
 
 
 def test_validity_counts_what_matches(run: Run) -> None:

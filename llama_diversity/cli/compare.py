@@ -41,8 +41,6 @@ from llama_diversity.text import words
 N_SAMPLES, MAX_TOKENS = 50, 64
 _SEED = 1_000_003  # more than any number of prompts
 _SAMPLER = {"T": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
-
-
 ENCODER = f"{embed.REPO}, first {embed.MAX_WORD_PIECES} word pieces"
 
 
@@ -195,7 +193,7 @@ class Compare(Experiment):
         return self._generations(drawn, n, valid, lengths, rules), rules
 
     def _is_valid(self, sample: Sample) -> bool:
-        text = sample.text.decode("utf-8", "replace")
+        text = _text(sample)
         return bool(text.strip()) and (self.valid is None or re.search(self.valid, text) is not None)
 
     def _generations(
@@ -227,7 +225,8 @@ class Compare(Experiment):
                 *_sums(tokens),
                 np.array([len(some) for some in tokens], np.int64),
                 np.array(lengths[key], np.int64),
-                np.array([len(text.encode()) for text in texts[key]], np.int64),
+                # Bytes per token matter only where vocabularies differ, and there no token is cut away.
+                np.array([len(one.text) for one in valid[key]], np.int64),
             )
 
         return [{spec.name: of((number, spec.name)) for spec in self.specs} for number in range(len(self.prompts))]
@@ -238,11 +237,11 @@ def label(arm: str, number: int) -> str:
     return f"{arm}, prompt {number}"
 
 
+Floats = npt.NDArray[np.float64]
+
+
 def _text(sample: Sample) -> str:
     return sample.text.decode("utf-8", "replace")
-
-
-Floats = npt.NDArray[np.float64]
 
 
 def _sums(tokens: Sequence[TokenStats]) -> tuple[Floats, Floats, Floats]:
@@ -369,7 +368,6 @@ def compare(
       llamadiv compare --arm cold=tiny-base,T=0.7 --arm warm=tiny-base -p "Grace Hopper was"
     """
     check_n(n_samples, 2, "generations")
-    check_max_tokens(max_tokens)
     check_pattern(valid)
     specs, arms = _arms(choice, typed, common)
     texts, words_of = read_prompts(prompts, file, prompt_set)
@@ -379,12 +377,6 @@ def compare(
     with conducted([one], arms, named, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
         result = one.show(drawn)
     give(result, out=out, run_id=run_id, common=common)
-
-
-def check_max_tokens(n: int) -> None:
-    """Raises BadValue for less than one token."""
-    if n < 1:
-        raise BadValue("--max-tokens", n, "a generation has at least one token")
 
 
 def check_pattern(valid: str | None) -> None:
@@ -502,15 +494,17 @@ def _checked(texts: Sequence[str], option: str, file: str = "") -> tuple[str, ..
 
 
 def _lines_of(file: Path) -> list[str]:
-    """A prompt a line; of a .jsonl file the field `prompt` of each, which is text."""
+    """A prompt a line; of a .jsonl file the field `prompt` of each."""
     try:
         lines = [line for line in file.read_text("utf-8").splitlines() if line.strip()]
         if file.suffix == ".jsonl":
-            return ["".join(json.loads(line)["prompt"]) for line in lines]
+            lines = [json.loads(line)["prompt"] for line in lines]
     except (ValueError, KeyError, TypeError) as error:
         raise BadValue(
             "--prompts", str(file), "a line of it is no JSON with a field `prompt`, or it is no UTF-8"
         ) from error
+    if not all(isinstance(one, str) for one in lines):
+        raise BadValue("--prompts", str(file), "the field `prompt` of every line is text")
     return lines
 
 

@@ -19,7 +19,6 @@ from llama_diversity.cli.compare import (
     ArmSpec,
     Compare,
     NotComparable,
-    check_max_tokens,
     check_pattern,
     described,
     different,
@@ -154,7 +153,6 @@ def decompose(
       llamadiv decompose --base b-Q8_0.gguf --aligned a-Q8_0.gguf --quantised b-Q4_K_M.gguf a-Q4_K_M.gguf
     """
     check_n(n_samples, 2, "generations")
-    check_max_tokens(max_tokens)
     check_pattern(valid)
     models = resolve_arms(pair, base, aligned)
     cut = {} if sampler is None else parse_sampler(sampler)

@@ -294,7 +294,7 @@ class _Work(NamedTuple):
             prompt,
             arm=f"{name}/{ask.label}",
             n=ask.n,
-            max_tokens=max(1, min(ask.max_tokens, room)) if ask.is_shortened else ask.max_tokens,
+            max_tokens=min(ask.max_tokens, max(1, room)) if ask.is_shortened else ask.max_tokens,
             drawing=drawing,
             layout=self.layout,
             stop=ask.stop,

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llama_diversity.experiments.modes import LEAST_COVERAGE, WANTED, Arm, Result
+from llama_diversity.experiments.modes import WANTED, Arm, Result
+from llama_diversity.experiments.refusals import LEAST_COVERAGE
 from llama_diversity.metrics.coverage import two_digits
 from llama_diversity.metrics.inference import Z_95
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value

@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.experiments.measured import kinds_among
-from llama_diversity.experiments.refusals import LEAST_COVERAGE as LEAST_COVERAGE  # below it no number of kinds
 from llama_diversity.experiments.refusals import LEAST_VALID, MOST_TRUNCATED
 from llama_diversity.experiments.semantic import KIND_CUT
 from llama_diversity.metrics import clusters
@@ -41,7 +40,7 @@ N_SAMPLES = 200
 MAX_TOKENS = 64
 WANTED = 0.95
 N_POINTS = 24  # of a curve
-MOST_BY_MEANING = 10_000  # outputs of all arms: every pair of them is compared, in about 3 GB of memory at that number
+MOST_BY_MEANING = 10_000  # outputs of all arms: every pair of them is compared
 
 Counts = npt.NDArray[np.int64]
 

@@ -378,17 +378,23 @@ def self_bleu(documents: Documents, max_order: int = 4) -> Estimate:
     >>> round(self_bleu(["the cat sat on the mat".split(), "the cat is on the mat".split()]).value, 6)
     0.254066
     """
-    if max_order < 1:
-        raise BadValue("max_order", max_order, "an n-gram has at least one word")
-    numbered, warning = _with_words(documents)
-    n = len(numbered)
+    lengths, counted, warning = _of_orders(documents, max_order)
+    n = len(lengths)
     if n < 2:
         return undefined(n, _NO_PAIR)
-    lengths = np.array([len(words) for words in numbered], np.int64)
-    counted = [_types(numbered, order) for order in range(1, min(max_order, int(lengths.max())) + 1)]
     matches = [_sums(types, np.minimum(types.times, _largest_elsewhere(types))) for types in counted]
     scores = _bleu(matches, lengths, _nearest_length(lengths), max_order)
     return Estimate(float(scores.mean()), None, n, warning=warning)
+
+
+def _of_orders(documents: Documents, max_order: int) -> tuple[Int64, list[_Types], str | None]:
+    """Lengths of the documents that have words, their n-grams of orders 1 to `max_order`, and what was left out."""
+    if max_order < 1:
+        raise BadValue("max_order", max_order, "an n-gram has at least one word")
+    numbered, warning = _with_words(documents)
+    lengths = np.array([len(words) for words in numbered], np.int64)
+    orders = range(1, min(max_order, int(lengths.max(initial=0))) + 1)
+    return lengths, [_types(numbered, order) for order in orders], warning
 
 
 def _bleu(matches: Sequence[Float64], lengths: Int64, reference_lengths: Int64, max_order: int) -> Float64:
@@ -440,15 +446,11 @@ def pairwise_bleu(documents: Documents, max_order: int = 4) -> Estimate:
     >>> round(pairwise_bleu(["a b".split(), "a b c".split()]).value, 6)
     0.46418
     """
-    if max_order < 1:
-        raise BadValue("max_order", max_order, "an n-gram has at least one word")
-    numbered, warning = _with_words(documents)
-    n = len(numbered)
+    lengths, counted, warning = _of_orders(documents, max_order)
+    n = len(lengths)
     if n < 2:
         return undefined(n, _NO_PAIR)
-    lengths = np.array([len(words) for words in numbered], np.int64)
-    orders = range(1, min(max_order, int(lengths.max())) + 1)
-    matches = [_matches_of_pairs(_types(numbered, order), n) for order in orders]
+    matches = [_matches_of_pairs(types, n) for types in counted]
     scores = _bleu(matches, lengths[:, None], lengths, max_order)
     np.fill_diagonal(scores, 0)
     return _mean_of_pairs(scores.sum(axis=1) + scores.sum(axis=0), warning)
