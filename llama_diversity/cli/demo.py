@@ -133,7 +133,7 @@ def _parts(pair: str, rows: Mapping[str, Row], heatmap: RenderableType) -> Itera
     yield _table(rows)
     yield Text()
     yield Text("Entropy: mean over a completion's tokens. Cosine: mean over pairs of completions, IDF of both arms.")
-    yield Text("Intervals are over completions; cosines' by the jackknife. One prompt each: no claim about others.")
+    yield Text("Intervals are over completions, not over pairs. One prompt each: no claim about others.")
     for name, row in rows.items():
         yield Text(f"- {_verdict(name, row)}")
     yield Text()
