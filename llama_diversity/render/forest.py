@@ -11,6 +11,7 @@ from llama_diversity.render.ramps import ARM_COLOURS, arm_place
 from llama_diversity.render.safe import visible
 
 WIDTH, ROW = 280, 26
+MARGIN = 1.08  # beside the longest bars, so that none looks cut off
 
 
 class Row(NamedTuple):
@@ -30,7 +31,7 @@ def forest_panels(rows: Mapping[str, Sequence[Row]], *, title: str) -> dict[str,
     """
     lowest = min([0.8, *(row.low for some in rows.values() for row in some)])
     highest = max([1.25, *(row.high for some in rows.values() for row in some)])
-    scale = alt.Scale(type="log", domain=[max(lowest, 0.01), min(highest, 100.0)], clamp=True)
+    scale = alt.Scale(type="log", domain=[max(lowest / MARGIN, 0.01), min(highest * MARGIN, 100.0)], clamp=True)
     return {
         name: _panel(some, alt.X("ratio:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5)), name, position)
         for position, (name, some) in enumerate(rows.items())
