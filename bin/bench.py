@@ -1,8 +1,10 @@
 """Speed of llamadiv as ratios, measured in one run against baselines on the same model and machine.
 
-Baselines: llama.cpp's own `llama-batched-bench` (generation without any statistics: the limit), where it is on the PATH
-or named, and the naive loop over `Llama.create_completion(logprobs=5)`. The contestants take turns, each in a process
-of its own, and the median of the round-by-round ratios is reported, so that a drifting machine does not matter.
+Sampling against llama.cpp's own `llama-batched-bench` (generation without any statistics: the limit), where it is on
+the PATH or named, and against the naive loop over `Llama.create_completion(logprobs=5)`. `diff`, which reads texts with
+two models, against `llama_decode` of the same tokens with all logits and no look at them: the limit. The contestants
+take turns, each in a process of its own, and the median of the round-by-round ratios is reported, so that a drifting
+machine does not matter.
 """
 
 from __future__ import annotations
@@ -34,6 +36,53 @@ for index in range(n):
     n_tokens += llama.create_completion(prompt, seed=index + 1, **settings)["usage"]["completion_tokens"]
 print(n_tokens / (time.perf_counter() - before))
 """
+DECODE_LOOP = """
+import sys, time
+import llama_cpp
+path, n_texts, length, threads = sys.argv[1], *map(int, sys.argv[2:])
+llama = llama_cpp.Llama(
+    path, n_ctx=length, n_batch=length, n_gpu_layers=-1, n_threads=threads or None, n_threads_batch=threads or None,
+    logits_all=True, verbose=False,
+)
+batch = llama_cpp.llama_batch_init(length, 0, 1)
+batch.n_tokens = length
+for at in range(length):
+    batch.token[at], batch.pos[at], batch.n_seq_id[at], batch.logits[at] = 300 + at, at, 1, True
+    batch.seq_id[at][0] = 0
+
+def read():
+    llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(llama.ctx), True)
+    assert llama_cpp.llama_decode(llama.ctx, batch) == 0
+    llama_cpp.llama_get_logits(llama.ctx)  # waits until they are there
+
+read()
+before = time.perf_counter()
+for _ in range(2 * n_texts):  # as two models do
+    read()
+print(n_texts * length / (time.perf_counter() - before))
+"""
+DIFF = """
+import sys, time
+from llama_diversity.cli.diff import Texts, compared
+from llama_diversity.cli.options import Common
+from llama_diversity.cli.resolve import resolve_model
+from llama_diversity.engines import EngineOptions, open_engine
+from llama_diversity.paths import default_store
+path, n_texts, length, threads = sys.argv[1], *map(int, sys.argv[2:])
+common = Common(json=False, quiet=True, store=default_store(), offline=True, color="never")
+layout = EngineOptions(n_threads=threads or None)
+engines = [open_engine(resolve_model(path, common=common), layout) for _ in range(2)]
+ids = tuple(range(300, 301 + length))
+
+def read(n):
+    return list(compared(*engines, Texts([ids] * n, 1), 0.01, layout, common, title="itself"))
+
+read(1)
+before = time.perf_counter()
+assert sum(len(text.kl_bits) for text in read(n_texts)) == n_texts * length
+print(n_texts * length / (time.perf_counter() - before))
+"""
+DIFF_TEXTS, DIFF_LENGTH = 4, 512
 
 
 def main() -> None:
@@ -41,7 +90,7 @@ def main() -> None:
     model = arguments.model or made(arguments.shape, arguments.vocab)
     named = arguments.batched_bench or os.environ.get("LLAMA_BATCHED_BENCH")
     batched_bench = named or shutil.which("llama-batched-bench")
-    rounds = []
+    rounds, diffs = [], []
     for number in range(arguments.rounds):
         say(f"round {number + 1} of {arguments.rounds}")
         naive = naive_loop(model, arguments)
@@ -50,11 +99,16 @@ def main() -> None:
             if batched_bench:
                 row["batched_bench"] = reference(batched_bench, model, parallel, arguments)
             rounds.append(row)
+        diffs.append({"llamadiv": reading(DIFF, model, arguments), "decode": reading(DECODE_LOOP, model, arguments)})
     report = {
         "model": str(model),
         "max_tokens": arguments.max_tokens,
         "help_cpu_seconds": help_cpu_seconds(),
         "parallel": [summary(parallel, rounds) for parallel in arguments.parallel],
+        "diff": {
+            **{f"{name}_tokens_per_second": statistics.median(row[name] for row in diffs) for name in diffs[0]},
+            "ratio_to_decode": statistics.median(row["llamadiv"] / row["decode"] for row in diffs),
+        },
     }
     print(json.dumps(report) if arguments.json else table(report))
 
@@ -111,6 +165,13 @@ def naive_loop(model: Path, arguments: argparse.Namespace) -> float:
     return float(output([sys.executable, "-c", NAIVE_LOOP, str(model), PROMPT, *map(str, settings)]))
 
 
+def reading(loop: str, model: Path, arguments: argparse.Namespace) -> float:
+    """Tokens of a text a second, each read by two models."""
+    return float(
+        output([sys.executable, "-c", loop, str(model), *map(str, (DIFF_TEXTS, DIFF_LENGTH, arguments.threads))])
+    )
+
+
 def output(command: list[str], *, line: str = "") -> str:
     """What a command prints; with `line`, the one line that begins so."""
     done = subprocess.run(command, capture_output=True, text=True)
@@ -154,6 +215,12 @@ def table(report: dict) -> str:
             f"{format(limit, '.1f') if limit else 'not found':>17}  {format(ratio, '.2f') if ratio else '-':>6}  "
             f"{row['naive_tokens_per_second']:>9.1f}  {row['ratio_to_naive']:>6.1f}"
         )
+    diff = report["diff"]
+    lines += [
+        "",
+        f"diff, {DIFF_LENGTH} tokens a text, two models: {diff['llamadiv_tokens_per_second']:.1f} t/s, "
+        f"llama_decode with all logits {diff['decode_tokens_per_second']:.1f} t/s, ratio {diff['ratio_to_decode']:.2f}",
+    ]
     lines += ["", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"]
     return "\n".join(lines)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, conducted
@@ -29,6 +30,7 @@ from llama_diversity.render.jsonl import finite
 from llama_diversity.render.scales import ScoredToken, scored_tokens
 
 _MOST_THREADS = 8
+_OF_DRAWING = ("prompt", "n_samples", "max_tokens", "temperature", "top_k", "top_p", "min_p", "seed")
 _LONGEST_SHOWN = 200  # characters of a text that its command line repeats
 
 
@@ -127,8 +129,7 @@ def diff(
         raise BadValue("--blocked-above", above, "it must be a probability from 0 to below 1")
     arms = resolve_choice(choice, common)
     if text is not None:
-        if (prompt, n_samples, max_tokens) != (None, None, None):
-            raise click.UsageError("Give either TEXT, or -p, -n and --max-tokens for the base model's own completions.")
+        _check_no_drawing()
         command = shlex.join(["llamadiv", "diff", *choice.words(), *_above_words(above), *_text_words(text)])
         try:
             given = _given(read_text(text), arms, layout, common)
@@ -150,6 +151,16 @@ def diff(
     with conducted([one], arms, choice.words(), drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
         result = one.measured(drawn, arms, layout)
     give(result, out=out, run_id=run_id, common=common)
+
+
+def _check_no_drawing() -> None:
+    """Of a text that is given nothing is drawn: an option that says how would be ignored. Raises UsageError."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        if option.name in _OF_DRAWING and context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{option.opts[-1]} is for the base model's own completions, and of a TEXT none are drawn. Give either."
+            )
 
 
 def _above_words(above: float) -> list[str]:
@@ -232,13 +243,13 @@ def read_by(arms: Sequence[Arm], texts: Texts, *, above: float, layout: EngineOp
             with opened(arm.model, layout, common) as theirs:
                 if theirs.facts.vocab_digest != facts.vocab_digest:
                     raise DifferentVocabularies(base.model.reference, arm.model.reference)
-                steps = list(_compared(mine, theirs, texts, above, layout, common, title=f"{base.name} and {arm.name}"))
+                steps = list(compared(mine, theirs, texts, above, layout, common, title=f"{base.name} and {arm.name}"))
                 first[arm.name] = shown, _shown_tokens(theirs, texts)
             found[arm.name] = experiment.analyse(steps)
     return Read(found, first, f"{facts.n_vocab} tokens, {facts.vocab_digest[:8]}")
 
 
-def _compared(
+def compared(
     mine: Engine, theirs: Engine, texts: Texts, above: float, layout: EngineOptions, common: Common, *, title: str
 ) -> Iterator[Steps]:
     """The steps of each text; of the logits a piece is in memory at a time."""
