@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.heatmap import TokenPicture
 from llama_diversity.render.safe import visible
+from llama_diversity.render.word_table import WordTable
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart, Spec
@@ -136,20 +135,20 @@ def _shown(exhibit: Exhibit) -> RenderableType | None:
     if isinstance(exhibit, Tokens):
         return exhibit.picture
     if isinstance(exhibit, Table):
-        return _rich_table(exhibit) if exhibit.in_terminal else None
+        return _word_table(exhibit) if exhibit.in_terminal else None
     if isinstance(exhibit, Figure):
         return exhibit.terminal
     return None
 
 
-def _rich_table(table: Table) -> RenderableType:
-    shown = RichTable(box=None, pad_edge=False, title=Text(visible(table.title), style="bold"), title_justify="left")
-    for position, heading in enumerate(table.headings):
-        is_text = any(isinstance(row[position], str) for row in table.rows)
-        shown.add_column(Text(visible(heading)), justify="left" if is_text else "right", overflow="fold")
-    for row in table.rows:
-        shown.add_row(*(Text(visible(written(value))) for value in row))
-    return Group(shown, Padding(Text(visible(table.note), style="dim"), (0, 0))) if table.note else shown
+def _word_table(table: Table) -> RenderableType:
+    shown = WordTable(
+        visible(table.title),
+        [visible(heading) for heading in table.headings],
+        [[visible(written(value)) for value in row] for row in table.rows],
+        [any(isinstance(row[at], str) for row in table.rows) for at in range(len(table.headings))],
+    )
+    return Group(shown, Text(visible(table.note), style="dim")) if table.note else shown
 
 
 def written(value: Value) -> str:
