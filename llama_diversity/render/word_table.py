@@ -1,4 +1,4 @@
-"""A table in the terminal that breaks its cells between words; where not even single words have room, a list of rows."""
+"""A table in the terminal that breaks its cells between words; where words have no room it is a list of rows."""
 
 from __future__ import annotations
 
