@@ -32,12 +32,17 @@ from llama_diversity.metrics.inference import (
     paired_t,
     permutation_test,
     proportion_difference,
+    quantile,
     sign_flip_test,
     summarize,
+    two_sided_p,
     undefined,
+    variance_freedom,
     welch_difference,
+    welch_freedom,
     wilson,
 )
+from llama_diversity.metrics.similarity import mean_pairwise_distance
 
 
 def four_errors(rate: float, repeats: int) -> float:
@@ -267,6 +272,86 @@ def test_prompts_are_the_units_of_a_claim_about_prompts() -> None:
         over_generations += abs(found.value) <= 1.959964 * summarize(values).se
     assert over_prompts / 1000 == pytest.approx(0.95, abs=four_errors(0.95, 1000))
     assert over_generations / 1000 == pytest.approx(0.58, abs=0.07)
+
+
+# ---- degrees of freedom ----
+
+
+def test_degrees_of_freedom_by_hand() -> None:
+    """Nine 0 and one 1: second moment .1 - .01 = .09, fourth .9 * .0001 + .1 * .6561 = .0657, kurtosis 8.1111."""
+    assert variance_freedom([0] * 9 + [1]) == pytest.approx(20 / (0.0657 / 0.0081 - 1))
+    assert variance_freedom([0, 1], [9, 1]) == pytest.approx(20 / (0.0657 / 0.0081 - 1))
+    assert variance_freedom([5e-9] * 9 + [6e-9]) == pytest.approx(20 / (0.0657 / 0.0081 - 1))  # neither scale nor place
+    assert variance_freedom([1e-90, 2e-90, 4e-90]) == 2  # their fourth powers are below what a float can hold
+    # -1, 0, 1: kurtosis (2/3) / (2/3)^2 = 1.5, so 6 / .5 = 12, and no more than n - 1
+    assert variance_freedom([1, 2, 3]) == 2
+    assert variance_freedom([-1, 1] * 10) == 19  # kurtosis 1
+    # one of n apart: kurtosis n - 2 + 1 / (n - 1)
+    assert variance_freedom([0] * 59 + [1]) == pytest.approx(120 / (57 + 1 / 59))
+
+
+def test_degrees_of_freedom_undefined() -> None:
+    assert variance_freedom([]) is None
+    assert variance_freedom([1]) is None
+    assert variance_freedom([3.3] * 7) is None
+    assert variance_freedom([0.1 + 0.2, 0.3, 0.3]) is None  # rounding is no spread
+    assert variance_freedom([1, 2, math.nan]) is None
+
+
+def test_normal_values_have_nearly_n_less_one() -> None:
+    generator = np.random.default_rng(0)
+    found = [variance_freedom(generator.normal(size=400)) for _ in range(200)]
+    assert 360 < float(np.mean(found)) <= 399
+
+
+def test_degrees_of_freedom_are_those_of_the_variance() -> None:
+    """Exponential values, kurtosis 9: the relative variance of s^2 is 2/f with f = 2 n / 8. Samples show less of it."""
+    generator = np.random.default_rng(0)
+    drawn = generator.exponential(size=(4000, 200))
+    squares = drawn.var(axis=1, ddof=1)
+    freedom = 2 * squares.mean() ** 2 / squares.var()
+    assert freedom == pytest.approx(50, rel=0.15)
+    assert freedom < float(np.median([variance_freedom(row) for row in drawn[:500]])) < 1.5 * freedom
+    longer = [variance_freedom(generator.exponential(size=20_000)) for _ in range(50)]
+    assert float(np.median(longer)) == pytest.approx(5_000, rel=0.15)
+
+
+def test_freedoms_of_a_sum_by_hand() -> None:
+    """Variances 1 and 2 with 3 and 8: 9 / (1/3 + 4/8) = 10.8; a part of no variance does not count."""
+    assert welch_freedom([1, 2], [3, 8]) == pytest.approx(10.8)
+    assert welch_freedom([1, 0], [3, 8]) == pytest.approx(3)
+    assert welch_freedom([1, 1], [None, math.inf]) == math.inf
+
+
+def test_a_p_value_and_its_quantile_agree() -> None:
+    for freedom in (1, 2.8125, 40, math.inf, None):
+        assert two_sided_p(quantile(freedom), freedom) == pytest.approx(0.05)
+    assert quantile(1) == pytest.approx(math.tan(math.pi * 0.475))  # of Cauchy's law
+
+
+def test_retained_share_uses_the_degrees_of_freedom() -> None:
+    """se .1 and .1 with 4 each: 4 e-4 / (2 * .01^2 / 4) = 8 degrees, t 2.306004."""
+    found = log_ratio(Estimate(10, 1, 30, freedom=4), Estimate(5, 0.5, 30, freedom=4))
+    assert found.high == pytest.approx(0.5 * math.exp(2.306004 * math.hypot(0.1, 0.1)))
+    assert found.p == pytest.approx(two_sided_p(math.log(2) / math.hypot(0.1, 0.1), 8))
+
+
+def test_rare_outputs_are_not_taken_for_a_difference() -> None:
+    """Two arms of one law that says one thing in 92 % of 60 outputs: a normal interval alarms in 7 %, not in 5."""
+    generator = np.random.default_rng(1)
+    found = []
+    for _ in range(1500):
+        arms = []
+        for _ in range(2):
+            rows = np.eye(64)[np.zeros(60, int)] + generator.normal(0, 0.0375, (60, 64))
+            is_other = generator.random(60) < 0.08
+            rows[is_other] = generator.normal(size=(int(is_other.sum()), 64))
+            arms.append(mean_pairwise_distance(rows))
+        found.append(log_ratio(*arms))
+    by_normal = np.mean([abs(one.log_ratio) > 1.96 * one.se for one in found])
+    by_t = np.mean([one.p < 0.05 for one in found])
+    assert by_normal > 0.065
+    assert 0.03 < by_t < 0.06
 
 
 # ---- two arms ----

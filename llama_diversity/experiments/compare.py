@@ -5,8 +5,10 @@ the first arm's, on the log scale. The primary measure, declared before any data
 meanings; p-values of all lines are adjusted after Holm. What must not be compared is refused (`refusals`).
 
 Prompts are the population: from LEAST_PROMPTS on, differences are paired by prompt and the interval is a t interval
-over prompts, the claim about prompts like these. With fewer the jackknife over generations gives a claim about these
-prompts alone. "Equivalent" is said only where the 90 % interval lies within a tenth of equality (TOST).
+over prompts, the claim about prompts like these. With fewer it is one over generations, a claim about these prompts
+alone; its degrees of freedom come from the kurtosis of what each generation adds (`inference.variance_freedom`), since
+an arm that nearly always says one thing shows too little spread whenever its rare other outputs are missing.
+"Equivalent" is said only where the 90 % interval lies within a tenth of equality (TOST).
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ from llama_diversity.metrics.inference import (
     holm,
     jackknife_se,
     paired_t,
+    quantile,
     summarize,
+    two_sided_p,
+    welch_freedom,
 )
 
 LEAST_PROMPTS = 5  # for a claim about prompts in general
@@ -56,6 +61,7 @@ class Line(NamedTuple):
     low: float | None = None
     high: float | None = None
     log_se: float | None = None  # standard error of log(share)
+    freedom: float | None = None  # its degrees of freedom; None: so many that the interval is a normal one
     p: float | None = None
     p_holm: float | None = None
     n_units: int = 0  # prompts or generations, as the claim says
@@ -85,17 +91,16 @@ def compare(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Resul
     lines = [_line(name, (first, arm), case.estimates(name), case) for name in case.measures() for arm in others]
     effective = case.effective()
     lost = [_line(PRIMARY, (first, arm), effective, case) for arm in others] if effective else []
-    is_general = len(prompts) >= LEAST_PROMPTS
     return Result(
-        tuple(_adjusted(lines, is_general=is_general)),
+        tuple(_adjusted(lines)),
         case.valid,
         {arm: _mean_length(case.of(arm)) for arm in prompts[0]},
-        is_general,
+        len(prompts) >= LEAST_PROMPTS,
         len(prompts),
         min(one.m_kinds for one in case.measured),
         min(one.m_words for one in case.measured),
         case.checks,
-        tuple(_adjusted(lost, is_general=is_general)),
+        tuple(_adjusted(lost)),
     )
 
 
@@ -189,31 +194,31 @@ def _over_generations(line: Line, pairs: Sequence[Pair]) -> Line:
     line = line._replace(n_units=min(one.n for pair in pairs for one in pair))
     known = _known(pairs)
     errors = np.array([[math.nan if one.se is None else one.se for one in pair] for pair in pairs])
+    freedoms = [one.freedom for pair in pairs for one in pair]
     reason = next((one.reason for pair in pairs for one in pair if one.value is None), None)
     if reason is not None:
         return line._replace(reason=reason)
     if not known.any():
         return line._replace(reason="neither arm has any")
     if not known.all():
-        sums, squares = known.sum(axis=0), (errors**2).sum(axis=0)
+        sums = known.sum(axis=0)
         if not sums.all():
-            return _of_none(line, (float(sums[0]), float(sums[1])), math.sqrt(squares.sum()))
-        mean, se = math.log(sums[1] / sums[0]), math.sqrt((squares / sums**2).sum())
+            se, freedom = math.sqrt((errors**2).sum()), welch_freedom((errors**2).ravel(), freedoms)
+            return _of_none(line, (float(sums[0]), float(sums[1])), se, freedom=freedom)
+        mean, variances = math.log(sums[1] / sums[0]), errors**2 / sums**2
     else:
-        mean = float(np.log(known[:, 1] / known[:, 0]).mean())
-        se = math.sqrt(((errors / known) ** 2).sum()) / len(pairs)
+        mean, variances = float(np.log(known[:, 1] / known[:, 0]).mean()), (errors / known / len(pairs)) ** 2
+    se = math.sqrt(variances.sum())
     if not se > 0:  # nan where an arm has no standard error
         return line._replace(share=math.exp(mean), reason="no standard error is known for this number")
-    return _judged(line, mean, se)
+    return _judged(line, mean, se, freedom=welch_freedom(variances.ravel(), freedoms))
 
 
-def _of_none(line: Line, sums: tuple[float, float], se: float, *, freedom: float = math.inf) -> Line:
+def _of_none(line: Line, sums: tuple[float, float], se: float, *, freedom: float) -> Line:
     """One of the arms has none at all, on any prompt: whether the other has, by the difference and its error."""
-    from scipy.special import stdtr, stdtrit  # heavy, and needed only here
-
     difference = sums[1] - sums[0]
-    reach = float(stdtrit(freedom, 0.975)) * se
-    p = 2 * float(stdtr(freedom, -abs(difference) / se)) if se > 0 else None
+    reach = quantile(freedom) * se
+    p = two_sided_p(difference / se, freedom) if se > 0 else None
     reason = "one arm has none at all: by the difference instead of the ratio"
     verdict: Verdict = "inconclusive"
     if p is not None and p < 0.05:
@@ -223,14 +228,12 @@ def _of_none(line: Line, sums: tuple[float, float], se: float, *, freedom: float
     return line._replace(verdict=verdict, share=0.0, low=0.0, high=reach / sums[0], p=p, reason=reason)
 
 
-def _judged(line: Line, mean: float, se: float, *, freedom: float = math.inf) -> Line:
+def _judged(line: Line, mean: float, se: float, *, freedom: float) -> Line:
     """The interval and the verdict before Holm's adjustment."""
-    from scipy.special import stdtr, stdtrit  # heavy, and needed only here
-
-    reach = float(stdtrit(freedom, 0.975)) * se
+    reach = quantile(freedom) * se
     line = line._replace(
         share=math.exp(mean), low=math.exp(mean - reach), high=math.exp(mean + reach),
-        log_se=se, p=2 * float(stdtr(freedom, -abs(mean) / se)),
+        log_se=se, freedom=freedom if math.isfinite(freedom) else None, p=two_sided_p(mean / se, freedom),
     )  # fmt: skip
     found = equivalence(mean, se, freedom=freedom, margin=MARGIN)
     if found.verdict == "different":
@@ -245,7 +248,7 @@ def _because(line: Line, reason: str) -> Line:
     return line._replace(reason=f"{reason}; {line.reason}" if line.reason else reason)
 
 
-def _adjusted(lines: Sequence[Line], *, is_general: bool) -> list[Line]:
+def _adjusted(lines: Sequence[Line]) -> list[Line]:
     """Holm over all lines that were tested; a difference that does not survive it is inconclusive."""
     adjusted = holm([math.nan if line.p is None else line.p for line in lines]) if lines else np.zeros(0)
     n_tests = int(np.isfinite(adjusted).sum())
@@ -256,28 +259,26 @@ def _adjusted(lines: Sequence[Line], *, is_general: bool) -> list[Line]:
             one = _because(one._replace(verdict="inconclusive"), NOT_AFTER_HOLM)
         is_undecided = any(why in one.reason for why in (INCLUDES_EQUALITY, NOT_AFTER_HOLM))
         if is_undecided and one.log_se and one.share:
-            more = _more(math.log(one.share), one.log_se, one.n_units, n_tests, is_general=is_general)
-            one = one._replace(more=more)
+            one = one._replace(more=_more(math.log(one.share), one.log_se, one.freedom, one.n_units, n_tests))
         found.append(one)
     return found
 
 
-def _more(mean: float, se: float, n: int, n_tests: int, *, is_general: bool) -> int | None:
+def _more(mean: float, se: float, freedom: float | None, n: int, n_tests: int) -> int | None:
     """Further units after which a line would be settled, about, if its share is as it is now.
 
     Settled: the interval leaves out equality also after Holm among `n_tests`, or the 90 % interval lies within the
-    margin. Standard errors fall with the square root of the number. None where not even a hundred times as many would
-    do.
+    margin. Standard errors fall with the square root of the number, and degrees of freedom grow with it. None where not
+    even a hundred times as many would do.
 
-    >>> _more(-0.1, 0.1, 100, 1, is_general=False)  # (1.96 * 0.1 / 0.1)^2 = 3.84 times as many
+    >>> _more(-0.1, 0.1, None, 100, 1)  # (1.96 * 0.1 / 0.1)^2 = 3.84 times as many
     280
     """
-    from scipy.special import stdtrit  # heavy, and needed only here
 
     def is_settled(total: int) -> bool:
-        freedom, error = (total - 1 if is_general else math.inf), se * math.sqrt(n / total)
-        differs = abs(mean) > float(stdtrit(freedom, 1 - 0.025 / n_tests)) * error
-        return differs or abs(mean) + float(stdtrit(freedom, 0.95)) * error < MARGIN
+        error, degrees = se * math.sqrt(n / total), None if freedom is None else freedom * total / n
+        differs = abs(mean) > quantile(degrees, 1 - 0.025 / n_tests) * error
+        return differs or abs(mean) + quantile(degrees, 0.95) * error < MARGIN
 
     low, high = n, 100 * n  # not settled, settled: halve until neighbours
     if not is_settled(high):

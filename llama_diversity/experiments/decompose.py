@@ -5,7 +5,7 @@ the log scale the main effect of a factor is the mean, over all settings of the 
 log(value without), so that in a 2 x 2 total = weights * template; an interaction of two is the difference of the effect
 of one with the other and without it: the factor by which each is worth more in the other's presence.
 Effects are shown as factors: 0.49 says that about half is kept. Intervals as in a comparison: over prompts from
-LEAST_PROMPTS on, else by the jackknife, for these prompts alone.
+LEAST_PROMPTS on, else over generations, for these prompts alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from typing import NamedTuple
 from llama_diversity.experiments.compare import LEAST_PROMPTS, MOST_LEFT_OUT
 from llama_diversity.experiments.measured import PRIMARY, Generations, Rules, case_of
 from llama_diversity.experiments.refusals import objection
-from llama_diversity.metrics.inference import Z_95, Estimate, Proportion, holm, summarize
+from llama_diversity.metrics.inference import (
+    Estimate,
+    Proportion,
+    holm,
+    quantile,
+    summarize,
+    two_sided_p,
+    welch_freedom,
+)
 
 Design = Mapping[str, Mapping[str, bool]]  # arm -> factor -> whether the arm has it
 
@@ -113,19 +121,22 @@ def _effect(name: str, effect: str, weights: Mapping[str, float], prompts: Seque
         reason = next(filter(None, reasons), "an arm has no diversity at all")
         many = f"{left_out} of {len(prompts)} prompts have no factor: " if len(prompts) > 1 else ""
         return Effect(name, effect, None, reason=f"{many}{reason}")
-    logs, errors = [], []
+    logs: list[float] = []
+    variances: list[float] = []
+    freedoms: list[float | None] = []
     for prompt in known:
         cells = [(weight, prompt[arm]) for arm, weight in used.items()]
         logs.append(sum(weight * math.log(cell.value or 1.0) for weight, cell in cells))
-        errors.append(sum((weight * (cell.se or math.nan) / (cell.value or 1.0)) ** 2 for weight, cell in cells))
+        variances += [(weight * (cell.se or math.nan) / (cell.value or 1.0)) ** 2 for weight, cell in cells]
+        freedoms += [cell.freedom for _, cell in cells]
     note = f"{left_out} of {len(prompts)} prompts have no value and are left out" if left_out else ""
     if len(prompts) >= LEAST_PROMPTS:
         found = _over_prompts(name, effect, logs)
         return found._replace(reason=note) if note else found
-    mean, se = sum(logs) / len(logs), math.sqrt(sum(errors)) / len(logs)
+    mean, se = sum(logs) / len(logs), math.sqrt(sum(variances)) / len(logs)
     if not se > 0:  # nan where an arm has no standard error
         return Effect(name, effect, math.exp(mean), reason="no standard error is known")
-    return _interval(name, effect, mean, se, Z_95, math.erfc(abs(mean) / se / math.sqrt(2)))
+    return _interval(name, effect, mean, se, freedom=welch_freedom(variances, freedoms))
 
 
 def _is_positive(cell: Estimate) -> bool:
@@ -138,15 +149,12 @@ def _over_prompts(name: str, effect: str, logs: Sequence[float]) -> Effect:
         return Effect(
             name, effect, math.exp(found.mean) if found.n else None, reason="fewer than two prompts that differ"
         )
-    from scipy.special import stdtr, stdtrit  # heavy, and needed only here
-
-    freedom = found.n - 1
-    p = 2 * float(stdtr(freedom, -abs(found.mean) / found.se))
-    return _interval(name, effect, found.mean, found.se, float(stdtrit(freedom, 0.975)), p)
+    return _interval(name, effect, found.mean, found.se, freedom=found.n - 1)
 
 
-def _interval(name: str, effect: str, mean: float, se: float, reach: float, p: float) -> Effect:
-    return Effect(name, effect, math.exp(mean), math.exp(mean - reach * se), math.exp(mean + reach * se), p)
+def _interval(name: str, effect: str, mean: float, se: float, *, freedom: float) -> Effect:
+    low, high = (math.exp(mean + sign * quantile(freedom) * se) for sign in (-1, 1))
+    return Effect(name, effect, math.exp(mean), low, high, two_sided_p(mean / se, freedom))
 
 
 def _geometric(values: Sequence[float | None]) -> float | None:

@@ -29,7 +29,7 @@ from llama_diversity.errors import EngineError
 from llama_diversity.experiments.semantic import MAX_TOKENS as MAX_TOKENS  # the same recipe, so the same samples
 from llama_diversity.experiments.semantic import PROMPT as PROMPT
 from llama_diversity.metrics.entropy import entropy_rate, local_mean_curve, step_divergence
-from llama_diversity.metrics.inference import Float64, Int64, Proportion, wilson
+from llama_diversity.metrics.inference import Float64, Int64, Proportion, quantile, wilson
 
 N_SAMPLES = 50
 BLOCKED_ABOVE = 0.01
@@ -338,8 +338,6 @@ def per_token(texts: Sequence[npt.NDArray[Any]]) -> PerToken:
     >>> [round(number, 6) for number in per_token([np.array([1.0, 2.0]), np.array([3.0])])]
     [2.0, 0.666667, -6.470803, 10.470803, 2]
     """
-    from scipy.special import stdtrit  # heavy, and needed only here
-
     known = [values[~np.isnan(values)] for values in texts]
     known = [values for values in known if len(values)]
     n = len(known)
@@ -347,7 +345,7 @@ def per_token(texts: Sequence[npt.NDArray[Any]]) -> PerToken:
         return PerToken(math.nan, math.nan, math.nan, math.nan, 0)
     with np.errstate(invalid="ignore"):  # inf - inf: an infinite value has no interval
         value, se = entropy_rate([float(values.sum()) for values in known], [len(values) for values in known])
-    half = float(stdtrit(n - 1.0, 0.975)) * se if n > 1 else math.nan
+    half = quantile(n - 1) * se if n > 1 else math.nan
     return PerToken(value, se, value - half, value + half, n)
 
 

@@ -31,6 +31,8 @@ from llama_diversity.metrics.inference import (
     jackknife,
     log_ratio,
     proportion_difference,
+    quantile,
+    welch_freedom,
     wilson,
 )
 
@@ -179,7 +181,8 @@ def _of_summary(found: Summary, words: str = "") -> Number:
 def _of_estimate(found: Estimate, words: str = "") -> Number:
     if found.value is None or not found.se:  # none is known, or nothing varied
         return Number(found.value, words=words or found.reason or "")
-    return Number(found.value, found.value - Z_95 * found.se, found.value + Z_95 * found.se, words)
+    half = quantile(found.freedom) * found.se
+    return Number(found.value, found.value - half, found.value + half, words)
 
 
 def _of_proportion(found: Proportion, words: str = "") -> Number:
@@ -288,7 +291,8 @@ def _narrowing(found: personas.Result, made: Made, field: str) -> _Narrowing:
     change = Number(words="class entropy, aligned - base, nats")
     if None not in (base.value, base.se, aligned.value, aligned.se):
         difference = (aligned.value or 0.0) - (base.value or 0.0)
-        half = Z_95 * math.hypot(base.se or 0.0, aligned.se or 0.0)
+        variances = [(base.se or 0.0) ** 2, (aligned.se or 0.0) ** 2]
+        half = quantile(welch_freedom(variances, [base.freedom, aligned.freedom])) * math.sqrt(sum(variances))
         change = Number(difference, difference - half, difference + half, change.words)
     return {"change": change, "rises": False, "nothing": 0.0}
 
@@ -302,7 +306,8 @@ def _effective(arm: personas.Arm, field: str) -> Number:
         return Number(words=one.entropy_nats.reason or words)
     if se is None:
         return Number(math.exp(value), words=words)
-    return Number(math.exp(value), math.exp(value - Z_95 * se), math.exp(value + Z_95 * se), words)
+    half = quantile(one.entropy_nats.freedom) * se
+    return Number(math.exp(value), math.exp(value - half), math.exp(value + half), words)
 
 
 def _range(arm: personas.Arm, number: str, form: str) -> str:

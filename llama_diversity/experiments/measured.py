@@ -20,7 +20,15 @@ from llama_diversity.experiments.semantic import KIND_CUT
 from llama_diversity.metrics import clusters
 from llama_diversity.metrics.coverage import chao_wang_jost_nats, rarefied_richness
 from llama_diversity.metrics.indices import corrected_vendi
-from llama_diversity.metrics.inference import Estimate, Proportion, jackknife_se, martingale_z, self_check_z, wilson
+from llama_diversity.metrics.inference import (
+    Estimate,
+    Proportion,
+    jackknifed,
+    martingale_z,
+    self_check_z,
+    variance_freedom,
+    wilson,
+)
 from llama_diversity.metrics.lexical import rarefied_types
 from llama_diversity.metrics.similarity import mean_pairwise_distance, tf_idf
 
@@ -161,11 +169,12 @@ def measured(prompt: Mapping[str, Generations]) -> Measured:
 def _unsure(estimate: Estimate) -> Estimate:
     """n equal outputs have no spread, but are not certain to go on so: as if one of them had been unlike all others.
 
-    One output at a distance of 1 makes the mean over pairs 2/n, with a jackknife error of 2/n but for terms in 1/n^2.
+    One output at a distance of 1 makes the mean over pairs 2/n, with a jackknife error of 2/n but for terms in 1/n^2,
+    and some two degrees of freedom.
     """
     if estimate.se is None or estimate.value is None or estimate.se > 1e-9 * estimate.value:
         return estimate
-    return estimate._replace(se=2 / estimate.n)
+    return estimate._replace(se=2 / estimate.n, freedom=variance_freedom([1.0] + [0.0] * (estimate.n - 1)))
 
 
 def kinds_among(vectors: Vectors, counts: npt.NDArray[np.int64], m: int) -> Estimate:
@@ -173,7 +182,7 @@ def kinds_among(vectors: Vectors, counts: npt.NDArray[np.int64], m: int) -> Esti
     if len(vectors) < 2:
         return Estimate(None, None, len(vectors), "too few valid generations")
     formed, given = clusters.kinds_among(vectors, m, KIND_CUT), rarefied_richness(counts, m)
-    return formed._replace(se=max(formed.se or 0.0, given.se or 0.0))
+    return formed._replace(se=max(formed.se or 0.0, given.se or 0.0), freedom=given.freedom)
 
 
 def _types(one: Generations, m: int) -> Estimate:
@@ -184,7 +193,7 @@ def _types(one: Generations, m: int) -> Estimate:
     if any(some != one.beginnings[0] for some in one.beginnings) or len(one.beginnings) < 3:
         return estimate
     other = [f"{word}'" for word in one.beginnings[0]]
-    return estimate._replace(se=rarefied_types([*one.beginnings[1:], other], m).se)
+    return rarefied_types([*one.beginnings[1:], other], m)._replace(value=estimate.value)
 
 
 def _none(one: Generations, reason: str = "no valid generations") -> Estimate:
@@ -206,8 +215,10 @@ def _rate(one: Generations, sizes: npt.NDArray[np.int64]) -> Estimate:
     if not sizes.sum():
         return _none(one)
     bits, others = one.entropy_bits, sizes.sum() - sizes
-    se = jackknife_se((bits.sum() - bits) / others) if others.all() else None
-    return Estimate(float(bits.sum() / sizes.sum()), se, len(sizes))
+    rate = float(bits.sum() / sizes.sum())
+    if not others.all():
+        return Estimate(rate, None, len(sizes))
+    return jackknifed(rate, (bits.sum() - bits) / others, len(sizes))
 
 
 def with_lost(estimate: Estimate, one: Generations) -> Estimate:

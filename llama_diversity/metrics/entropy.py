@@ -13,7 +13,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.metrics.inference import Estimate, Float64, Int64, Summary, jackknife_se, summarize, undefined
+from llama_diversity.metrics.inference import (
+    Estimate,
+    Float64,
+    Int64,
+    Summary,
+    jackknife_se,
+    quantile,
+    summarize,
+    undefined,
+)
 
 # ---- one step ----
 
@@ -195,9 +204,7 @@ def branching_factor(sums_bits: npt.ArrayLike, lengths: npt.ArrayLike) -> Branch
     se = _jackknife_se_of_ratio(sums, tokens)
     if se is None:
         return BranchingFactor(2.0**h, None, None, n, "one generation holds all tokens, which gives no interval")
-    from scipy.special import stdtrit  # heavy, and needed only here
-
-    half = float(stdtrit(n - 1, 0.975)) * se
+    half = quantile(n - 1) * se
     with np.errstate(over="ignore"):  # a wide interval of few generations has no upper end
         high = float(np.exp2(h + half))
     return BranchingFactor(2.0**h, min(2.0**h, max(1.0, 2.0 ** (h - half))), high, n)

@@ -24,7 +24,7 @@ from llama_diversity.metrics.inference import (
     class_counts,
     jackknife,
     jackknife_counts,
-    jackknife_se,
+    jackknifed,
     undefined,
 )
 from llama_diversity.metrics.similarity import NO_PAIR, rows_of_length_one
@@ -329,7 +329,7 @@ def _pair_mean(row_sums: Float64) -> Estimate:
         return undefined(n, NO_PAIR)
     left_out = _left_out_pair_means(row_sums)
     value = float(row_sums.sum()) / (n * (n - 1))
-    return Estimate(min(value, 1.0), jackknife_se(left_out), n)
+    return jackknifed(min(value, 1.0), left_out, n)
 
 
 def _inverse_pair_mean(row_sums: Float64) -> Estimate:
@@ -341,7 +341,7 @@ def _inverse_pair_mean(row_sums: Float64) -> Estimate:
     left_out = _left_out_pair_means(row_sums)
     defined = left_out > ROUNDING
     inverse = np.divide(1, left_out, where=defined, out=np.full(found.n, np.nan))
-    return Estimate(1 / found.value, jackknife_se(inverse), found.n)
+    return jackknifed(1 / found.value, inverse, found.n)
 
 
 def _left_out_pair_means(row_sums: Float64) -> Float64:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.errors import BadValue
-from llama_diversity.metrics.inference import Estimate, Float64, Int64, jackknife_se, undefined
+from llama_diversity.metrics.inference import Estimate, Float64, Int64, jackknifed, undefined
 
 Documents = Sequence[Sequence[str]]
 
@@ -120,7 +120,7 @@ def distinct(documents: Documents, n: int = 1) -> Estimate:
         where=pool.tokens_without > 0,
         out=np.full(len(documents), np.nan),
     )
-    return Estimate(pool.unique / pool.tokens, jackknife_se(without), len(documents))
+    return jackknifed(pool.unique / pool.tokens, without, len(documents))
 
 
 def expectation_adjusted_distinct(documents: Documents, vocabulary_size: int) -> Estimate:
@@ -147,11 +147,7 @@ def expectation_adjusted_distinct(documents: Documents, vocabulary_size: int) ->
     v, stays = vocabulary_size, math.log1p(-1 / vocabulary_size)
     expected = -v * np.expm1(pool.tokens_without * stays)
     without = np.divide(pool.unique_without, expected, where=expected > 0, out=np.full(len(documents), np.nan))
-    return Estimate(
-        pool.unique / (-v * math.expm1(pool.tokens * stays)),
-        jackknife_se(without),
-        len(documents),
-    )
+    return jackknifed(pool.unique / (-v * math.expm1(pool.tokens * stays)), without, len(documents))
 
 
 def rarefied_types(documents: Documents, m: int, n: int = 1) -> Estimate:
@@ -178,8 +174,9 @@ def rarefied_types(documents: Documents, m: int, n: int = 1) -> Estimate:
         return undefined(len(documents), reason)
     sizes = np.bincount(types.kind, types.times, minlength=types.n_kinds).astype(np.int64)
     value = float(_share_seen(sizes, total, m).sum())
-    se = jackknife_se(_rarefied_without(types, sizes, total, m)) if 2 * m <= total else None
-    return Estimate(value, se, len(documents))
+    if 2 * m > total:
+        return Estimate(value, None, len(documents))
+    return jackknifed(value, _rarefied_without(types, sizes, total, m), len(documents))
 
 
 def _rarefied_without(types: _Types, sizes: Int64, total: int, m: int) -> Float64:
@@ -472,7 +469,7 @@ def _mean_of_pairs(sums: Float64, warning: str | None) -> Estimate:
     """Mean of a score over ordered pairs of different documents; `sums`: of the ordered pairs that hold each."""
     n, total = len(sums), float(sums.sum()) / 2
     left_out = (total - sums) / ((n - 1) * (n - 2)) if n > 2 else [math.nan]
-    return Estimate(total / (n * (n - 1)), jackknife_se(left_out), n, warning=warning)
+    return jackknifed(total / (n * (n - 1)), left_out, n, warning=warning)
 
 
 def homogenization(documents: Documents) -> Estimate:

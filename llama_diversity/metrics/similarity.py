@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.metrics.inference import Estimate, Float64, Summary, jackknife_se, undefined
+from llama_diversity.metrics.inference import Estimate, Float64, Summary, jackknife_se, undefined, variance_freedom
 from llama_diversity.text import words
 
 # ---- rows ----
@@ -218,10 +218,12 @@ def mean_pairwise_distance(vectors: Any) -> Estimate:
     >>> round(found.value, 6), round(found.se**2, 6)
     (0.833333, 0.027778)
     """
-    summary = mean_cosine(vectors).summary
+    found = mean_cosine(vectors)
+    summary = found.summary
     if summary.n < 2:
         return undefined(summary.n, NO_PAIR)
-    return Estimate(1 - summary.mean, None if math.isnan(summary.se) else summary.se, summary.n)
+    se = None if math.isnan(summary.se) else summary.se
+    return Estimate(1 - summary.mean, se, summary.n, freedom=variance_freedom(found.of_each))
 
 
 def rao_q(vectors: Any) -> Estimate:
