@@ -4,7 +4,7 @@ Sampling against llama.cpp's own `llama-batched-bench` (generation without any s
 the PATH or named, and against the naive loop over `Llama.create_completion(logprobs=5)`. `diff`, which reads texts with
 two models, against `llama_decode` of the same tokens with all logits and no look at them: the limit. The contestants
 take turns, each in a process of its own, and the median of the round-by-round ratios is reported, so that a drifting
-machine does not matter.
+machine does not matter. The metrics have no rival that computes the same: they are timed alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import bench_metrics
 
 from llama_diversity import paths
 from llama_diversity.lab.random_gguf import SHAPES, write_model
@@ -82,35 +84,48 @@ before = time.perf_counter()
 assert sum(len(text.kl_bits) for text in read(n_texts)) == n_texts * length
 print(n_texts * length / (time.perf_counter() - before))
 """
+READERS = {"llamadiv": DIFF, "decode": DECODE_LOOP}
 DIFF_TEXTS, DIFF_LENGTH = 4, 512
+PARTS = ("sampling", "diff", "metrics")
 
 
 def main() -> None:
     arguments = parse()
-    model = arguments.model or made(arguments.shape, arguments.vocab)
+    report: dict = {"max_tokens": arguments.max_tokens}
+    if set(arguments.only) & {"sampling", "diff"}:
+        model = arguments.model or made(arguments.shape, arguments.vocab)
+        report |= {"model": str(model), **against_others(model, arguments)}
+    if "metrics" in arguments.only:
+        say(f"every metric on {arguments.texts} texts")
+        took = bench_metrics.seconds(arguments.texts)
+        report["metrics"] = {"n_texts": arguments.texts, "seconds": sum(took.values()), "of_each": took}
+    report["help_cpu_seconds"] = help_cpu_seconds()
+    print(json.dumps(report) if arguments.json else table(report))
+
+
+def against_others(model: Path, arguments: argparse.Namespace) -> dict:
+    """Sampling and diff, round after round."""
     named = arguments.batched_bench or os.environ.get("LLAMA_BATCHED_BENCH")
     batched_bench = named or shutil.which("llama-batched-bench")
     rounds, diffs = [], []
     for number in range(arguments.rounds):
         say(f"round {number + 1} of {arguments.rounds}")
-        naive = naive_loop(model, arguments)
-        for parallel in arguments.parallel:
-            row = {"parallel": parallel, "naive": naive, "llamadiv": ours(model, parallel, arguments)}
-            if batched_bench:
-                row["batched_bench"] = reference(batched_bench, model, parallel, arguments)
-            rounds.append(row)
-        diffs.append({"llamadiv": reading(DIFF, model, arguments), "decode": reading(DECODE_LOOP, model, arguments)})
-    report = {
-        "model": str(model),
-        "max_tokens": arguments.max_tokens,
-        "help_cpu_seconds": help_cpu_seconds(),
-        "parallel": [summary(parallel, rounds) for parallel in arguments.parallel],
-        "diff": {
-            **{f"{name}_tokens_per_second": statistics.median(row[name] for row in diffs) for name in diffs[0]},
-            "ratio_to_decode": statistics.median(row["llamadiv"] / row["decode"] for row in diffs),
-        },
-    }
-    print(json.dumps(report) if arguments.json else table(report))
+        if "sampling" in arguments.only:
+            naive = naive_loop(model, arguments)
+            for parallel in arguments.parallel:
+                row = {"parallel": parallel, "naive": naive, "llamadiv": ours(model, parallel, arguments)}
+                if batched_bench:
+                    row["batched_bench"] = reference(batched_bench, model, parallel, arguments)
+                rounds.append(row)
+        if "diff" in arguments.only:
+            diffs.append({name: reading(loop, model, arguments) for name, loop in READERS.items()})
+    found: dict = {}
+    if rounds:
+        found["parallel"] = [summary(parallel, rounds) for parallel in arguments.parallel]
+    if diffs:
+        found["diff"] = {f"{name}_tokens_per_second": statistics.median(row[name] for row in diffs) for name in READERS}
+        found["diff"]["ratio_to_decode"] = statistics.median(row["llamadiv"] / row["decode"] for row in diffs)
+    return found
 
 
 def parse() -> argparse.Namespace:
@@ -124,12 +139,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--naive-samples", type=int, default=2, help="completions of the naive loop (2)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; each contestant's own choice otherwise")
     parser.add_argument("--batched-bench", help="path of llama-batched-bench; else the PATH or LLAMA_BATCHED_BENCH")
+    parser.add_argument("--texts", type=int, default=2000, help="texts that the metrics are of (2000)")
+    parser.add_argument("--only", type=parts, default=PARTS, help=f"some of {','.join(PARTS)} (all)")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
 
 def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
+
+
+def parts(text: str) -> list[str]:
+    if unknown := set(text.split(",")) - set(PARTS):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {', '.join(PARTS)}")
+    return text.split(",")
 
 
 def made(shape: str, n_vocab: int) -> Path:
@@ -206,23 +229,29 @@ def summary(parallel: int, rounds: list[dict[str, float]]) -> dict[str, float]:
 
 
 def table(report: dict) -> str:
-    lines = [f"{report['model']}, {report['max_tokens']} tokens each; llamadiv with all statistics", ""]
-    lines.append("parallel  llamadiv t/s  batched-bench t/s   ratio  naive t/s   ratio")
-    for row in report["parallel"]:
+    lines = []
+    if "parallel" in report:
+        lines = [f"{report['model']}, {report['max_tokens']} tokens each; llamadiv with all statistics", ""]
+        lines.append("parallel  llamadiv t/s  batched-bench t/s   ratio  naive t/s   ratio")
+    for row in report.get("parallel", ()):
         limit, ratio = row.get("batched_bench_tokens_per_second"), row.get("ratio_to_batched_bench")
         lines.append(
             f"{row['parallel']:>8}  {row['llamadiv_tokens_per_second']:>12.1f}  "
             f"{format(limit, '.1f') if limit else 'not found':>17}  {format(ratio, '.2f') if ratio else '-':>6}  "
             f"{row['naive_tokens_per_second']:>9.1f}  {row['ratio_to_naive']:>6.1f}"
         )
-    diff = report["diff"]
-    lines += [
-        "",
-        f"diff, {DIFF_LENGTH} tokens a text, two models: {diff['llamadiv_tokens_per_second']:.1f} t/s, "
-        f"llama_decode with all logits {diff['decode_tokens_per_second']:.1f} t/s, ratio {diff['ratio_to_decode']:.2f}",
-    ]
-    lines += ["", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"]
-    return "\n".join(lines)
+    if diff := report.get("diff"):
+        lines += [
+            "",
+            f"diff, {DIFF_LENGTH} tokens a text, two models: {diff['llamadiv_tokens_per_second']:.1f} t/s, "
+            f"llama_decode with all logits {diff['decode_tokens_per_second']:.1f} t/s, "
+            f"ratio {diff['ratio_to_decode']:.2f}",
+        ]
+    if metrics := report.get("metrics"):
+        slowest = ", ".join(f"{name} {took:.1f}" for name, took in list(metrics["of_each"].items())[:4])
+        size = f"{metrics['n_texts']:,} texts of {bench_metrics.N_WORDS} words"
+        lines += ["", f"all {len(metrics['of_each'])} metrics on {size}: {metrics['seconds']:.1f} s, of that {slowest}"]
+    return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])
 
 
 def say(words: str) -> None:

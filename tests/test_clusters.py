@@ -199,14 +199,24 @@ def test_distances_made_in_blocks_are_those_of_the_whole_matrix() -> None:
     rows, _ = modes(20, 300, 12, 21)
     rows[::10] = rows[5::10]
     distances = (1 - np.clip(rows @ rows.T, -1, 1))[np.triu_indices(300, 1)]
-    np.testing.assert_allclose(clusters._distances_of_pairs(rows), distances, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(1 - clusters._products_of_pairs(rows), distances, rtol=0, atol=1e-15)
     cuts = [1, 0.95, 0.8, 0.5, 0.1, -0.5]
     tree = linkage(distances, "complete")
     whole = [fcluster(tree, 1 - cut + 1e-9, "distance") for cut in cuts]
     for found, expected in zip(threshold_sweep(rows, cuts), whole, strict=True):
         assert same_partition(found, expected)
-    opposite = clusters._distances_of_pairs(np.array([[1.0], [-1.0], [1.0]]))
-    assert opposite.tolist() == [2, 0, 2]
+
+
+def test_euclidean_distances_are_those_of_scipy() -> None:
+    """Points far from the origin lose digits of small distances: 1e-7 of their size, not more."""
+    from scipy.spatial.distance import pdist
+
+    rows = np.random.default_rng(0).normal(size=(300, 7))
+    rows[::10] = rows[5::10]
+    np.testing.assert_allclose(clusters._euclidean_of_pairs(rows), pdist(rows), rtol=0, atol=1e-7)
+    np.testing.assert_allclose(clusters._euclidean_of_pairs(rows + 9), pdist(rows), rtol=0, atol=3e-6)
+    assert clusters._euclidean_of_pairs(np.array([[1.0], [-1.0], [1.0]])).tolist() == [2, 0, 2]
+    assert clusters._euclidean_of_pairs(np.ones((1, 2))).tolist() == []
 
 
 # ---- k-means ----

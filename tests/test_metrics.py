@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,3 +77,22 @@ def test_self_check_degenerates_honestly() -> None:
     assert math.isnan(self_check_z([1.0]))
     assert self_check_z([0.0, 0.0, 0.0]) == 0
     assert self_check_z([-2.0, -2.0]) == -math.inf
+
+
+def test_the_benchmark_calls_every_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bin/bench` times what `docs/metrics.md` lists; of 60 texts here, to see that each call is one of the metric."""
+    path = Path(__file__).parent.parent / "bin" / "bench_metrics.py"
+    spec = importlib.util.spec_from_file_location("bench_metrics", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "bench_metrics", module)
+    spec.loader.exec_module(module)
+    called = dict(module.calls(60))
+    for call in called.values():
+        call()
+    named = {name.split("-")[0].split()[0] for name in called}
+    for metrics in (module.lexical, module.similarity, module.clusters, module.coverage, module.indices):
+        own = {name for name, it in vars(metrics).items() if getattr(it, "__module__", "") == metrics.__name__}
+        functions = {name for name in own if name[0].islower() and not isinstance(getattr(metrics, name), type)}
+        assert functions <= named | module.PARTS_OF_OTHERS, metrics.__name__

@@ -494,6 +494,7 @@ def homogenization(documents: Documents) -> Estimate:
 
 _LANE = 64  # words of a document that one integer holds
 _MASK_BYTES = 2**25  # of the table of masks at a time
+_AT_ONCE = 128  # documents held against a block: its buffers stay in a core's cache
 
 
 def _rouge_row_sums(numbered: Sequence[Int64]) -> Float64:
@@ -521,26 +522,40 @@ def _rouge_row_sums(numbered: Sequence[Int64]) -> Float64:
 
 
 def _common_subsequences(some: Int64, others: Int64, n_words: int, n_lanes: int) -> Float64:
-    """Lengths of the longest common subsequences of all of `some` with all `others`; rows are padded with -1.
-
-    Hyyro's algorithm: bit i of v is 0 where a match ends at word i of a document of `some`; for each word of the other
-    one v becomes (v + u) | (v - u), u = v & the places of that word. Sums carry from one 64-bit lane to the next.
-    """
-    places = np.zeros((n_lanes, len(some), n_words + 1), np.uint64)  # the last column stays empty: padding looks it up
+    """Lengths of the longest common subsequences of all of `some` with all `others`; rows are padded with -1."""
+    places = np.zeros((n_words + 1, n_lanes, len(some)), np.uint64)  # of the last word none: padding looks it up
     row, position = np.nonzero(some >= 0)
     bits = np.left_shift(np.uint64(1), (position % _LANE).astype(np.uint64))
-    np.bitwise_or.at(places, (position // _LANE, row, some[row, position]), bits)
-    v = np.full((n_lanes, len(some), len(others)), np.uint64(2**64 - 1))
+    np.bitwise_or.at(places, (some[row, position], position // _LANE, row), bits)
+    blocks = [_common_with(places, others[start : start + _AT_ONCE]) for start in range(0, len(others), _AT_ONCE)]
+    return np.concatenate(blocks).T.astype(np.float64)
+
+
+def _common_with(places: npt.NDArray[np.uint64], others: Int64) -> Int64:
+    """Of each of `others` (rows) the lengths with the documents whose words stand at `places`.
+
+    Hyyro's algorithm: bit i of v is 0 where a match ends at word i of a document; for each word of the other one v
+    becomes (v + u) | (v - u), u = v & the places of that word. Sums carry from one 64-bit lane to the next. Buffers are
+    reused, which is worth half the time.
+    """
+    n_lanes, shape = places.shape[1], (len(others), places.shape[2])
+    v = np.full((n_lanes, *shape), 2**64 - 1, np.uint64)
+    u, total = np.empty((2, *shape), np.uint64)
+    carry, overflow = np.empty((2, *shape), np.bool_)
     for word in others.T:
-        carry = np.zeros(v.shape[1:], np.uint64)
-        for lane in range(n_lanes):
-            u = v[lane] & places[lane][:, word]
-            partial = v[lane] + u
-            overflow = partial < u
-            total = partial + carry
-            carry = (overflow | (total < carry)).astype(np.uint64)
-            v[lane] = total | (v[lane] - u)
-    zeros: Float64 = np.bitwise_count(~v).sum(axis=0, dtype=np.int64).astype(np.float64)
+        for lane, old in enumerate(v):
+            np.bitwise_and(old, places[word, lane], out=u)
+            np.add(old, u, out=total)
+            np.less(total, u, out=overflow)
+            if lane:
+                np.add(total, carry, out=total)
+                np.less(total, carry, out=carry)
+                np.logical_or(carry, overflow, out=carry)
+            else:
+                np.copyto(carry, overflow)
+            np.subtract(old, u, out=u)
+            np.bitwise_or(total, u, out=old)
+    zeros: Int64 = np.bitwise_count(~v).sum(axis=0, dtype=np.int64)
     return zeros
 
 
