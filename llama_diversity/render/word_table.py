@@ -46,7 +46,7 @@ class WordTable:
         for first, *others in self.rows:
             yield Text(first)
             pairs = zip(self.headings[1:], others, strict=True)
-            told = "; ".join(f"{heading}: {cell}" if heading else cell for heading, cell in pairs)
+            told = "; ".join(f"{heading.strip()}: {cell}" if heading.strip() else cell for heading, cell in pairs)
             yield Padding(Text(told), (0, 0, 0, 2))
 
 
