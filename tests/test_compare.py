@@ -417,6 +417,15 @@ def test_the_narrow_chain_is_found_narrower_over_prompts(run: Run, tmp_path: Pat
     assert {**again, "run": None} == {**report, "run": None}
 
 
+def test_a_result_says_of_which_samples_it_is(run: Run) -> None:
+    ask = ("compare", "--pair", "scripted", "-p", "She", "--max-tokens", 4, "--json")
+    one, again, more, other = (
+        json.loads(run(*ask, *words)[1]) for words in (("-n", 20), ("-n", 20), ("-n", 21), ("-n", 20, "--seed", 1))
+    )
+    assert (one["inputs"], one["code"]) == (again["inputs"], again["code"])
+    assert len({one["inputs"], more["inputs"], other["inputs"]}) == 3
+
+
 def test_one_prompt_says_so(run: Run) -> None:
     code, out, _ = run("compare", "--pair", "scripted", "-p", "She", "-n", 24, "--max-tokens", 12)
     assert code == 0

@@ -163,7 +163,7 @@ class Compare(Experiment):
             parts={spec.name: different(first, one) for spec, one in zip(self.specs[1:], others, strict=True)},
             encoder=ENCODER,
         )
-        return Result(section(found, facts, drawn.command), _as_json(found, facts, rules), found)
+        return Result(section(found, facts, drawn.command), _as_json(found, facts, rules, drawn.digest()), found)
 
     def n_used(self, drawn: Drawn) -> int:
         """Generations of each arm and prompt that are judged: as many as there are of the one with the fewest."""
@@ -508,7 +508,7 @@ def _lines_of(file: Path) -> list[str]:
     return lines
 
 
-def _as_json(found: experiment.Result, facts: Facts, rules: Rules) -> dict[str, Any]:
+def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) -> dict[str, Any]:
     return {
         "arms": {
             arm: {
@@ -526,6 +526,7 @@ def _as_json(found: experiment.Result, facts: Facts, rules: Rules) -> dict[str, 
         "prompts": list(facts.prompts),
         "n": facts.n,
         **measuring(rules, found.m_kinds, found.m_words),
+        "inputs": inputs,
     }
 
 

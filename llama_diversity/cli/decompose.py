@@ -78,7 +78,7 @@ class Decompose(Compare):
             prefix=prefix_words(rules),
             encoder=ENCODER,
         )
-        return Result(section(found, facts, drawn.command), _as_json(found, facts, rules), found)
+        return Result(section(found, facts, drawn.command), _as_json(found, facts, rules, drawn.digest()), found)
 
     def design(self) -> dict[str, dict[str, bool]]:
         """Which factors each arm has: the arms count in binary, as `combinations` makes them."""
@@ -187,7 +187,7 @@ def combinations(
     return tuple(specs)
 
 
-def _as_json(found: experiment.Result, facts: Facts, rules: Rules) -> dict[str, Any]:
+def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) -> dict[str, Any]:
     return {
         "effects": [one._asdict() for one in found.effects],
         "counted_as_lost": [one._asdict() for one in found.counted_as_lost],
@@ -201,4 +201,5 @@ def _as_json(found: experiment.Result, facts: Facts, rules: Rules) -> dict[str, 
         "prompts": list(facts.prompts),
         "n": facts.n,
         **measuring(rules, found.m_kinds, found.m_words),
+        "inputs": inputs,
     }

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib
+import json
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -155,6 +157,14 @@ class Drawn:
         with progress_line(self.common, "embedding") as show:
             encoder = embed.Encoder(self.place)
             return {name: encoder.embed(some, on_progress=show) for name, some in texts.items()}
+
+    def digest(self) -> str:
+        """Of what was asked for: of each label the recipe (weights, prompt, sampler, seed) and how many samples.
+
+        Two results with one digest and one `code` are of the same samples, measured alike.
+        """
+        asked = [[label, cell.recipe_key, cell.n] for label, cell in sorted(self.cells.items())]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
     def lacks(self) -> dict[str, int]:
         """How many samples are missing, by label, where some are."""
