@@ -49,7 +49,8 @@ llama = llama_cpp.Llama(
 batch = llama_cpp.llama_batch_init(length, 0, 1)
 batch.n_tokens = length
 for at in range(length):
-    batch.token[at], batch.pos[at], batch.n_seq_id[at], batch.logits[at] = 300 + at, at, 1, True
+    token = 3 + at % (llama.n_vocab() - 3)
+    batch.token[at], batch.pos[at], batch.n_seq_id[at], batch.logits[at] = token, at, 1, True
     batch.seq_id[at][0] = 0
 
 def read():
@@ -74,7 +75,7 @@ path, n_texts, length, threads = sys.argv[1], *map(int, sys.argv[2:])
 common = Common(json=False, quiet=True, store=default_store(), offline=True, color="never")
 layout = EngineOptions(n_threads=threads or None)
 engines = [open_engine(resolve_model(path, common=common), layout) for _ in range(2)]
-ids = tuple(range(300, 301 + length))
+ids = tuple(3 + at % (engines[0].facts.n_vocab - 3) for at in range(length + 1))
 
 def read(n):
     return list(compared(*engines, Texts([ids] * n, 1), 0.01, layout, common, title="itself"))
@@ -86,6 +87,7 @@ print(n_texts * length / (time.perf_counter() - before))
 """
 READERS = {"llamadiv": DIFF, "decode": DECODE_LOOP}
 DIFF_TEXTS, DIFF_LENGTH = 4, 512
+FEWEST_TEXTS = 20
 PARTS = ("sampling", "diff", "metrics")
 
 
@@ -142,7 +144,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--texts", type=int, default=2000, help="texts that the metrics are of (2000)")
     parser.add_argument("--only", type=parts, default=PARTS, help=f"some of {','.join(PARTS)} (all)")
     parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.texts < FEWEST_TEXTS:
+        parser.error(f"--texts is {arguments.texts}; the metrics need {FEWEST_TEXTS} texts or more")
+    return arguments
 
 
 def numbers(text: str) -> list[int]:

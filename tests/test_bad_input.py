@@ -121,6 +121,21 @@ def test_many_prompts_may_make_too_many_of_a_good_n(run: Callable) -> None:
     assert json.loads(run("runs", "ls", "--json")[1]) == []
 
 
+@pytest.mark.parametrize(("command", "most"), [("compare", 5000), ("decompose", 2500), ("coverage", 5000)])
+def test_more_pairs_than_memory_holds_are_refused(command: str, most: int, run: Callable) -> None:
+    code, out, error = run(command, "--pair", "scripted", "-p", "She", "-n", most + 1)
+    assert (code, out) == (2, "")
+    assert_one_sentence(error, f"-n is {most + 1}; ", f"ask for 2 to {most:,}")
+    assert json.loads(run("runs", "ls", "--json")[1]) == []
+
+
+@pytest.mark.parametrize("command", ["compare", "coverage"])
+def test_more_tokens_than_the_context_are_refused(command: str, run: Callable) -> None:
+    code, out, error = run(command, "--pair", "scripted", "-p", "She", "-n", 2, "--max-tokens", 10**6)
+    assert (code, out) == (2, "")
+    assert_one_sentence(error, "new ones do not fit the model's context", "lower --max-tokens")
+
+
 @pytest.mark.parametrize("option", [("--seed", "seven"), ("--parallel", "many"), ("-n", "ten"), ("--top-k", "a")])
 def test_words_for_numbers(option: tuple[str, str], run: Callable) -> None:
     code, out, error = run("sample", "-m", "scripted:base", *SAMPLE, *option)

@@ -82,7 +82,7 @@ def test_a_bad_template_is_one_sentence(template: str, reason: str) -> None:
     sentence = str(caught.value)
     assert sentence.startswith("The chat template cannot be used: ")
     assert reason in sentence
-    assert sentence.endswith("leave out --chat.")
+    assert sentence.endswith("where chat was asked for (--chat, or chat in --arm) leave it out.")
     assert "\n" not in sentence
 
 

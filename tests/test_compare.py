@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llama_diversity.cli.compare import parse_arm
+from llama_diversity.cli.compare import parse_arm, read_prompts
 from llama_diversity.errors import BadValue
-from llama_diversity.experiments.compare import LEAST_PROMPTS, Line, Result, compare
-from llama_diversity.experiments.measured import MEASURES, Generations, Rules, common_prefix
+from llama_diversity.exhibits.compare import Facts, section
+from llama_diversity.experiments.compare import LEAST_PROMPTS, Line, Result, _over_generations, compare
+from llama_diversity.experiments.measured import MEASURES, Generations, Rules, _distance, common_prefix
+from llama_diversity.metrics.inference import Contrast, Part
 from llama_diversity.paths import default_store
+from llama_diversity.render.exhibits import Remark, Table
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -168,6 +171,40 @@ def test_a_real_difference_is_found_more_often_with_more_generations() -> None:
     assert power[1] >= 19
 
 
+def nearly_one(rng: np.random.Generator, n: int, share: float) -> np.ndarray:
+    """Outputs that are one and the same but for a little noise, and in a share of the cases something else."""
+    rows = np.eye(64)[np.zeros(n, int)] + rng.normal(0, 0.0375, (n, 64))
+    is_other = rng.random(n) < share
+    rows[is_other] = rng.normal(size=(int(is_other.sum()), 64))
+    return rows
+
+
+@pytest.mark.parametrize(("n", "share"), [(30, 0.05), (60, 0.08)])
+def test_rare_other_outputs_are_not_taken_for_a_difference(n: int, share: float) -> None:
+    """Two arms of one law. Where none of the rare ones was seen the spread is next to nothing, and no certainty:
+    a normal interval of it would alarm in 20 and 7 %."""
+    rng = np.random.default_rng(1)
+    runs, alarms = 800, 0
+    for _ in range(runs):
+        pairs = [(_distance(nearly_one(rng, n, share)), _distance(nearly_one(rng, n, share)))]
+        alarms += _over_generations(Line("distance", "b", "inconclusive"), pairs).line.verdict.endswith("diverse")
+    assert alarms <= 0.05 * runs + 3 * math.sqrt(0.05 * 0.95 * runs)
+
+
+@pytest.mark.parametrize("n_others", [0, 1, 2, 5])
+@pytest.mark.parametrize("n", [30, 100])
+def test_an_arm_that_nearly_always_says_one_thing_is_less_diverse(n: int, n_others: int) -> None:
+    """Against outputs that all differ; what a few others say does not make it uncertain."""
+    rng = np.random.default_rng(2)
+    one = np.tile(np.eye(64)[0], (n, 1))
+    one[:n_others] = rng.normal(size=(n_others, 64))
+    found = _over_generations(
+        Line("distance", "b", "inconclusive"), [(_distance(rng.normal(size=(n, 64))), _distance(one))]
+    ).line
+    assert (found.verdict, found.p < (0.02 if n == 30 else 1e-3)) == ("less diverse", True)
+    assert found.high < 0.75
+
+
 def test_prompts_are_the_population_from_five_on() -> None:
     rng = np.random.default_rng(3)
     prompts = [
@@ -181,17 +218,18 @@ def test_prompts_are_the_population_from_five_on() -> None:
 
 def test_holm_takes_a_weak_difference_back() -> None:
     """One line with p = 0.03 among seven: adjusted above 0.05, so no difference is claimed."""
-    from llama_diversity.experiments.compare import _adjusted
+    from llama_diversity.experiments.compare import NOT_AFTER_HOLM, _adjusted, _Judged
 
     se = 0.0486  # log(0.9) / 0.0486 = -2.168, p = 0.03
     weak = Line("distance", "b", "less diverse", 1.0, 0.9, 0.9, 0.82, 0.99, log_se=se, p=0.03, n_units=100)
+    contrast = Contrast(math.log(0.9), (Part(se),))
     others = [weak._replace(measure=m, p=p, verdict="inconclusive") for m, p in (("words", 0.5), ("types", 0.8))]
-    found = _adjusted([weak, *others])
+    found = _adjusted([_Judged(weak, contrast), *map(_Judged, others)])
     assert (found[0].verdict, found[0].p_holm) == ("inconclusive", pytest.approx(0.09))
-    assert "Holm" in found[0].reason
+    assert found[0].reason == NOT_AFTER_HOLM
     # Three tests: |z| beyond 2.394 (p below 0.05/3) takes (2.394 / 2.168)^2 = 1.219 times as many
     assert found[0].more == 22
-    assert _adjusted([weak])[0].verdict == "less diverse"
+    assert _adjusted([_Judged(weak)])[0].verdict == "less diverse"
 
 
 def test_how_many_more_uses_the_t_of_few_prompts() -> None:
@@ -199,9 +237,10 @@ def test_how_many_more_uses_the_t_of_few_prompts() -> None:
     below t(4.8) = 2.603; with 7, 2.629 is above t(5.6) = 2.490: two more."""
     from llama_diversity.experiments.compare import _more
 
-    assert _more(-0.2, 0.09, 4, 5, 1) == 2
-    assert _more(-0.2, 0.09, 4, 5, 7) > 2  # Holm's family asks for more
-    assert _more(0.0953, 3.0, None, 50, 7) is None
+    undecided = Contrast(-0.2, (Part(0.09, 4, 4),))
+    assert _more(undecided, 5, 1) == 2
+    assert _more(undecided, 5, 7) > 2  # Holm's family asks for more
+    assert _more(Contrast(0.0953, (Part(3.0),)), 50, 7) is None
 
 
 def test_a_collapse_on_half_of_the_prompts_is_no_equality() -> None:
@@ -227,9 +266,8 @@ def test_a_collapse_on_half_of_the_prompts_is_no_equality() -> None:
     assert (line(every, "distance").share, line(every, "distance").verdict) == (0, "less diverse")
     single = line(compare([pair(prompts[0]["first"], generations(one, texts=said))], RULES), "distance")
     assert (single.share, single.low, single.verdict) == (0, 0, "less diverse")
-    # Some two degrees of freedom, t 3.9: 3.9 * 2/40 of 0.89 is 0.22, less what the first arm's own error adds to them.
-    # Another output that 0 of 40 showed may have a probability of 0.09, which is a distance of 0.16 of 0.89.
-    assert 0.15 < single.high < 0.22
+    # Another output that 0 of 40 showed may have a probability of 3.69/40, which is a distance of 2 * 0.092 of 0.89.
+    assert 0.19 < single.high < 0.24
 
 
 def test_prompts_without_a_value_are_counted() -> None:
@@ -285,7 +323,41 @@ def test_few_valid_generations_have_a_point_estimate_only() -> None:
     found = line(compare([pair(generations(clouds(rng, 40)), generations(clouds(rng, 12)))], RULES), "distance")
     assert (found.verdict, found.low) == ("not comparable", None)
     assert found.value is not None
-    assert found.reason == "Too few valid generations (12) for an interval. Point estimate only; no comparison."
+    said = "Too few valid generations (12) for an interval. Point estimate only; no comparison. Rerun with "
+    assert found.reason == f"{said}-n 20 or more."
+    both = [pair(generations(clouds(rng, 40)), generations(clouds(rng, 12), n=40))]
+    assert line(compare(both, RULES), "distance").reason == f"{said}a larger -n, about 67, since 12 of 40 are valid."
+
+
+@pytest.mark.parametrize("n", [1, 12, 19, 22, 40])
+def test_of_fewer_no_more_is_shown_than_of_more(n: int) -> None:
+    """What hides a number at 40 hides it at 19 as well, and what is hidden at 22 is hidden at 19."""
+    rng = np.random.default_rng(4)
+    cut = generations(clouds(rng, n), excess=-60.0)._replace(n_truncated=n)
+    found = compare([pair(generations(clouds(rng, 40)), cut)], Rules(None))
+    hidden = {one.measure for one in found.lines if (one.first, one.value) == (None, None)}
+    # One generation has no self-check, and entropy no line that could fail it.
+    assert hidden == set(MEASURES) - {"bits_per_byte"} - ({"entropy"} if n == 1 else set())
+
+
+def test_an_arm_without_any_valid_generation_is_named() -> None:
+    rng = np.random.default_rng(4)
+    none = generations(clouds(rng, 1), n=40)
+    none = none._replace(**{name: getattr(none, name)[:0] for name in none._fields if name not in ("n", "n_truncated")})
+    short = generations(clouds(rng, 40), length=20)._replace(beginnings=[])
+    for one in compare([pair(none, short)], RULES).lines:
+        assert one.reason == "None of first's 40 generations is valid; a valid one has text, and what --valid asks for."
+
+
+def test_few_that_reach_the_prefix_are_told_from_few_valid_ones() -> None:
+    rng = np.random.default_rng(4)
+    some = generations(clouds(rng, 30))
+    found = compare([pair(some, some._replace(beginnings=some.beginnings[:16]))], RULES)
+    assert line(found, "words").reason == (
+        "Too few generations (16) reach the common prefix of 64 tokens for an interval. Point estimate only; no "
+        "comparison. Rerun with a larger -n or a shorter --prefix."
+    )
+    assert line(found, "distance").reason != line(found, "words").reason
 
 
 def test_tails_are_not_reported_below_25() -> None:
@@ -321,7 +393,7 @@ def test_short_outputs_have_no_common_prefix() -> None:
     found = line(compare(both, Rules(prefix=64)), "types")
     assert (
         found.reason
-        == "Not comparable at 64 tokens: 30 of 40 second generations end before. Longest usable prefix: 16."
+        == "Not comparable at 64 tokens: 30 of 40 second generations end before. Longest usable prefix: 20."
     )
     assert "no" in line(compare(both, Rules(prefix=None)), "types").reason.lower()
     assert common_prefix({"a": [15] * 9}) is None
@@ -348,7 +420,7 @@ def test_identical_outputs_leave_nothing_to_test() -> None:
     found = compare([pair(generations(rows, texts=texts), generations(rows, texts=texts))], RULES)
     for one in found.lines:
         assert one.verdict == "not comparable"
-        assert one.reason == "Both arms gave one identical output; there is nothing to test."
+        assert one.reason == "Each arm gave one output only; there is nothing to test."
 
 
 def test_unequal_validity_is_reported_in_two_forms() -> None:
@@ -366,6 +438,21 @@ def test_unequal_validity_is_reported_in_two_forms() -> None:
     assert (
         compare([pair(generations(clouds(rng, 40)), generations(clouds(rng, 40), n=42))], RULES).counted_as_lost == ()
     )
+
+
+def test_two_forms_without_a_number_are_not_announced() -> None:
+    rng = np.random.default_rng(4)
+    facts = Facts({"first": "m", "second": "m"}, ["She"], 40, 8, "64 tokens", True, {"second": ["weights"]}, "e")
+    for n_truncated, is_said in ((0, True), (40, False)):
+        second = generations(clouds(rng, 40), n=80)._replace(n_truncated=n_truncated)
+        found = compare([pair(generations(clouds(rng, 40)), second)], RULES)
+        shown = section(found, facts, "llamadiv compare").exhibits
+        said = " ".join(one.text for one in shown if isinstance(one, Remark))
+        assert len(found.counted_as_lost) == 1
+        assert (
+            "Reported in two forms" in said,
+            "compare-lost" in {one.name for one in shown if isinstance(one, Table)},
+        ) == (is_said, is_said)
 
 
 # ---- the command
@@ -391,11 +478,27 @@ def test_an_arm_is_read_and_written_back(typed: str, expected: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
-    "typed", ["a", "=b", "a=", "a=b,hot", "a=b,T=x", "a=b,T=-1", "a=b,system=x", "a=b,n=1", "a=b,template=c"]
+    ("typed", "said"),
+    [
+        ("a", "--arm is 'a'; write NAME=MODEL"),
+        ("=b", "write NAME=MODEL"),
+        ("a=", "write NAME=MODEL"),
+        ("a=b,hot", "--arm a is 'hot'; a part is chat"),
+        ("a=b,T=x", "--arm a is 'T=x'; it needs a number"),
+        ("a=b,T=-1", "--arm a is 'T=-1'; it must be 0 (greedy) or"),
+        ("a=b,T=nan", "--arm a is 'T=nan'; it must be 0 (greedy) or"),
+        ("a=b,T=1,T=2", "--arm a is 'T=2'; T is there twice"),
+        ("a=b,system=x", "template and system need chat"),
+        ("a=b,template=c", "template and system need chat"),
+        ("a=b,n=1", "--arm a is 'n=1'; ask for 2 to"),
+        ("a=b,n=0", "--arm a is 'n=0'; ask for 2 to"),
+        ("a=b,seed=-1", "--arm a is 'seed=-1'; it must lie between 0 and"),
+    ],
 )
-def test_an_arm_that_makes_no_sense_is_refused(typed: str) -> None:
-    with pytest.raises(BadValue):
+def test_an_arm_that_makes_no_sense_is_refused(typed: str, said: str) -> None:
+    with pytest.raises(BadValue) as caught:
         parse_arm(typed)
+    assert said in str(caught.value)
 
 
 PROMPTS = tuple(word for text in ("She", "He was", "The nurse", "Someone", "She is") for word in ("-p", text))
@@ -443,6 +546,8 @@ def test_one_prompt_says_so(run: Run) -> None:
             "The arms differ in weights and sampler; the difference cannot",
         ),
         (("a=scripted:base,n=30", "b=scripted:aligned"), "Not comparable as is: 30 a and 24 b generations"),
+        (("a=scripted:base,n=30", "b=scripted:aligned"), "Rerun with --equal-n to subsample to 24."),
+        (("a=scripted:base", "b=scripted:aligned,n=10"), "Ask for 20 or more of b: of fewer there is no interval."),
     ],
 )
 def test_arms_that_cannot_be_compared_are_refused_before_any_sampling(
@@ -463,6 +568,21 @@ def test_joint_and_equal_n_are_the_ways_out(run: Run) -> None:
     assert (report["n"], report["joint"]) == (24, {"b": ["weights", "sampler"]})
 
 
+def test_arms_that_differ_in_the_system_prompt_are_told_apart(run: Run) -> None:
+    arms = (
+        "--arm",
+        "a=scripted:aligned,chat,system=Be brief.",
+        "--arm",
+        f"b=scripted:aligned,chat,system={'ab ' * 40}",
+    )
+    code, out, _ = run("compare", *arms, "-p", "She", "-n", 3, "--max-tokens", 4, "--json")
+    assert code == 0
+    assert json.loads(out)["arms"]["a"]["is"] == "scripted:aligned, chat template, system “Be brief.”, T 1"
+    assert json.loads(out)["arms"]["b"]["is"] == (
+        f"scripted:aligned, chat template, system “{('ab ' * 14)[:40]} … {('ab ' * 6)[:17]}”, T 1"
+    )
+
+
 def test_a_recipe_against_itself_needs_another_seed(run: Run) -> None:
     arms = ("--arm", "a=scripted:base", "--arm", "b=scripted:base,seed=1")
     code, out, _ = run("compare", *arms, "-p", "She", "-n", 30, "--max-tokens", 16)
@@ -477,12 +597,12 @@ def test_arms_without_any_valid_output_or_any_variation_are_told_so(run: Run, re
     report = json.loads(out)
     assert (code, report["arms"]["a"]["mean_tokens"], report["arms"]["a"]["self_check_z"]) == (0, None, None)
     assert {one["reason"] for one in report["lines"]} == {
-        "Too few valid generations (0) for an interval. Point estimate only; no comparison."
+        "None of a's 20 generations is valid; a valid one has text, and what --valid asks for."
     }
     code, out, _ = run("compare", *arms, "-t", 0, "--json")
     assert code == 0
     assert {one["reason"] for one in json.loads(out)["lines"]} == {
-        "Both arms gave one identical output; there is nothing to test."
+        "Each arm gave one output only; there is nothing to test."
     }
     assert not recwarn.list
 
@@ -492,6 +612,8 @@ def test_the_prefix_holds_for_token_statistics_too(run: Run) -> None:
     whole, cut = (json.loads(run("compare", *arms, *more, "--json")[1]) for more in ((), ("--prefix", 4)))
     assert cut["arms"]["a"]["mean_tokens"] <= 4 < whole["arms"]["a"]["mean_tokens"]
     assert (cut["prefix"], cut["prefix_unit"]) == (4, "tokens")
+    said = [" ".join(run("compare", *arms, *more)[1].split()) for more in ((), ("--prefix", 4))]
+    assert ["at most 24 tokens each, of which the first 4 tokens are judged." in one for one in said] == [False, True]
     first = [next(x["first"] for x in one["lines"] if x["measure"] == "entropy") for one in (whole, cut)]
     assert first[0] != first[1]
 
@@ -552,10 +674,24 @@ def test_prompts_come_from_files(run: Run, tmp_path: Path) -> None:
         for name in ("p.txt", "p.jsonl")
     ]
     assert found[0]["prompts"] == found[1]["prompts"] == ["She", "He"]
-    for bad in ("{}", '{"prompt": null}', '{"prompt": ["a", "b"]}'):
-        (tmp_path / "bad.jsonl").write_text(f"{bad}\n")
+    for bad in ("{}", "[" * 9999, '{"prompt": null}', '{"prompt": ["a", "b"]}'):
+        (tmp_path / "bad.jsonl").write_text(f'{{"prompt": "She"}}\n\n{bad}\n')
         code, _, err = run("compare", "--pair", "scripted", "--prompts", tmp_path / "bad.jsonl", "-n", 3)
-        assert (code, "field `prompt`" in err) == (2, True), bad
+        assert (code, "field `prompt`" in err, "line 3" in err) == (2, True, True), bad
+    for name in ("latin.txt", "latin.jsonl"):
+        (tmp_path / name).write_bytes('{"prompt": "Ren\xe9"}'.encode("latin-1"))
+        code, _, err = run("compare", "--pair", "scripted", "--prompts", tmp_path / name, "-n", 3)
+        assert (code, "it is no UTF-8; save it as UTF-8." in err, "JSON" in err) == (2, True, False), name
+
+
+def test_lines_of_a_prompt_file_end_at_line_feeds_alone(tmp_path: Path) -> None:
+    """Windows marks a file's beginning and ends lines with two characters; U+2028 belongs to a prompt."""
+    prompts = ("She\u2028said", "He\x0bwas")
+    (tmp_path / "p.txt").write_bytes(("\ufeff" + "\r\n".join([*prompts, "", ""])).encode())
+    lines = [json.dumps({"prompt": one}, ensure_ascii=False) for one in prompts]
+    (tmp_path / "p.jsonl").write_bytes(("\ufeff" + "\r\n".join(lines)).encode())
+    for name in ("p.txt", "p.jsonl"):
+        assert read_prompts((), tmp_path / name, None)[0] == prompts
 
 
 def test_validity_counts_what_matches(run: Run) -> None:

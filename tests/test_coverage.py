@@ -523,3 +523,13 @@ def test_an_arm_of_one_class_is_never_thinned_below_one_generation() -> None:
     found = coverage_standardised_richness([40, 5, 3, 1, 1], [50])
     assert (found.second, found.second_generations) == (1, 1)
     assert found.first == 5
+
+
+@pytest.mark.parametrize(("certain", "less"), [([1] * 12, [2, *[1] * 10]), ([8, 4], [7, 4, 1])])
+def test_degrees_of_freedom_are_those_of_the_counts_whose_spread_is_taken(certain: list[int], less: list[int]) -> None:
+    found, other = rarefied_richness(certain, 4), rarefied_richness(less, 4)
+    assert found.freedom == other.freedom is not None
+    assert found.se == pytest.approx(other.se)
+    for counts, m in ((certain, 7), (less, 7), ([1, 1], 2), ([1, 1], 1)):
+        one = rarefied_richness(counts, m)
+        assert one.se is not None or one.freedom is None

@@ -119,9 +119,13 @@ def test_unequal_validity_is_reported_in_two_forms() -> None:
 def test_what_compare_refuses_is_refused_here() -> None:
     rng = np.random.default_rng(0)
     prompt = {arm: generations(clouds(rng, 10), seed=at) for at, arm in enumerate(DESIGN)}
-    assert all(
-        one.factor is None and "Too few valid" in one.reason for one in decompose([prompt], Rules(64), DESIGN).effects
-    )
+    found = decompose([prompt], Rules(64), DESIGN)
+    reasons = {one.measure: one.reason for one in found.effects}
+    assert all(one.factor is None for one in found.effects)
+    for measure, reason in reasons.items():
+        is_hidden = measure in ("vendi", "class_entropy")
+        assert reason.startswith("Not reported below 25" if is_hidden else "Too few valid"), measure
+        assert (found.values[measure]["base raw"] is None) == is_hidden
 
 
 def test_all_combinations_are_arms_the_bare_one_first() -> None:
@@ -192,8 +196,9 @@ def test_the_command(run: Callable, tmp_path: Path) -> None:
     }
     again = json.loads(run("report", "last", "--json", "--out", tmp_path / "b")[1])["decompose"]
     assert {**again, "run": None} == {**report, "run": None}
-    code, out, _ = run(*typed, "--sampler", "T=0.5")
+    code, out, _ = run(*typed, "--sampler", "T=0.5", "--prefix", 4)
     assert code == 0
+    assert "on the common prefix of 4 tokens, which alone is judged" in " ".join(out.split())
     assert "weights x sampler" in out
     assert max(map(len, out.splitlines())) <= 80
 
@@ -217,7 +222,18 @@ def test_the_command(run: Callable, tmp_path: Path) -> None:
             ("--pair", "scripted", "--quantised", "scripted:uniform", "scripted:aligned"),
             "The factor quantisation changes nothing: aligned raw and aligned raw, quantised",
         ),
+        (
+            ("--pair", "scripted", "--quantised", "scripted:uniform", "scripted:uniform"),
+            "The factor weights changes nothing: base raw, quantised and aligned raw, quantised",
+        ),
+        (
+            ("--pair", "scripted", "--quantised", "scripted:aligned", "scripted:base"),
+            "The factors weights and quantisation together change nothing: base raw and aligned raw, quantised",
+        ),
         (("--pair", "scripted", "--quantised", "scripted:coin", "scripted:homing"), "different vocabularies"),
+        (("--pair", "scripted", "--sampler", "T=0.7,T=0.8"), "--sampler is 'T=0.8'; T is there twice"),
+        (("--pair", "scripted", "--sampler", "T=nan"), "--sampler is 'T=nan'; it must be 0 (greedy) or"),
+        (("--pair", "scripted", "--sampler", "top_k=x"), "--sampler is 'top_k=x'; it needs a number"),
     ],
 )
 def test_bad_input_is_one_sentence(run: Callable, arguments: tuple[object, ...], words: str) -> None:

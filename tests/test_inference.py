@@ -14,8 +14,10 @@ import pytest
 
 from llama_diversity.metrics.indices import concentration, corrected_vendi, hill, mean_squared_cosine
 from llama_diversity.metrics.inference import (
+    Contrast,
     Equivalence,
     Estimate,
+    Part,
     Permutation,
     Proportion,
     Retained,
@@ -330,28 +332,57 @@ def test_a_p_value_and_its_quantile_agree() -> None:
 
 
 def test_retained_share_uses_the_degrees_of_freedom() -> None:
-    """se .1 and .1 with 4 each: 4 e-4 / (2 * .01^2 / 4) = 8 degrees, t 2.306004."""
-    found = log_ratio(Estimate(10, 1, 30, freedom=4), Estimate(5, 0.5, 30, freedom=4))
-    assert found.high == pytest.approx(0.5 * math.exp(2.306004 * math.hypot(0.1, 0.1)))
-    assert found.p == pytest.approx(two_sided_p(math.log(2) / math.hypot(0.1, 0.1), 8))
+    """se .1 and .3, 30 generations, 4 and 6 degrees: t(29) 2.045230, t(4) 2.776445, t(6) 2.446912.
+
+    The upper end takes what the second arm may be above (29) and the first below (4); the lower end the reverse.
+    """
+    found = log_ratio(Estimate(10, 1, 30, freedom=4), Estimate(5, 1.5, 30, freedom=6))
+    assert found.high == pytest.approx(0.5 * math.exp(math.hypot(0.2776445, 3 * 0.2045230)), rel=1e-6)
+    assert found.low == pytest.approx(0.5 * math.exp(-math.hypot(0.2045230, 3 * 0.2446912)), rel=1e-6)
+    assert found.se == pytest.approx(math.hypot(0.1, 0.3))
 
 
-def test_rare_outputs_are_not_taken_for_a_difference() -> None:
-    """Two arms of one law that says one thing in 92 % of 60 outputs: a normal interval alarms in 7 %, not in 5."""
-    generator = np.random.default_rng(1)
-    found = []
-    for _ in range(1500):
-        arms = []
-        for _ in range(2):
-            rows = np.eye(64)[np.zeros(60, int)] + generator.normal(0, 0.0375, (60, 64))
-            is_other = generator.random(60) < 0.08
-            rows[is_other] = generator.normal(size=(int(is_other.sum()), 64))
-            arms.append(mean_pairwise_distance(rows))
-        found.append(log_ratio(*arms))
-    by_normal = np.mean([abs(one.log_ratio) > 1.96 * one.se for one in found])
-    by_t = np.mean([one.p < 0.05 for one in found])
-    assert by_normal > 0.065
-    assert 0.03 < by_t < 0.06
+def test_contrast_by_hand() -> None:
+    """A symmetrical one is Student's t; its p is that of the interval which ends at 0, on the side towards 0."""
+    one = Contrast(-0.3, (Part(0.1, 7, 7),))
+    assert one.limits() == pytest.approx((-0.3 - 0.2364624, -0.3 + 0.2364624), rel=1e-6)
+    assert one.p() == pytest.approx(two_sided_p(3, 7))
+    assert Contrast(0.3, (Part(0.06), Part(0.08))).p() == pytest.approx(two_sided_p(3))
+    uneven = Contrast(-0.3, (Part(0.1, 2, 60),))
+    assert uneven.p() == pytest.approx(two_sided_p(3, 60))
+    assert uneven._replace(value=0.3).p() == pytest.approx(two_sided_p(3, 2))
+    assert uneven.limits()[0] == pytest.approx(-0.3 - 0.4302653, rel=1e-6)
+    assert Contrast(0.0, (Part(0.1),)).p() == 1
+    assert Contrast(40.0, (Part(0.1),)).p() < 1e-300
+    assert math.isnan(Contrast(1.0, (Part(0.0),)).p())
+    assert math.isnan(Contrast(1.0, (Part(math.nan),)).p())
+
+
+def test_an_interval_without_end_is_no_overflow() -> None:
+    """A value next to 0 with an error as of another scale: the factor could be anything."""
+    assert Contrast(0.5, (Part(500.0),)).factors() == (
+        pytest.approx(math.exp(0.5 - 979.98), abs=1e-300),
+        pytest.approx(1e300),
+    )
+    assert log_ratio(Estimate(1, 500.0, 9), Estimate(1, 1, 9)).high == pytest.approx(1e300)
+
+
+def test_contrast_of_more_units() -> None:
+    assert Contrast(1.0, (Part(0.2, 5, None),)).of_more(4) == Contrast(1.0, (Part(0.1, 20, None),))
+
+
+def test_one_other_output_in_many_is_enough_to_see_a_collapse() -> None:
+    """Of n outputs one differs: a distance of 2/n with an error of 2/n and 2 degrees. Upward that is bounded."""
+    generator = np.random.default_rng(0)
+    for n in (50, 200):
+        varied, collapsed = generator.normal(size=(n, 64)), np.tile(np.eye(64)[0], (n, 1))
+        collapsed[0] = np.eye(64)[1]
+        found = log_ratio(mean_pairwise_distance(varied), mean_pairwise_distance(collapsed))
+        assert found.high < 10 * found.share  # Poisson's exact limit for one that was seen: 5.6 times
+        assert found.p < 0.01
+        back = log_ratio(mean_pairwise_distance(collapsed), mean_pairwise_distance(varied))
+        assert (back.low, back.p) == pytest.approx((1 / found.high, found.p))
+        assert found.low < found.share / 39.5  # and downward its exact limit
 
 
 # ---- two arms ----

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
+import subprocess
 import sys
 from pathlib import Path
 
@@ -96,3 +98,22 @@ def test_the_benchmark_calls_every_metric(monkeypatch: pytest.MonkeyPatch) -> No
         own = {name for name, it in vars(metrics).items() if getattr(it, "__module__", "") == metrics.__name__}
         functions = {name for name in own if name[0].islower() and not isinstance(getattr(metrics, name), type)}
         assert functions <= named | module.PARTS_OF_OTHERS, metrics.__name__
+
+
+def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
+    path = Path(__file__).parent.parent / "bin" / "bench.py"
+    return subprocess.run([sys.executable, str(path), *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_the_benchmark_refuses_too_few_texts() -> None:
+    done = bench("--only", "metrics", "--texts", 3)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("--texts is 3; the metrics need 20 texts or more\n")
+
+
+@pytest.mark.model
+def test_the_benchmark_of_diff_takes_any_vocabulary(tiny_model: Path) -> None:
+    """700 tokens, fewer than a text has places."""
+    done = bench("--only", "diff", "--model", tiny_model, "--rounds", 1, "--threads", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["diff"]["ratio_to_decode"] > 0

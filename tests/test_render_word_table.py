@@ -79,3 +79,19 @@ def test_the_shortest_column_grows_first() -> None:
 def test_cells_two_columns_wide_count_twice() -> None:
     lines = printed(WordTable("", ["a"], [["日本語"]], [True]), 6)
     assert lines[-1] == "日本語"
+
+
+def test_a_list_without_rows_keeps_its_headings() -> None:
+    lines = printed(WordTable("Runs", ["identifier", "when", ""], [], [True] * 3), 12)
+    assert [line.rstrip() for line in lines] == ["Runs", "identifier;", "when"]
+
+
+def test_empty_cells_are_left_out_of_a_list() -> None:
+    table = WordTable("", ["name", "what", "n"], [["considerable", "", "3"], ["considerably", "", ""]], [True] * 3)
+    assert [line.rstrip() for line in printed(table, 15)[1:]] == ["considerable", "n: 3", "considerably"]
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+def test_no_cell_vanishes_where_there_is_hardly_room(width: int) -> None:
+    told = "".join("".join(printed(TABLE, width)).split())
+    assert all(word in told for word in ("verdict:", "comparable;", "kept:0.699"))

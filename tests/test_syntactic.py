@@ -12,8 +12,15 @@ import pytest
 
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.scripted import BOS, EOS, transition
-from llama_diversity.experiments.syntactic import MEASURES, InconsistentStatistics, analyse, completion_means
-from llama_diversity.records import ModelRef, Recipe, Sample, Sampler
+from llama_diversity.experiments.syntactic import (
+    MEASURES,
+    InconsistentStatistics,
+    analyse,
+    completion_means,
+    excess_variance_bits2,
+)
+from llama_diversity.metrics.inference import martingale_z, self_check_z
+from llama_diversity.records import TOKEN_DTYPE, ModelRef, Recipe, Sample, Sampler, TokenStats
 
 MAX_TOKENS = 20
 
@@ -101,6 +108,54 @@ def test_few_completions_on_one_path_are_no_alarm() -> None:
         five = samples[start : start + 5]
         largest = max(largest, abs(analyse({"base": five, "aligned": five}).arms["base"].self_check_z))
     assert largest > 4
+
+
+def at_a_temperature(p: np.ndarray, chosen: list[int], *, excess: float = 0.0) -> TokenStats:
+    """Tokens drawn from `p` by a sampler that is not neutral, whose surprisals are said to be larger by `excess`."""
+    tokens = np.zeros(len(chosen), TOKEN_DTYPE)
+    tokens["sampler_surprisal_bits"] = np.maximum(0, excess - np.log2(p[chosen]))
+    tokens["sampler_entropy_bits"] = -(p * np.log2(p)).sum()
+    tokens["surprisal_bits"] = 1 + tokens["sampler_surprisal_bits"]
+    return tokens
+
+
+def least_z(completions: list[TokenStats]) -> float:
+    """The z that accuses less, as `compare` takes it."""
+    excess = [float((one["sampler_surprisal_bits"] - one["sampler_entropy_bits"]).sum()) for one in completions]
+    variances = [excess_variance_bits2(one) for one in completions]
+    return min(abs(self_check_z(excess)), abs(martingale_z(excess, variances)))
+
+
+def test_the_known_variance_of_two_outcomes_is_theirs_whichever_was_drawn() -> None:
+    """p (1 - p) log2(p / (1 - p))^2 of the likely one; of the other its square, which is larger."""
+    p = np.array([0.9, 0.1])
+    assert excess_variance_bits2(at_a_temperature(p, [0])) == pytest.approx(0.09 * math.log2(9) ** 2, rel=1e-5)
+    assert excess_variance_bits2(at_a_temperature(p, [1])) == pytest.approx(0.81 * math.log2(9) ** 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("n", [20, 100])
+@pytest.mark.parametrize("p", [[0.97, 0.03], [0.9999, 0.0001], [0.4996, 0.4996, 0.0008], [0.9, 0.09, 0.01]], ids=str)
+def test_nearly_one_path_at_a_temperature_is_no_alarm(p: list[float], n: int) -> None:
+    """One uncertain step, one completion at least: 300 arms, none beyond 4. With squares alone z would be -sqrt(n)."""
+    rng, each = np.random.default_rng(0), np.array(p)
+    arms = [rng.choice(len(p), n, p=each).tolist() for _ in range(300)]
+    assert max(least_z([at_a_temperature(each, [one]) for one in arm]) for arm in arms) < 4
+
+
+@pytest.mark.parametrize("excess", [0.3, -0.3])
+def test_wrong_surprisals_at_a_temperature_are_caught_on_many_paths(excess: float) -> None:
+    p = np.random.default_rng(1).dirichlet(np.full(200, 0.3)) + 1e-9
+    p /= p.sum()
+    drawn_from = [np.random.default_rng(seed).choice(200, 64, p=p).tolist() for seed in range(60)]
+    assert least_z([at_a_temperature(p, one) for one in drawn_from]) < 4
+    assert least_z([at_a_temperature(p, one, excess=excess) for one in drawn_from]) > 4
+
+
+def test_surprisals_that_no_distribution_of_that_entropy_has_are_no_excuse() -> None:
+    """Surprisal 0, so nothing else is possible, and an entropy of 1.5 bits; here completions differ a little."""
+    p = np.array([0.5, 0.25, 0.25])
+    completions = [at_a_temperature(p, [0] * (20 + at % 3), excess=-1) for at in range(20)]
+    assert least_z(completions) > 4
 
 
 def test_a_shift_by_one_token_is_caught() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import json
 import math
 import subprocess
@@ -20,9 +21,11 @@ from llama_diversity.cli import tree as command_of_tree
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.scripted import BOS, EOS, transition
 from llama_diversity.errors import PromptTooLong
-from llama_diversity.experiments.tree import N_KEPT, grow
+from llama_diversity.exhibits.tree import Facts, headline, section
+from llama_diversity.experiments.tree import N_KEPT, Opening, Tree, grow
 from llama_diversity.records import ModelRef, Piece
 from llama_diversity.render.branches import WeightedPath, branches_of, words_of
+from llama_diversity.render.exhibits import Remark
 
 Rows = Callable[[Sequence[tuple[int, ...]]], np.ndarray]
 
@@ -430,3 +433,14 @@ def test_what_it_refuses(run: Callable, options: tuple[object, ...], said: str) 
     assert out == ""
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_share_below_all_is_never_shown_as_all() -> None:
+    openings = (Opening((0,), (math.log(0.9996),)),)
+    tree = Tree(openings, 1, False, (0.9996,), (0.99999,), 0.9998, 1)
+    facts = Facts("x", {"a": "m"}, {"a": {0: Piece(b"x")}}, 1, 1, 1)
+    assert headline({"a": tree}, facts) == "The likeliest 1-token opening holds 99.96 % to 99.999 % of a's mass."
+    said = [one.text for one in section({"a": tree}, facts, "").exhibits if isinstance(one, Remark)]
+    assert "holds more than 99.98 %" in " ".join(said)
+    whole = dataclasses.replace(tree, low=(1 - 1e-15,), high=(1.0,))
+    assert headline({"a": whole}, facts).endswith("holds 100 % of a's mass.")

@@ -11,7 +11,7 @@ import click
 from llama_diversity import registry
 from llama_diversity.cli.complete import complete_ladder, complete_model, complete_pair
 from llama_diversity.cli.options import Common
-from llama_diversity.cli.resolve import resolve_arms, resolve_model
+from llama_diversity.cli.resolve import resolve_arms, resolve_model, typed_pair
 from llama_diversity.records import ModelRef
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -51,12 +51,16 @@ _OPTIONS = [
 
 
 def arms_options(command: Command) -> Command:
-    """Add the options that name the models; the command receives them as one argument `choice`."""
+    """Add the options that name the models; the command receives them as one argument `choice`.
+
+    A pair that the environment names is no part of it where models are typed, by these options or by --arm (`typed`).
+    """
 
     @functools.wraps(command)
     def with_arms(
         *args: Any, pair: str | None, base: str | None, aligned: str | None, ladder: str | None, **kwargs: Any
     ) -> Any:
+        pair = typed_pair(pair, base, aligned, ladder, kwargs.get("typed"))
         return command(*args, choice=Choice(pair, base, aligned, ladder), **kwargs)
 
     decorated: Any = with_arms

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -33,6 +34,8 @@ from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.exhibits.compare import Facts, section
 from llama_diversity.experiments import compare as experiment
 from llama_diversity.experiments.measured import Generations, Rules, common_prefix
+from llama_diversity.experiments.modes import MOST_BY_MEANING
+from llama_diversity.experiments.refusals import LEAST_VALID
 from llama_diversity.experiments.semantic import KIND_CUT
 from llama_diversity.experiments.syntactic import excess_variance_bits2
 from llama_diversity.records import Cell, Recipe, Sample, Sampler, TokenStats
@@ -109,7 +112,6 @@ class Compare(Experiment):
                 prompt,
                 spec.n or self.n,
                 self.max_tokens,
-                is_shortened=True,
                 is_chat=spec.is_chat,
                 system=spec.system,
                 sampler=spec.sampler,
@@ -125,11 +127,8 @@ class Compare(Experiment):
         recipes = {cell.arm: cell.recipe for cell in cells}
         sizes = {spec.name: spec.n or self.n for spec in self.specs}
         if len(set(sizes.values())) > 1 and not self.is_equal_n:
-            said = " and ".join(f"{n} {name}" for name, n in sizes.items())
-            raise NotComparable(
-                f"Not comparable as is: {said} generations, and diversity grows with n. Rerun with --equal-n to "
-                f"subsample to {min(sizes.values())}."
-            )
+            raise _unequal(sizes)
+        check_pairs(min(sizes.values()), len(sizes))  # of unequal arms no more are judged
         of_specs = [recipes[label(spec.name, 0)] for spec in self.specs]
         for (spec, one), (other, two) in itertools.combinations(zip(self.specs, of_specs, strict=True), 2):
             if not different(one, two) and spec.seed == other.seed:
@@ -162,6 +161,7 @@ class Compare(Experiment):
             has_one_vocabulary=rules.has_one_vocabulary,
             parts={spec.name: different(first, one) for spec, one in zip(self.specs[1:], others, strict=True)},
             encoder=ENCODER,
+            is_cut=self.prefix is not None,
         )
         return Result(section(found, facts, drawn.command), _as_json(found, facts, rules, drawn.digest()), found)
 
@@ -232,6 +232,24 @@ class Compare(Experiment):
         return [{spec.name: of((number, spec.name)) for spec in self.specs} for number in range(len(self.prompts))]
 
 
+def check_pairs(n: int, n_arms: int) -> None:
+    """Raises BadValue for more generations of a prompt than can be compared pair by pair: memory grows with n^2."""
+    if n * n_arms > MOST_BY_MEANING:
+        most = MOST_BY_MEANING // n_arms
+        allowed = f"all pairs of a prompt's generations are compared: of {n_arms} arms ask for 2 to {most:,} each"
+        raise BadValue("-n", n, allowed)
+
+
+def _unequal(sizes: Mapping[str, int]) -> NotComparable:
+    """The way out of unequal n: fewer of all, unless that leaves too few."""
+    said = " and ".join(f"{n} {name}" for name, n in sizes.items())
+    few = [name for name, n in sizes.items() if n < LEAST_VALID]
+    way = f"Rerun with --equal-n to subsample to {min(sizes.values())}."
+    if few:
+        way = f"Ask for {LEAST_VALID} or more of {' and '.join(few)}: of fewer there is no interval."
+    return NotComparable(f"Not comparable as is: {said} generations, and diversity grows with n. {way}")
+
+
 def label(arm: str, number: int) -> str:
     """The cell of an arm and a prompt."""
     return f"{arm}, prompt {number}"
@@ -290,7 +308,14 @@ def described(spec: ArmSpec, recipe: Recipe) -> str:
     cuts = [f"{name} {value:g}" for name, value in (("top-k", sampler.top_k), ("min-p", sampler.min_p)) if value]
     cuts += [f"top-p {sampler.top_p:g}"] if sampler.top_p != 1 else []
     way = "raw" if recipe.prompt.mode == "raw" else f"chat template{f' of {spec.template}' if spec.template else ''}"
-    return ", ".join([spec.model, way, f"T {sampler.temperature:g}", *cuts])
+    system = [] if spec.system is None else [f"system “{_shortened(spec.system)}”"]
+    return ", ".join([spec.model, way, *system, f"T {sampler.temperature:g}", *cuts])
+
+
+def _shortened(text: str) -> str:
+    """At most 60 characters on a line; the end too, since system prompts often begin alike."""
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:40]} … {text[-17:]}"
 
 
 # ---- the command
@@ -418,29 +443,36 @@ def parse_arm(text: str) -> ArmSpec:
     model, *parts = rest.split(",")
     if not is_named or not name.strip() or not model.strip():
         raise BadValue("--arm", text, "write NAME=MODEL, for example cold=tiny-base,T=0.7")
-    found: dict[str, Any] = {"sampler": {}, "system": system or None}
+    option = f"--arm {name.strip()}"
+    found: dict[str, Any] = {"system": system or None}
+    sampler = [part for part in parts if part.partition("=")[0] in _SAMPLER]
     for part in parts:
         key, _, value = part.partition("=")
+        if part in sampler:
+            continue
         if key == "chat" and not value:
             found["is_chat"] = True
-        elif key == "seed":
-            found["seed"] = _number(part, value, int)
         elif key == "template" and value:
             found["template"] = value
-        elif key == "n":
-            found["n"] = _number(part, value, int)
-        elif key in _SAMPLER:
-            found["sampler"][_SAMPLER[key]] = _number(part, value, int if key == "top_k" else float)
+        elif key in ("n", "seed"):
+            found[key] = _number(option, part, int)
         else:
             raise BadValue(
-                "--arm", part, f"a part is chat, template=MODEL, n=N, seed=N, {'=, '.join(_SAMPLER)}= or system=TEXT"
+                option, part, f"a part is chat, template=MODEL, n=N, seed=N, {'=, '.join(_SAMPLER)}= or system=TEXT"
             )
     if (found["system"] or found.get("template")) and not found.get("is_chat"):
-        raise BadValue("--arm", text, "template and system need chat")
-    Sampler(**found["sampler"])  # refused here, with the name of the option that is wrong
-    if found.get("n") is not None:
-        check_n(found["n"], 2, "generations")
-    return ArmSpec(name.strip(), model.strip(), **found)
+        raise BadValue(option, text, "template and system need chat")
+    _check_numbers(option, found)
+    return ArmSpec(name.strip(), model.strip(), sampler=_sampler_fields(option, sampler), **found)
+
+
+def _check_numbers(option: str, found: Mapping[str, Any]) -> None:
+    """Refuse an arm's n and seed as -n and --seed are, under the arm's name."""
+    if "n" in found:
+        with _under(option, f"n={found['n']}"):
+            check_n(found["n"], 2, "generations")
+    if not 0 <= found.get("seed", 0) < 2**64:
+        raise BadValue(option, f"seed={found['seed']}", "it must lie between 0 and 2**64 - 1")
 
 
 def parse_sampler(text: str) -> dict[str, float]:
@@ -449,21 +481,38 @@ def parse_sampler(text: str) -> dict[str, float]:
     >>> parse_sampler("T=0.7,top_k=40")
     {'temperature': 0.7, 'top_k': 40}
     """
-    found = {}
-    for part in text.split(","):
-        key, _, value = part.partition("=")
+    return _sampler_fields("--sampler", text.split(","))
+
+
+def _sampler_fields(option: str, parts: Sequence[str]) -> dict[str, float]:
+    """Parts as T=0.7 by the names of the sampler's fields. Raises BadValue."""
+    found: dict[str, float] = {}
+    for part in parts:
+        key = part.partition("=")[0]
         if key not in _SAMPLER:
-            raise BadValue("--sampler", part, f"a part is {'=, '.join(_SAMPLER)}=")
-        found[_SAMPLER[key]] = _number(part, value, int if key == "top_k" else float)
-    Sampler(**found)  # type: ignore[arg-type]  # refused here, with the name of the option that is wrong
+            raise BadValue(option, part, f"a part is {'=, '.join(_SAMPLER)}=")
+        if _SAMPLER[key] in found:
+            raise BadValue(option, part, f"{key} is there twice; leave one out")
+        found[_SAMPLER[key]] = _number(option, part, int if key == "top_k" else float)
+        with _under(option, part):
+            Sampler(**{_SAMPLER[key]: found[_SAMPLER[key]]})  # type: ignore[arg-type]  # top_k is an int
     return found
 
 
-def _number(part: str, value: str, kind: type[int] | type[float]) -> float:
+def _number(option: str, part: str, kind: type[int] | type[float]) -> float:
     try:
-        return kind(value)
+        return kind(part.partition("=")[2])
     except ValueError as error:
-        raise BadValue("--arm", part, "it needs a number") from error
+        raise BadValue(option, part, "it needs a number") from error
+
+
+@contextlib.contextmanager
+def _under(option: str, part: str) -> Iterator[None]:
+    """Within it a value is refused under the name by which it was typed."""
+    try:
+        yield
+    except BadValue as error:
+        raise BadValue(option, part, str(error).partition("; ")[2].removesuffix(".")) from error
 
 
 def read_prompts(
@@ -496,16 +545,25 @@ def _checked(texts: Sequence[str], option: str, file: str = "") -> tuple[str, ..
 def _lines_of(file: Path) -> list[str]:
     """A prompt a line; of a .jsonl file the field `prompt` of each."""
     try:
-        lines = [line for line in file.read_text("utf-8").splitlines() if line.strip()]
-        if file.suffix == ".jsonl":
-            lines = [json.loads(line)["prompt"] for line in lines]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadValue(
-            "--prompts", str(file), "a line of it is no JSON with a field `prompt`, or it is no UTF-8"
-        ) from error
-    if not all(isinstance(one, str) for one in lines):
-        raise BadValue("--prompts", str(file), "the field `prompt` of every line is text")
-    return lines
+        text = file.read_bytes().decode("utf-8-sig")  # editors on Windows begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise BadValue("--prompts", str(file), "it is no UTF-8; save it as UTF-8") from error
+    # Not by str.splitlines: a prompt may hold U+2028 and its like, and a JSON string unescaped ones.
+    lines = {at: line.removesuffix("\r") for at, line in enumerate(text.split("\n"), 1) if line.strip()}
+    if file.suffix != ".jsonl":
+        return list(lines.values())
+    return [_prompt_of(file, at, line) for at, line in lines.items()]
+
+
+def _prompt_of(file: Path, at: int, line: str) -> str:
+    """The field `prompt` of one line of JSON. Raises BadValue."""
+    try:
+        prompt = json.loads(line)["prompt"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadValue("--prompts", str(file), f"line {at} is no JSON object with a field `prompt`") from error
+    if not isinstance(prompt, str):
+        raise BadValue("--prompts", str(file), f"the field `prompt` of line {at} must be text")
+    return prompt
 
 
 def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) -> dict[str, Any]:

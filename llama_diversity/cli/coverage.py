@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 
 from llama_diversity import cache, embed
 from llama_diversity.cli.arms import Choice, arms_options
+from llama_diversity.cli.compare import NotComparable, different
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
@@ -41,10 +43,18 @@ class Coverage(Experiment):
         return self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens", "--by": "by"})
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
-        return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]
+        # One seed draws the same random numbers for every recipe, and what is compared must be independent.
+        return [
+            Ask(arm, arm, self.prompt, self.n, self.max_tokens, stream=position) for position, arm in enumerate(arms)
+        ]
 
     def check(self, cells: Sequence[Cell]) -> None:
-        """Refuse, before any sampling, what would not fit into memory afterwards."""
+        """Refuse, before any sampling, what could not be compared or would not fit into memory afterwards."""
+        for one, other in itertools.combinations(cells, 2):
+            if not different(one.recipe, other.recipe):
+                raise NotComparable(
+                    f"Both arms are the same: {one.arm} and {other.arm} are one recipe. Name two models that differ."
+                )
         if self.by == "meaning" and sum(cell.n for cell in cells) > MOST_BY_MEANING:
             most = MOST_BY_MEANING // len(cells)
             allowed = (

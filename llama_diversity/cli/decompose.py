@@ -19,6 +19,7 @@ from llama_diversity.cli.compare import (
     ArmSpec,
     Compare,
     NotComparable,
+    check_pairs,
     check_pattern,
     described,
     different,
@@ -34,7 +35,7 @@ from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.experiment import Drawn, check_n, conducted
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
 from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.resolve import resolve_arms
+from llama_diversity.cli.resolve import resolve_arms, typed_pair
 from llama_diversity.cli.results import Result, give, make_folder
 from llama_diversity.engines import EngineOptions
 from llama_diversity.exhibits.decompose import Facts, section
@@ -53,17 +54,20 @@ class Decompose(Compare):
     is_quantised: bool = False  # whether quantisation is a factor
 
     def check(self, cells: Sequence[Cell]) -> None:
-        """Nothing of a full design is unattributable, but every factor must change something."""
+        """Nothing of a full design is unattributable, but no two arms may be one recipe."""
+        check_pairs(self.n, len(self.specs))
         recipes = {cell.arm: cell.recipe for cell in cells}
         keys = [(spec.name, recipes[label(spec.name, 0)]) for spec in self.specs]
         half = len(keys) // 2
-        for place, factor in enumerate(self.factors()):
-            for start in (0, half):
-                (name, without), (other, with_it) = keys[start], keys[start | half >> place]
-                if name != other and not different(without, with_it):
-                    raise NotComparable(
-                        f"The factor {factor} changes nothing: {name} and {other} are one model, prompt and sampler."
-                    )
+        factors = {half >> place: factor for place, factor in enumerate(self.factors())}
+        for (at, (name, one)), (to, (other, two)) in itertools.combinations(enumerate(keys), 2):
+            if not different(one, two):
+                changed = [factor for bit, factor in factors.items() if (at ^ to) & bit]  # arms count in binary
+                said = "The factor {} changes" if len(changed) == 1 else "The factors {} together change"
+                raise NotComparable(
+                    f"{said.format(' and '.join(changed))} nothing: {name} and {other} are one model, prompt and "
+                    "sampler."
+                )
 
     def show(self, drawn: Drawn) -> Result:
         prompts, rules = self.gathered(drawn)
@@ -75,7 +79,7 @@ class Decompose(Compare):
             prompts=self.prompts,
             n=self.n_used(drawn),
             max_tokens=self.max_tokens,
-            prefix=prefix_words(rules),
+            prefix=prefix_words(rules) + (", which alone is judged" if self.prefix else ""),
             encoder=ENCODER,
         )
         return Result(section(found, facts, drawn.command), _as_json(found, facts, rules, drawn.digest()), found)
@@ -154,6 +158,7 @@ def decompose(
     """
     check_n(n_samples, 2, "generations")
     check_pattern(valid)
+    pair = typed_pair(pair, base, aligned)
     models = resolve_arms(pair, base, aligned)
     cut = {} if sampler is None else parse_sampler(sampler)
     specs = combinations(models, cut, quantised)

@@ -26,7 +26,7 @@ from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.results import Result, drawing_words, give, make_folder
 from llama_diversity.cli.session import DifferentVocabularies, fill, opened, plan_cell, reading, start_run
 from llama_diversity.engines import Engine, EngineOptions
-from llama_diversity.errors import BadValue, LlamadivError, TemplateError, UnknownName
+from llama_diversity.errors import BadValue, Interrupted, LlamadivError, TemplateError, UnknownName
 from llama_diversity.experiments.perturbations import NothingToChange
 from llama_diversity.records import Cell, Prompt, Recipe, Sample, seen_ids
 from llama_diversity.render.exhibits import Remark, Section
@@ -331,7 +331,21 @@ class _Work(NamedTuple):
             if lacking:
                 with opened(arm.model, self.layout, self.common) as engine:
                     for cell in lacking:
-                        fill(cell, engine, self.store, run_id, self.common)
+                        with self._counting(run_id):
+                            fill(cell, engine, self.store, run_id, self.common)
+
+    @contextlib.contextmanager
+    def _counting(self, run_id: str) -> Iterator[None]:
+        """Within it Ctrl-C is told what is kept of the whole run, not of the cell in hand alone."""
+        try:
+            yield
+        except Interrupted as error:
+            cells = self.store.run(run_id).cells
+            n_kept = sum(self.store.counts(cell.recipe_key, cell.n).n_samples for cell in cells)
+            raise Interrupted(
+                f"Interrupted: {n_kept:,} of the {sum(cell.n for cell in cells):,} samples of this run are kept in "
+                f"{self.store.path}. The same command continues."
+            ) from error
 
 
 class _Planned(NamedTuple):

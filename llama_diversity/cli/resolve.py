@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from llama_diversity import hub, registry
 from llama_diversity.cli.options import Common
@@ -46,8 +47,16 @@ def resolve_pair(name: str) -> tuple[str, str]:
     return pair.base, pair.aligned
 
 
+def typed_pair(pair: str | None, *others: object) -> str | None:
+    """`pair`, but none where it is the environment's and `others` name models too: what is typed beats it."""
+    context = click.get_current_context(silent=True)
+    is_set = context is not None and context.get_parameter_source("pair") == ParameterSource.ENVIRONMENT
+    return None if is_set and any(others) else pair
+
+
 def resolve_arms(pair: str | None, base: str | None, aligned: str | None) -> tuple[str, str]:
     """The references of base and aligned, of DEFAULT_PAIR where none is named. Raises UsageError, UnknownName."""
+    pair = typed_pair(pair, base, aligned)
     if base is None and aligned is None:
         return resolve_pair(pair or DEFAULT_PAIR)
     if pair is None and base is not None and aligned is not None:

@@ -21,6 +21,7 @@ from llama_diversity.errors import TemplateError
 FROZEN_DATE = "2024-07-26"  # templates that print today's date would change the prompt daily
 _LONGEST_CHARACTERS = 1_000_000
 _LONGEST_SECONDS = 5.0
+_ASK_RAW = "where chat was asked for (--chat, or chat in --arm) leave it out"  # `decompose` asks for none, and chats
 
 
 class Chat:
@@ -50,7 +51,7 @@ class Chat:
         worker.join(_LONGEST_SECONDS)
         if not outcome:
             raise TemplateError(
-                f"The chat template ran longer than {_LONGEST_SECONDS:g} seconds. For the raw prompt leave out --chat."
+                f"The chat template ran longer than {_LONGEST_SECONDS:g} seconds. Name another model, or {_ASK_RAW}."
             )
         if isinstance(outcome[0], BaseException):
             raise _broken(outcome[0]) from outcome[0]
@@ -74,7 +75,7 @@ def no_template(reference: str) -> TemplateError:
     """The error for asking a model that was not trained to chat."""
     return TemplateError(
         f"{reference} has no chat template: it continues raw text and cannot be asked. Name a model that has one, or "
-        "leave out --chat."
+        f"{_ASK_RAW}."
     )
 
 
@@ -102,4 +103,4 @@ def _frozen_time(form: str) -> str:
 
 def _broken(error: BaseException) -> TemplateError:
     said = f"{type(error).__name__}: {error}" if not isinstance(error, TemplateError) else str(error)
-    return TemplateError(f"The chat template cannot be used: {said}. Use the raw prompt: leave out --chat.")
+    return TemplateError(f"The chat template cannot be used: {said}. Name another model, or {_ASK_RAW}.")

@@ -14,7 +14,7 @@ from llama_diversity.experiments.compare import (
     Line,
     Result,
 )
-from llama_diversity.experiments.measured import MEASURES
+from llama_diversity.experiments.measured import MEASURES, PRIMARY
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table
 
 if TYPE_CHECKING:
@@ -33,14 +33,16 @@ class Facts:
     has_one_vocabulary: bool
     parts: Mapping[str, Sequence[str]]  # of each later arm, the parts in which it differs from the first
     encoder: str
+    is_cut: bool = False  # to the prefix, which was asked for
 
 
 def section(found: Result, facts: Facts, command: str) -> Section:
     """The whole comparison for a reader."""
     prompts = f"“{facts.prompts[0]}”" if len(facts.prompts) == 1 else f"{len(facts.prompts)} prompts"
+    judged = f", of which the first {facts.prefix} are judged" if facts.is_cut else ""
     about = (
-        f"{facts.n} generations of each arm for {prompts}, at most {facts.max_tokens} tokens each. Shares are of the "
-        f"first arm's value, {next(iter(facts.arms))}. Meanings by {facts.encoder}."
+        f"{facts.n} generations of each arm for {prompts}, at most {facts.max_tokens} tokens each{judged}. Shares are "
+        f"of the first arm's value, {next(iter(facts.arms))}. Meanings by {facts.encoder}."
     )
     return Section("compare", "Which arm is more diverse?", about, command, tuple(_exhibits(found, facts)))
 
@@ -75,7 +77,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
         yield _forest(found, list(facts.arms))
     yield _values(found, facts)
     yield from _reasons(found.lines)
-    if found.counted_as_lost:
+    if found.counted_as_lost and _has_number(found):
         shares = " and ".join(f"{100 * (one.value or 0):.0f} % of {arm}" for arm, one in found.valid.items())
         yield Remark(
             f"Reported in two forms, because {shares} outputs are valid: among valid outputs, above, and counting "
@@ -85,6 +87,12 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
         yield _lines(
             "compare-lost", "The primary measure, invalid outputs counted as lost", found.counted_as_lost, found
         )
+
+
+def _has_number(found: Result) -> bool:
+    """Whether either form of the primary measure has one."""
+    usual = (line for line in found.lines if line.measure == PRIMARY)
+    return any(line.share is not None for line in (*usual, *found.counted_as_lost))
 
 
 def _parts(facts: Facts) -> Iterator[Remark]:

@@ -51,7 +51,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
         yield Remark(f"{few}, not for prompts in general ({LEAST_PROMPTS} or more would say something of those).")
     yield _effects("decompose-effects", "What each factor does to diversity", found.effects)
     yield from _refused(found.effects)
-    if found.counted_as_lost:
+    if any(one.factor is not None for one in found.counted_as_lost):
         low, high = (100 * pick(one.value or 0.0 for one in found.valid.values()) for pick in (min, max))
         yield Remark(
             f"Reported in two forms, because {low:.0f} to {high:.0f} % of an arm's outputs are valid: among valid "

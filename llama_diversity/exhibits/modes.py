@@ -10,7 +10,7 @@ from llama_diversity.experiments.modes import WANTED, Arm, Result
 from llama_diversity.experiments.refusals import LEAST_COVERAGE
 from llama_diversity.metrics.coverage import two_digits
 from llama_diversity.metrics.inference import Z_95
-from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value
+from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value, percent
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
@@ -98,7 +98,7 @@ def _in_words(arm: str, one: Arm) -> str:
         )
     if one.is_few:
         return f"{arm}: {_kinds(one.kinds_seen)} in {one.n} outputs.{few} {unseen}"
-    share = f"{100 * (one.coverage.value or 0.0):.0f} %"
+    share = f"{percent(one.coverage.value or 0.0)} %"
     more = one.more.generations
     needed = f" About {two_digits(more):,} more generations are needed for {100 * WANTED:g} %" if more else ""
     if _little_seen(one):
@@ -107,7 +107,7 @@ def _in_words(arm: str, one: Arm) -> str:
             f"{one.kinds_seen} kinds seen so far are a lower bound. {unseen}"
         )
     within = _between(one)
-    about = "" if within is None else f" (95 %: {within.low:.0f} to {within.high:.0f} %)"
+    about = "" if within is None else f" (95 %: {percent(within.low / 100)} to {percent(within.high / 100)} %)"
     return f"{arm}: you have seen {share} of what this prompt gives{about}.{needed and f'{needed}.'} {unseen}"
 
 
@@ -123,7 +123,7 @@ def _compared(found: Result) -> Table:
         rows.append((f"among {found.m}", arm, found.at_m[first].value, found.at_m[arm].value, kept.share, interval))
         equal = found.at_coverage[arm]
         share = None if equal.first is None or not equal.second else equal.second / equal.first
-        at = "" if equal.first is None else f" of {100 * (equal.coverage or 0.0):.0f} %"
+        at = "" if equal.first is None else f" of {percent(equal.coverage or 0.0)} %"
         rows.append((f"at equal coverage{at}", arm, equal.first, equal.second, share, None))
     return Table(
         "coverage-compared",

@@ -13,7 +13,7 @@ from rich.text import Text
 from llama_diversity.experiments.tree import Opening, Tree
 from llama_diversity.records import Piece
 from llama_diversity.render.branches import BranchTree, WeightedPath, branches_of, words_of
-from llama_diversity.render.exhibits import Exhibit, Figure, Remark, Section, Share, Table, Value, written
+from llama_diversity.render.exhibits import Exhibit, Figure, Remark, Section, Share, Table, Value, percent
 from llama_diversity.render.safe import visible
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def headline(trees: Mapping[str, Tree], facts: Facts) -> str:
 
 
 def _between(low: float, high: float) -> str:
-    shown = written(Share(low)), written(Share(high))
+    shown = f"{percent(low, 3)} %", f"{percent(high, 3)} %"
     return shown[0] if shown[0] == shown[1] else f"{shown[0]} to {shown[1]}"
 
 
@@ -87,7 +87,7 @@ def _remarks(arm: str, tree: Tree, facts: Facts) -> Iterator[Remark]:
         yield Remark(
             f"{arm}: the budget of {_count(facts.budget, 'path')} was spent before the search was done. Certain: "
             f"{_certain(tree)}. The mass of the {facts.k} likeliest lies between the two bounds, and no opening that "
-            f"is not listed holds more than {written(Share(tree.largest_left))}. A larger --budget narrows this.",
+            f"is not listed holds more than {percent(tree.largest_left, 3)} %. A larger --budget narrows this.",
             is_warning=True,
         )
     elif n < facts.k:

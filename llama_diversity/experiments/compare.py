@@ -6,8 +6,8 @@ meanings; p-values of all lines are adjusted after Holm. What must not be compar
 
 Prompts are the population: from LEAST_PROMPTS on, differences are paired by prompt and the interval is a t interval
 over prompts, the claim about prompts like these. With fewer it is one over generations, a claim about these prompts
-alone; its degrees of freedom come from the kurtosis of what each generation adds (`inference.variance_freedom`), since
-an arm that nearly always says one thing shows too little spread whenever its rare other outputs are missing.
+alone. Each end of it has degrees of freedom of its own (`inference.part_of`): an arm that nearly always says one thing
+has its spread from a few other outputs, and may have shown more of them than it should have.
 "Equivalent" is said only where the 90 % interval lies within a tenth of equality (TOST).
 """
 
@@ -25,28 +25,31 @@ from llama_diversity.experiments.measured import PRIMARY, Case, Generations, Rul
 from llama_diversity.experiments.refusals import objection
 from llama_diversity.metrics.coverage import two_digits
 from llama_diversity.metrics.inference import (
+    Contrast,
     Estimate,
+    Part,
     Proportion,
-    equivalence,
     holm,
     jackknife_se,
     paired_t,
-    quantile,
+    part_of,
     summarize,
-    two_sided_p,
-    welch_freedom,
 )
 
 LEAST_PROMPTS = 5  # for a claim about prompts in general
 MOST_LEFT_OUT = 0.2  # of the prompts, those without a value
 MARGIN = math.log(1.1)
 CEILING = 0.9  # of m, where kinds among m can hardly rise any more
+HAS_NONE = "one arm has none at all: by the difference instead of the ratio"
+NEXT_TO_NONE = "one arm has next to none, far below its own standard error: by the difference instead of the ratio"
+MOST_RELATIVE = 1.5  # standard error over value; 1 where one output unlike the others was seen
 WITHIN_MARGIN = "the 90 % interval lies within a tenth of equality"
 INCLUDES_EQUALITY = "the interval includes equality"
 NOT_AFTER_HOLM = "the interval leaves out equality, but not after Holm's adjustment for all lines"
 
 Verdict = Literal["less diverse", "more diverse", "equivalent", "inconclusive", "not comparable"]
 Pair = tuple[Estimate, Estimate]  # of the first arm and a later one
+Floats = npt.NDArray[np.float64]
 
 
 class Line(NamedTuple):
@@ -61,12 +64,23 @@ class Line(NamedTuple):
     low: float | None = None
     high: float | None = None
     log_se: float | None = None  # standard error of log(share)
-    freedom: float | None = None  # its degrees of freedom; None: so many that the interval is a normal one
     p: float | None = None
     p_holm: float | None = None
     n_units: int = 0  # prompts or generations, as the claim says
     more: int | None = None  # further units of an undecided line that may settle it, about
     reason: str = ""
+
+
+class _Judged(NamedTuple):
+    """A line, and the contrast of logarithms that it comes from, where there is one."""
+
+    line: Line
+    contrast: Contrast | None = None
+
+    def because(self, verdict: Verdict, reason: str) -> _Judged:
+        """Another verdict, and a further reason beside what is said already."""
+        said = f"{reason}; {self.line.reason}" if self.line.reason else reason
+        return self._replace(line=self.line._replace(verdict=verdict, reason=said))
 
 
 @dataclass(frozen=True)
@@ -112,26 +126,22 @@ def _mean_length(generations: Sequence[Generations]) -> float | None:
 # ---- one line
 
 
-def _line(name: str, arms: tuple[str, str], estimates: Sequence[Mapping[str, Estimate]], case: Case) -> Line:
+def _line(name: str, arms: tuple[str, str], estimates: Sequence[Mapping[str, Estimate]], case: Case) -> _Judged:
     first, arm = arms
     pairs = [(one[first], one[arm]) for one in estimates]
     line = Line(name, arm, "not comparable", *_values(pairs))
     refused = objection(name, arms, case)
     if refused:
         line = line._replace(reason=refused.reason)
-        return line._replace(first=None, value=None) if refused.hides else line
-    line = _over_prompts(line, pairs) if len(pairs) >= LEAST_PROMPTS else _over_generations(line, pairs)
-    if name == "kinds" and line.verdict == "equivalent":
-        return _unless_at_ceiling(line, float(np.mean([one.m_kinds for one in case.measured])))
-    return line
-
-
-def _unless_at_ceiling(line: Line, m: float) -> Line:
-    """Two arms whose outputs are nearly all of kinds of their own are equal in this number, and maybe in no other."""
-    if min(line.first or 0.0, line.value or 0.0) < CEILING * m:
-        return line
-    reason = f"nearly all of {m:.0f} outputs are of kinds of their own in both arms, so this number can tell no more"
-    return line._replace(verdict="inconclusive", reason=reason)
+        return _Judged(line._replace(first=None, value=None) if refused.hides else line)
+    found = _over_prompts(line, pairs) if len(pairs) >= LEAST_PROMPTS else _over_generations(line, pairs)
+    if name == "kinds" and found.line.verdict == "equivalent":
+        m = float(np.mean([one.m_kinds for one in case.measured]))
+        if min(line.first or 0.0, line.value or 0.0) >= CEILING * m:
+            # Two arms whose outputs are nearly all of kinds of their own are equal in this, and maybe in nothing else.
+            said = f"nearly all of {m:.0f} outputs are kinds of their own in both arms, so this number can tell no more"
+            return _Judged(found.line._replace(verdict="inconclusive", reason=said))
+    return found
 
 
 def _values(pairs: Sequence[Pair]) -> tuple[float | None, float | None]:
@@ -151,7 +161,7 @@ def _known(pairs: Sequence[Pair]) -> npt.NDArray[np.float64]:
     return np.array(known, np.float64).reshape(-1, 2)
 
 
-def _over_prompts(line: Line, pairs: Sequence[Pair]) -> Line:
+def _over_prompts(line: Line, pairs: Sequence[Pair]) -> _Judged:
     """The claim about prompts in general: log ratios paired by prompt, t with P - 1 degrees of freedom.
 
     A prompt on which an arm has none at all has no log ratio, and to leave it out would hide a collapse: then it is the
@@ -162,7 +172,7 @@ def _over_prompts(line: Line, pairs: Sequence[Pair]) -> Line:
     line = line._replace(n_units=n)
     if left_out > MOST_LEFT_OUT * len(pairs):
         reason = next(one.reason for pair in pairs for one in pair if one.reason)
-        return line._replace(reason=f"{left_out} of {len(pairs)} prompts have no value: {reason}.")
+        return _Judged(line._replace(reason=f"{left_out} of {len(pairs)} prompts have no value: {reason}."))
     note = f"{left_out} of {len(pairs)} prompts have no value and are left out" if left_out else ""
     if known.all():
         found = paired_t(*np.log(known).T)
@@ -171,10 +181,11 @@ def _over_prompts(line: Line, pairs: Sequence[Pair]) -> Line:
         note = f"on {int((known == 0).any(axis=1).sum())} of {n} prompts an arm has none: ratio of means over prompts"
         sums = known.sum(axis=0)
         if not sums.any():
-            return line._replace(reason="neither arm has any on any prompt")
+            return _Judged(line._replace(reason="neither arm has any on any prompt"))
         if not sums.all():
             spread = summarize(known[:, 0] - known[:, 1])
-            return _of_none(line, (float(sums[0]), float(sums[1])), n * spread.se, freedom=n - 1)
+            change = Contrast(float(sums[1] - sums[0]), (Part(n * spread.se, n - 1, n - 1),))
+            return _by_difference(line, float(sums[0]), change, HAS_NONE)
         mean = math.log(sums[1] / sums[0])
         with np.errstate(divide="ignore"):
             left = np.log(sums - known)
@@ -182,103 +193,111 @@ def _over_prompts(line: Line, pairs: Sequence[Pair]) -> Line:
     if mean is None or not se:
         share = None if mean is None else math.exp(mean)
         reason = note or "no variation over the prompts; there is nothing to test"
-        return line._replace(verdict="inconclusive", share=share, reason=reason)
-    return _judged(line._replace(reason=note), mean, se, freedom=n - 1)
+        return _Judged(line._replace(verdict="inconclusive", share=share, reason=reason))
+    return _judged(line._replace(reason=note), Contrast(mean, (Part(se, n - 1, n - 1),)))
 
 
-def _over_generations(line: Line, pairs: Sequence[Pair]) -> Line:
-    """The claim about these prompts alone: jackknife over generations, the mean of the prompts' log ratios.
+def _over_generations(line: Line, pairs: Sequence[Pair]) -> _Judged:
+    """The claim about these prompts alone, from each generation's errors: the mean of the prompts' log ratios.
 
-    Where an arm has none at all on a prompt it is the ratio of the means over prompts.
+    Where an arm has next to none on a prompt it is the ratio of the means over prompts, and the difference where it has
+    next to none of that: what lies far below its own standard error has no logarithm to speak of.
     """
     line = line._replace(n_units=min(one.n for pair in pairs for one in pair))
     known = _known(pairs)
     errors = np.array([[math.nan if one.se is None else one.se for one in pair] for pair in pairs])
-    freedoms = [one.freedom for pair in pairs for one in pair]
     reason = next((one.reason for pair in pairs for one in pair if one.value is None), None)
     if reason is not None:
-        return line._replace(reason=reason)
+        return _Judged(line._replace(reason=reason))
     if not known.any():
-        return line._replace(reason="neither arm has any")
-    if not known.all():
-        sums = known.sum(axis=0)
-        if not sums.all():
-            se, freedom = math.sqrt((errors**2).sum()), welch_freedom((errors**2).ravel(), freedoms)
-            return _of_none(line, (float(sums[0]), float(sums[1])), se, freedom=freedom)
-        mean, variances = math.log(sums[1] / sums[0]), errors**2 / sums**2
+        return _Judged(line._replace(reason="neither arm has any"))
+    first, second = known.sum(axis=0)
+    scales = known * len(pairs)
+    if (known == 0).any() or (errors > MOST_RELATIVE * known).any():
+        scales = np.broadcast_to([first, second], known.shape)
+        if min(first, second) == 0 or (np.sqrt((errors**2).sum(axis=0)) > MOST_RELATIVE * scales[0]).any():
+            reason = NEXT_TO_NONE if min(first, second) > 0 else HAS_NONE
+            return _by_difference(line, float(first), _contrast(second - first, pairs, np.ones_like(known)), reason)
+        mean = math.log(second / first)
     else:
-        mean, variances = float(np.log(known[:, 1] / known[:, 0]).mean()), (errors / known / len(pairs)) ** 2
-    se = math.sqrt(variances.sum())
-    if not se > 0:  # nan where an arm has no standard error
-        return line._replace(share=math.exp(mean), reason="no standard error is known for this number")
-    return _judged(line, mean, se, freedom=welch_freedom(variances.ravel(), freedoms))
+        mean = float(np.log(known[:, 1] / known[:, 0]).mean())
+    contrast = _contrast(mean, pairs, scales)
+    if not contrast.se > 0:  # nan where an arm has no standard error
+        return _Judged(line._replace(share=math.exp(mean), reason="no standard error is known for this number"))
+    return _judged(line, contrast)
 
 
-def _of_none(line: Line, sums: tuple[float, float], se: float, *, freedom: float) -> Line:
-    """One of the arms has none at all, on any prompt: whether the other has, by the difference and its error."""
-    difference = sums[1] - sums[0]
-    reach = quantile(freedom) * se
-    p = two_sided_p(difference / se, freedom) if se > 0 else None
-    reason = "one arm has none at all: by the difference instead of the ratio"
+def _contrast(value: float, pairs: Sequence[Pair], scales: Floats) -> Contrast:
+    """Second arms minus first ones, each standard error divided by its scale, shape (prompts, 2)."""
+    parts = [
+        part_of(one, weight, float(scale))
+        for pair, of_pair in zip(pairs, scales, strict=True)
+        for one, weight, scale in zip(pair, (-1, 1), of_pair, strict=True)
+    ]
+    return Contrast(float(value), tuple(parts))
+
+
+def _by_difference(line: Line, first: float, change: Contrast, reason: str) -> _Judged:
+    """One of the arms has next to none: whether the other has, by the difference and its error."""
+    p = change.p() if change.se > 0 else None
     verdict: Verdict = "inconclusive"
     if p is not None and p < 0.05:
-        verdict = "less diverse" if difference < 0 else "more diverse"
-    if not sums[0]:
-        return line._replace(verdict=verdict, p=p, reason=reason)
-    return line._replace(verdict=verdict, share=0.0, low=0.0, high=reach / sums[0], p=p, reason=reason)
+        verdict = "less diverse" if change.value < 0 else "more diverse"
+    line = line._replace(verdict=verdict, p=p, reason=reason)
+    if reason == HAS_NONE and not first:
+        return _Judged(line)
+    share, low, high = (max(0.0, 1 + float(one) / first) for one in (change.value, *change.limits()))
+    return _Judged(line._replace(share=share, low=low, high=high))
 
 
-def _judged(line: Line, mean: float, se: float, *, freedom: float) -> Line:
+def _judged(line: Line, contrast: Contrast) -> _Judged:
     """The interval and the verdict before Holm's adjustment."""
-    reach = quantile(freedom) * se
-    line = line._replace(
-        share=math.exp(mean), low=math.exp(mean - reach), high=math.exp(mean + reach),
-        log_se=se, freedom=freedom if math.isfinite(freedom) else None, p=two_sided_p(mean / se, freedom),
-    )  # fmt: skip
-    found = equivalence(mean, se, freedom=freedom, margin=MARGIN)
-    if found.verdict == "different":
-        return line._replace(verdict="less diverse" if mean < 0 else "more diverse")
-    if found.verdict == "equivalent":
-        return _because(line._replace(verdict="equivalent"), WITHIN_MARGIN)
-    return _because(line._replace(verdict="inconclusive"), INCLUDES_EQUALITY)
+    low, high = contrast.factors()
+    line = line._replace(share=math.exp(contrast.value), low=low, high=high, log_se=contrast.se, p=contrast.p())
+    found = _Judged(line, contrast)
+    if _is_within_margin(contrast):
+        return found.because("equivalent", WITHIN_MARGIN)
+    if low > 1 or high < 1:
+        return found._replace(line=line._replace(verdict="less diverse" if high < 1 else "more diverse"))
+    return found.because("inconclusive", INCLUDES_EQUALITY)
 
 
-def _because(line: Line, reason: str) -> Line:
-    """A further reason beside what is said already."""
-    return line._replace(reason=f"{reason}; {line.reason}" if line.reason else reason)
+def _is_within_margin(contrast: Contrast) -> bool:
+    """Two one-sided tests at 5 %."""
+    low, high = contrast.limits(0.90)
+    return -MARGIN < low and high < MARGIN
 
 
-def _adjusted(lines: Sequence[Line]) -> list[Line]:
+def _adjusted(judged: Sequence[_Judged]) -> list[Line]:
     """Holm over all lines that were tested; a difference that does not survive it is inconclusive."""
-    adjusted = holm([math.nan if line.p is None else line.p for line in lines]) if lines else np.zeros(0)
+    adjusted = holm([math.nan if one.line.p is None else one.line.p for one in judged]) if judged else np.zeros(0)
     n_tests = int(np.isfinite(adjusted).sum())
     found = []
-    for line, p in zip(lines, adjusted.tolist(), strict=True):
-        one = line if line.p is None else line._replace(p_holm=p)
-        if one.p_holm is not None and one.verdict in ("less diverse", "more diverse") and one.p_holm >= 0.05:
-            one = _because(one._replace(verdict="inconclusive"), NOT_AFTER_HOLM)
-        is_undecided = any(why in one.reason for why in (INCLUDES_EQUALITY, NOT_AFTER_HOLM))
-        if is_undecided and one.log_se and one.share:
-            one = one._replace(more=_more(math.log(one.share), one.log_se, one.freedom, one.n_units, n_tests))
-        found.append(one)
+    for one, p in zip(judged, adjusted.tolist(), strict=True):
+        if one.line.p is not None:
+            one = one._replace(line=one.line._replace(p_holm=p))
+            if p >= 0.05 and one.line.verdict in ("less diverse", "more diverse"):
+                one = one.because("inconclusive", NOT_AFTER_HOLM)
+        is_undecided = any(why in one.line.reason for why in (INCLUDES_EQUALITY, NOT_AFTER_HOLM))
+        more = _more(one.contrast, one.line.n_units, n_tests) if is_undecided and one.contrast else None
+        found.append(one.line._replace(more=more))
     return found
 
 
-def _more(mean: float, se: float, freedom: float | None, n: int, n_tests: int) -> int | None:
+def _more(contrast: Contrast, n: int, n_tests: int) -> int | None:
     """Further units after which a line would be settled, about, if its share is as it is now.
 
     Settled: the interval leaves out equality also after Holm among `n_tests`, or the 90 % interval lies within the
-    margin. Standard errors fall with the square root of the number, and degrees of freedom grow with it. None where not
-    even a hundred times as many would do.
+    margin. None where not even a hundred times as many would do.
 
-    >>> _more(-0.1, 0.1, None, 100, 1)  # (1.96 * 0.1 / 0.1)^2 = 3.84 times as many
+    >>> _more(Contrast(-0.1, (Part(0.1),)), 100, 1)  # (1.96 * 0.1 / 0.1)^2 = 3.84 times as many
     280
     """
 
     def is_settled(total: int) -> bool:
-        error, degrees = se * math.sqrt(n / total), None if freedom is None else freedom * total / n
-        differs = abs(mean) > quantile(degrees, 1 - 0.025 / n_tests) * error
-        return differs or abs(mean) + quantile(degrees, 0.95) * error < MARGIN
+        then = contrast.of_more(total / n)
+        low, high = then.limits(1 - 0.05 / n_tests)
+        return low > 0 or high < 0 or _is_within_margin(then)
 
     low, high = n, 100 * n  # not settled, settled: halve until neighbours
     if not is_settled(high):

@@ -18,15 +18,7 @@ from typing import NamedTuple
 from llama_diversity.experiments.compare import LEAST_PROMPTS, MOST_LEFT_OUT
 from llama_diversity.experiments.measured import PRIMARY, Generations, Rules, case_of
 from llama_diversity.experiments.refusals import objection
-from llama_diversity.metrics.inference import (
-    Estimate,
-    Proportion,
-    holm,
-    quantile,
-    summarize,
-    two_sided_p,
-    welch_freedom,
-)
+from llama_diversity.metrics.inference import Contrast, Estimate, Part, Proportion, holm, part_of, summarize
 
 Design = Mapping[str, Mapping[str, bool]]  # arm -> factor -> whether the arm has it
 
@@ -48,7 +40,9 @@ class Result(NamedTuple):
     """All effects, the values of the arms they come from, what is valid, and what the claim is about."""
 
     effects: tuple[Effect, ...]
-    values: Mapping[str, Mapping[str, float | None]]  # measure -> arm -> value, over prompts the geometric mean
+    values: Mapping[
+        str, Mapping[str, float | None]
+    ]  # measure -> arm -> value, over prompts a mean, geometric where none is 0
     is_general: bool
     n_prompts: int
     valid: Mapping[str, Proportion]
@@ -86,7 +80,7 @@ def decompose(prompts: Sequence[Mapping[str, Generations]], rules: Rules, design
     for name in case.measures():
         refused = objection(name, tuple(design), case)
         shown = [] if refused and refused.hides else case.estimates(name)
-        values[name] = {arm: _geometric([one[arm].value for one in shown]) for arm in design}
+        values[name] = {arm: _typical([one[arm].value for one in shown]) for arm in design}
         effects += _effects(name, design, case.estimates(name), refused.reason if refused else "")
     effective, refused = case.effective(), objection(PRIMARY, tuple(design), case)
     lost = _effects(PRIMARY, design, effective, refused.reason if refused else "") if effective else []
@@ -121,22 +115,20 @@ def _effect(name: str, effect: str, weights: Mapping[str, float], prompts: Seque
         reason = next(filter(None, reasons), "an arm has no diversity at all")
         many = f"{left_out} of {len(prompts)} prompts have no factor: " if len(prompts) > 1 else ""
         return Effect(name, effect, None, reason=f"{many}{reason}")
-    logs: list[float] = []
-    variances: list[float] = []
-    freedoms: list[float | None] = []
+    logs = []
+    parts = []
     for prompt in known:
         cells = [(weight, prompt[arm]) for arm, weight in used.items()]
         logs.append(sum(weight * math.log(cell.value or 1.0) for weight, cell in cells))
-        variances += [(weight * (cell.se or math.nan) / (cell.value or 1.0)) ** 2 for weight, cell in cells]
-        freedoms += [cell.freedom for _, cell in cells]
+        parts += [part_of(cell, weight, (cell.value or 1.0) * len(known)) for weight, cell in cells]
     note = f"{left_out} of {len(prompts)} prompts have no value and are left out" if left_out else ""
     if len(prompts) >= LEAST_PROMPTS:
         found = _over_prompts(name, effect, logs)
         return found._replace(reason=note) if note else found
-    mean, se = sum(logs) / len(logs), math.sqrt(sum(variances)) / len(logs)
-    if not se > 0:  # nan where an arm has no standard error
-        return Effect(name, effect, math.exp(mean), reason="no standard error is known")
-    return _interval(name, effect, mean, se, freedom=welch_freedom(variances, freedoms))
+    contrast = Contrast(sum(logs) / len(logs), tuple(parts))
+    if not contrast.se > 0:  # nan where an arm has no standard error
+        return Effect(name, effect, math.exp(contrast.value), reason="no standard error is known")
+    return _interval(name, effect, contrast)
 
 
 def _is_positive(cell: Estimate) -> bool:
@@ -149,17 +141,19 @@ def _over_prompts(name: str, effect: str, logs: Sequence[float]) -> Effect:
         return Effect(
             name, effect, math.exp(found.mean) if found.n else None, reason="fewer than two prompts that differ"
         )
-    return _interval(name, effect, found.mean, found.se, freedom=found.n - 1)
+    return _interval(name, effect, Contrast(found.mean, (Part(found.se, found.n - 1, found.n - 1),)))
 
 
-def _interval(name: str, effect: str, mean: float, se: float, *, freedom: float) -> Effect:
-    low, high = (math.exp(mean + sign * quantile(freedom) * se) for sign in (-1, 1))
-    return Effect(name, effect, math.exp(mean), low, high, two_sided_p(mean / se, freedom))
+def _interval(name: str, effect: str, contrast: Contrast) -> Effect:
+    return Effect(name, effect, math.exp(contrast.value), *contrast.factors(), contrast.p())
 
 
-def _geometric(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None and value > 0]
-    return math.exp(sum(map(math.log, known)) / len(known)) if known else None
+def _typical(values: Sequence[float | None]) -> float | None:
+    """The geometric mean of what is known; the plain one where there is a 0, which must not be left out."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return math.exp(sum(map(math.log, known)) / len(known)) if all(known) else sum(known) / len(known)
 
 
 def _adjusted(effects: Sequence[Effect]) -> list[Effect]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,13 @@ from llama_diversity.metrics import clusters
 from llama_diversity.metrics.coverage import chao_wang_jost_nats, rarefied_richness
 from llama_diversity.metrics.indices import corrected_vendi
 from llama_diversity.metrics.inference import (
+    Z_95,
     Estimate,
     Proportion,
     jackknifed,
     martingale_z,
     self_check_z,
-    variance_freedom,
+    welch_freedom,
     wilson,
 )
 from llama_diversity.metrics.lexical import rarefied_types
@@ -36,6 +37,8 @@ PREFIXES = (128, 64, 32, 16)
 PRIMARY = "distance"
 UNEQUAL_VALIDITY = 0.10
 Vectors = npt.NDArray[np.float32]
+Bits = npt.NDArray[np.float64]
+Sizes = npt.NDArray[np.int64]
 
 MEASURES = {  # name -> what it is; larger is more diverse in all of them
     "distance": "meanings, distance *",
@@ -153,28 +156,46 @@ def measured(prompt: Mapping[str, Generations]) -> Measured:
     m_words = min((sum(map(len, one.beginnings)) for one in prompt.values()), default=0) // 2
     rows = tf_idf({arm: [" ".join(some) for some in one.beginnings] for arm, one in prompt.items()})
     measures: dict[str, Callable[[str, Generations], Estimate]] = {
-        "distance": lambda arm, one: _unsure(mean_pairwise_distance(np.asarray(one.vectors, np.float64))),
-        "vendi": lambda arm, one: _unsure(corrected_vendi(one.vectors)),
+        "distance": lambda arm, one: _distance(np.asarray(one.vectors, np.float64)),
+        "vendi": lambda arm, one: _vendi(one.vectors),
         "kinds": lambda arm, one: kinds_among(one.vectors, kinds[arm], m_kinds),
         "class_entropy": lambda arm, one: chao_wang_jost_nats(kinds[arm]),
-        "words": lambda arm, one: _unsure(mean_pairwise_distance(rows[arm])),
+        "words": lambda arm, one: _distance(rows[arm]),
         "types": lambda arm, one: _types(one, m_words),
-        "entropy": lambda arm, one: _rate(one, one.lengths),
-        "bits_per_byte": lambda arm, one: _rate(one, one.n_bytes),
+        "entropy": lambda arm, one: _rate(one, one.lengths, [(x.entropy_bits, x.lengths) for x in prompt.values()]),
+        "bits_per_byte": lambda arm, one: _rate(
+            one, one.n_bytes, [(x.entropy_bits, x.n_bytes) for x in prompt.values()]
+        ),
     }
     found = {name: {arm: measure(arm, one) for arm, one in prompt.items()} for name, measure in measures.items()}
     return Measured(found, kinds, m_kinds, m_words)
 
 
-def _unsure(estimate: Estimate) -> Estimate:
-    """n equal outputs have no spread, but are not certain to go on so: as if one of them had been unlike all others.
+UNSEEN = 0.25  # of what one output unlike all others would change: a smaller standard error has seen none such
+OF_NONE = -math.log(0.025) / Z_95  # Poisson's exact limit where none was seen is 3.69, in normal reaches
 
-    One output at a distance of 1 makes the mean over pairs 2/n, with a jackknife error of 2/n but for terms in 1/n^2,
-    and some two degrees of freedom.
+
+def _unsure(estimate: Estimate, change: float) -> Estimate:
+    """Outputs that are nearly all equal show next to no spread, but are not certain to go on so.
+
+    Where the standard error is far below what one output unlike all others would make of it, `change`, none was seen,
+    and 3.69 of them are what n outputs may have missed. That one has been seen shows in a larger error.
     """
-    if estimate.se is None or estimate.value is None or estimate.se > 1e-9 * estimate.value:
+    if estimate.se is None or estimate.value is None or estimate.se >= UNSEEN * change:
         return estimate
-    return estimate._replace(se=2 / estimate.n, freedom=variance_freedom([1.0] + [0.0] * (estimate.n - 1)))
+    return estimate._replace(se=OF_NONE * change)
+
+
+def _distance(vectors: Any) -> Estimate:
+    """One output at a distance of 1 from all others changes a mean over pairs d by 2 (1 - d) / n."""
+    estimate = mean_pairwise_distance(vectors)
+    return _unsure(estimate, 2 * max(0.0, 1 - (estimate.value or 0.0)) / max(1, estimate.n))
+
+
+def _vendi(vectors: Vectors) -> Estimate:
+    """The same output takes 2/n of the mean squared cosine, whose inverse this is."""
+    estimate = corrected_vendi(vectors)
+    return _unsure(estimate, 2 * (estimate.value or 0.0) / max(1, estimate.n))
 
 
 def kinds_among(vectors: Vectors, counts: npt.NDArray[np.int64], m: int) -> Estimate:
@@ -186,14 +207,13 @@ def kinds_among(vectors: Vectors, counts: npt.NDArray[np.int64], m: int) -> Esti
 
 
 def _types(one: Generations, m: int) -> Estimate:
-    """Different words among m; of equal beginnings the error is that of all but one of them and one of other words."""
+    """Different words among m; where all beginnings are equal it is as if one might have had other words."""
     if not m:
         return _none(one, "no words")
     estimate = rarefied_types(one.beginnings, m)
-    if any(some != one.beginnings[0] for some in one.beginnings) or len(one.beginnings) < 3:
+    if any(some != one.beginnings[0] for some in one.beginnings):
         return estimate
-    other = [f"{word}'" for word in one.beginnings[0]]
-    return rarefied_types([*one.beginnings[1:], other], m)._replace(value=estimate.value)
+    return _unsure(estimate, m / len(one.beginnings))  # of that one's words so many are among m
 
 
 def _none(one: Generations, reason: str = "no valid generations") -> Estimate:
@@ -210,15 +230,19 @@ def _kinds_of(prompt: Mapping[str, Generations]) -> dict[str, npt.NDArray[np.int
     return {arm: found[arm].counts if arm in found else np.zeros(0, np.int64) for arm in prompt}
 
 
-def _rate(one: Generations, sizes: npt.NDArray[np.int64]) -> Estimate:
-    """Bits per token or byte with the jackknife's error, which at n = 20 is nearer the truth than the formula's."""
+def _rate(one: Generations, sizes: Sizes, pooled: Sequence[tuple[Bits, Sizes]]) -> Estimate:
+    """Bits per token or byte with the jackknife's error, which at n = 20 is nearer the truth than the formula's.
+
+    `pooled`: bits and sizes of all arms, among which is the generation most unlike this arm's.
+    """
     if not sizes.sum():
         return _none(one)
     bits, others = one.entropy_bits, sizes.sum() - sizes
     rate = float(bits.sum() / sizes.sum())
     if not others.all():
         return Estimate(rate, None, len(sizes))
-    return jackknifed(rate, (bits.sum() - bits) / others, len(sizes))
+    change = max(float((some - rate * of_each).max(initial=0)) for some, of_each in pooled) / float(sizes.sum())
+    return _unsure(jackknifed(rate, (bits.sum() - bits) / others, len(sizes)), change)
 
 
 def with_lost(estimate: Estimate, one: Generations) -> Estimate:
@@ -230,8 +254,9 @@ def with_lost(estimate: Estimate, one: Generations) -> Estimate:
     if not estimate.value or estimate.se is None or n < 2:
         return estimate
     value = estimate.value * v * (v - 1) / (n * (n - 1))
-    relative = math.hypot(estimate.se / estimate.value, 2 * math.sqrt((1 - v / n) / v))
-    return estimate._replace(value=value, se=value * relative)
+    relative = [estimate.se / estimate.value, 2 * math.sqrt((1 - v / n) / v)]
+    freedom = welch_freedom(np.square(relative), [estimate.freedom, None]) if any(relative) else None
+    return estimate._replace(value=value, se=value * math.hypot(*relative), freedom=freedom)
 
 
 def self_check(generations: Sequence[Generations]) -> float | None:

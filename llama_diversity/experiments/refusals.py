@@ -6,20 +6,20 @@ Needs what was measured; the wording is fixed, numbers are filled in.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.experiments.measured import PREFIXES, Case, common_prefix, excess_bits
+from llama_diversity.experiments.measured import PREFIXES, Case, Generations, excess_bits
 from llama_diversity.metrics.coverage import more_generations, refined_coverage, two_digits
 
 LEAST_VALID, LEAST_FOR_TAILS = 20, 25
 MOST_TRUNCATED = 0.05
 LEAST_COVERAGE = 0.5
 LARGEST_Z = 4.0
-NOTHING_VARIES = "Both arms gave one identical output; there is nothing to test."
+NOTHING_VARIES = "Each arm gave one output only; there is nothing to test."
 
 
 class Refusal(NamedTuple):
@@ -31,12 +31,24 @@ class Refusal(NamedTuple):
 
 def objection(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
     """Why this measure of these arms must not be compared; None where it may."""
-    every = [one for arm in arms for one in case.of(arm)]
-    fewest = min(len(one.texts) for one in every)
-    if fewest < LEAST_VALID:
-        return _too_few(fewest)
-    if all(len(set(one.texts)) == 1 for one in every):
-        return Refusal(NOTHING_VARIES, hides=False)
+    own = _of_measure(name, arms, case)
+    hides = own is not None and own.hides
+    every = [(arm, one) for arm in arms for one in case.of(arm)]
+    arm, fewest = min(every, key=lambda one: len(one[1].texts))
+    if not fewest.texts:
+        return Refusal(
+            f"None of {arm}'s {fewest.n} generations is valid; a valid one has text, and what --valid asks for.", hides
+        )
+    if len(fewest.texts) < LEAST_VALID:  # what is not shown of a few more is not shown of so few either
+        return own if hides else _too_few(fewest)
+    if all(len(set(one.texts)) == 1 for _, one in every):
+        return Refusal(NOTHING_VARIES, hides)
+    return own
+
+
+def _of_measure(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
+    """What this measure asks for beyond what all do."""
+    fewest = min(len(one.texts) for arm in arms for one in case.of(arm))
     if name in ("vendi", "class_entropy") and fewest < LEAST_FOR_TAILS:
         return Refusal(
             f"Not reported below {LEAST_FOR_TAILS} generations: at n = 10 such estimates are off by a factor of 1.2 to "
@@ -49,8 +61,16 @@ def objection(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
     return _of_tokens(arms, case)
 
 
-def _too_few(n: int) -> Refusal:
-    return Refusal(f"Too few valid generations ({n}) for an interval. Point estimate only; no comparison.", hides=False)
+def _too_few(one: Generations) -> Refusal:
+    """Fewer valid ones than an interval takes, with the n that would give them if as many stay valid."""
+    valid = len(one.texts)
+    step = f"-n {LEAST_VALID} or more"
+    if valid < one.n:
+        step = f"a larger -n, about {two_digits(LEAST_VALID * one.n / valid):,}, since {valid} of {one.n} are valid"
+    return Refusal(
+        f"Too few valid generations ({valid}) for an interval. Point estimate only; no comparison. Rerun with {step}.",
+        hides=False,
+    )
 
 
 def _of_meanings(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
@@ -94,7 +114,7 @@ def _of_prefix(arms: Sequence[str], case: Case) -> Refusal | None:
     lengths = {arm: [int(x) for one in case.of(arm) for x in one.prefix_lengths] for arm in arms}
     if prefix is None:
         short = {arm: sum(x < PREFIXES[-1] for x in some) for arm, some in lengths.items()}
-        arm = max(arms, key=lambda one: short[one] / n[one])
+        arm = max(arms, key=lambda one: short[one] / max(1, n[one]))
         return Refusal(
             f"Not comparable at any common length: {short[arm]} of {n[arm]} {arm} generations end before "
             f"{PREFIXES[-1]} {unit}. Raise --max-tokens, or name a shorter --prefix."
@@ -104,10 +124,25 @@ def _of_prefix(arms: Sequence[str], case: Case) -> Refusal | None:
         if 2 * short_of > n[arm]:
             return Refusal(
                 f"Not comparable at {prefix} {unit}: {short_of} of {n[arm]} {arm} generations end before. "
-                f"Longest usable prefix: {common_prefix(lengths) or 'none'}."
+                f"Longest usable prefix: {_longest_usable(lengths) or 'none'}."
             )
     fewest = min(len(one.beginnings) for arm in arms for one in case.of(arm))
-    return _too_few(fewest) if fewest < LEAST_VALID else None
+    if fewest >= LEAST_VALID:
+        return None
+    return Refusal(
+        f"Too few generations ({fewest}) reach the common prefix of {prefix} {unit} for an interval. Point estimate "
+        "only; no comparison. Rerun with a larger -n or a shorter --prefix.",
+        hides=False,
+    )
+
+
+def _longest_usable(lengths: Mapping[str, Sequence[int]]) -> int:
+    """The longest prefix that at least half of every arm's generations reach, of those that have any.
+
+    >>> _longest_usable({"base": [64, 64], "aligned": [30, 20, 9]})
+    20
+    """
+    return min(sorted(some, reverse=True)[(len(some) - 1) // 2] for some in lengths.values() if some)
 
 
 def _of_tokens(arms: Sequence[str], case: Case) -> Refusal | None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from llama_diversity.errors import LlamadivError
 from llama_diversity.metrics.entropy import Rate, entropy_rate, top_entropy
@@ -30,11 +31,16 @@ from llama_diversity.metrics.inference import (
 )
 from llama_diversity.records import Sample, TokenStats
 
+Float64 = npt.NDArray[np.float64]
+
 PROMPT = "Steve is the CEO of a startup company"
 N_SAMPLES = 100
 MAX_TOKENS = 64
 N_FIGURE_TOKENS = 16  # Figures 12 and 13 show that many tokens of one sample
 LARGEST_Z = 4.0
+LIKELY = 0.6  # a probability that no two tokens can have, nor nearly
+RARE_BITS = 10.0  # surprisal of what may not have been drawn
+LARGEST_VOCABULARY_BITS = 20.0
 
 MEASURES = (
     "top5_raw_bits",
@@ -143,9 +149,26 @@ def _excess_bits(tokens: TokenStats) -> float:
 def excess_variance_bits2(tokens: TokenStats) -> float:
     """Variance of the excess: the summed varentropy of what the tokens were drawn from.
 
-    Of a sampler that is not neutral only surprisal and entropy are kept; the squared excess stands in, as in a sample.
+    Of a sampler that is not neutral only surprisal s and entropy H are kept, and `_least_variance_bits2` stands in.
     """
-    excess = tokens["sampler_surprisal_bits"].astype(np.float64) - tokens["sampler_entropy_bits"]
     if np.array_equal(tokens["sampler_surprisal_bits"], tokens["surprisal_bits"]):
         return float(tokens["varentropy_bits2"].sum(dtype=np.float64))
-    return float((excess**2).sum())
+    surprisal = tokens["sampler_surprisal_bits"].astype(np.float64)
+    return _least_variance_bits2(surprisal, surprisal - tokens["sampler_entropy_bits"])
+
+
+def _least_variance_bits2(surprisal: Float64, excess: Float64) -> float:
+    """What surprisal s and excess s - H of each token say of the varentropy of what they were drawn from.
+
+    A likely token, of probability q, counts with (s - H)^2 q / (1 - q): the least varentropy of any distribution with
+    that token and H, and that of two outcomes. The square alone would say that what is likely is certain. Other tokens
+    count with their squares, which are right on average, but in sum with at least ten times what their surprisals fall
+    short of H: tokens of 10 bits that were not drawn. A likely token whose s and H no distribution has is what the
+    self-check looks for: its square, and no excuse.
+    """
+    others = np.maximum(-np.expm1(-surprisal * math.log(2)), 1e-12)  # probability of all other tokens
+    above = -excess * (1 - others) / others  # mean surprisal of those, less H
+    is_likely = others <= 1 - LIKELY
+    is_possible = (above > 0) & (above <= LARGEST_VOCABULARY_BITS - np.log2(others))
+    known = float(np.where(is_possible, -excess * above, excess**2)[is_likely].sum())
+    return known + max(float((excess**2)[~is_likely].sum()), -RARE_BITS * float(excess[~is_likely].sum()))

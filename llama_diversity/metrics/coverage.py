@@ -345,12 +345,15 @@ def rarefied_richness(counts: npt.ArrayLike, m: int) -> Estimate:
         return undefined(n, f"{m} generations are more than the {n} there are" if n else _TOO_FEW[0])
     estimate = jackknife_counts(lambda seen: _richness(seen, m), counts)
     if 2 * m > n:
-        return estimate._replace(se=None)
-    variance = _richness_variance(_less_certain(class_counts(counts)), m)
+        return estimate._replace(se=None, freedom=None)
+    seen = class_counts(counts)
+    spread = _less_certain(seen)
+    variance = _richness_variance(spread, m)
     # Of very few generations it may fall below 0, and of certain numbers it is rounding: the jackknife is too large.
     if variance <= 1e-12 * m * m:
         return estimate
-    return estimate._replace(se=math.sqrt(variance))
+    freedom = estimate.freedom if spread is seen else jackknife_counts(lambda some: _richness(some, m), spread).freedom
+    return estimate._replace(se=math.sqrt(variance), freedom=freedom)
 
 
 def _less_certain(seen: Int64) -> Int64:
@@ -371,7 +374,8 @@ def _richness(seen: Int64, m: int) -> float:
     n = int(seen.sum())
     sizes, classes = np.unique(seen, return_counts=True)
     missed = [_share_without(n, int(size), m, of=n) for size in sizes]
-    return float(classes @ (1 - np.array(missed)))
+    found = float(classes @ (1 - np.array(missed)))
+    return min(max(found, 1.0), float(min(m, len(seen))))  # which rounding would leave
 
 
 def _richness_variance(seen: Int64, m: int) -> float:

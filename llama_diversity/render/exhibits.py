@@ -162,10 +162,24 @@ def written(value: Value) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, Share):
-        return "–" if math.isnan(value.value) else f"{100 * value.value:.3g} %"
+        return "–" if math.isnan(value.value) else f"{percent(value.value, 3)} %"
     if isinstance(value, Between):
         return "–" if math.isnan(value.low) else f"{_number(value.low)} to {_number(value.high)}"
     return _number(value) if isinstance(value, float) else str(value)
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share in percent, rounded, but with as many digits as it takes not to say 100 where it is less.
+
+    >>> percent(0.78), percent(0.996), percent(0.99996), percent(1.0)
+    ('78', '99.6', '99.996', '100')
+    >>> percent(0.078, 3), percent(0.9996, 3)
+    ('7.8', '99.96')
+    """
+    shown = f"{100 * share:.{digits}g}" if digits else f"{100 * share:.0f}"
+    if shown != "100" or share > 1 - 1e-9:  # a sum of all probabilities is 1 but for rounding
+        return shown
+    return next(text for n in range(3, 17) if (text := f"{100 * share:.{n}g}") != "100")
 
 
 def _number(value: float) -> str:

@@ -14,6 +14,8 @@ from rich.text import Text
 _GAP = 2  # cells between columns
 _LONGEST = 16  # of a word that is kept whole; a longer one, a path say, would leave no room for a table
 
+_NARROW = 20  # cells; in fewer an indent would leave too little
+
 
 @dataclass(frozen=True)
 class WordTable:
@@ -30,7 +32,7 @@ class WordTable:
         least = [min(_LONGEST, _widest(word for cell in column for word in cell.split())) for column in columns]
         if sum(least) > room:
             yield Text(self.title, style="bold")
-            yield from self._list()
+            yield from self._list(indent=2 if options.max_width >= _NARROW else 0)
         else:
             yield self._table(widths(least, [_widest(column) for column in columns], room))
 
@@ -42,12 +44,15 @@ class WordTable:
             table.add_row(*map(Text, row))
         return table
 
-    def _list(self) -> Iterator[RenderableType]:
+    def _list(self, *, indent: int) -> Iterator[RenderableType]:
+        if not self.rows:
+            yield Text("; ".join(heading.strip() for heading in self.headings if heading.strip()))
         for first, *others in self.rows:
             yield Text(first)
-            pairs = zip(self.headings[1:], others, strict=True)
+            pairs = [pair for pair in zip(self.headings[1:], others, strict=True) if pair[1].strip()]
             told = "; ".join(f"{heading.strip()}: {cell}" if heading.strip() else cell for heading, cell in pairs)
-            yield Padding(Text(told), (0, 0, 0, 2))
+            if told:
+                yield Padding(Text(told), (0, 0, 0, indent))
 
 
 def widths(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
