@@ -358,6 +358,21 @@ def test_contrast_by_hand() -> None:
     assert math.isnan(Contrast(1.0, (Part(math.nan),)).p())
 
 
+def test_what_was_not_seen_may_have_been_missed() -> None:
+    """None of n: at most 3.688879 were missed (e^-3.688879 = .025), each worth .05; the other side is as ever."""
+    none = Contrast(-2.0, (Part(0.0, 9, 9, unseen=0.05),), is_log=False)
+    assert none.limits() == pytest.approx((-2, -2 + 3.688879 * 0.05), rel=1e-6)
+    assert none.p() == pytest.approx(2 * math.exp(-40))  # 40 outputs' worth to 0
+    log = none._replace(is_log=True)
+    assert log.limits() == pytest.approx((-2, -2 + math.log(1 + 3.688879 * 0.05)), rel=1e-6)
+    half = Contrast(-2.0, (Part(0.0, 9, 9, unseen=0.05, weight=0.5),))
+    assert half.limits()[1] == pytest.approx(-2 + math.log(1 + 3.688879 * 0.05) / 2, rel=1e-6)
+    first = Contrast(2.0, (Part(0.0, 9, 9, unseen=0.05, weight=-1),), is_log=False)  # the first arm's: down
+    assert first.limits() == pytest.approx((2 - 3.688879 * 0.05, 2), rel=1e-6)
+    assert Contrast(0.0, (Part(1.0, unseen=0.05),)).limits()[1] == pytest.approx(1.959964)  # the wider of the two
+    assert none.of_more(10).limits()[1] == pytest.approx(-2 + 0.3688879 * 0.05, rel=1e-6)
+
+
 def test_an_interval_without_end_is_no_overflow() -> None:
     """A value next to 0 with an error as of another scale: the factor could be anything."""
     assert Contrast(0.5, (Part(500.0),)).factors() == (

@@ -40,9 +40,6 @@ LEAST_PROMPTS = 5  # for a claim about prompts in general
 MOST_LEFT_OUT = 0.2  # of the prompts, those without a value
 MARGIN = math.log(1.1)
 CEILING = 0.9  # of m, where kinds among m can hardly rise any more
-HAS_NONE = "one arm has none at all: by the difference instead of the ratio"
-NEXT_TO_NONE = "one arm has next to none, far below its own standard error: by the difference instead of the ratio"
-MOST_RELATIVE = 1.5  # standard error over value; 1 where one output unlike the others was seen
 WITHIN_MARGIN = "the 90 % interval lies within a tenth of equality"
 INCLUDES_EQUALITY = "the interval includes equality"
 NOT_AFTER_HOLM = "the interval leaves out equality, but not after Holm's adjustment for all lines"
@@ -184,8 +181,8 @@ def _over_prompts(line: Line, pairs: Sequence[Pair]) -> _Judged:
             return _Judged(line._replace(reason="neither arm has any on any prompt"))
         if not sums.all():
             spread = summarize(known[:, 0] - known[:, 1])
-            change = Contrast(float(sums[1] - sums[0]), (Part(n * spread.se, n - 1, n - 1),))
-            return _by_difference(line, float(sums[0]), change, HAS_NONE)
+            change = Contrast(float(sums[1] - sums[0]), (Part(n * spread.se, n - 1, n - 1),), is_log=False)
+            return _by_difference(line, float(sums[0]), change)
         mean = math.log(sums[1] / sums[0])
         with np.errstate(divide="ignore"):
             left = np.log(sums - known)
@@ -200,51 +197,49 @@ def _over_prompts(line: Line, pairs: Sequence[Pair]) -> _Judged:
 def _over_generations(line: Line, pairs: Sequence[Pair]) -> _Judged:
     """The claim about these prompts alone, from each generation's errors: the mean of the prompts' log ratios.
 
-    Where an arm has next to none on a prompt it is the ratio of the means over prompts, and the difference where it has
-    next to none of that: what lies far below its own standard error has no logarithm to speak of.
+    Where an arm has none at all on a prompt it is the ratio of the means over prompts, and the difference where it has
+    none on any.
     """
     line = line._replace(n_units=min(one.n for pair in pairs for one in pair))
     known = _known(pairs)
-    errors = np.array([[math.nan if one.se is None else one.se for one in pair] for pair in pairs])
     reason = next((one.reason for pair in pairs for one in pair if one.value is None), None)
     if reason is not None:
         return _Judged(line._replace(reason=reason))
     if not known.any():
         return _Judged(line._replace(reason="neither arm has any"))
-    first, second = known.sum(axis=0)
-    scales = known * len(pairs)
-    if (known == 0).any() or (errors > MOST_RELATIVE * known).any():
-        scales = np.broadcast_to([first, second], known.shape)
-        if min(first, second) == 0 or (np.sqrt((errors**2).sum(axis=0)) > MOST_RELATIVE * scales[0]).any():
-            reason = NEXT_TO_NONE if min(first, second) > 0 else HAS_NONE
-            return _by_difference(line, float(first), _contrast(second - first, pairs, np.ones_like(known)), reason)
-        mean = math.log(second / first)
-    else:
+    if known.all():
         mean = float(np.log(known[:, 1] / known[:, 0]).mean())
-    contrast = _contrast(mean, pairs, scales)
-    if not contrast.se > 0:  # nan where an arm has no standard error
-        return _Judged(line._replace(share=math.exp(mean), reason="no standard error is known for this number"))
+        contrast = Contrast(mean, _parts(pairs, known, 1 / len(pairs)))
+    else:
+        first, second = (float(one) for one in known.sum(axis=0))
+        if not (first and second):
+            change = Contrast(second - first, _parts(pairs, np.ones_like(known)), is_log=False)
+            return _by_difference(line, first, change)
+        contrast = Contrast(math.log(second / first), _parts(pairs, np.broadcast_to([first, second], known.shape)))
+    if not contrast.has_error:
+        share = math.exp(contrast.value)
+        return _Judged(line._replace(share=share, reason="no standard error is known for this number"))
     return _judged(line, contrast)
 
 
-def _contrast(value: float, pairs: Sequence[Pair], scales: Floats) -> Contrast:
-    """Second arms minus first ones, each standard error divided by its scale, shape (prompts, 2)."""
-    parts = [
-        part_of(one, weight, float(scale))
+def _parts(pairs: Sequence[Pair], scales: Floats, weight: float = 1.0) -> tuple[Part, ...]:
+    """Second arms minus first ones, errors divided by their scales, shape (prompts, 2)."""
+    return tuple(
+        part_of(one, sign * weight, float(scale))
         for pair, of_pair in zip(pairs, scales, strict=True)
-        for one, weight, scale in zip(pair, (-1, 1), of_pair, strict=True)
-    ]
-    return Contrast(float(value), tuple(parts))
+        for one, sign, scale in zip(pair, (-1, 1), of_pair, strict=True)
+    )
 
 
-def _by_difference(line: Line, first: float, change: Contrast, reason: str) -> _Judged:
-    """One of the arms has next to none: whether the other has, by the difference and its error."""
-    p = change.p() if change.se > 0 else None
+def _by_difference(line: Line, first: float, change: Contrast) -> _Judged:
+    """One of the arms has none at all, on any prompt: whether the other has, by the difference and its error."""
+    p = change.p() if change.has_error else None
     verdict: Verdict = "inconclusive"
     if p is not None and p < 0.05:
         verdict = "less diverse" if change.value < 0 else "more diverse"
+    reason = "one arm has none at all: by the difference instead of the ratio"
     line = line._replace(verdict=verdict, p=p, reason=reason)
-    if reason == HAS_NONE and not first:
+    if not first:
         return _Judged(line)
     share, low, high = (max(0.0, 1 + float(one) / first) for one in (change.value, *change.limits()))
     return _Judged(line._replace(share=share, low=low, high=high))

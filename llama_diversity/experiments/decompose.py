@@ -120,13 +120,13 @@ def _effect(name: str, effect: str, weights: Mapping[str, float], prompts: Seque
     for prompt in known:
         cells = [(weight, prompt[arm]) for arm, weight in used.items()]
         logs.append(sum(weight * math.log(cell.value or 1.0) for weight, cell in cells))
-        parts += [part_of(cell, weight, (cell.value or 1.0) * len(known)) for weight, cell in cells]
+        parts += [part_of(cell, weight / len(known), cell.value or 1.0) for weight, cell in cells]
     note = f"{left_out} of {len(prompts)} prompts have no value and are left out" if left_out else ""
     if len(prompts) >= LEAST_PROMPTS:
         found = _over_prompts(name, effect, logs)
         return found._replace(reason=note) if note else found
     contrast = Contrast(sum(logs) / len(logs), tuple(parts))
-    if not contrast.se > 0:  # nan where an arm has no standard error
+    if not contrast.has_error:  # nan where an arm has no standard error
         return Effect(name, effect, math.exp(contrast.value), reason="no standard error is known")
     return _interval(name, effect, contrast)
 

@@ -21,7 +21,6 @@ from llama_diversity.metrics import clusters
 from llama_diversity.metrics.coverage import chao_wang_jost_nats, rarefied_richness
 from llama_diversity.metrics.indices import corrected_vendi
 from llama_diversity.metrics.inference import (
-    Z_95,
     Estimate,
     Proportion,
     jackknifed,
@@ -172,18 +171,17 @@ def measured(prompt: Mapping[str, Generations]) -> Measured:
 
 
 UNSEEN = 0.25  # of what one output unlike all others would change: a smaller standard error has seen none such
-OF_NONE = -math.log(0.025) / Z_95  # Poisson's exact limit where none was seen is 3.69, in normal reaches
 
 
 def _unsure(estimate: Estimate, change: float) -> Estimate:
     """Outputs that are nearly all equal show next to no spread, but are not certain to go on so.
 
     Where the standard error is far below what one output unlike all others would make of it, `change`, none was seen,
-    and 3.69 of them are what n outputs may have missed. That one has been seen shows in a larger error.
+    and some may have been missed. That one has been seen shows in a larger error.
     """
     if estimate.se is None or estimate.value is None or estimate.se >= UNSEEN * change:
         return estimate
-    return estimate._replace(se=OF_NONE * change)
+    return estimate._replace(unseen=change)
 
 
 def _distance(vectors: Any) -> Estimate:
@@ -253,10 +251,13 @@ def with_lost(estimate: Estimate, one: Generations) -> Estimate:
     v, n = len(one.texts), one.n
     if not estimate.value or estimate.se is None or n < 2:
         return estimate
-    value = estimate.value * v * (v - 1) / (n * (n - 1))
+    kept = v * (v - 1) / (n * (n - 1))
+    value = estimate.value * kept
     relative = [estimate.se / estimate.value, 2 * math.sqrt((1 - v / n) / v)]
     freedom = welch_freedom(np.square(relative), [estimate.freedom, None]) if any(relative) else None
-    return estimate._replace(value=value, se=value * math.hypot(*relative), freedom=freedom)
+    return estimate._replace(
+        value=value, se=value * math.hypot(*relative), freedom=freedom, unseen=estimate.unseen * kept
+    )
 
 
 def self_check(generations: Sequence[Generations]) -> float | None:

@@ -27,6 +27,7 @@ class Estimate(NamedTuple):
 
     `se` is None where no standard error is known to hold. `warning` says what must stand beside a number that is
     defined but misleading alone. `freedom`: degrees of freedom of `se` (`variance_freedom`), None where not known.
+    `unseen`: what one more output of a sort that was not seen would add to the value, where that may have been missed.
     """
 
     value: float | None
@@ -35,6 +36,7 @@ class Estimate(NamedTuple):
     reason: str | None = None
     warning: str | None = None
     freedom: float | None = None
+    unseen: float = 0.0
 
 
 def undefined(n: int, reason: str) -> Estimate:
@@ -165,23 +167,50 @@ def welch_freedom(variances: npt.ArrayLike, freedoms: Sequence[float | None]) ->
 
 
 class Part(NamedTuple):
-    """One estimate's share in a contrast: its weighted standard error, and the degrees of freedom of either side."""
+    """One estimate's share in a contrast: `weight` times the estimate, or its logarithm, over its scale.
+
+    Its standard error, with weight; the degrees of freedom of the reach towards smaller and larger contrasts (None:
+    normal); what one unseen output would add to the estimate, over its scale, without weight.
+    """
 
     se: float
-    below: float | None = None  # of the reach towards smaller contrasts; None: normal
+    below: float | None = None
     above: float | None = None
+    unseen: float = 0.0
+    weight: float = 1.0
+
+    def reach(self, tail: float, *, below: bool, is_log: bool) -> float:
+        """How far the contrast may lie below or above on account of this part, beyond which it is with chance `tail`.
+
+        Of what was not seen at all -log(tail) outputs may have been missed: Poisson's exact limit.
+
+        >>> round(Part(0.1, unseen=0.5).reach(0.025, below=False, is_log=True), 6)  # log(1 + 0.5 * 3.688879)
+        1.045366
+        """
+        usual = abs(quantile(self.below if below else self.above, tail) * self.se)
+        is_upwards = below == (self.weight < 0)
+        if not (self.unseen and is_upwards):
+            return usual
+        missed = -math.log(max(tail, 1e-323)) * self.unseen
+        return max(usual, abs(self.weight) * (math.log1p(missed) if is_log else missed))
 
 
 class Contrast(NamedTuple):
-    """A weighted sum of independent estimates, or of their logarithms, with limits that may lie unevenly around it."""
+    """A weighted sum of logarithms of independent estimates, or of the estimates, with uneven limits around it."""
 
     value: float
     parts: tuple[Part, ...]
+    is_log: bool = True
 
     @property
     def se(self) -> float:
         """Standard error."""
         return math.sqrt(sum(part.se**2 for part in self.parts))
+
+    @property
+    def has_error(self) -> bool:
+        """Whether anything is known of how far it may be off."""
+        return not math.isnan(self.se) and (self.se > 0 or any(part.unseen for part in self.parts))
 
     def limits(self, level: float = 0.95) -> tuple[float, float]:
         """Both ends of an interval: the reaches of the parts to that side, squared and summed.
@@ -204,7 +233,7 @@ class Contrast(NamedTuple):
 
     def p(self) -> float:
         """Two-sided against 0: 1 - the level of the interval that ends at 0. nan where there is no error."""
-        if not self.se > 0:
+        if not self.has_error:
             return math.nan
         low, high = -320.0, 0.0  # log10 of p: its interval reaches 0, or does not
         for _ in range(60):
@@ -215,17 +244,24 @@ class Contrast(NamedTuple):
 
     def of_more(self, times: float) -> Contrast:
         """The same after so many times as many units: errors fall with the root, degrees of freedom grow with it."""
-        degrees = [[None if f is None else f * times for f in part[1:]] for part in self.parts]
-        parts = [Part(part.se / math.sqrt(times), *both) for part, both in zip(self.parts, degrees, strict=True)]
-        return self._replace(parts=tuple(parts))
+        return self._replace(
+            parts=tuple(
+                part._replace(
+                    se=part.se / math.sqrt(times),
+                    below=None if part.below is None else part.below * times,
+                    above=None if part.above is None else part.above * times,
+                    unseen=part.unseen / times,
+                )
+                for part in self.parts
+            )
+        )
 
     def _reach(self, tail: float, *, below: bool) -> float:
-        reaches = (quantile(part.below if below else part.above, tail) * part.se for part in self.parts)
-        return math.sqrt(sum(reach**2 for reach in reaches))
+        return math.sqrt(sum(part.reach(tail, below=below, is_log=self.is_log) ** 2 for part in self.parts))
 
 
 def part_of(estimate: Estimate, weight: float, scale: float = 1.0) -> Part:
-    """An estimate's part in a sum where it stands with `weight`, its standard error divided by `scale`.
+    """An estimate's part in a sum where it stands with `weight`, its errors divided by `scale`.
 
     With its own value for `scale` it is that of its logarithm. Downward an estimate has the degrees of freedom of its
     error, upward n - 1: a number that rests on few outputs unlike the others (k of them) has on the log scale an error
@@ -233,11 +269,12 @@ def part_of(estimate: Estimate, weight: float, scale: float = 1.0) -> Part:
     downward the exact limit is 1/39.5, where a normal reach says 1/7.1 and one of t with 2 k degrees 1/74.
 
     >>> part_of(Estimate(2.0, 0.5, 30, freedom=4.0), -1, 2.0)
-    Part(se=0.25, below=29, above=4.0)
+    Part(se=0.25, below=29, above=4.0, unseen=0.0, weight=-1)
     """
     se = math.nan if estimate.se is None else abs(weight) * estimate.se / scale
     down, up = estimate.freedom, None if estimate.freedom is None else estimate.n - 1
-    return Part(se, down, up) if weight > 0 else Part(se, up, down)
+    below, above = (down, up) if weight > 0 else (up, down)
+    return Part(se, below, above, estimate.unseen / scale, weight)
 
 
 def self_check_z(excess_bits: npt.ArrayLike) -> float:
@@ -436,7 +473,7 @@ def jackknife_prompts(statistic: Statistic, values: npt.ArrayLike, prompts: Sequ
     Two prompts, means 1 and 3 of equal size: left out 3 and 1; 1/2 * 2 = 1, the variance of a mean of two.
 
     >>> jackknife_prompts(np.mean, [1.0, 1.0, 3.0, 3.0], ["a", "a", "b", "b"])
-    Estimate(value=2.0, se=1.0, n=2, reason=None, warning=None, freedom=1.0)
+    Estimate(value=2.0, se=1.0, n=2, reason=None, warning=None, freedom=1.0, unseen=0.0)
     """
     rows = np.asarray(values)
     if len(prompts) != len(rows):
