@@ -106,7 +106,10 @@ def test_few_completions_on_one_path_are_no_alarm() -> None:
     largest = 0.0
     for start in range(0, 1500, 5):
         five = samples[start : start + 5]
-        largest = max(largest, abs(analyse({"base": five, "aligned": five}).arms["base"].self_check_z))
+        assert abs(analyse({"base": five, "aligned": five}).arms["base"].self_check_z) < 4
+        tokens = [one.tokens for one in five]
+        excess = [float((some["surprisal_bits"] - some["entropy_bits"]).sum(dtype=float)) for some in tokens]
+        largest = max(largest, abs(self_check_z(excess)))
     assert largest > 4
 
 

@@ -143,5 +143,6 @@ def _checks(found: Result) -> Table:
             for name, arm in found.arms.items()
         ),
         "Rate: all entropy over all tokens, so that long completions count for more. Self-check: surprisal minus "
-        "entropy in standard errors; beyond 4 nothing is reported.",
+        "entropy in standard errors, those of the completions or those the distributions predict, whichever says less; "
+        "beyond 4 nothing is reported.",
     )

@@ -112,8 +112,9 @@ def summarize_arm(name: str, samples: Iterable[Sample]) -> Arm:
     if example is None:
         raise ValueError(f"the {name} arm has no samples")
     z = self_check_z(excesses)
-    # Of few or of nearly equal completions the sample variance says little: the known one must agree.
-    if abs(z) > LARGEST_Z and abs(martingale_z(excesses, variances)) > LARGEST_Z:
+    if not math.isnan(z):  # of few or nearly equal completions their own spread says little: the known one must agree
+        z = min(z, martingale_z(excesses, variances), key=abs)
+    if abs(z) > LARGEST_Z:
         raise InconsistentStatistics(name, sum(excesses) / sum(lengths), z)
     return Arm(
         measures={measure: summarize(values) for measure, values in means.items()},
