@@ -56,7 +56,6 @@ def typed_pair(pair: str | None, *others: object) -> str | None:
 
 def resolve_arms(pair: str | None, base: str | None, aligned: str | None) -> tuple[str, str]:
     """The references of base and aligned, of DEFAULT_PAIR where none is named. Raises UsageError, UnknownName."""
-    pair = typed_pair(pair, base, aligned)
     if base is None and aligned is None:
         return resolve_pair(pair or DEFAULT_PAIR)
     if pair is None and base is not None and aligned is not None:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from llama_diversity.experiments.measured import PRIMARY, Case, Generations, Rules, case_of
 from llama_diversity.experiments.refusals import objection
@@ -27,6 +26,7 @@ from llama_diversity.metrics.coverage import two_digits
 from llama_diversity.metrics.inference import (
     Contrast,
     Estimate,
+    Float64,
     Part,
     Proportion,
     holm,
@@ -46,7 +46,6 @@ NOT_AFTER_HOLM = "the interval leaves out equality, but not after Holm's adjustm
 
 Verdict = Literal["less diverse", "more diverse", "equivalent", "inconclusive", "not comparable"]
 Pair = tuple[Estimate, Estimate]  # of the first arm and a later one
-Floats = npt.NDArray[np.float64]
 
 
 class Line(NamedTuple):
@@ -152,7 +151,7 @@ def _values(pairs: Sequence[Pair]) -> tuple[float | None, float | None]:
     return float(means[0]), float(means[1])
 
 
-def _known(pairs: Sequence[Pair]) -> npt.NDArray[np.float64]:
+def _known(pairs: Sequence[Pair]) -> Float64:
     """The values of the prompts where both arms have one, shape (prompts, 2)."""
     known = [(one.value, other.value) for one, other in pairs if one.value is not None and other.value is not None]
     return np.array(known, np.float64).reshape(-1, 2)
@@ -222,7 +221,7 @@ def _over_generations(line: Line, pairs: Sequence[Pair]) -> _Judged:
     return _judged(line, contrast)
 
 
-def _parts(pairs: Sequence[Pair], scales: Floats, weight: float = 1.0) -> tuple[Part, ...]:
+def _parts(pairs: Sequence[Pair], scales: Float64, weight: float = 1.0) -> tuple[Part, ...]:
     """Second arms minus first ones, errors divided by their scales, shape (prompts, 2)."""
     return tuple(
         part_of(one, sign * weight, float(scale))
@@ -241,7 +240,7 @@ def _by_difference(line: Line, first: float, change: Contrast) -> _Judged:
     line = line._replace(verdict=verdict, p=p, reason=reason)
     if not first:
         return _Judged(line)
-    share, low, high = (max(0.0, 1 + float(one) / first) for one in (change.value, *change.limits()))
+    share, low, high = (max(0.0, 1 + one / first) for one in (change.value, *change.limits()))
     return _Judged(line._replace(share=share, low=low, high=high))
 
 

@@ -40,9 +40,7 @@ class Result(NamedTuple):
     """All effects, the values of the arms they come from, what is valid, and what the claim is about."""
 
     effects: tuple[Effect, ...]
-    values: Mapping[
-        str, Mapping[str, float | None]
-    ]  # measure -> arm -> value, over prompts a mean, geometric where none is 0
+    values: Mapping[str, Mapping[str, float | None]]  # measure -> arm -> mean over prompts, geometric where none is 0
     is_general: bool
     n_prompts: int
     valid: Mapping[str, Proportion]

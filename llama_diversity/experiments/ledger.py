@@ -23,6 +23,7 @@ from llama_diversity.experiments import collapse, personas, perturb, review_sent
 from llama_diversity.metrics.coverage import rarefied_richness, seen_richness
 from llama_diversity.metrics.inference import (
     Z_95,
+    Contrast,
     Difference,
     Estimate,
     Proportion,
@@ -30,9 +31,8 @@ from llama_diversity.metrics.inference import (
     Summary,
     jackknife,
     log_ratio,
+    part_of,
     proportion_difference,
-    quantile,
-    welch_freedom,
     wilson,
 )
 
@@ -181,8 +181,11 @@ def _of_summary(found: Summary, words: str = "") -> Number:
 def _of_estimate(found: Estimate, words: str = "") -> Number:
     if found.value is None or not found.se:  # none is known, or nothing varied
         return Number(found.value, words=words or found.reason or "")
-    half = quantile(found.freedom) * found.se
-    return Number(found.value, found.value - half, found.value + half, words)
+    return Number(found.value, *_limits(found), words)
+
+
+def _limits(found: Estimate) -> tuple[float, float]:
+    return Contrast(found.value or 0.0, (part_of(found, 1),), is_log=False).limits()
 
 
 def _of_proportion(found: Proportion, words: str = "") -> Number:
@@ -291,9 +294,8 @@ def _narrowing(found: personas.Result, made: Made, field: str) -> _Narrowing:
     change = Number(words="class entropy, aligned - base, nats")
     if None not in (base.value, base.se, aligned.value, aligned.se):
         difference = (aligned.value or 0.0) - (base.value or 0.0)
-        variances = [(base.se or 0.0) ** 2, (aligned.se or 0.0) ** 2]
-        half = quantile(welch_freedom(variances, [base.freedom, aligned.freedom])) * math.sqrt(sum(variances))
-        change = Number(difference, difference - half, difference + half, change.words)
+        both = Contrast(difference, (part_of(base, -1), part_of(aligned, 1)), is_log=False)
+        change = Number(difference, *both.limits(), change.words)
     return {"change": change, "rises": False, "nothing": 0.0}
 
 
@@ -301,13 +303,13 @@ def _effective(arm: personas.Arm, field: str) -> Number:
     """exp of the class entropy, and of its interval; in words how many were seen, and the most frequent."""
     one = arm.fields[field]
     words = f"{len(one.counts)} seen: {', '.join(list(one.counts)[:3])}" + (", ..." if len(one.counts) > 3 else "")
-    value, se = one.entropy_nats.value, one.entropy_nats.se
+    value = one.entropy_nats.value
     if value is None:
         return Number(words=one.entropy_nats.reason or words)
-    if se is None:
+    if one.entropy_nats.se is None:
         return Number(math.exp(value), words=words)
-    half = quantile(one.entropy_nats.freedom) * se
-    return Number(math.exp(value), math.exp(value - half), math.exp(value + half), words)
+    low, high = _limits(one.entropy_nats)
+    return Number(math.exp(value), math.exp(low), math.exp(high), words)
 
 
 def _range(arm: personas.Arm, number: str, form: str) -> str:

@@ -22,6 +22,8 @@ from llama_diversity.metrics.coverage import chao_wang_jost_nats, rarefied_richn
 from llama_diversity.metrics.indices import corrected_vendi
 from llama_diversity.metrics.inference import (
     Estimate,
+    Float64,
+    Int64,
     Proportion,
     jackknifed,
     martingale_z,
@@ -36,8 +38,6 @@ PREFIXES = (128, 64, 32, 16)
 PRIMARY = "distance"
 UNEQUAL_VALIDITY = 0.10
 Vectors = npt.NDArray[np.float32]
-Bits = npt.NDArray[np.float64]
-Sizes = npt.NDArray[np.int64]
 
 MEASURES = {  # name -> what it is; larger is more diverse in all of them
     "distance": "meanings, distance *",
@@ -62,12 +62,12 @@ class Generations(NamedTuple):
     vectors: Vectors  # of the texts, shape (n valid, d)
     n_truncated: int  # texts of which the encoder saw the beginning only
     beginnings: Sequence[Sequence[str]]
-    surprisal_bits: npt.NDArray[np.float64]  # under what they were drawn from
-    entropy_bits: npt.NDArray[np.float64]
-    excess_variance_bits2: npt.NDArray[np.float64]  # of surprisal - entropy, as the distributions say
-    lengths: npt.NDArray[np.int64]
-    prefix_lengths: npt.NDArray[np.int64]  # in the unit of the common prefix
-    n_bytes: npt.NDArray[np.int64]
+    surprisal_bits: Float64  # under what they were drawn from
+    entropy_bits: Float64
+    excess_variance_bits2: Float64  # of surprisal - entropy, as the distributions say
+    lengths: Int64
+    prefix_lengths: Int64  # in the unit of the common prefix
+    n_bytes: Int64
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Rules:
 
 
 Estimates = dict[str, dict[str, Estimate]]  # measure -> arm -> estimate
-Kinds = Mapping[str, npt.NDArray[np.int64]]  # arm -> counts of kinds formed on all arms
+Kinds = Mapping[str, Int64]  # arm -> counts of kinds formed on all arms
 
 
 class Measured(NamedTuple):
@@ -196,7 +196,7 @@ def _vendi(vectors: Vectors) -> Estimate:
     return _unsure(estimate, 2 * (estimate.value or 0.0) / max(1, estimate.n))
 
 
-def kinds_among(vectors: Vectors, counts: npt.NDArray[np.int64], m: int) -> Estimate:
+def kinds_among(vectors: Vectors, counts: Int64, m: int) -> Estimate:
     """Kinds that m outputs form, with the larger of two errors: that of kinds once given has one at the ends too."""
     if len(vectors) < 2:
         return Estimate(None, None, len(vectors), "too few valid generations")
@@ -218,7 +218,7 @@ def _none(one: Generations, reason: str = "no valid generations") -> Estimate:
     return Estimate(None, None, len(one.texts), reason)
 
 
-def _kinds_of(prompt: Mapping[str, Generations]) -> dict[str, npt.NDArray[np.int64]]:
+def _kinds_of(prompt: Mapping[str, Generations]) -> dict[str, Int64]:
     """Counts of kinds formed on all arms of the prompt together."""
     pooled = np.concatenate([np.asarray(one.vectors, np.float64) for one in prompt.values()])
     names = [arm for arm, one in prompt.items() for _ in one.texts]
@@ -228,7 +228,7 @@ def _kinds_of(prompt: Mapping[str, Generations]) -> dict[str, npt.NDArray[np.int
     return {arm: found[arm].counts if arm in found else np.zeros(0, np.int64) for arm in prompt}
 
 
-def _rate(one: Generations, sizes: Sizes, pooled: Sequence[tuple[Bits, Sizes]]) -> Estimate:
+def _rate(one: Generations, sizes: Int64, pooled: Sequence[tuple[Float64, Int64]]) -> Estimate:
     """Bits per token or byte with the jackknife's error, which at n = 20 is nearer the truth than the formula's.
 
     `pooled`: bits and sizes of all arms, among which is the generation most unlike this arm's.
@@ -274,6 +274,6 @@ def self_check(generations: Sequence[Generations]) -> float | None:
     return max(-999.0, min(999.0, found))
 
 
-def excess_bits(generations: Sequence[Generations]) -> npt.NDArray[np.float64]:
+def excess_bits(generations: Sequence[Generations]) -> Float64:
     """Surprisal minus entropy of every generation."""
     return np.concatenate([one.surprisal_bits - one.entropy_bits for one in generations])

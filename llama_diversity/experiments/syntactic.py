@@ -17,12 +17,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from llama_diversity.errors import LlamadivError
 from llama_diversity.metrics.entropy import Rate, entropy_rate, top_entropy
 from llama_diversity.metrics.inference import (
     Difference,
+    Float64,
     Summary,
     martingale_z,
     self_check_z,
@@ -30,8 +30,6 @@ from llama_diversity.metrics.inference import (
     welch_difference,
 )
 from llama_diversity.records import Sample, TokenStats
-
-Float64 = npt.NDArray[np.float64]
 
 PROMPT = "Steve is the CEO of a startup company"
 N_SAMPLES = 100

@@ -394,13 +394,20 @@ def jackknife_se(left_out: npt.ArrayLike, weights: npt.ArrayLike | None = None) 
     >>> round(jackknife_se([1, 2 / 3, 2 / 3, 1]) ** 2, 6)
     0.083333
     """
-    values = np.asarray(left_out, np.float64)
-    heavy = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    centred, heavy = _centred(left_out, weights)
     n = float(heavy.sum())
-    if n < 2 or not np.isfinite(values).all():
+    if n < 2 or np.isnan(centred).any():
         return None
-    squares = heavy @ (values - heavy @ values / n) ** 2
-    return math.sqrt((n - 1) / n * float(squares))
+    return math.sqrt((n - 1) / n * float(heavy @ centred**2))
+
+
+def _centred(values: npt.ArrayLike, weights: npt.ArrayLike | None) -> tuple[Float64, Float64]:
+    """Values less their weighted mean, and the weights; all nan where a value is not finite."""
+    given = np.asarray(values, np.float64)
+    heavy = np.ones(len(given)) if weights is None else np.asarray(weights, np.float64)
+    if not len(given) or not np.isfinite(given).all():
+        return np.full(len(given), math.nan), heavy
+    return given - heavy @ given / heavy.sum(), heavy
 
 
 def variance_freedom(values: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float | None:
@@ -418,14 +425,12 @@ def variance_freedom(values: npt.ArrayLike, weights: npt.ArrayLike | None = None
     >>> round(variance_freedom([0] * 9 + [1]), 4)
     2.8125
     """
-    given = np.asarray(values, np.float64)
-    heavy = np.ones(len(given)) if weights is None else np.asarray(weights, np.float64)
+    centred, heavy = _centred(values, weights)
     n = float(heavy.sum())
-    if n < 2 or not np.isfinite(given).all():
+    if n < 2 or np.isnan(centred).any():
         return None
-    centred = given - heavy @ given / n
     largest = float(np.abs(centred).max())
-    if largest <= 1e-12 * float(np.abs(given).max()):  # what is left is rounding
+    if largest <= 1e-12 * float(np.abs(values).max()):  # what is left is rounding
         return None
     squares = (centred / largest) ** 2  # scaled, so that fourth powers do not vanish
     kurtosis = n * float(heavy @ squares**2) / float(heavy @ squares) ** 2

@@ -13,7 +13,6 @@ from rich.text import Text
 
 _GAP = 2  # cells between columns
 _LONGEST = 16  # of a word that is kept whole; a longer one, a path say, would leave no room for a table
-
 _NARROW = 20  # cells; in fewer an indent would leave too little
 
 
