@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import llama_cpp.llama_cpp as C
 
 from llama_diversity.engines import EngineOptions
-from llama_diversity.engines.llamacpp.library import complaint, forget_complaints, log
+from llama_diversity.engines.llamacpp.library import built_for_amx, complaint, forget_complaints, log
 from llama_diversity.errors import EngineError, ModelFileError
 
 _tiled_kernels_chosen = False
@@ -42,7 +42,7 @@ def load(path: Path, options: EngineOptions, *, n_gpu_layers: int, on_load: Call
     params = C.llama_model_default_params()
     params.n_gpu_layers = n_gpu_layers
     params.progress_callback = progress
-    params.use_extra_bufts = not options.exact
+    params.use_extra_bufts = not (options.exact or built_for_amx())
     params.vocab_only = options.vocabulary_only
     forget_complaints()
     model = C.llama_model_load_from_file(os.fsencode(path), params)
