@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
+from sklearn.metrics import silhouette_score
 
 from llama_diversity.errors import BadValue
 from llama_diversity.metrics import clusters
@@ -349,6 +350,16 @@ def test_the_gap_by_hand() -> None:
     logs = np.array([math.log(12 * generator.uniform(-(0.5**0.5), 0.5**0.5, 12).var()) for _ in range(10)])
     assert found.scores[0] == pytest.approx(logs.mean() - math.log(6))
     assert found.errors[0] == pytest.approx(logs.std() * math.sqrt(1.1))
+
+
+def test_the_silhouette_scores_the_classes_that_k_means_gives() -> None:
+    """Few texts around few modes, where the start decides: the classes shown beside a score are those scored."""
+    for seed in range(4):
+        rows, _ = modes(2 + seed, 30, 8, seed, spread=1.5)
+        found = k_by_silhouette(rows, 5)
+        distances = np.sqrt(np.maximum(2 - 2 * rows @ rows.T, 0)) * (1 - np.eye(30))
+        labels = [k_means(rows, k).labels for k in found.tried]
+        assert found.scores == pytest.approx([silhouette_score(distances, x, metric="precomputed") for x in labels])
 
 
 def test_silhouette_by_hand() -> None:

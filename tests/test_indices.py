@@ -163,6 +163,26 @@ def test_hill_numbers_fall_in_q_and_are_continuous() -> None:
         assert profile[-1] == pytest.approx(counts.sum() / counts.max())
 
 
+@pytest.mark.parametrize("e", [1e-4, 1e-6, 0.99e-7, 1e-7, 1.01e-7, 1e-9, 1e-12, 1e-15])
+def test_orders_next_to_1_lose_no_digit(e: float) -> None:
+    """log D = H - (q - 1)/2 Var + ..., H and Var of -log p: 1.5 log 2 and (log 2)^2 / 4; the next term is 0 here."""
+    shares, spread = np.array([0.5, 0.25, 0.25]), math.log(2) ** 2 / 4
+    for step in (e, -e):
+        q = 1 + step
+        expected = 2**1.5 * math.exp(-(q - 1) / 2 * spread)
+        assert numbers_equivalent(shares, q) == pytest.approx(expected, rel=4e-15)
+        assert numbers_equivalent(shares.astype(np.float32), q) == pytest.approx(expected, rel=4e-15)
+        assert vendi(TWO_ALIKE, q).value == pytest.approx(expected, rel=1e-13)
+        assert leinster_cobbold([2, 1, 1], np.eye(3), q).value == pytest.approx(expected, rel=4e-15)
+    assert numbers_equivalent(shares * (1 + 5e-10), 1 + e) == pytest.approx(2**1.5 * math.exp(-e / 2 * spread))
+
+
+@pytest.mark.parametrize("q", [1e17, 1e18, 1e300])
+def test_very_large_orders_are_the_limit(q: float) -> None:
+    assert numbers_equivalent([0.5, 0.25, 0.25], q) == pytest.approx(2, rel=1e-14)
+    assert numbers_equivalent([1.0], q) == 1
+
+
 @pytest.mark.parametrize("q", ORDERS)
 def test_two_copies_that_share_no_class_double_the_diversity(q: float) -> None:
     """Replication principle; entropy itself only gains log 2, and 1 - sum p^2 goes from .62 to .81."""

@@ -346,7 +346,7 @@ def _draw_truncated(row: Float32, number: float, sampler: Sampler) -> _Drawn:
     upto = masses.cumsum()
     position = min(int((upto <= number * upto[-1]).sum()), len(ids) - 1)
     probabilities = masses / upto[-1]
-    surprisals = -np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
+    surprisals = 0.0 - np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
     return _Drawn(
         int(ids[position]),
         float(surprisals[position] * _BITS),

@@ -69,7 +69,8 @@ def _seen(found: Result) -> Table:
             for arm, one in found.arms.items()
         ),
         "Seen: coverage, the share of the model's output mass that is of the kinds seen (Chao and Jost). At least: how "
-        f"many kinds there are, Chao1, a lower bound; none where less than {100 * LEAST_COVERAGE:g} % was seen.",
+        "many kinds there are, bias-corrected Chao1, a lower bound; none where less than "
+        f"{100 * LEAST_COVERAGE:g} % was seen.",
     )
 
 

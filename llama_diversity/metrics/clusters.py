@@ -202,20 +202,31 @@ def k_means(vectors: npt.ArrayLike, k: int, *, seed: int = 0, n_init: int = N_IN
         raise BadValue("k", k, "there is at least one cluster")
     if not len(units):
         return Clustering(np.zeros(0, np.int64), 0.0)
+    return _partitions(units, [min(k, _distinct(units))], seed, n_init)[0]
+
+
+def _partitions(units: Float64, tried: Sequence[int], seed: int, n_init: int) -> list[Clustering]:
+    """`k_means` for each k, at most the number of distinct rows; one tree serves all."""
     order = np.lexsort(units.T)
-    found = _best_k_means(units[order], min(k, _distinct(units)), seed, n_init)
-    labels = np.empty(len(units), np.int64)
-    labels[order] = found.labels
-    return Clustering(exact_classes(labels.tolist()), found.within)
+    points = units[order]
+    branches = _branches(points, max(tried))
+    found = []
+    for k in tried:
+        best = _best_k_means(points, branches[k - 1], k, seed, n_init)
+        labels = np.empty(len(units), np.int64)
+        labels[order] = best.labels
+        found.append(Clustering(exact_classes(labels.tolist()), best.within))
+    return found
 
 
-def _best_k_means(units: Float64, k: int, seed: int, n_init: int) -> Clustering:
-    found = _k_means_from_ward(units, [k])[0]
+def _best_k_means(points: Float64, branches: Int64, k: int, seed: int, n_init: int) -> Clustering:
+    """Of the start from the tree and the random ones; few random ones miss one of many clusters as often as not."""
+    found = _k_means_from(points, branches, k)
     if k == 1:
         return found
     from sklearn.cluster import KMeans  # heavy, and needed only here
 
-    random = KMeans(k, n_init=n_init, random_state=seed).fit(units)
+    random = KMeans(k, n_init=n_init, random_state=seed).fit(points)
     return found if random.inertia_ >= found.within else Clustering(random.labels_, float(random.inertia_))
 
 
@@ -228,16 +239,6 @@ def _with_direction(vectors: npt.ArrayLike) -> Float64:
 
 def _distinct(points: Float64) -> int:
     return len(np.unique(points.round(9), axis=0))
-
-
-def _k_means_from_ward(points: Float64, tried: Sequence[int]) -> list[Clustering]:
-    """k-means for each k, at most the number of distinct points, each started from the k branches of Ward's tree.
-
-    One tree serves all k. Few random starts miss one of many clusters about as often as not; the tree does not, and
-    costs less.
-    """
-    branches = _branches(points, max(tried))
-    return [_k_means_from(points, branches[k - 1], k) for k in tried]
 
 
 def _k_means_from(points: Float64, labels: Int64, k: int) -> Clustering:
@@ -304,8 +305,8 @@ class ClusterCount(NamedTuple):
     warning: str | None = None
 
 
-def k_by_silhouette(vectors: npt.ArrayLike, k_max: int = 16) -> ClusterCount:
-    """The k >= 2 with the largest mean silhouette of k-means classes; ties go to the smaller k.
+def k_by_silhouette(vectors: npt.ArrayLike, k_max: int = 16, *, seed: int = 0, n_init: int = N_INIT) -> ClusterCount:
+    """The k >= 2 with the largest mean silhouette of the classes of `k_means`; ties go to the smaller k.
 
     Silhouette of a text: (b - a) / max(a, b), a the mean distance to its own class, b to the nearest other one; 0 alone
     in its class; mean in [-1, 1]. It cannot answer 1: of a single cloud it says 2 or 3. k runs to k_max, but not beyond
@@ -329,8 +330,8 @@ def k_by_silhouette(vectors: npt.ArrayLike, k_max: int = 16) -> ClusterCount:
     distances = np.sqrt(np.maximum(2 - 2 * units @ units.T, 0))
     distances[distances < math.sqrt(_SAME)] = 0
     np.fill_diagonal(distances, 0)
-    labels = [found.labels for found in _k_means_from_ward(_principal_axes(units), tried)]
-    scores = [float(silhouette_score(distances, found, metric="precomputed")) for found in labels]
+    found = _partitions(units, tried, seed, n_init)
+    scores = [float(silhouette_score(distances, one.labels, metric="precomputed")) for one in found]
     best = max(range(len(tried)), key=lambda i: (scores[i] > max(scores) - _SAME, -tried[i]))
     return ClusterCount(tried[best], tried, tuple(scores), (), n, warning=_at_limit(tried[best], k_max))
 
@@ -355,10 +356,11 @@ def _principal_axes(units: Float64) -> Float64:
 def k_by_gap(vectors: npt.ArrayLike, k_max: int = 16, *, n_references: int = 10, seed: int = 0) -> ClusterCount:
     """Smallest k with Gap(k) >= Gap(k+1) - s(k+1), k from 1: how many clusters beyond what a cloud without any shows.
 
-    Gap(k) = mean over B references of log W_k - log W_k of the data, W_k the squared distances within k-means classes;
-    s(k) = sd sqrt(1 + 1/B). A reference is uniform in the box around the data along all its principal axes: of ten
-    clusters among 60 or 100 texts the first 50 axes saw none more often. It may still answer 1 for many clusters with
-    few texts each (14 clusters, 60 texts: mostly), for splitting one cloud into two halves then explains little.
+    Gap(k) = mean over B references of log W_k - log W_k of the data, W_k the squared distances within k-means classes,
+    of data and references alike started from Ward's tree alone; s(k) = sd sqrt(1 + 1/B). A reference is uniform in the
+    box around the data along all its principal axes: of ten clusters among 60 or 100 texts the first 50 axes saw none
+    more often. It may still answer 1 for many clusters with few texts each (14 clusters, 60 texts: mostly), for
+    splitting one cloud into two halves then explains little.
     k runs to k_max, but not beyond the distinct rows nor n - 1, and no further than the rule needs (`tried`, `scores`
     end with the chosen k + 1); W_1 = 0 (all texts alike) answers 1. No texts: undefined. Larger k: more kinds; see
     `ClusterCount`. O(B (n^2 d + k n k d)): with d = 384 and B = 10, 3,000 texts take a minute.

@@ -280,12 +280,14 @@ def _entropy(statistic: CountStatistic, counts: npt.ArrayLike) -> Estimate:
 
 
 def chao1(counts: npt.ArrayLike) -> Estimate:
-    """Number of classes of the model, from below: S + ((n-1)/n) f1 (f1 - 1) / (2 (f2 + 1)).
+    """Number of classes of the model, from below: bias-corrected Chao1, S + ((n-1)/n) f1 (f1 - 1) / (2 (f2 + 1)).
 
-    Larger is more diverse. Range [S, S + (n-1)^2 / 2]; nothing seen once: S; all distinct: n + (n-1)^2 / 2 with the
-    warning "all singletons", which is to be shown instead. A lower bound only on average (above the truth in 3 % of
-    draws at n = 10, 38 % at 500), with a standard deviation of 9 to 14 classes up to n = 50: no standard error, no
-    test. Chao, Scand. J. Stat. 11 (1984) 265. O(classes).
+    Defined without a class seen twice too, where the first form, S + f1^2 / (2 f2), is not. Larger is more diverse.
+    Range [S, S + (n-1)^2 / 2]; nothing seen once: S; all distinct: n + (n-1)^2 / 2 with the warning "all singletons",
+    which is to be shown instead. A lower bound only on average (above the truth in 3 % of draws at n = 10, 38 % at
+    500), with a standard deviation of 9 to 14 classes up to n = 50: no standard error, no test. Chao, Species
+    estimation and applications, in Encyclopedia of Statistical Sciences, 2nd ed. (2005), vol. 12; the bound and its
+    first form: Chao, Scand. J. Stat. 11 (1984) 265. O(classes).
 
     (4, 2, 1, 1, 1, 1): 6 + 0.9 * 12 / 4 = 8.7.
 
@@ -303,8 +305,8 @@ def seen_richness(counts: npt.ArrayLike) -> Estimate:
     """Classes that n generations show, S, with the standard error of that number among n new ones.
 
     Range [1, n]; larger is more diverse. It grows with n: an arm of another n does not compare (`rarefied_richness`).
-    se^2 = S (1 - S / S_est), S_est by Chao1, where some and not all classes are seen once. It holds for some dozens of
-    classes seen a few times each; as a variance it is up to 26 times too large where most are seen once, and 2 to 10
+    se^2 = S (1 - S / S_est), S_est by `chao1`, where some and not all classes are seen once. It holds for some dozens
+    of classes seen a few times each; as a variance it is up to 26 times too large where most are seen once, and 2 to 10
     times too small where one class holds nearly all. Colwell et al., J. Plant Ecol. 5 (2012) 3, eq. 5. O(classes).
 
     (4, 2, 1, 1, 1, 1): S 6 of 8.7, se^2 = 6 (1 - 6/8.7) = 1.862069.

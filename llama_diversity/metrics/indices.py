@@ -53,13 +53,15 @@ def numbers_equivalent(shares: npt.ArrayLike, q: float) -> float:
 
 
 def _shares(shares: npt.ArrayLike) -> Float64:
-    """Those above 0, of shares that are shares; none of none."""
+    """Those above 0, of shares that are shares, scaled to sum to 1 in float64; none of none."""
     given = np.asarray(shares)
     p = given.astype(np.float64)
     rounding = max(1e-9, _epsilon(given) * len(p)) if p.ndim == 1 else 0.0
     if p.ndim != 1 or not (p >= 0).all() or (len(p) and not abs(float(p.sum()) - 1) <= rounding):
         raise ValueError("shares are finite, not negative, and sum to 1")
-    return p[p > 0]
+    there = p[p > 0]
+    scaled: Float64 = there / there.sum()
+    return scaled
 
 
 def _epsilon(given: npt.NDArray[Any]) -> float:
@@ -67,16 +69,24 @@ def _epsilon(given: npt.NDArray[Any]) -> float:
     return float(np.finfo(given.dtype).eps) if given.dtype.kind == "f" else float(np.finfo(np.float64).eps)
 
 
+LARGEST_ORDER = 1e18  # from here on a mean of order q is its largest term to the last digit
+
+
 def _of_order(q: float, shares: Float64, *, ordinariness: Float64) -> float:
-    """(sum p o^(q-1))^(1/(1-q)): one over a mean of how ordinary each kind is."""
+    """(sum p o^(q-1))^(1/(1-q)): one over a mean of how ordinary each kind is; the shares sum to 1.
+
+    Near q = 1 the sum is 1 but for a part that (1 - q) divides, so that part is summed by itself: sum p (o^(q-1) - 1).
+    """
     if not q >= 0:
         raise BadValue("q", q, "an order of diversity is 0 or larger, inf included")
     logs = np.log(ordinariness)
-    if math.isinf(q):
+    if q > LARGEST_ORDER:
         return math.exp(-float(logs.max()))
-    if abs(q - 1) < 1e-7:  # closer to 1 the general form divides rounding by almost nothing
+    if q == 1:
         return math.exp(-float(shares @ logs))
     powers = (q - 1) * logs
+    if float(np.abs(powers).max()) <= 1:
+        return math.exp(math.log1p(float(shares @ np.expm1(powers))) / (1 - q))
     largest = float(powers.max())  # taken out, so that large orders do not underflow
     return math.exp((largest + math.log(float(shares @ np.exp(powers - largest)))) / (1 - q))
 
