@@ -1,8 +1,11 @@
 """Words, sentences and n-grams of one document: what every lexical metric counts.
 
 Rules for the whole package, in one place, so that two numbers about one text speak of the same tokens. Nothing here
-crosses the border of a document. The rules know scripts that separate words by blanks; a Chinese or Thai sentence is
-one word. All functions are linear in the length of the text.
+crosses the border of a document. All functions are linear in the length of the text.
+
+Scripts that do not part words by blanks (Chinese, Japanese, Thai, Lao, Khmer, Burmese and the like) are cut by letters:
+each letter with the marks it carries counts as a word, as is usual for BLEU of Chinese. Dictionaries would find words,
+but each its own, they differ from version to version, and what a model makes up is in none of them.
 """
 
 from __future__ import annotations
@@ -10,38 +13,126 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
+
+# ---- spelling ----
+
+_APOSTROPHES = "’‘‛ʼʻ´＇"
+_INVISIBLE = (  # soft hyphen, joiners, marks of direction, byte order mark; a zero-width space parts words and stays
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
+    "\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\u206a\u206b\u206c\u206d\u206e\u206f\u3164\ufeff"
+)
+_SELECTORS = (*range(0xFE00, 0xFE10), *range(0xE0000, 0xE01F0))  # of variants of a letter, and tags
+
+
+def plain(text: str) -> str:
+    """One spelling of what looks the same: NFC, one apostrophe, letters of usual width, nothing invisible.
+
+    >>> plain("Jose\\u0301"), plain("O’Ne\\u00adill"), plain("ＡＢＣ")
+    ('José', "O'Neill", 'ABC')
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_spellings()))
+
+
+@lru_cache(maxsize=1)
+def _spellings() -> dict[int, str | None]:
+    """Of characters the one that stands for them, None for none."""
+    usual = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFF01, 0xFFDD)}
+    widths = {code: one for code, one in usual.items() if one.isalnum() or unicodedata.category(one) == "Mn"}
+    nothing: dict[int, str | None] = dict.fromkeys((*map(ord, _INVISIBLE), *_SELECTORS))
+    return {**widths, **nothing, **dict.fromkeys(map(ord, _APOSTROPHES), "'")}
+
 
 # ---- words ----
 
 _ASCII_WORD = re.compile(r"\w+(?:'\w+)*", re.ASCII)
 _MARK_CODES = (*range(0x300, 0x1F000), *range(0xE0100, 0xE01F0))  # where Unicode has combining marks
+_WITHOUT_BLANKS = (  # first and last code of the scripts that part no words
+    (0x0E01, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F),  # Burmese
+    (0x1780, 0x17FF),  # Khmer
+    (0x1950, 0x19DF), (0x1A00, 0x1AAF), (0xAA80, 0xAADF), (0x11700, 0x1174F),  # Tai Le to Tai Tham, Buginese, Ahom
+    (0x1B00, 0x1B7F), (0x1BC0, 0x1BFF), (0xA980, 0xA9DF),  # Balinese, Batak, Javanese
+    (0x2E80, 0x312F), (0x31A0, 0x31BF), (0x31F0, 0x31FF), (0x1AFF0, 0x1B16F),  # Kana, Bopomofo
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF),  # Han
+    (0xA000, 0xA4CF), (0x16FE0, 0x18DFF), (0x1B170, 0x1B2FF),  # Yi; Tangut, Khitan, Nushu
+)  # fmt: skip
+_TAKES_NEXT = "\u1039\u17d2\u1a60\u1b44\ua9c0"  # behind these a letter is written below the one before
+_AM = "\u0e33\u0eb3"  # vowels that count as letters, but belong to the letter before
 
 
 def words(text: str) -> list[str]:
     """Words of a text, casefolded, those of one letter included; a hyphen separates, an apostrophe inside does not.
 
-    A word is a run of letters, digits, underscores and the marks that combine with them; a typographic apostrophe
-    counts as the plain one, and composed and decomposed letters are the same. No words: an empty list.
+    A word is a run of letters, digits, underscores and the marks that combine with them, as `plain` spells it; of
+    scripts without blanks each letter with its marks is one. No words: an empty list.
 
-    >>> words("I can't; a B-52!"), words("Ça can’t")
-    (['i', "can't", 'a', 'b', '52'], ['ça', "can't"])
+    >>> words("I can't; a B-52!"), words("Ça can’t"), words("3月に東京へ")
+    (['i', "can't", 'a', 'b', '52'], ['ça', "can't"], ['3', '月', 'に', '東', '京', 'へ'])
     """
     folded = text.casefold()
     if folded.isascii():
         return _ASCII_WORD.findall(folded)
-    return _unicode_word().findall(unicodedata.normalize("NFC", folded).replace("’", "'"))
+    return _unicode_word().findall(plain(folded))
+
+
+def beginning(text: str, n_words: int) -> str:
+    """A text up to the end of its word number `n_words`, as `plain` spells it; all of it where there are fewer.
+
+    >>> beginning("Well, I can't go.", 3)
+    "Well, I can't"
+    """
+    text = plain(text)
+    found = next(itertools.islice(_unicode_word().finditer(text), n_words - 1, None), None) if n_words > 0 else None
+    return text if found is None else text[: found.end()]
 
 
 @lru_cache(maxsize=1)
 def _unicode_word() -> re.Pattern[str]:
     r"""Python's \w leaves combining marks out, which would cut Hindi words at their vowels."""
     marks = [code for code in _MARK_CODES if unicodedata.category(chr(code)) in ("Mn", "Mc", "Me")]
-    ranges = itertools.groupby(enumerate(marks), lambda pair: pair[1] - pair[0])  # equal along consecutive codes
+    mark = f"[{_AM}{_of_codes(marks)}]"
+    alone = rf"(?!\d)(?=\w)[{''.join(f'{chr(first)}-{chr(last)}' for first, last in _WITHOUT_BLANKS)}]"
+    others = rf"(?:(?!{alone})\w{mark}*)+"
+    return re.compile(rf"{alone}{mark}*(?:(?<=[{_TAKES_NEXT}]){alone}{mark}*)*|{others}(?:'{others})*")
+
+
+def _of_codes(codes: Sequence[int]) -> str:
+    """Increasing codes as ranges within the brackets of a pattern."""
+    ranges = itertools.groupby(enumerate(codes), lambda pair: pair[1] - pair[0])  # equal along consecutive codes
     runs = [[code for _, code in run] for _, run in ranges]
-    letter = rf"[\w{''.join(f'{chr(run[0])}-{chr(run[-1])}' for run in runs)}]"
-    return re.compile(rf"\w{letter}*(?:'\w{letter}*)*")
+    return "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs)
+
+
+class Cutting(NamedTuple):
+    """How the words of some texts were found: shares of all their letters, digits and marks."""
+
+    by_letter: float  # that stand in scripts without blanks, where each letter counts as a word
+    uncut: float  # that stand in runs too long for a word: nothing is known of where words end there
+
+
+LONGEST_WORD = 40  # letters; the longest compounds in use have fewer
+
+
+def cutting(documents: Iterable[Sequence[str]]) -> Cutting:
+    """How documents, lists of words, were cut; shares of 0 where there is no word. O(words).
+
+    >>> cutting([words("北京 is"), words("x" * 96)])
+    Cutting(by_letter=0.02, uncut=0.96)
+    """
+    total = by_letter = uncut = 0
+    for word in itertools.chain.from_iterable(documents):
+        total += len(word)
+        uncut += len(word) if len(word) > LONGEST_WORD else 0
+        by_letter += len(word) if is_letter_without_blanks(word) else 0
+    return Cutting(by_letter / total, uncut / total) if total else Cutting(0.0, 0.0)
+
+
+def is_letter_without_blanks(word: str) -> bool:
+    """Whether one of `words` is a letter of a script that parts no words."""
+    return not (word.isascii() or word[0].isdecimal()) and any(first <= ord(word[0]) <= last for first, last in _WITHOUT_BLANKS)
 
 
 def ngrams(tokens: Sequence[str], n: int) -> list[tuple[str, ...]]:
@@ -59,13 +150,14 @@ def ngrams(tokens: Sequence[str], n: int) -> list[tuple[str, ...]]:
 
 _EMOJI = "[\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\u200d\ufe0f\U000e0020-\U000e007f]"
 _CLOSERS = "[\"'”’»›)\\]}*_」』）]*"
-_STOP = "[.!?…؟۔।॥]"
-_WIDE_STOP = "[。！？]"  # no blank follows it
+_STOP = "[.!?…]"
+_SURE_STOP = "[。！？｡．؟۔।॥։።፧။។៕܀]"  # nothing else than a stop, so that no blank need follow
 _SMILEY = r"[:;]-?[()DP]"
-_MORE = rf"(?:\s+(?:(?:{_STOP}|{_EMOJI})+{_CLOSERS}|{_SMILEY})(?=\s|$))*"  # "! !" and emoji belong to what they end
+_MORE = rf"(?:\s+(?:(?:{_STOP}|{_SURE_STOP}|{_EMOJI})+{_CLOSERS}|{_SMILEY})(?=\s|$))*"  # "! !" and emoji belong to what they end
 _FACE = rf"(?P<emoji>{_EMOJI}+|(?<=\s){_SMILEY}(?=\s|$))"
-_STOPS = re.compile(rf"(?:(?:{_STOP}|{_WIDE_STOP})+(?P<closed>{_CLOSERS})|{_FACE}){_EMOJI}*{_MORE}")
+_STOPS = re.compile(rf"(?:(?:{_STOP}|{_SURE_STOP})+(?P<closed>{_CLOSERS})|{_FACE}){_EMOJI}*{_MORE}")
 _NEXT_WORD = re.compile(r"\s*[\"'“‘«‹(\[{¿¡*_#-]*(\w*(?:['’]\w+)?)")
+_GOES_ON = re.compile(r"(?<=[」』])(?:と|って)|(?<=．)\d")  # 「はい。」と言う, ３．５
 _LINES = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 
 _LOOK_BACK = 24  # characters before a stop in which its word is looked for; no abbreviation is longer
@@ -95,8 +187,9 @@ def sentences(text: str) -> list[str]:
 
     A line break ends a sentence; so do . ! ? and their runs before a blank, with the quotes, brackets and emoji that
     close it. Not after titles and initials (Dr., J. K.), inside numbers, after "U.S.", "etc." and the like unless a
-    word follows that begins sentences, and after "..." or a closing quote only where a capital letter follows. Rules
-    for English, good enough to count and to compare; a text of one kind is cut alike in both arms.
+    word follows that begins sentences, and after "..." or a closing quote only where a capital letter follows. Stops
+    that are nothing else (。 । ؟ ။ and the like) need no blank. Rules for English, good enough to count and to compare;
+    a text of one kind is cut alike in both arms. Thai and Lao have no stops: a line is a sentence.
 
     >>> sentences('Dr. Smith paid $3.50 in the U.S. last week. "Great!" he said... Would buy again! 😀')
     ['Dr. Smith paid $3.50 in the U.S. last week.', '"Great!" he said...', 'Would buy again! 😀']
@@ -128,8 +221,8 @@ def _ends(line: str, start: int, stop: re.Match[str]) -> bool:
     """Whether a sentence that began at `start` ends with the match `stop`."""
     if stop.end() == len(line):
         return True
-    if re.match(_WIDE_STOP, stop[0]):
-        return True
+    if re.search(_SURE_STOP, stop[0]):
+        return not _GOES_ON.match(line, stop.end())
     if not line[stop.end()].isspace():
         return False
     following = _NEXT_WORD.match(line, stop.end())

@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from llama_diversity.text import ngrams, sentences, words
+from llama_diversity.text import beginning, cutting, ngrams, plain, sentences, words
 
 WORDS = {
     "case, one letter, digits": ("I paid A Dollar in 1999", ["i", "paid", "a", "dollar", "in", "1999"]),
@@ -20,6 +20,23 @@ WORDS = {
     "decomposed letters": ("cafe\u0301 CAFÉ", ["café", "café"]),
     "combining vowels": ("हिन्दी में", ["हिन्दी", "में"]),
     "Cyrillic, Arabic with vowels": ("Привет мир كِتَاب", ["привет", "мир", "كِتَاب"]),
+    "Han, each letter a word": ("北京是中国的首都，", list("北京是中国的首都")),
+    "Han beside Latin and digits": ("iPhone手机2024年的OK", ["iphone", *"手机", "2024", *"年的", "ok"]),
+    "Kana, with a long vowel and iteration": ("ラーメンを食べる人々", list("ラーメンを食べる人々")),
+    "Kana of half width": ("ｶﾞﾝﾊﾞﾙ", list("ガンバル")),
+    "Latin of full width": ("ＡＢＣ abc", ["abc", "abc"]),
+    "Thai, vowels and tones with their letter": ("ที่นี่น้ำดี", ["ที่", "นี่", "น้ำ", "ดี"]),
+    "Thai digits are one number": ("๒๕๖๗", ["๒๕๖๗"]),
+    "Lao": ("ສະບາຍດີ", ["ສ", "ະ", "ບ", "າ", "ຍ", "ດີ"]),
+    "Khmer, a letter below another": ("ភាសាខ្មែរ", ["ភា", "សា", "ខ្មែ", "រ"]),
+    "Burmese, a letter below another": ("မြန်မာ သင်္ဘော", ["မြ", "န်", "မာ", "သ", "င်္ဘော"]),
+    "Javanese": ("ꦗꦮ", ["ꦗ", "ꦮ"]),
+    "Tibetan has a mark between syllables": ("བོད་སྐད།", ["བོད", "སྐད"]),
+    "Korean and Vietnamese have blanks": ("서울은 수도 Việt Nam", ["서울은", "수도", "việt", "nam"]),
+    "Korean in parts": (unicodedata.normalize("NFD", "서울은 수도"), ["서울은", "수도"]),
+    "invisible characters": ("co\u00adop \ufeffa\u2060b m\u200ci", ["coop", "ab", "mi"]),
+    "a zero-width space parts words": ("a\u200bb", ["a", "b"]),
+    "other apostrophes": ("donʼt don‘t don´t don＇t", ["don't"] * 4),
     "no words": ("", []),
     "signs only": (" ... 😀 ★★★ --- ", []),
     "emoji part words": ("good😀bad", ["good", "bad"]),
@@ -37,6 +54,32 @@ def test_ascii_and_other_texts_follow_one_rule() -> None:
     for _ in range(300):
         text = "".join(rng.choices("ab_9' -.,A\n\t\"", k=30))
         assert words(f"{text} é") == [*words(text), "é"]
+
+
+def test_one_spelling() -> None:
+    """Written in hand: what looks the same is the same, and what ASCII has is left as it is."""
+    assert plain("Jose\u0301") == plain("Jos\u00e9") == "Jos\u00e9"
+    assert {plain(one) for one in ("O’Neill", "OʼNeill", "O\u00ad'Neill", "\u200eO＇Neill\ufeff")} == {"O'Neill"}
+    assert plain("x² ½ ™ ，") == "x² ½ ™ ，"  # not NFKC, which makes letters of signs
+    assert plain("a`b\x00") == "a`b\x00"
+
+
+def test_a_text_up_to_a_word() -> None:
+    assert [beginning("Well, I can't!", n) for n in (0, 1, 3, 9)] == ["Well, I can't!", "Well", "Well, I can't"] + [
+        "Well, I can't!"
+    ]
+    assert beginning("北京，是 中国", 3) == "北京，是"
+    for text in ("Straße İzmir ŉ don’t", "สวัสดี ab 你好"):
+        for n in range(1, len(words(text)) + 1):
+            assert words(beginning(text, n)) == words(text)[:n]
+
+
+def test_how_words_were_cut() -> None:
+    """Two letters of Han and eight of Latin; 41 letters are no word, 40 may be one."""
+    assert cutting([words("北京 telegram")]) == (0.2, 0.0)
+    assert cutting([["x" * 41], ["y" * 40, "z"]]) == (0.0, 0.5)
+    assert cutting([words("ที่ ๒๕")]) == (0.6, 0.0)  # the letter with two marks, and two digits
+    assert cutting([[], words("...")]) == cutting([]) == (0.0, 0.0)
 
 
 def test_ngrams() -> None:
@@ -66,7 +109,11 @@ SENTENCES = [  # a bar stands where a sentence ends
     "It is **great!**| *Buy it.*| _Now._ ok",
     "I sat in the sun.| it was fun.| plan b.| vitamin C.| It helps.",
     "你好。|我很好！|真的吗？」|是",
-    "यह अच्छा है।| बहुत अच्छा।| هل هذا جيد؟| نعم",
+    "यह अच्छा है।| बहुत अच्छा।|हाँ॥| هل هذا جيد؟| جی۔|ہاں",
+    "他说：“你好。|你呢？”|然后走了！？|好",
+    "「はい。」と彼は言った。|『行く！』ってそう｡|３．５です．|はい",
+    "မင်္ဂလာပါ။|ကောင်းတယ်။| ចាស។|ទេ៕| Բարեւ։| ሰላም።|አዎ፧|እሺ",
+    "สวัสดีครับ ผมชอบมาก ดีจริงๆ",
     "Bought it for my wife.She likes it",
     "★★★★★ The best.| It lasts.",
     "(?) is a mark, not a sentence.| So is it (!) inside one.",

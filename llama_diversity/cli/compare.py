@@ -39,7 +39,7 @@ from llama_diversity.experiments.refusals import LEAST_VALID
 from llama_diversity.experiments.semantic import KIND_CUT
 from llama_diversity.experiments.syntactic import excess_variance_bits2
 from llama_diversity.records import Cell, Recipe, Sample, Sampler, TokenStats
-from llama_diversity.text import words
+from llama_diversity.text import beginning, words
 
 N_SAMPLES, MAX_TOKENS = 50, 64
 _SEED = 1_000_003  # more than any number of prompts
@@ -277,7 +277,7 @@ def _beginning(drawn: Drawn, key: tuple[int, str], sample: Sample, rules: Rules)
     if rules.prefix is None or (rules.has_one_vocabulary and len(sample.tokens) <= rules.prefix):
         return _text(sample)
     if not rules.has_one_vocabulary:
-        return " ".join(words(_text(sample))[: rules.prefix])
+        return beginning(_text(sample), rules.prefix)
     ids = sample.tokens["id"][: rules.prefix].tolist()
     pieces = drawn.store.pieces(drawn.recipe(label(arm, number)).vocab_digest, ids)
     return b"".join(pieces[one].bytes for one in ids).decode("utf-8", "replace")
@@ -574,6 +574,7 @@ def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) 
                 "valid": found.valid[arm]._asdict(),
                 "mean_tokens": found.lengths[arm],
                 "self_check_z": found.self_check[arm],
+                "letters_counted_as_words": found.by_letter[arm],
             }
             for arm, words_of in facts.arms.items()
         },

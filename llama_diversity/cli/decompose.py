@@ -198,7 +198,12 @@ def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) 
         "counted_as_lost": [one._asdict() for one in found.counted_as_lost],
         "values": {name: dict(of_arm) for name, of_arm in found.values.items()},
         "arms": {
-            arm: {"is": words, "valid": found.valid[arm]._asdict(), "self_check_z": found.self_check[arm]}
+            arm: {
+                "is": words,
+                "valid": found.valid[arm]._asdict(),
+                "self_check_z": found.self_check[arm],
+                "letters_counted_as_words": found.by_letter[arm],
+            }
             for arm, words in facts.arms.items()
         },
         "factors": dict(facts.factors),

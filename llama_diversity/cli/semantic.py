@@ -96,6 +96,7 @@ def _as_json(found: Study, facts: Facts) -> dict[str, Any]:
         arm: {
             "model": facts.models[arm],
             "texts": found.texts[arm]._asdict(),
+            "letters_counted_as_words": found.cutting[arm].by_letter,
             "n_truncated": facts.n_truncated[arm],
             "tf_idf_cosine": plain(found.result.words[arm].summary),
             "tf_idf_cosine_own_idf": plain(found.own_idf[arm].summary),
@@ -108,7 +109,7 @@ def _as_json(found: Study, facts: Facts) -> dict[str, Any]:
         }
         for arm in found.texts
     }
-    others = list(found.texts)[1:]
+    others, unfit = list(found.texts)[1:], found.result.words_unfit
     return {
         "arms": arms,
         "differences": {
@@ -116,6 +117,7 @@ def _as_json(found: Study, facts: Facts) -> dict[str, Any]:
             **{
                 arm: {
                     "tf_idf_cosine": plain(found.result.words_differences[arm]),
+                    **({"words_unfit": unfit[arm]} if arm in unfit else {}),
                     "sbert_cosine": plain(found.result.meanings_differences[arm]),
                     "mean_pairwise_distance_retained": found.distance_retained[arm]._asdict(),
                     "corrected_vendi_retained": found.vendi_retained[arm]._asdict(),

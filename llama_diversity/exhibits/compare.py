@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llama_diversity.exhibits.letters import letters_that_are_words
 from llama_diversity.experiments.compare import (
     INCLUDES_EQUALITY,
     LEAST_PROMPTS,
@@ -66,6 +67,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     )
     yield Remark(_claim(found))
     yield from _parts(facts)
+    yield from letters_that_are_words(found.by_letter)
     if not facts.has_one_vocabulary:
         yield Remark(
             "Token-level comparison refused: the models use different vocabularies. Bits per byte stand for entropy, "

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llama_diversity.exhibits.letters import letters_that_are_words
 from llama_diversity.experiments.compare import LEAST_PROMPTS
 from llama_diversity.experiments.decompose import Effect, Result
 from llama_diversity.experiments.measured import MEASURES
@@ -49,6 +50,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
             else "The result holds for these prompts"
         )
         yield Remark(f"{few}, not for prompts in general ({LEAST_PROMPTS} or more would say something of those).")
+    yield from letters_that_are_words(found.by_letter)
     yield _effects("decompose-effects", "What each factor does to diversity", found.effects)
     yield from _refused(found.effects)
     if any(one.factor is not None for one in found.counted_as_lost):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llama_diversity.exhibits.letters import letters_that_are_words
 from llama_diversity.experiments.semantic import KIND_CUT, Study
 from llama_diversity.metrics.inference import Difference, Retained, Summary
 from llama_diversity.metrics.similarity import Similarity
@@ -45,6 +46,8 @@ def section(found: Study, facts: Facts, command: str) -> Section:
 
 def _exhibits(found: Study, facts: Facts) -> Iterator[Exhibit]:
     yield from _warnings(found, facts)
+    yield from letters_that_are_words({arm: one.by_letter for arm, one in found.cutting.items()})
+    yield from (Remark(reason, is_warning=True) for reason in dict.fromkeys(found.result.words_unfit.values()))
     yield _likeness(found)
     yield _retained(found)
     if found.spots is not None:

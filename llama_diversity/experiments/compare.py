@@ -92,6 +92,7 @@ class Result:
     m_words: int
     self_check: Mapping[str, float | None]  # z of each arm over all prompts
     counted_as_lost: tuple[Line, ...]  # the primary measure once more, invalid outputs counted, where shares differ
+    by_letter: Mapping[str, float]  # of each arm the share of letters that count as words, their script has no blanks
 
 
 def compare(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Result:
@@ -111,6 +112,7 @@ def compare(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Resul
         min(one.m_words for one in case.measured),
         case.checks,
         tuple(_adjusted(lost)),
+        {arm: case.cutting(arm).by_letter for arm in prompts[0]},
     )
 
 

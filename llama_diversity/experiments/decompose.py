@@ -48,6 +48,7 @@ class Result(NamedTuple):
     m_kinds: int  # outputs among which kinds are counted, on the prompt with the fewest
     m_words: int
     counted_as_lost: tuple[Effect, ...]  # on the primary measure, invalid outputs counted, where valid shares differ
+    by_letter: Mapping[str, float]  # of each arm the share of letters that count as words, their script has no blanks
 
 
 def contrasts(design: Design) -> dict[str, dict[str, float]]:
@@ -93,6 +94,7 @@ def decompose(prompts: Sequence[Mapping[str, Generations]], rules: Rules, design
         min(one.m_kinds for one in case.measured),
         min(one.m_words for one in case.measured),
         tuple(_adjusted(lost)),
+        {arm: case.cutting(arm).by_letter for arm in design},
     )
 
 

@@ -33,6 +33,7 @@ from llama_diversity.metrics.inference import (
 )
 from llama_diversity.metrics.lexical import rarefied_types
 from llama_diversity.metrics.similarity import mean_pairwise_distance, tf_idf
+from llama_diversity.text import Cutting, cutting
 
 PREFIXES = (128, 64, 32, 16)
 PRIMARY = "distance"
@@ -108,6 +109,10 @@ class Case(NamedTuple):
     def of(self, arm: str) -> list[Generations]:
         """One arm's generations on every prompt."""
         return [prompt[arm] for prompt in self.prompts]
+
+    def cutting(self, arm: str) -> Cutting:
+        """How the words of one arm's beginnings were found."""
+        return cutting(words for one in self.of(arm) for words in one.beginnings)
 
     def measures(self) -> list[str]:
         """The measures in their order; bits per byte stand for entropy where there is more than one vocabulary."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from llama_diversity.experiments.cutting import objection_to_words
 from llama_diversity.experiments.measured import PREFIXES, Case, Generations, excess_bits
 from llama_diversity.metrics.coverage import more_generations, refined_coverage, two_digits
 
@@ -126,12 +127,22 @@ def _of_prefix(arms: Sequence[str], case: Case) -> Refusal | None:
                 f"Not comparable at {prefix} {unit}: {short_of} of {n[arm]} {arm} generations end before. "
                 f"Longest usable prefix: {_longest_usable(lengths) or 'none'}."
             )
+    said = objection_to_words({arm: case.cutting(arm) for arm in arms})
+    return Refusal(said) if said else _of_few(arms, case)
+
+
+def _of_few(arms: Sequence[str], case: Case) -> Refusal | None:
+    prefix, unit = case.rules.prefix, case.rules.unit
+    with_words = min(sum(map(bool, one.beginnings)) for arm in arms for one in case.of(arm))
     fewest = min(len(one.beginnings) for arm in arms for one in case.of(arm))
-    if fewest >= LEAST_VALID:
+    if with_words >= LEAST_VALID:
         return None
+    few, way = f"({fewest}) reach the common prefix of", "a shorter"
+    if fewest >= LEAST_VALID:
+        few, way = f"({with_words}) hold a word within the common prefix of", "a longer"
     return Refusal(
-        f"Too few generations ({fewest}) reach the common prefix of {prefix} {unit} for an interval. Point estimate "
-        "only; no comparison. Rerun with a larger -n or a shorter --prefix.",
+        f"Too few generations {few} {prefix} {unit} for an interval. Point estimate only; no comparison. Rerun with a "
+        f"larger -n or {way} --prefix.",
         hides=False,
     )
 

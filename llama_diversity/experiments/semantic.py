@@ -16,6 +16,7 @@ encoder truncates is its caller's to say.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from llama_diversity.experiments.cutting import objection_to_words
 from llama_diversity.metrics import clusters
 from llama_diversity.metrics.indices import corrected_vendi
 from llama_diversity.metrics.inference import Difference, Estimate, Retained, Summary, log_ratio, welch_difference
 from llama_diversity.metrics.similarity import Similarity, mean_cosine, mean_pairwise_distance, tf_idf
+from llama_diversity.text import Cutting, cutting
+from llama_diversity.text import words as split_into_words
 
 PROMPT = "Grace Hopper was"
 N_SAMPLES = 200
@@ -47,6 +51,7 @@ class Result:
     meanings: Mapping[str, Similarity]
     words_differences: Mapping[str, Difference]
     meanings_differences: Mapping[str, Difference]
+    words_unfit: Mapping[str, str]  # why an arm's words do not compare with the first's; its difference is nan
 
     def most_typical(self, arm: str) -> int:
         """Index of the completion that is nearest to all others of its arm, among those with a vector."""
@@ -57,7 +62,16 @@ def analyse(texts: Mapping[str, Sequence[str]], vectors: Mapping[str, Vectors]) 
     """Compare the arms, the first with each other one; `vectors[arm]` has one row for each text, shape (n, d)."""
     words = {arm: mean_cosine(rows) for arm, rows in tf_idf(texts).items()}
     meanings = {arm: mean_cosine(np.asarray(rows, np.float64)) for arm, rows in vectors.items()}
-    return Result(words, meanings, _differences(words), _differences(meanings))
+    cut = _cutting(texts)
+    first, *others = texts
+    objections = {arm: objection_to_words({one: cut[one] for one in (first, arm)}) for arm in others}
+    unfit = {arm: reason for arm, reason in objections.items() if reason}
+    differences = {**_differences(words), **dict.fromkeys(unfit, Difference(*[math.nan] * 4))}
+    return Result(words, meanings, differences, _differences(meanings), unfit)
+
+
+def _cutting(texts: Mapping[str, Sequence[str]]) -> dict[str, Cutting]:
+    return {arm: cutting(map(split_into_words, some)) for arm, some in texts.items()}
 
 
 def _differences(arms: Mapping[str, Similarity]) -> dict[str, Difference]:
@@ -104,6 +118,7 @@ class Study:
     """
 
     texts: Mapping[str, Texts]
+    cutting: Mapping[str, Cutting]  # how each arm's words were found
     arms: tuple[str, ...]  # of each kept text
     kept: tuple[str, ...]  # the texts
     result: Result
@@ -130,6 +145,7 @@ def study(texts: Mapping[str, Sequence[str]], vectors: Mapping[str, Vectors], *,
     perplexity = map_perplexity(len(names))
     return Study(
         texts={arm: _counted(some) for arm, some in texts.items()},
+        cutting=_cutting(said),
         arms=names,
         kept=tuple(text for some in said.values() for text in some),
         result=analyse(said, rows),
