@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -132,7 +132,9 @@ def cutting(documents: Iterable[Sequence[str]]) -> Cutting:
 
 def is_letter_without_blanks(word: str) -> bool:
     """Whether one of `words` is a letter of a script that parts no words."""
-    return not (word.isascii() or word[0].isdecimal()) and any(first <= ord(word[0]) <= last for first, last in _WITHOUT_BLANKS)
+    return not (word.isascii() or word[0].isdecimal()) and any(
+        first <= ord(word[0]) <= last for first, last in _WITHOUT_BLANKS
+    )
 
 
 def ngrams(tokens: Sequence[str], n: int) -> list[tuple[str, ...]]:
@@ -153,7 +155,9 @@ _CLOSERS = "[\"'”’»›)\\]}*_」』）]*"
 _STOP = "[.!?…]"
 _SURE_STOP = "[。！？｡．؟۔।॥։።፧။។៕܀]"  # nothing else than a stop, so that no blank need follow
 _SMILEY = r"[:;]-?[()DP]"
-_MORE = rf"(?:\s+(?:(?:{_STOP}|{_SURE_STOP}|{_EMOJI})+{_CLOSERS}|{_SMILEY})(?=\s|$))*"  # "! !" and emoji belong to what they end
+_MORE = (  # "! !" and emoji belong to what they end
+    rf"(?:\s+(?:(?:{_STOP}|{_SURE_STOP}|{_EMOJI})+{_CLOSERS}|{_SMILEY})(?=\s|$))*"
+)
 _FACE = rf"(?P<emoji>{_EMOJI}+|(?<=\s){_SMILEY}(?=\s|$))"
 _STOPS = re.compile(rf"(?:(?:{_STOP}|{_SURE_STOP})+(?P<closed>{_CLOSERS})|{_FACE}){_EMOJI}*{_MORE}")
 _NEXT_WORD = re.compile(r"\s*[\"'“‘«‹(\[{¿¡*_#-]*(\w*(?:['’]\w+)?)")

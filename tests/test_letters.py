@@ -60,7 +60,9 @@ def test_a_sentence_without_blanks_compares_as_its_twin_with_blanks(alphabet: Se
         assert (one.share, one.low, one.high) == pytest.approx((other.share, other.low, other.high), rel=1e-9)
     assert found.by_letter == {"first": 1.0, "second": 1.0}
     assert twin.by_letter == {"first": 0.0, "second": 0.0}
-    assert "100 % of first's letters and 100 % of second's letters" in next(letters_that_are_words(found.by_letter)).text
+    assert (
+        "100 % of first's letters and 100 % of second's letters" in next(letters_that_are_words(found.by_letter)).text
+    )
     assert not list(letters_that_are_words(twin.by_letter))
 
 
