@@ -98,7 +98,7 @@ class ModelRef:
     engine: str  # a key of engines.ENGINES
     location: str  # a file path for llamacpp, a chain's name for scripted
     digest: str  # sha256 of the file; for scripted, of the chain's definition
-    chat_template: str | None = None  # for a file that was trained on a format but does not carry it
+    chat_template: str | None = None  # in place of the file's own, "" for none; None where that one holds
 
 
 @dataclass(frozen=True)

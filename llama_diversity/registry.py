@@ -75,7 +75,7 @@ class ModelEntry:
     role: str | None = None
     family: str | None = None
     licence: str | None = None
-    template: str | None = None  # "gguf", "none", or the name of a format
+    template: str | None = None  # "gguf", "none", the name of a format, or the path of a Jinja file
     n_ctx: int | None = None
     defined_in: Path | None = None  # the models.toml; None for what is not an alias
 
@@ -85,14 +85,27 @@ class ModelEntry:
         return self.path is not None and self.path.parent == _DATA
 
     def chat_template(self) -> str | None:
-        """The packaged template of the format that a file without one was trained on."""
-        if self.template not in template_names():
+        """What stands for the template in its file, "" for none; None where that one holds. Raises RegistryError."""
+        if self.template in (None, "gguf"):
             return None
-        return (_TEMPLATES / f"{self.template}.jinja").read_text(encoding="utf-8")
+        if self.template == "none":
+            return ""
+        if self.template in template_names():
+            return (_TEMPLATES / f"{self.template}.jinja").read_text(encoding="utf-8")
+        try:
+            return Path(self.template).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+            raise RegistryError(
+                self.defined_in,
+                None,
+                f"the template of {self.reference}, {self.template}, cannot be read ({reason})",
+                next_step="Correct its path there.",
+            ) from error
 
 
 def template_names() -> list[str]:
-    """The chat formats that are packaged for files from before templates were stored in them."""
+    """The chat formats that are packaged, for files that carry no template or the wrong one."""
     return sorted(file.name.removesuffix(".jinja") for file in _TEMPLATES.iterdir() if file.name.endswith(".jinja"))
 
 
@@ -323,7 +336,7 @@ def _model(document: _Document, name: str, fields: dict[str, Any]) -> ModelEntry
         ("file", _is_inside_repo, "a path inside the repository"),
         ("packaged", _is_inside_repo, "the name of a file that llamadiv ships"),
         ("role", ROLES.__contains__, "one of " + ", ".join(ROLES)),
-        ("template", _is_template, "gguf, none, or one of " + ", ".join(template_names())),
+        ("template", _is_template, f"gguf, none, a file that ends in .jinja, or one of {', '.join(template_names())}"),
         ("sha256", _SHA256.fullmatch, "64 hexadecimal digits in lower case"),
         ("size_bytes", (0).__lt__, "a positive number"),
         ("n_ctx", (0).__lt__, "a positive number"),
@@ -335,11 +348,17 @@ def _model(document: _Document, name: str, fields: dict[str, Any]) -> ModelEntry
         given["path"] = _DATA / given.pop("packaged")
     elif "path" in given:
         given["path"] = document.path.parent / _expanded(given["path"])
+    if _is_jinja_file(given.get("template", "")):
+        given["template"] = str(document.path.parent / _expanded(given["template"]))
     return ModelEntry(name, **given, defined_in=document.path)
 
 
 def _is_template(name: str) -> bool:
-    return name in ("gguf", "none") or name in template_names()
+    return name in ("gguf", "none") or name in template_names() or _is_jinja_file(name)
+
+
+def _is_jinja_file(name: str) -> bool:
+    return name.lower().endswith((".jinja", ".jinja2", ".j2"))
 
 
 def _is_repo(repo: str) -> bool:
@@ -426,6 +445,8 @@ def add_model(alias: str, fields: Mapping[str, str | int], *, registry: Registry
     if alias in registry.models:
         place = registry.models[alias].defined_in
         raise BadValue("ALIAS", alias, f"{place} has it already; choose another name or edit that file")
+    if _is_jinja_file(str(fields.get("template", ""))):  # typed from here, read from beside models.toml
+        fields = {**fields, "template": str(_expanded(str(fields["template"])).absolute())}
     path = paths.user_registry().resolve()  # a link into a folder of dotfiles stays a link
     before = _read(path).text if path.exists() else ""
     block = "".join(f"{key} = {_toml_value(value)}\n" for key, value in fields.items())

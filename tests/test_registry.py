@@ -360,17 +360,59 @@ def test_add_where_nothing_can_be_written():
 def test_old_chat_files_get_the_format_they_were_trained_on():
     known = registry.load()
     template = known.find("llama-2-7b-chat").chat_template()
-    assert Chat(template, bos="<s>", eos="</s>").render(" Who was she? ") == "<s>[INST] Who was she? [/INST]"
+    assert Chat(template, bos="<s>", eos="</s>").render(" Who was she? ").text == "<s>[INST] Who was she? [/INST]"
     with_system = Chat(template, bos="<s>", eos="</s>").render("Hi", system="Be brief.")
-    assert with_system == "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]"
-    assert known.find("llama-2-7b").chat_template() is None
+    assert with_system.text == "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]"
+    assert known.find("llama-2-7b").chat_template() == ""
     mistral = Chat(known.find("mistral-7b-instruct").chat_template(), bos="<s>", eos="</s>")
-    assert mistral.render("Hi") == "<s>[INST] Hi [/INST]"
+    assert mistral.render("Hi").text == "<s>[INST] Hi [/INST]"
     with pytest.raises(TemplateError, match="no system message"):
         mistral.render("Hi", system="Be brief.")
 
 
 def test_an_unknown_format_is_refused(user_table):
     user_table('[models.mine]\npath = "/m.gguf"\ntemplate = "alpaca"\n')
-    with pytest.raises(RegistryError, match="template is 'alpaca'; it must be gguf, none, or one of llama-2, mistral"):
+    with pytest.raises(RegistryError, match="template is 'alpaca'; it must be gguf, none, .* or one of chatml, gemma"):
         registry.load()
+
+
+# Formats as their makers document them: the turns of a user, and what a system message becomes.
+FORMATS = {
+    "chatml": ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", "<|im_start|>system\nBe brief.<|im_end|>\n"),
+    "llama-3": (
+        "<s><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+        "<|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>",
+    ),
+    "phi-3": ("<|user|>\nHi<|end|>\n<|assistant|>\n", "<|system|>\nBe brief.<|end|>\n"),
+    "gemma": ("<s><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n", None),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_packaged_formats(name, user_table):
+    user_table(f'[models.mine]\npath = "/m.gguf"\ntemplate = "{name}"\n')
+    chat = Chat(registry.load().find("mine").chat_template(), bos="<s>", eos="</s>")
+    asked, system = FORMATS[name]
+    assert chat.render("Hi").text == asked
+    if system is None:
+        with pytest.raises(TemplateError, match="no system message"):
+            chat.render("Hi", system="Be brief.")
+    else:
+        assert chat.render("Hi", system="Be brief.").text.replace("<s>", "") == system + asked.replace("<s>", "")
+
+
+def test_every_packaged_format_is_tested():
+    assert set(registry.template_names()) == {*FORMATS, "llama-2", "mistral"}
+
+
+def test_a_template_may_be_a_file_beside_the_table(user_table):
+    table = user_table('[models.mine]\npath = "/m.gguf"\ntemplate = "my.jinja"\n')
+    (table.parent / "my.jinja").write_text("Q: {{ messages[0].content }}\nA:", "utf-8")
+    entry = registry.load().find("mine")
+    assert Chat(entry.chat_template(), bos="", eos="").render("Who?").text == "Q: Who?\nA:"
+    (table.parent / "my.jinja").write_bytes(b"\xff")
+    with pytest.raises(RegistryError, match="my.jinja, cannot be read .it is no UTF-8"):
+        entry.chat_template()
+    (table.parent / "my.jinja").unlink()
+    with pytest.raises(RegistryError, match="my.jinja, cannot be read .No such file or directory.. Correct its path"):
+        entry.chat_template()

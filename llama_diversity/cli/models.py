@@ -172,7 +172,7 @@ def rm(names: tuple[str, ...], *, yes: bool, common: Common) -> None:
 @click.option("--family", help="Which models it belongs to.")
 @click.option("--licence", help="Under which licence it is published.")
 @click.option("--sha256", help="What its bytes must hash to.")
-@click.option("--template", help='"gguf" if the file has a chat template, "none", or the name of a format.')
+@click.option("--template", help="The file's own (gguf), none, a packaged format, or the path of a .jinja file.")
 @click.option("--n-ctx", type=int, help="The context it was trained for.")
 @common_options
 def add(alias: str, reference: str, common: Common, **fields: str | int | None) -> None:

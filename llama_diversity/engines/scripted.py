@@ -314,7 +314,7 @@ class ScriptedEngine:
         if not self.facts.has_chat_template:
             raise no_template(self.facts.reference)
         template = Chat(TEMPLATE, bos="<s>", eos="</s>")
-        rendered = template.render(text, system=system)
+        rendered = template.render(text, system=system).text
         return Prompt(text, rendered, self.tokenize(rendered), "chat", template.digest, FROZEN_DATE)
 
     def piece(self, token_id: int) -> Piece:

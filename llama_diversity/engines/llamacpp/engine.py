@@ -75,8 +75,7 @@ class LlamaCppEngine:
         self.ends = frozenset(i for i in range(self._n_vocab) if C.llama_vocab_is_eog(self._vocab, i))
         # On a GPU the passes over the vocabulary are the bottleneck, and its host's cores are idle.
         self._reducer = Reducer(self._n_vocab, n_threads=min(8, self._n_threads) if self._gpus else 1)
-        in_file = C.llama_model_chat_template(self._model, None)
-        self._template = in_file.decode("utf-8", "replace") if in_file is not None else model.chat_template
+        self._template = self._own_template() if model.chat_template is None else model.chat_template
         self.facts = self._read_facts(model, vocab_digest)
         self.build = self._describe_build()
 
@@ -143,7 +142,7 @@ class LlamaCppEngine:
             n_params=C.llama_model_n_params(self._model),
             n_ctx_train=int(self._meta(f"{self._meta('general.architecture')}.context_length") or 0),
             adds_bos=self._bos is not None,
-            has_chat_template=self._template is not None,
+            has_chat_template=bool(self._template.strip()),
         )
 
     def _describe_build(self) -> str:
@@ -182,8 +181,8 @@ class LlamaCppEngine:
                 raise BadValue("--system", system, "a raw prompt has no system message; add --chat")
             prompt = Prompt(text, text, self.tokenize(text))
         else:
-            template = self._chat()
-            rendered = template.render(text, system=system)
+            template = self._chat
+            rendered = template.render(text, system=system).text
             ids = self._with_bos(self._tokenize(rendered, parse_special=True))
             prompt = Prompt(text, rendered, ids, "chat", template.digest, FROZEN_DATE)
         if not prompt.ids:
@@ -192,8 +191,14 @@ class LlamaCppEngine:
             )
         return prompt
 
+    def _own_template(self) -> str:
+        """The chat template in the file, "" where there is none."""
+        found = C.llama_model_chat_template(self._model, None)
+        return "" if found is None else found.decode("utf-8", "replace")
+
+    @functools.cached_property
     def _chat(self) -> Chat:
-        if self._template is None:
+        if not self.facts.has_chat_template:
             raise no_template(self.facts.reference)
         bos, eos = (
             self._spell(token).decode("utf-8", "replace") if token >= 0 else ""
