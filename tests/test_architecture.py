@@ -32,7 +32,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "hub": BASE | {"gguf"},
     "embed": BASE | {"hub"},
     "store": BASE,
-    "engines": {"errors", "gguf", "records"},
+    "engines": {"cache", "errors", "gguf", "records"},
     "render": {"cache", "errors", "records"},
     "experiments": {"errors", "records", "metrics", "text"},  # plan() and analyse(): no engine, store or runner
     "exhibits": {"errors", "records", "metrics", "experiments", "render", "text"},

@@ -38,7 +38,7 @@ def assert_one_sentence(error: str, *words: str) -> None:
         (odd_models.empty, "the file is empty"),
         (odd_models.not_gguf, "this is not a GGUF file"),
         (odd_models.truncated, "the file is truncated"),
-        (odd_models.cut_in_header, "truncated or damaged"),
+        (odd_models.cut_in_header, "its header"),
         (odd_models.unknown_architecture, "does not know its architecture"),
         (odd_models.vocabulary_only, "weights are missing; it may hold a vocabulary only"),
         (odd_models.no_tokenizer, "it holds no tokenizer"),
@@ -57,7 +57,28 @@ def test_an_encoder_is_no_text_model(tmp_path: Path, run: Callable) -> None:
     odd_models.encoder(tmp_path / "t5.gguf")
     code, _, error = run("sample", "-m", tmp_path / "t5.gguf", *SAMPLE, "--show-prompt")
     assert code == 1
-    assert_one_sentence(error, "a t5 model encodes text and does not continue it")
+    assert_one_sentence(error, "t5 has an encoder that reads the whole text first, and does not continue it")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sample", "-m", "odd", *SAMPLE),
+        ("score", "-m", "odd", "some text"),
+        ("heatmap", "-m", "odd", "some text"),
+        ("tree", "--base", "odd", "--aligned", "base", "-p", "some text"),
+        ("diff", "some text", "--base", "base", "--aligned", "odd"),
+        ("diff", "some text", "--base", "odd", "--aligned", "base"),
+    ],
+    ids=" ".join,
+)
+def test_logits_that_are_not_numbers(command: tuple[str, ...], tmp_path: Path, run: Callable) -> None:
+    odd_models.without_numbers(tmp_path / "odd")
+    odd_models.with_template(None)(tmp_path / "base")
+    paths_of = {name: tmp_path / name for name in ("odd", "base")}
+    code, out, error = run(*(paths_of.get(word, word) for word in command))
+    assert (code, out) == (1, "")
+    assert_one_sentence(error, "logits that are not numbers", "llamadiv models verify")
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_a_long_prompt_is_stored_once() -> None:
 
 def test_one_sequence_may_exceed_the_budget_but_not_the_machine() -> None:
     assert choose(work(), parallel=None, budget_bytes=1, ceiling_bytes=1e9).parallel == 1
-    with pytest.raises(OutOfMemory, match="not even one fits. Lower --max-tokens"):
+    with pytest.raises(OutOfMemory, match="not even one of one new token fits. Shorten the prompt"):
         choose(work(), parallel=None, budget_bytes=1, ceiling_bytes=1)
 
 
@@ -84,3 +84,19 @@ def test_too_long_for_the_model() -> None:
         PromptTooLong, match="4090 prompt tokens and 64 new ones do not fit the model's context of 4096"
     ):
         choose(work(n_prompt=4090), parallel=None, budget_bytes=1e9, ceiling_bytes=1e9)
+
+
+def test_the_state_of_recurrent_layers_counts_for_each_sequence() -> None:
+    # 100,000 bytes for each of 12 sequences, 10 of them samples, and nothing for their tokens.
+    layout = choose(
+        work(kv_bytes_per_token=0.0, state_bytes=1e5), parallel=None, budget_bytes=1.25e6, ceiling_bytes=1e9
+    )
+    assert (layout.parallel, layout.unified) == (10, False)
+    with pytest.raises(OutOfMemory, match=r"the state of recurrent layers\. --parallel 1 would fit"):
+        choose(work(kv_bytes_per_token=0.0, state_bytes=1e5), parallel=5, budget_bytes=1, ceiling_bytes=3e5)
+
+
+def test_what_would_fit_is_named() -> None:
+    # 1 sequence, the prompt's and a spare: 3 strips of 1,000 cells fit 3 MB, which are 768 cells rounded down to 256s.
+    with pytest.raises(OutOfMemory, match=r"not even one fits\. --max-tokens 758 would fit\."):
+        choose(work(max_tokens=4000), parallel=None, budget_bytes=1, ceiling_bytes=3e6)

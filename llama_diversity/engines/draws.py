@@ -239,9 +239,7 @@ class Reducer:
                 totals[row] = sums.x[row].sum(axis=1, dtype=np.float64)
         upto = np.cumsum(sums.mass, axis=1, dtype=np.float64)
         if not np.isfinite(upto[:, -1]).all():
-            raise EngineError(
-                "The model returned logits that are not numbers. Is its file damaged? `llamadiv models verify` tells."
-            )
+            raise not_numbers()
         means = totals / upto[:, -1:]
         return _Moments(sums.segment_maxima, sums.maximum, upto, means[:, 0], means[:, 1], np.log(upto[:, -1]))
 
@@ -330,6 +328,19 @@ class Reducer:
 def _below(target: Float64, upto: Float64) -> Float64:
     """`target` within [0, last of `upto`) of each row, so that a positive mass lies where `upto` first exceeds it."""
     return np.asarray(np.maximum(np.minimum(target, np.nextafter(upto[:, -1], 0.0)), 0.0))
+
+
+def check_numbers(logits: Float32) -> None:
+    """Raises EngineError where a row, shape (..., n_vocab), holds nan or +inf, or nothing above -inf."""
+    if not np.isfinite(logits.max(axis=-1)).all():
+        raise not_numbers()
+
+
+def not_numbers() -> EngineError:
+    """The error of a model whose logits make no distribution."""
+    return EngineError(
+        "The model returned logits that are not numbers. Is its file damaged? `llamadiv models verify` tells."
+    )
 
 
 class _Drawn(NamedTuple):

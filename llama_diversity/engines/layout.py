@@ -7,6 +7,7 @@ attends, masked, over all of them: slower per row, but a long prompt is stored o
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class Work:
     kv_bytes_per_token: float
     n_vocab: int
     exact: bool
+    state_bytes: float = 0.0  # what a sequence takes whatever its length: the state of recurrent layers
     shares: bool = False  # sequences take over cells from each other, which streams cannot
 
     def check_length(self) -> None:
@@ -62,8 +64,9 @@ class Work:
         return Layout(parallel, unified, n_ctx)
 
     def bytes_needed(self, layout: Layout) -> float:
-        """Memory of the KV cache and of the logits of one step."""
-        return layout.n_ctx * self.kv_bytes_per_token + layout.parallel * self.n_vocab * 4.0
+        """Memory of the KV cache, of recurrent states and of the logits of one step."""
+        kept = layout.n_ctx * self.kv_bytes_per_token + layout.n_seq_max * self.state_bytes
+        return kept + layout.parallel * self.n_vocab * 4.0
 
     def largest(self, budget_bytes: float, *, unified: bool, at_most: int) -> int:
         """The most sequences that fit `budget_bytes`, 0 if not even one does."""
@@ -71,6 +74,17 @@ class Work:
             p for p in range(1, at_most + 1) if self.bytes_needed(self.layout(p, unified=unified)) <= budget_bytes
         ]
         return max(fitting, default=0)
+
+    def longest(self, ceiling_bytes: float) -> int:
+        """The most new tokens with which one sequence fits, 0 if none does."""
+        most = 0
+        step = 1 << max(0, self.max_tokens.bit_length() - 1)
+        while step:  # the need grows with the length: by halves
+            tried = dataclasses.replace(self, max_tokens=most + step)
+            if tried.bytes_needed(tried.layout(1, unified=False)) <= ceiling_bytes:
+                most += step
+            step //= 2
+        return most
 
 
 def choose(work: Work, *, parallel: int | None, budget_bytes: float, ceiling_bytes: float) -> Layout:
@@ -92,19 +106,26 @@ def choose(work: Work, *, parallel: int | None, budget_bytes: float, ceiling_byt
         streams = work.largest(ceiling_bytes, unified=False, at_most=1)
     best = max(streams, unified)
     if best == 0 or (parallel is not None and best < wanted):
-        raise no_room(work, wanted=wanted, fits=best)
+        raise no_room(work, wanted=wanted, fits=best, ceiling_bytes=ceiling_bytes)
     return work.layout(best, unified=unified > streams)
 
 
-def no_room(work: Work, *, wanted: int, fits: int) -> OutOfMemory:
+def no_room(work: Work, *, wanted: int, fits: int, ceiling_bytes: float) -> OutOfMemory:
     """The error that says what was asked and what would fit."""
-    needed = work.bytes_needed(work.layout(wanted, unified=False)) / 1e9
-    asked = (
-        f"{wanted} sequences of {work.n_prompt + work.max_tokens} tokens need about {needed:.1f} GB for the KV cache"
-    )
+    layout = work.layout(wanted, unified=False)
+    needed = work.bytes_needed(layout)
+    length = work.n_prompt + work.max_tokens
+    asked = f"{wanted} sequences of {length} tokens need about {needed / 1e9:.1f} GB for the KV cache"
+    if work.state_bytes * layout.n_seq_max > needed / 10:
+        asked += " and the state of recurrent layers"
     if fits:
         return OutOfMemory(f"{asked}. --parallel {fits} would fit.")
-    return OutOfMemory(f"{asked}, and not even one fits. Lower --max-tokens, or use --kv-type q8_0.")
+    longest = work.longest(ceiling_bytes)
+    if longest:
+        return OutOfMemory(f"{asked}, and not even one fits. --max-tokens {longest} would fit.")
+    return OutOfMemory(
+        f"{asked}, and not even one of one new token fits. Shorten the prompt, or choose a smaller model."
+    )
 
 
 def _rounded(n_tokens: int) -> int:

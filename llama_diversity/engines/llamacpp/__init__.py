@@ -5,6 +5,10 @@ codes or, to wrong input, by aborting the process: so input is checked before ea
 ours here.
 """
 
+import os
+
+os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # a dying library would start a debugger; read when it is loaded
+
 from llama_diversity.engines.llamacpp.engine import LlamaCppEngine
 from llama_diversity.engines.llamacpp.library import system_report
 

@@ -44,7 +44,9 @@ from llama_diversity.engines.llamacpp.grammar import LlamaCppGrammar, Vocabulary
 from llama_diversity.engines.llamacpp.library import devices, forget_complaints, initialise
 from llama_diversity.engines.llamacpp.loading import load, make_exact
 from llama_diversity.engines.llamacpp.paths import Paths
-from llama_diversity.errors import BadValue, EngineError, ModelFileError, PromptTooLong
+from llama_diversity.engines.llamacpp.spelling import Spelling
+from llama_diversity.engines.llamacpp.trial import Cost, measured
+from llama_diversity.errors import BadValue, EngineError, PromptTooLong
 from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
 
 _SCORE_BYTES = 64 << 20  # logits held while scoring
@@ -67,9 +69,9 @@ class LlamaCppEngine:
         self._gpus = [] if options.exact or options.n_gpu_layers == 0 else [d for d in devices() if d["is_gpu"]]
         self._n_threads = options.n_threads or physical_cores()
         self._path = Path(model.location)
-        self._model = load(self._path, options, n_gpu_layers=self._n_gpu_layers, on_load=on_load)
+        loaded = load(self._path, model.digest, options, n_gpu_layers=self._n_gpu_layers, on_load=on_load)
+        self._model, self._known_cost = loaded
         self._vocab = C.llama_model_get_vocab(self._model)
-        self._refuse_what_cannot_generate()
         self._n_vocab = C.llama_vocab_n_tokens(self._vocab)
         self._pieces, vocab_digest = self._read_vocabulary()
         self.ends = frozenset(i for i in range(self._n_vocab) if C.llama_vocab_is_eog(self._vocab, i))
@@ -91,19 +93,6 @@ class LlamaCppEngine:
         buffer = ctypes.create_string_buffer(4096)
         length = C.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace") if length >= 0 else None
-
-    def _refuse_what_cannot_generate(self) -> None:
-        architecture = self._meta("general.architecture") or "unknown"
-        reason = None
-        if C.llama_vocab_type(self._vocab) == C.LLAMA_VOCAB_TYPE_NONE:
-            reason = "it holds no tokenizer, so text cannot be turned into tokens"
-        elif C.llama_model_has_encoder(self._model) or self._meta(f"{architecture}.attention.causal") == "false":
-            reason = f"a {architecture} model encodes text and does not continue it"
-        elif C.llama_model_is_diffusion(self._model):
-            reason = f"a {architecture} model writes by diffusion, not token after token"
-        if reason:
-            C.llama_model_free(self._model)
-            raise ModelFileError(self._path, reason, next_step="Choose a text-generation model.")
 
     def _read_vocabulary(self) -> tuple[list[Piece], str]:
         digest = hashlib.sha256()
@@ -167,12 +156,17 @@ class LlamaCppEngine:
 
     def _tokenize(self, text: str, *, parse_special: bool) -> tuple[int, ...]:
         data = text_bytes(text)
+        self._spelling.check(data)
         n_needed = -C.llama_tokenize(self._vocab, data, len(data), None, 0, False, parse_special)
         if n_needed <= 0:
             return ()
         buffer = (C.llama_token * n_needed)()
         n_written = C.llama_tokenize(self._vocab, data, len(data), buffer, n_needed, False, parse_special)
         return tuple(buffer[:n_written])
+
+    @functools.cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling(self._vocab)
 
     def prompt(self, text: str, *, chat: bool = False, system: str | None = None) -> Prompt:
         """`text` as it is, or as the user's turn of the model's own chat template."""
@@ -225,7 +219,7 @@ class LlamaCppEngine:
             max_tokens=recipe.max_tokens,
             n_samples=len(waiting),
             n_ctx_model=self.facts.n_ctx_train,
-            kv_bytes_per_token=self._kv_bytes_per_token(recipe.kv_type),
+            **self._costs(recipe.kv_type),
             n_vocab=self._n_vocab,
             exact=recipe.exact,
         )
@@ -291,7 +285,7 @@ class LlamaCppEngine:
             max_tokens=max(1, longest),
             n_samples=MAX_PARALLEL,
             n_ctx_model=self.facts.n_ctx_train,
-            kv_bytes_per_token=self._kv_bytes_per_token(self._options.kv_type),
+            **self._costs(self._options.kv_type),
             n_vocab=self._n_vocab,
             exact=self._options.exact,
             shares=shares,
@@ -337,15 +331,23 @@ class LlamaCppEngine:
         if self._options.vocabulary_only:
             raise EngineError("This model was opened for its vocabulary only.")
 
-    def _kv_bytes_per_token(self, kv_type: str) -> float:
-        """Bytes of the KV cache for one token; recurrent layers, whose state has a fixed size, are counted too."""
-        n_head, n_embd = max(1, C.llama_model_n_head(self._model)), C.llama_model_n_embd(self._model)
-        architecture = self.facts.architecture
-        lengths = [
-            int(self._meta(f"{architecture}.attention.{name}_length") or n_embd // n_head) for name in ("key", "value")
-        ]
-        n_values = C.llama_model_n_layer(self._model) * max(1, C.llama_model_n_head_kv(self._model)) * sum(lengths)
-        return float(n_values * BYTES_PER_VALUE[kv_type])
+    def _costs(self, kv_type: str) -> dict[str, Any]:
+        """Bytes of memory for each token and each sequence, for Work; states are float32 whatever `kv_type` is."""
+        return {
+            "kv_bytes_per_token": self._cost.token_bytes * BYTES_PER_VALUE[kv_type] / BYTES_PER_VALUE["f16"],
+            "state_bytes": self._cost.sequence_bytes,
+        }
+
+    @functools.cached_property
+    def _cost(self) -> Cost:
+        """What was measured when the file was first opened, or is measured now."""
+        if self._known_cost is not None:
+            return self._known_cost
+        forget_complaints()
+        cost = measured(self._model, C)
+        if cost is None:
+            raise NoContext
+        return cost
 
     @contextlib.contextmanager
     def _open_context(self, work: Work, *, kv_type: str, fused: bool | None) -> Iterator[tuple[Context, Layout]]:
@@ -361,7 +363,8 @@ class LlamaCppEngine:
                 if not refusal.for_memory:
                     raise
                 if self._options.parallel is not None or layout.parallel == 1:
-                    raise no_room(work, wanted=layout.parallel, fits=layout.parallel // 2) from refusal
+                    fits = layout.parallel // 2
+                    raise no_room(work, wanted=layout.parallel, fits=fits, ceiling_bytes=ceiling) from refusal
                 layout = work.layout(layout.parallel // 2, unified=layout.unified)
         self.layout = self._record(layout, context, kv_type)
         self.stopwatch.setup_seconds += time.perf_counter() - before

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
+import llama_cpp
 import llama_cpp.llama_cpp as C
 
+from llama_diversity.cache import kept
 from llama_diversity.engines import EngineOptions
+from llama_diversity.engines.layout import physical_memory_bytes
+from llama_diversity.engines.llamacpp import trial
+from llama_diversity.engines.llamacpp.kinds import check_kind, check_tokens, why_refused
 from llama_diversity.engines.llamacpp.library import built_for_amx, complaint, forget_complaints, log
 from llama_diversity.errors import EngineError, ModelFileError
+from llama_diversity.gguf import read_header, shards
+
+_PACKAGED = Path(__file__).parents[2] / "data"  # models of our own
+_SHA256 = re.compile("[0-9a-f]{64}")
+_known: dict[tuple[str, ...], trial.Cost | None] = {}  # what this process has opened, also where no cache can be kept
 
 _tiled_kernels_chosen = False
 
@@ -24,10 +36,21 @@ def make_exact() -> None:
     os.environ["GGML_CPU_TILED_MM"] = "0"
 
 
-def load(path: Path, options: EngineOptions, *, n_gpu_layers: int, on_load: Callable[[float], None] | None) -> Any:
-    """The loaded model. Raises ModelFileError, or what `on_load` raised."""
+class Loaded(NamedTuple):
+    """A model in memory, and what its sequences cost where that is known from its first opening."""
+
+    model: Any
+    cost: trial.Cost | None
+
+
+def load(
+    path: Path, digest: str, options: EngineOptions, *, n_gpu_layers: int, on_load: Callable[[float], None] | None
+) -> Loaded:
+    """The loaded model; `digest` is the SHA-256 of its bytes, as far as known. Raises ModelFileError, or what `on_load`
+    raised.
+    """
     global _tiled_kernels_chosen
-    _check_file(path)
+    cost = _check(path, digest)
     raised: list[BaseException] = []
 
     @C.llama_progress_callback  # type: ignore[untyped-decorator]
@@ -52,52 +75,85 @@ def load(path: Path, options: EngineOptions, *, n_gpu_layers: int, on_load: Call
         raise raised[0]
     if not model:
         _explain_refusal(path)
+    _check_loaded(path, model)
     _tiled_kernels_chosen = _tiled_kernels_chosen or os.environ.get("GGML_CPU_TILED_MM") != "0"
-    return model
+    return Loaded(model, cost)
 
 
-def _check_file(path: Path) -> None:
-    again = "Download it again."
-    if not path.exists():
-        raise ModelFileError(path, "there is no such file", next_step="Check the path, or see `llamadiv models ls`.")
-    if not path.is_file():
-        raise ModelFileError(path, "this is not a file", next_step="Name the .gguf file itself.")
+def _check_loaded(path: Path, model: Any) -> None:
+    """Refuse what the library knows to be no such model, where the header's words were new. Raises ModelFileError."""
+    is_other = (
+        C.llama_model_has_encoder(model)
+        or C.llama_model_is_diffusion(model)
+        or C.llama_vocab_type(C.llama_model_get_vocab(model)) == C.LLAMA_VOCAB_TYPE_NONE
+    )
+    if is_other:
+        C.llama_model_free(model)
+        reason = "it does not continue text token after token"
+        raise ModelFileError(path, reason, next_step="Choose a text-generation model.")
+
+
+# ---- before llama.cpp sees a file
+
+
+def _check(path: Path, digest: str) -> trial.Cost | None:
+    """Refuse what cannot work, from the header and, once for each file and build, by opening it in another process.
+
+    What sequences cost, where that was measured. Raises ModelFileError.
+    """
+    if path.parent == _PACKAGED:
+        return None
+    parts = ("opened", *_identity(path, digest), *_library())
+    if parts not in _known:
+        try:
+            _known[parts] = kept(parts, lambda: _tried(path))
+        except _Refused:
+            return None  # nothing to remember: llama.cpp will say why
+    return _known[parts]
+
+
+def _identity(path: Path, digest: str) -> tuple[str, ...]:
+    """What a file is known by: the digest of all its bytes, or else its place and times."""
+    if _SHA256.fullmatch(digest):
+        return (digest,)
+    return tuple(str(part) for file in shards(path) for part in (file.resolve(), *_stamp(file)))
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    about = path.stat()
+    return about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns
+
+
+@functools.cache
+def _library() -> tuple[str, ...]:
+    """The library that opens files: its version and the file it is in."""
+    file = Path(C._lib._name)
+    return llama_cpp.__version__, str(file), *map(str, _stamp(file))
+
+
+class _Refused(Exception):
+    """llama.cpp refused the file in an orderly way, or it could not be asked."""
+
+
+def _tried(path: Path) -> trial.Cost | None:
+    files = shards(path)
+    headers = [read_header(file) for file in files]
+    check_kind(headers)
+    check_tokens(headers[0])
+    n_bytes = sum(header.size_bytes for header in headers)
     try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
+        outcome = trial.attempt(path, n_bytes=n_bytes, decodes=n_bytes < physical_memory_bytes() / 2)
+    except trial.Died as death:
         raise ModelFileError(
-            path, f"it cannot be read ({error.strerror})", next_step="Check its permissions."
-        ) from error
-    if not magic:
-        raise ModelFileError(path, "the file is empty", next_step=again)
-    if magic != b"GGUF":
-        raise ModelFileError(
-            path, "this is not a GGUF file", next_step="Convert the model with llama.cpp's convert_hf_to_gguf.py."
-        )
+            path,
+            f"llama.cpp did not survive opening it ({death})",
+            next_step="It is damaged, or no text-generation model, or of another version of llama.cpp: choose another.",
+        ) from death
+    if not outcome.passed:
+        raise _Refused
+    return outcome.cost
 
 
 def _explain_refusal(path: Path) -> NoReturn:
-    said = "".join(log)
-    again = "Download it again."
-    known = [
-        (
-            "unknown model architecture",
-            "this version of llama.cpp does not know its architecture",
-            "Upgrade llama-cpp-python, or choose another model.",
-        ),
-        ("not within the file bounds", "the file is truncated", again),
-        ("failed to read", "the file is truncated or damaged", again),
-        ("' not found", "weights are missing; it may hold a vocabulary only", "Choose a file that holds the model."),
-        ("key not found in model: tokenizer", "it holds no tokenizer", "Choose a file that holds one."),
-        ("unknown tokenizer", "its tokenizer is not known to this version of llama.cpp", "Upgrade llama-cpp-python."),
-        (
-            "unable to allocate",
-            "there is not enough memory for its weights",
-            "Choose a smaller quantisation, or lower --gpu-layers.",
-        ),
-    ]
-    for sign, reason, next_step in known:
-        if sign in said:
-            raise ModelFileError(path, reason, next_step=next_step)
-    raise ModelFileError(path, f"llama.cpp cannot load it ({complaint()})", next_step=again)
+    reason = why_refused([read_header(file) for file in shards(path)], "".join(log), complaint())
+    raise ModelFileError(path, reason.reason, next_step=reason.next_step)

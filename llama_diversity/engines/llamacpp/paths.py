@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from llama_diversity.engines import TokenPath
-from llama_diversity.engines.draws import Float32, Float64
+from llama_diversity.engines.draws import Float32, Float64, check_numbers
 from llama_diversity.engines.llamacpp.context import Context
 
 
@@ -120,11 +120,12 @@ def _source(path: TokenPath, where: dict[TokenPath, int]) -> tuple[int | None, i
 
 
 def log_softmax(logits: Float32) -> Float64:
-    """log p of every token, in float64.
+    """log p of every token, in float64. Raises EngineError for logits that make no distribution.
 
     >>> [round(float(p), 3) for p in np.exp(log_softmax(np.float32([0, 0, np.log(2), -np.inf])))]
     [0.25, 0.25, 0.5, 0.0]
     """
+    check_numbers(logits)
     x = logits.astype(np.float64)
     x -= x.max()
     return np.asarray(x - np.log(np.exp(x).sum()))
