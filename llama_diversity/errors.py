@@ -117,9 +117,12 @@ class DownloadError(LlamadivError):
 class NotDownloaded(DownloadError):
     """A model that is known but whose file is not here; nothing fetches it unasked."""
 
-    def __init__(self, name: str, pull: str, size: str | None) -> None:
+    def __init__(self, name: str, pull: str, size: str | None, *, missing: tuple[int, int] | None = None) -> None:
         amount = f" ({size})" if size else ""
-        super().__init__(f"{name} is not on this machine. Fetch it with: llamadiv models pull {pull}{amount}")
+        what = f"{name} is"
+        if missing:  # some of its files
+            what = f"{missing[0]} of the {missing[1]} files of {name} {'is' if missing[0] == 1 else 'are'}"
+        super().__init__(f"{what} not on this machine. Fetch it with: llamadiv models pull {pull}{amount}")
 
 
 class ChecksumMismatch(DownloadError):

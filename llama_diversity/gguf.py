@@ -186,6 +186,12 @@ class Header:
             ends.append(self.data_start + tensor.offset + tensor.n_bytes)
         return max(ends)
 
+    def require_whole(self) -> None:
+        """Raise ModelFileError for a file that ends before its last tensor does."""
+        if self.needed_bytes is not None and self.needed_bytes > self.size_bytes:
+            reason = f"the file is truncated: it has {self.size_bytes:,} of {self.needed_bytes:,} bytes"
+            raise ModelFileError(self.path, reason, next_step=_AGAIN)
+
 
 class _Damage(Exception):
     """What is wrong with the bytes, as a reason of a ModelFileError."""
@@ -402,6 +408,16 @@ def shard_names(name: str) -> tuple[str, ...]:
     if match is None or int(match["number"]) != 1:
         return (name,)
     return tuple(_shard_name(match["prefix"], number, int(match["count"])) for number in range(int(match["count"])))
+
+
+def first_shard_name(name: str) -> str:
+    """The name of the first file of the model that the file called `name` belongs to: `name`, but for a later one.
+
+    >>> first_shard_name("m-00002-of-00003.gguf"), first_shard_name("m.gguf")
+    ('m-00001-of-00003.gguf', 'm.gguf')
+    """
+    match = _SHARD_NAME.fullmatch(name)
+    return _shard_name(match["prefix"], 0, int(match["count"])) if match else name
 
 
 def is_shard_name(name: str) -> bool:

@@ -1,7 +1,8 @@
 """Model files on the Hugging Face hub and in the cache that every Hugging Face tool on this machine shares.
 
-It knows repositories, files, revisions, bytes and digests. It refuses to know aliases and pairs (registry) and what a
-GGUF contains (engines), and it touches the network in `plan` and `pull` only. HF_HOME, HF_HUB_CACHE, HF_ENDPOINT,
+It knows repositories, files, revisions, bytes and digests, and that a model may be split into several files: what it is
+asked of the first is about all of them. It refuses to know aliases and pairs (registry) and what a GGUF contains
+(gguf, engines), and it touches the network in `plan` and `pull` only. HF_HOME, HF_HUB_CACHE, HF_ENDPOINT,
 HF_TOKEN and HF_HUB_OFFLINE mean what they mean to `hf`.
 
 Why the transfer is our own: huggingface_hub 2 writes to a temporary file that it deletes when a download fails, and
@@ -24,18 +25,22 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from llama_diversity import __version__, paths
+from llama_diversity import __version__, gguf, paths
 from llama_diversity.errors import ChecksumMismatch, DownloadError, ModelFileError
 
 OnBytes = Callable[[int, int], None]  # bytes done, bytes in all
 
 RETRY_WAITS_S = (0.0, 1.0, 2.0, 4.0)  # after a broken connection; begins anew whenever bytes have come
 HASH_CHUNK_BYTES = 4 * 2**20
+CLOCK_STEP_NS = 20_000_000  # two changes within one step of a file system's clock may bear one time
+N_PROBES, PROBE_BYTES = 8, 4096
+COARSE_CLOCK_STEP_NS = 2_000_000_000  # of FAT, for instance
 PART_ENDING = ".llamadiv.incomplete"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -43,7 +48,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pull would do. `path` is None while the file is not here; `fetched_bytes` are kept from an earlier try."""
+    """What a pull would do. `path` is None while a file is not here; `fetched_bytes` are kept from an earlier try.
+
+    All is about the model: of several files the sum, `model_digest` and the path of the first.
+    """
 
     commit: str
     size_bytes: int
@@ -59,7 +67,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Pulled:
-    """A file that is here, read to its end: `stated_by` says whose sha256 it equals, None where nobody states one."""
+    """A model that is here, read to its end: `stated_by` says whose sha256 it equals, None where nobody states one."""
 
     path: Path
     commit: str
@@ -93,29 +101,46 @@ class _Remote:
         return self.etag if _SHA256.fullmatch(self.etag) else None
 
 
-def _source(repo: str, file: str, revision: str | None, name: str | None) -> _Source:
+def _sources(repo: str, file: str, revision: str | None = None, name: str | None = None) -> list[_Source]:
+    """The files of the model whose first one is `file`: the names of a split model say how many there are."""
     reference = f"hf:{repo}:{file}" + (f"@{revision}" if revision else "")
-    return _Source(repo, file, revision or "main", name or reference)
+    folder, slash, first = file.rpartition("/")
+    files = [folder + slash + one for one in gguf.shard_names(first)]
+    return [_Source(repo, one, revision or "main", name or reference) for one in files]
 
 
 # --- Questions that need no network ----------------------------------------------------------------------------------
 
 
 def locate(repo: str, file: str, revision: str | None = None) -> Path | None:
-    """The file in the cache, None if it is not here. Without a revision, the `main` of the last download."""
+    """The first file of a model in the cache, None if not all are here. Without a revision, the last `main` fetched."""
+    found = find(repo, file, revision)
+    return found[0] if all(found) else None
+
+
+def find(repo: str, file: str, revision: str | None = None) -> list[Path | None]:
+    """Every file of a model in the cache, in order, None for those that are not here."""
+    return [_find(source) for source in _sources(repo, file, revision)]
+
+
+def _find(source: _Source) -> Path | None:
     _prepare_client()
     from huggingface_hub import try_to_load_from_cache
 
-    source = _source(repo, file, revision, None)
     with _translated(source):
-        found = try_to_load_from_cache(repo, file, revision=source.revision)
+        found = try_to_load_from_cache(source.repo, source.file, revision=source.revision)
     return Path(found) if isinstance(found, str) else None
 
 
-def partial_bytes(repo: str, file: str) -> int:
-    """Bytes kept from an unfinished download of `file`."""
-    with _translated(_source(repo, file, None, None)):
-        return max((part.stat().st_size for part in _parts(repo, file)), default=0)
+def partial_bytes(repo: str, file: str, revision: str | None = None) -> int:
+    """Bytes that are here of a model that is not whole: files, and what is kept of unfinished downloads."""
+    return sum(_partial_bytes(source) for source in _sources(repo, file, revision))
+
+
+def _partial_bytes(source: _Source) -> int:
+    with _translated(source):
+        here = _find(source)
+        return here.stat().st_size if here else max((part.stat().st_size for part in _parts(source)), default=0)
 
 
 def commit_of(path: Path) -> str:
@@ -134,23 +159,82 @@ def stated_sha256(path: Path) -> str | None:
     return name if _SHA256.fullmatch(name) else None
 
 
+def stated_digest(files: Sequence[Path]) -> str | None:
+    """The `model_digest` that the hub stated when `files` were fetched. None if it did not for all."""
+    return _digest_if_all([stated_sha256(file) for file in files])
+
+
+def model_files(path: Path) -> tuple[Path, ...]:
+    """All files of the model whose first one is at `path`, in order.
+
+    Raises ModelFileError for a later one, one that is missing beside it, and files that do not belong together.
+    """
+    return gguf.shards(path) if gguf.is_shard_name(path.name) else (path,)
+
+
+def model_digest(digests: Sequence[str]) -> str:
+    """What identifies the weights of a model whose files have these sha256: one file's own, or for a split model the
+    sha256 of those of its files in order, a line each: `sha256sum FILES | cut -c -64 | sha256sum`.
+    """
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(f"{one}\n" for one in digests).encode()).hexdigest()
+
+
+def digests(files: Sequence[Path], on_progress: OnBytes | None = None, *, fresh: bool = False) -> list[str]:
+    """The sha256 of each file; progress is over all of them. As `digest`."""
+    sizes = [_size_bytes(file) for file in files]
+    return [
+        digest(file, _shifted(on_progress, sum(sizes[:number]), sum(sizes)), fresh=fresh)
+        for number, file in enumerate(files)
+    ]
+
+
+def _shifted(on_progress: OnBytes | None, before: int, total: int) -> OnBytes | None:
+    """Progress of one file among several."""
+    return on_progress and (lambda done, _: on_progress(before + done, total))
+
+
+def _size_bytes(path: Path) -> int:
+    with _readable(path):
+        return path.stat().st_size
+
+
+def _digest_if_all(stated: Sequence[str | None]) -> str | None:
+    known = [one for one in stated if one]
+    return model_digest(known) if len(known) == len(stated) else None
+
+
 def digest(path: Path, on_progress: OnBytes | None = None, *, fresh: bool = False) -> str:
     """The sha256 of a file; instant where it has been computed before and the file has not changed since.
 
-    `fresh` reads the file in any case. Raises ModelFileError.
+    `fresh` reads the file in any case. Raises ModelFileError, also for a file that changes while it is read.
     """
-    try:
+    with _readable(path):
         resolved = path.resolve()
-        before = resolved.stat()
-        known = None if fresh else _remembered_digest(resolved, before)
-        if known is None:
-            known = _sha256_of(resolved, before.st_size, on_progress)
-            if _stamp(resolved.stat()) == _stamp(before):
-                _remember_digest(resolved, before, known)
+        began_ns = time.time_ns()
+        with resolved.open("rb", buffering=0) as file:
+            stamp = _stamp(file)
+            known = None if fresh else _remembered_digest(resolved, stamp)
+            if known is not None:
+                return known
+            known = _sha256_of(file, on_progress)
+        with resolved.open("rb", buffering=0) as file:
+            if _stamp(file) != stamp:
+                next_step = "Run the command again when nothing writes to it."
+                raise ModelFileError(path, "it changed while it was read", next_step=next_step)
+        if _has_settled(stamp, began_ns):
+            _remember_digest(resolved, stamp, known)
+        return known
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise ModelFileError(path, reason, next_step="Check the path and its permissions.") from error
-    return known
 
 
 def readable_bytes(n_bytes: int) -> str:
@@ -169,14 +253,19 @@ def readable_bytes(n_bytes: int) -> str:
 
 
 def plan(repo: str, file: str, revision: str | None = None, *, name: str | None = None) -> Plan:
-    """What `pull` would do, from the hub's metadata; no byte of the file is fetched. Raises DownloadError."""
-    source = _source(repo, file, revision, name)
-    here = locate(repo, file, revision)
-    if here:
-        return Plan(commit_of(here), here.stat().st_size, stated_sha256(here), here, 0)
-    with _translated(source):
-        remote = _ask_hub(source)
-        return Plan(remote.commit, remote.size_bytes, remote.sha256, None, _kept_bytes(source, remote))
+    """What `pull` would do, from the hub's metadata; no byte of the model is fetched. Raises DownloadError."""
+    sources = _sources(repo, file, revision, name)
+    found = [_find(source) for source in sources]
+    here = [path for path in found if path]
+    here_bytes = sum(map(_size_bytes, here))
+    missing = _ask_for_missing(sources, found)
+    return Plan(
+        commit=commit_of(here[0]) if here else missing[0][1].commit,
+        size_bytes=here_bytes + sum(remote.size_bytes for _, remote in missing),
+        sha256=_expected_digest(sources, found, missing),
+        path=None if missing else here[0],
+        fetched_bytes=here_bytes + sum(_kept_bytes(source, remote) for source, remote in missing) if missing else 0,
+    )
 
 
 def pull(
@@ -189,32 +278,104 @@ def pull(
     on_fetch: OnBytes | None = None,
     on_hash: OnBytes | None = None,
 ) -> Pulled:
-    """The file, fetched if it is not here, with its bytes checked against `sha256` or what the hub states.
+    """The model, its files fetched where they are not here, with their bytes checked against `sha256` or the hub's.
 
-    An unfinished download is continued. A file that is here already is never replaced. Raises DownloadError.
+    All files are of one commit. An unfinished download is continued. A file that is here already is never replaced.
+    Raises DownloadError.
     """
-    source = _source(repo, file, revision, name)
-    here = locate(repo, file, revision)
-    transferred_bytes = 0
-    if here is None:
+    sources = _sources(repo, file, revision, name)
+    found = [_find(source) for source in sources]
+    missing = _ask_for_missing(sources, found)
+    _refuse_other_model(sources, found, missing, sha256)
+    transferred_bytes = _fetch_all(missing, sha256 if len(sources) == 1 else None, on_fetch, on_hash)
+    files = [path for path in map(_find, sources) if path]
+    if len(files) < len(sources):
+        raise DownloadError(
+            f"{sources[0].name}: the repository changed while its files were fetched. Run the command again."
+        )
+    read = digests(files, on_hash)
+    stated_by = check_sha256(sources[0].name, files, read, pinned=sha256)
+    size_bytes = sum(map(_size_bytes, files))
+    return Pulled(files[0], commit_of(files[0]), size_bytes, model_digest(read), stated_by, transferred_bytes)
+
+
+def check_sha256(name: str, files: Sequence[Path], found: Sequence[str], *, pinned: str | None) -> str | None:
+    """Who states that `files` have the sha256 `found`: models.toml (their `model_digest`), the hub, or nobody.
+
+    Raises ChecksumMismatch.
+    """
+    stated = [stated_sha256(file) for file in files]
+    if pinned:
+        all_files = str(files[0]) if len(files) == 1 else f"{files[0]} and the files after it"
+        _refuse_mismatch(name, all_files, model_digest(found), pinned, "models.toml")
+    else:
+        for file, sha256, expected in zip(files, found, stated, strict=True):
+            _refuse_mismatch(name, file, sha256, expected or sha256, "the hub")
+    return "models.toml" if pinned else "the hub" if all(stated) else None
+
+
+def _refuse_mismatch(name: str, place: object, found: str, expected: str, stated_by: str) -> None:
+    if found != expected:
+        raise ChecksumMismatch(name, place, expected=expected, found=found, stated_by=stated_by)
+
+
+def _ask_for_missing(sources: Sequence[_Source], found: Sequence[Path | None]) -> list[tuple[_Source, _Remote]]:
+    """What the hub says of the files that are not here, at the commit of those that are."""
+    commit = next((commit_of(path) for path in found if path), None)
+    asked: list[tuple[_Source, _Remote]] = []
+    for source, here in zip(sources, found, strict=True):
+        if here is None:
+            # The first is asked for as the user did, so that the cache learns which commit a branch means.
+            at = replace(source, revision=commit) if commit else source
+            with _translated(at):
+                asked.append((at, _ask_hub(at)))
+            commit = commit or asked[0][1].commit
+    return asked
+
+
+def _expected_digest(
+    sources: Sequence[_Source], found: Sequence[Path | None], missing: Sequence[tuple[_Source, _Remote]]
+) -> str | None:
+    """The `model_digest` by what the hub states for each file, None if it does not for all."""
+    remotes = {source.file: remote.sha256 for source, remote in missing}
+    stated = [
+        stated_sha256(here) if here else remotes[source.file] for source, here in zip(sources, found, strict=True)
+    ]
+    return _digest_if_all(stated)
+
+
+def _refuse_other_model(
+    sources: Sequence[_Source],
+    found: Sequence[Path | None],
+    missing: Sequence[tuple[_Source, _Remote]],
+    sha256: str | None,
+) -> None:
+    # Said before gigabytes are fetched: the repository's file is not the one that models.toml means.
+    stated = _expected_digest(sources, found, missing)
+    if missing and sha256 and stated and stated != sha256:
+        source = sources[0]
+        raise DownloadError(
+            f"{source.name}: the hub states sha256 {stated} for {source.file} of {source.repo} at revision "
+            f"{source.revision}, but models.toml pins {sha256}. Nothing was fetched. Correct the revision or the "
+            f"sha256; `llamadiv models show {source.name}` says in which file."
+        )
+
+
+def _fetch_all(
+    missing: Sequence[tuple[_Source, _Remote]],
+    sha256: str | None,
+    on_fetch: OnBytes | None,
+    on_hash: OnBytes | None,
+) -> int:
+    """Fetch what is missing; the bytes that the network carried."""
+    total = sum(remote.size_bytes for _, remote in missing)
+    done = transferred_bytes = 0
+    for source, remote in missing:
         with _translated(source):
-            remote = _ask_hub(source)
-            _refuse_other_file(source, remote, sha256)
-            transferred_bytes = remote.size_bytes - _kept_bytes(source, remote)
-            here = _fetch(source, remote, sha256, on_fetch, on_hash)
-    found = digest(here, on_hash)
-    stated_by = check_sha256(source.name, here, found, pinned=sha256)
-    return Pulled(here, commit_of(here), here.stat().st_size, found, stated_by, transferred_bytes)
-
-
-def check_sha256(name: str, path: Path, found: str, *, pinned: str | None) -> str | None:
-    """Who states that `path` has the sha256 `found`: models.toml, the hub, or nobody. Raises ChecksumMismatch."""
-    for stated_by, expected in (("models.toml", pinned), ("the hub", stated_sha256(path))):
-        if expected and expected != found:
-            raise ChecksumMismatch(name, path, expected=expected, found=found, stated_by=stated_by)
-        if expected:
-            return stated_by
-    return None
+            transferred_bytes += remote.size_bytes - _kept_bytes(source, remote)
+            _fetch(source, remote, sha256, _shifted(on_fetch, done, total), _shifted(on_hash, done, total))
+        done += remote.size_bytes
+    return transferred_bytes
 
 
 def _ask_hub(source: _Source) -> _Remote:
@@ -241,16 +402,6 @@ def _kept_bytes(source: _Source, remote: _Remote) -> int:
     return min(part.stat().st_size, remote.size_bytes) if part.exists() else 0
 
 
-def _refuse_other_file(source: _Source, remote: _Remote, sha256: str | None) -> None:
-    # Said before gigabytes are fetched: the repository's file is not the one that models.toml means.
-    if sha256 and remote.sha256 and remote.sha256 != sha256:
-        raise DownloadError(
-            f"{source.name}: the hub states sha256 {remote.sha256} for {source.file} of {source.repo} at revision "
-            f"{source.revision}, but models.toml pins {sha256}. Nothing was fetched. Correct the revision or the "
-            f"sha256; `llamadiv models show {source.name}` says in which file."
-        )
-
-
 def _fetch(
     source: _Source, remote: _Remote, sha256: str | None, on_fetch: OnBytes | None, on_hash: OnBytes | None
 ) -> Path:
@@ -264,12 +415,11 @@ def _fetch(
             _require_space(source, part, remote.size_bytes)
             _transfer(source, remote, part, on_fetch)
             found = digest(part, on_hash)
-            expected = sha256 or remote.sha256
-            if expected and expected != found:
-                stated_by = "models.toml" if sha256 else "the hub"
-                raise ChecksumMismatch(source.name, part, expected=expected, found=found, stated_by=stated_by)
+            expected = sha256 or remote.sha256 or found
+            _refuse_mismatch(source.name, part, found, expected, "models.toml" if sha256 else "the hub")
             os.replace(part, blob)
-            _remember_digest(blob.resolve(), blob.stat(), found)
+            with blob.open("rb", buffering=0) as file:  # however young it is: under the lock nobody else wrote to it
+                _remember_digest(blob.resolve(), _stamp(file), found)
     here = Path(hf_hub_download(source.repo, source.file, revision=source.revision))
     if not remote.is_cached and not here.is_symlink():
         blob.unlink(missing_ok=True)  # without symbolic links the snapshot holds the file itself: no second copy
@@ -355,17 +505,21 @@ def _only_one_process(source: _Source, part: Path) -> Iterator[None]:
 
 
 def remove(repo: str, file: str, revision: str | None = None, *, name: str | None = None) -> int:
-    """Remove the file of one revision from the cache, with what is left of unfinished downloads; the bytes freed.
+    """Remove a model of one revision from the cache, with what is left of unfinished downloads; the bytes freed.
 
     A blob that another revision or another file needs stays. Raises DownloadError where there is nothing to remove.
     """
-    source = _source(repo, file, revision, name)
-    here = locate(repo, file, revision)
+    sources = _sources(repo, file, revision, name)
+    if not any(_find(source) or _parts(source) for source in sources):
+        raise DownloadError(f"{sources[0].name} is not on this machine; there is nothing to remove.")
+    return sum(map(_remove, sources))
+
+
+def _remove(source: _Source) -> int:
+    here = _find(source)
     with _translated(source):
-        parts = _parts(repo, file)
+        parts = _parts(source)
         freed_bytes = sum(part.stat().st_size for part in parts)
-        if here is None and not parts:
-            raise DownloadError(f"{source.name} is not on this machine; there is nothing to remove.")
         for part in parts:
             part.unlink()
         return freed_bytes + (_remove_cached(source, here) if here else 0)
@@ -446,13 +600,13 @@ def _part(source: _Source, remote: _Remote) -> Path:
     return _blobs_folder(source.repo) / f"{remote.etag}.{_flat(source.file)}{PART_ENDING}"
 
 
-def _parts(repo: str, file: str) -> list[Path]:
-    """What is left of downloads of `file`, whichever version of it they were."""
+def _parts(source: _Source) -> list[Path]:
+    """What is left of downloads of the file, whichever version of it they were."""
     _prepare_client()
-    folder = _blobs_folder(repo)
+    folder = _blobs_folder(source.repo)
     if not folder.is_dir():
         return []
-    ending = _flat(file) + PART_ENDING
+    ending = _flat(source.file) + PART_ENDING
     return [part for part in folder.iterdir() if part.name.partition(".")[2] == ending]
 
 
@@ -463,20 +617,49 @@ def _flat(file: str) -> str:
 # --- Digests ---------------------------------------------------------------------------------------------------------
 
 
-def _sha256_of(path: Path, size_bytes: int, on_progress: OnBytes | None) -> str:
+def _sha256_of(file: FileIO, on_progress: OnBytes | None) -> str:
     state = hashlib.sha256()
     done = 0
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(HASH_CHUNK_BYTES):
-            state.update(chunk)
-            done += len(chunk)
-            if on_progress:
-                on_progress(done, size_bytes)
+    size_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    while chunk := file.read(HASH_CHUNK_BYTES):
+        state.update(chunk)
+        done += len(chunk)
+        if on_progress:
+            on_progress(done, size_bytes)
     return state.hexdigest()
 
 
-def _stamp(stat: os.stat_result) -> dict[str, int]:
-    return {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+def _stamp(file: FileIO) -> dict[str, int | str]:
+    """What changes with a file's bytes. `cp -p` keeps size and time; where ctime and inode do too (file systems of
+    other systems and of the network), the probe speaks.
+    """
+    stat = os.fstat(file.fileno())
+    return {
+        "size_bytes": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "ctime_ns": stat.st_ctime_ns,
+        "inode": stat.st_ino,
+        "device": stat.st_dev,
+        "probe": _probe(file, stat.st_size),
+    }
+
+
+def _probe(file: FileIO, size_bytes: int) -> str:
+    """The sha256 of a few pages all over the file."""
+    state = hashlib.sha256()
+    for number in range(N_PROBES):
+        file.seek(max(0, size_bytes - PROBE_BYTES) * number // (N_PROBES - 1))
+        state.update(file.read(PROBE_BYTES))
+    return state.hexdigest()
+
+
+def _has_settled(stamp: dict[str, Any], began_ns: int) -> bool:
+    """Whether a change since `began_ns` would have shown: one within the same step of the clock would not."""
+    set_by_hand = stamp["mtime_ns"] > began_ns  # a time to come says nothing
+    changed_ns = max(stamp["ctime_ns"], 0 if set_by_hand else stamp["mtime_ns"])
+    step_ns = CLOCK_STEP_NS if stamp["ctime_ns"] % 10**9 else COARSE_CLOCK_STEP_NS
+    return bool(began_ns - changed_ns > step_ns)
 
 
 def _digests_path() -> Path:
@@ -493,17 +676,17 @@ def _known_digests() -> dict[str, Any]:
     return digests if isinstance(digests, dict) else {}
 
 
-def _remembered_digest(path: Path, stat: os.stat_result) -> str | None:
+def _remembered_digest(path: Path, stamp: dict[str, Any]) -> str | None:
     entry = _known_digests().get(str(path))
-    if not isinstance(entry, dict) or any(entry.get(key) != value for key, value in _stamp(stat).items()):
+    if not isinstance(entry, dict) or any(entry.get(key) != value for key, value in stamp.items()):
         return None
     known = entry.get("sha256")
     return known if isinstance(known, str) and _SHA256.fullmatch(known) else None
 
 
-def _remember_digest(path: Path, stat: os.stat_result, sha256: str) -> None:
+def _remember_digest(path: Path, stamp: dict[str, Any], sha256: str) -> None:
     table = _digests_path()
-    digests = {**_known_digests(), str(path): {**_stamp(stat), "sha256": sha256}}
+    digests = {**_known_digests(), str(path): {**stamp, "sha256": sha256}}
     unfinished = table.with_name(f"{table.name}.{os.getpid()}")
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
         table.parent.mkdir(parents=True, exist_ok=True)

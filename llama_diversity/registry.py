@@ -26,7 +26,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from llama_diversity import paths
+from llama_diversity import gguf, paths
 from llama_diversity.errors import BadValue, ModelFileError, RegistryError, UnknownName
 
 ROLES = ("base", "sft", "dpo", "aligned", "embed")
@@ -182,9 +182,22 @@ class Registry:
 
 def _hub_entry(reference: str) -> ModelEntry:
     match = _HF_REFERENCE.fullmatch(reference)
-    if match is None or not _is_repo(match["repo"]) or not _is_inside_repo(match["file"]):
-        raise BadValue("model", reference, HF_FORM)
+    problem = _hub_problem(match)
+    if match is None or problem:
+        raise BadValue("model", reference, problem or HF_FORM)
     return ModelEntry(reference, repo=match["repo"], file=match["file"], revision=match["revision"])
+
+
+def _hub_problem(match: re.Match[str] | None) -> str | None:
+    """What is wrong with a reference to a file on the hub."""
+    if match is None or not _is_repo(match["repo"]) or not _is_inside_repo(match["file"]):
+        return HF_FORM
+    if _is_first(match["file"]):
+        return None
+    revision = f"@{match['revision']}" if match["revision"] else ""
+    return (
+        f"that is a later file of a split model; name the first, hf:{match['repo']}:{_first(match['file'])}{revision}"
+    )
 
 
 def _looks_like_path(reference: str) -> bool:
@@ -334,6 +347,7 @@ def _model(document: _Document, name: str, fields: dict[str, Any]) -> ModelEntry
     for key, accepts, allowed in (
         ("repo", _is_repo, "OWNER/NAME as on the hub"),
         ("file", _is_inside_repo, "a path inside the repository"),
+        ("file", _is_first, "the first file of a split model, which stands for all"),
         ("packaged", _is_inside_repo, "the name of a file that llamadiv ships"),
         ("role", ROLES.__contains__, "one of " + ", ".join(ROLES)),
         ("template", _is_template, f"gguf, none, a file that ends in .jinja, or one of {', '.join(template_names())}"),
@@ -367,6 +381,15 @@ def _is_repo(repo: str) -> bool:
 
 def _is_inside_repo(file: str) -> bool:
     return not file.startswith("/") and "\\" not in file and ".." not in file.split("/")
+
+
+def _first(file: str) -> str:
+    folder, slash, name = file.rpartition("/")
+    return folder + slash + gguf.first_shard_name(name)
+
+
+def _is_first(file: str) -> bool:
+    return _first(file) == file
 
 
 def _check_source(document: _Document, where: tuple[str, ...], fields: dict[str, Any]) -> None:
@@ -404,10 +427,9 @@ def _check_member(document: _Document, where: tuple[str, ...], member: object, m
     if not isinstance(member, str):
         raise document.error(where, f"{where[-1]} names {member!r}; it must name a model")
     if member.startswith("hf:"):
-        try:
-            _hub_entry(member)
-        except BadValue as error:
-            raise document.error(where, f"{where[-1]} is {member!r}; {HF_FORM}") from error
+        problem = _hub_problem(_HF_REFERENCE.fullmatch(member))
+        if problem:
+            raise document.error(where, f"{where[-1]} is {member!r}; {problem}")
     has_form = member.startswith(("hf:", "scripted:")) or _looks_like_path(member)
     if member not in models and not has_form:
         raise document.error(where, f"{where[-1]} names {member!r}, which is no model here{_near(member, models)}")

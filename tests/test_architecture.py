@@ -28,7 +28,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "records": {"errors"},
     "text": {"errors"},
     "metrics": {"errors", "text"},  # arrays and strings in, numbers out: no records
-    "registry": BASE,
+    "registry": BASE | {"gguf"},
     "hub": BASE | {"gguf"},
     "embed": BASE | {"hub"},
     "store": BASE,

@@ -9,6 +9,7 @@ from pathlib import Path
 import gguf as reference
 import numpy as np
 import pytest
+from split_models import write_split
 
 from llama_diversity.errors import ModelFileError
 from llama_diversity.gguf import TENSOR_TYPES, Array, Tensor, is_shard_name, read_header, shard_names, shards
@@ -89,6 +90,13 @@ def test_reads_what_the_reference_writes(tmp_path):
     assert [one.type.name for one in found.tensors] == ["F32", "Q8_0"]
     assert found.needed_bytes == found.data_start + 64 + 68
     assert found.needed_bytes <= found.size_bytes < found.needed_bytes + 32
+    found.require_whole()
+    path.write_bytes(path.read_bytes()[: found.needed_bytes - 1])
+    cut = read_header(path)
+    with pytest.raises(
+        ModelFileError, match=f"is truncated: it has {cut.size_bytes:,} of {found.needed_bytes:,} bytes"
+    ):
+        cut.require_whole()
 
 
 def test_types_of_tensors_are_those_of_the_reference():
@@ -222,19 +230,6 @@ def test_an_array_of_a_file_that_changed_is_refused(tmp_path):
 
 
 # --- Models of several files -----------------------------------------------------------------------------------------
-
-
-def write_split(folder: Path, name: str, *, seed: int = 0, tensors: int = 9, each: int = 4) -> tuple[Path, ...]:
-    """A few tensors over several files, the first without any, as gguf-split writes them."""
-    writer = reference.GGUFWriter(folder / f"{name}.gguf", "llama", split_max_tensors=each, small_first_shard=True)
-    generator = np.random.default_rng(seed)
-    for number in range(tensors):
-        writer.add_tensor(f"t{number}", generator.standard_normal(8, dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return tuple(sorted(folder.glob(f"{name}-*.gguf")))
 
 
 def shard_refusal(path: Path) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import mmap
 import os
 import random
 import resource
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,8 @@ from llama_diversity.errors import ChecksumMismatch, DownloadError, ModelFileErr
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+OTHER = random.Random(1).randbytes(300_000)
+OTHER_SHA256 = hashlib.sha256(OTHER).hexdigest()
 REPO, FILE = "org/repo", "m.gguf"
 REFERENCE = f"hf:{REPO}:{FILE}"
 
@@ -62,11 +66,20 @@ def closed_port() -> int:
 # --- Digests ---------------------------------------------------------------------------------------------------------
 
 
+def settled(path: Path) -> Path:
+    """`path`, once its last change is further back than a step of the file system's clock."""
+    stat = path.stat()
+    step_ns = hub.CLOCK_STEP_NS if stat.st_ctime_ns % 10**9 else hub.COARSE_CLOCK_STEP_NS
+    while time.time_ns() - stat.st_ctime_ns <= step_ns:
+        pass
+    return path
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "m.gguf"
     path.write_bytes(CONTENT)
-    return path
+    return settled(path)
 
 
 def calls_of_digest(path: Path, **options: bool) -> tuple[str, list[tuple[int, int]]]:
@@ -83,11 +96,79 @@ def test_digest_reads_once(model):
 def test_digest_reads_again_when_the_file_has_changed(model):
     hub.digest(model)
     before = model.stat()
-    model.write_bytes(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
+    model.write_bytes(OTHER)
     os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns + 1))  # the same size, another moment
-    changed, calls = calls_of_digest(model)
-    assert changed == hashlib.sha256(model.read_bytes()).hexdigest() != SHA256
-    assert calls
+    assert calls_of_digest(settled(model)) == (OTHER_SHA256, [(300_000, 300_000)])
+
+
+@pytest.mark.parametrize("how", ["copied over", "moved over", "written by the page"])
+def test_another_file_of_the_same_size_and_time_is_not_taken_for_it(model, how, tmp_path):
+    hub.digest(model)
+    before = model.stat()
+    other = tmp_path / "other.gguf"
+    other.write_bytes(OTHER)
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    if how == "copied over":
+        subprocess.run(["cp", "-p", other, model], check=True)
+    elif how == "moved over":
+        other.rename(model)
+    else:
+        with model.open("r+b") as file, mmap.mmap(file.fileno(), 0) as pages:
+            pages[:] = OTHER
+        os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = model.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert calls_of_digest(settled(model)) == (OTHER_SHA256, [(300_000, 300_000)])
+
+
+def test_where_no_time_and_no_number_speaks_the_bytes_do(model):
+    """As on file systems whose ctime and inodes are made up: the remembered stamp is that of the other file."""
+    hub.digest(model)
+    table = paths.cache_dir() / "digests.json"
+    remembered = json.loads(table.read_text())
+    model.write_bytes(OTHER)
+    hub.digest(settled(model))
+    now = json.loads(table.read_text())["digests"][str(model)]
+    (entry,) = remembered["digests"].values()
+    entry |= {key: now[key] for key in ("size_bytes", "mtime_ns", "ctime_ns", "inode", "device")}
+    table.write_text(json.dumps(remembered))
+    assert calls_of_digest(model) == (OTHER_SHA256, [(300_000, 300_000)])
+
+
+def test_a_change_within_one_step_of_the_clock_is_seen(tmp_path):
+    path = tmp_path / "young.gguf"
+    path.write_bytes(CONTENT)
+    assert hub.digest(path) == SHA256  # too young to be remembered
+    with path.open("r+b") as file:
+        file.seek(100_000)  # a byte that no probe reads
+        file.write(bytes([CONTENT[100_000] ^ 1]))
+    assert hub.digest(path) == hashlib.sha256(path.read_bytes()).hexdigest() != SHA256
+
+
+@pytest.mark.parametrize("how", ["written to", "replaced", "cut"])
+def test_a_file_that_changes_while_it_is_read_is_refused(model, how, tmp_path):
+    def change(done: int, total: int) -> None:
+        if how == "replaced":
+            (tmp_path / "other.gguf").write_bytes(CONTENT)
+            (tmp_path / "other.gguf").rename(model)
+        else:
+            model.write_bytes(OTHER if how == "written to" else CONTENT[:-1])
+
+    with pytest.raises(ModelFileError, match="it changed while it was read. Run the command again"):
+        hub.digest(model, change)
+
+
+def test_a_time_to_come_does_not_make_a_file_young(model):
+    os.utime(model, (2**33, 2**33))
+    hub.digest(settled(model))
+    assert calls_of_digest(model) == (SHA256, [])
+
+
+def test_hard_links_are_one_file_under_two_names(model, tmp_path):
+    (tmp_path / "twin.gguf").hardlink_to(model)
+    assert hub.digest(settled(model)) == hub.digest(tmp_path / "twin.gguf") == SHA256
+    (tmp_path / "twin.gguf").write_bytes(OTHER)
+    assert hub.digest(model) == OTHER_SHA256
 
 
 def test_digest_goes_by_the_file_behind_a_link(model, tmp_path):
@@ -139,13 +220,13 @@ def test_check_names_who_states_the_digest(model, tmp_path):
     model.rename(blob)
     model.symlink_to(blob)
     other = "0" * 64
-    assert hub.check_sha256("m", model, SHA256, pinned=SHA256) == "models.toml"
-    assert hub.check_sha256("m", model, SHA256, pinned=None) == "the hub"
-    assert hub.check_sha256("m", blob, SHA256, pinned=None) is None
+    assert hub.check_sha256("m", [model], [SHA256], pinned=SHA256) == "models.toml"
+    assert hub.check_sha256("m", [model], [SHA256], pinned=None) == "the hub"
+    assert hub.check_sha256("m", [blob], [SHA256], pinned=None) is None
     with pytest.raises(ChecksumMismatch, match=rf"have sha256 {SHA256}, but models.toml states {other}: .* It is kept"):
-        hub.check_sha256("m", model, SHA256, pinned=other)
+        hub.check_sha256("m", [model], [SHA256], pinned=other)
     with pytest.raises(ChecksumMismatch, match=r"the hub states .* Remove it with `llamadiv models rm m`, then pull"):
-        hub.check_sha256("m", model, other, pinned=None)
+        hub.check_sha256("m", [model], [other], pinned=None)
 
 
 def test_commit_of_a_cache_in_a_folder_called_snapshots():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,11 +13,11 @@ from typing import Any
 
 import click
 
-from llama_diversity import hub, registry
+from llama_diversity import gguf, hub, registry
 from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.options import Common, common_options
-from llama_diversity.cli.resolve import byte_progress, find_file, require_file
-from llama_diversity.errors import BadValue, ChecksumMismatch, DownloadError, NotDownloaded, UnknownName
+from llama_diversity.cli.resolve import byte_progress, find_file, find_files, not_downloaded, require_files
+from llama_diversity.errors import BadValue, ChecksumMismatch, DownloadError, ModelFileError, UnknownName
 from llama_diversity.registry import ModelEntry, Registry
 
 
@@ -74,13 +75,16 @@ def show(name: str, common: Common) -> None:
 @click.argument("name", shell_complete=complete_model)
 @common_options
 def path(name: str, common: Common) -> None:
-    """Print the path of a model's file, and nothing else."""
+    """Print the path of a model's file, and nothing else.
+
+    Of a model that is split into several files it is the first one, which stands for all; --json names them all.
+    """
     entry = _with_file(registry.load().find(name))
-    found = require_file(entry)
+    files = [str(file) for file in require_files(entry)]
     if common.json:
-        _print_json({"model": name, "path": str(found)})
+        _print_json({"model": name, "path": files[0], "files": files})
     else:
-        _print_lines([str(found)])
+        _print_lines(files[:1])
 
 
 # --- pull, verify, rm ------------------------------------------------------------------------------------------------
@@ -95,7 +99,8 @@ def pull(names: tuple[str, ...], *, dry_run: bool, single: bool, common: Common)
     """Fetch model files from the Hugging Face hub.
 
     NAME is a model, a pair or ladder (all its files) or hf:OWNER/REPO:FILE[@REVISION]. What is here already stays
-    untouched, an unfinished download continues, and every file is checked against its sha256.
+    untouched, an unfinished download continues, and every file is checked against its sha256. Of a model that is split
+    into several files FILE is the first one, and all are fetched.
     """
     known = registry.load()
     entries = _unique(entry for name in names for entry in _members(known, name, single=single))
@@ -118,14 +123,14 @@ def pull(names: tuple[str, ...], *, dry_run: bool, single: bool, common: Common)
 def verify(names: tuple[str, ...], common: Common) -> None:
     """Compare model files with their sha256.
 
-    Without NAME, every named model that is here. Ends with 1 if a file is not what models.toml or the hub says, or if
-    a named one is not here.
+    Without NAME, every named model that is here. Ends with 1 if a file is not what models.toml or the hub says, cannot
+    be read to its end, or is not here (one that was named, or one of several files of a model).
     """
     known = registry.load()
     named = _unique(entry for name in names for entry in _members(known, name, single=False))
-    entries = named or [entry for entry in known.entries() if find_file(entry)]
+    entries = named or [entry for entry in known.entries() if any(find_files(entry))]
     results = [_verify(entry, common) for entry in entries]
-    bad = [one["model"] for one in results if one["state"] in ("mismatch", "missing")]
+    bad = [one["model"] for one in results if one["error"]]
     if common.json:
         _print_json({"files": results})
     elif common.quiet:
@@ -195,7 +200,8 @@ def _source_fields(entry: ModelEntry) -> dict[str, str | int]:
     if entry.defined_in is not None:
         raise BadValue("REFERENCE", entry.reference, "that is a name already; give a path or hf:OWNER/REPO:FILE")
     if entry.path is not None:
-        return {"path": str(entry.path.resolve())}
+        hub.model_files(entry.path)  # a later file of a split model is none that could be opened
+        return {"path": os.path.abspath(entry.path)}  # not what a link leads to: beside that the other files are not
     if entry.repo is None or entry.file is None:
         raise BadValue("REFERENCE", entry.reference, "a scripted model needs no other name")
     revision = {"revision": entry.revision} if entry.revision else {}
@@ -210,12 +216,17 @@ class _Listed:
     """A model and what of it is on this machine."""
 
     entry: ModelEntry
-    path: Path | None
+    files: list[Path | None]
     partial_bytes: int
 
     @property
+    def path(self) -> Path | None:
+        """Its first file, if all are here."""
+        return self.files[0] if self.files and all(self.files) else None
+
+    @property
     def size_bytes(self) -> int | None:
-        return self.path.stat().st_size if self.path else self.entry.size_bytes
+        return sum(file.stat().st_size for file in self.files if file) if self.path else self.entry.size_bytes
 
     @property
     def here(self) -> str:
@@ -239,6 +250,7 @@ class _Listed:
     def as_json(self) -> dict[str, Any]:
         entry = self.entry
         in_cache = self.path is not None and entry.repo is not None
+        stated = hub.stated_digest([file for file in self.files if file]) if in_cache else None
         return {
             "model": entry.reference,
             "role": entry.role,
@@ -248,21 +260,23 @@ class _Listed:
             "file": entry.file,
             "revision": entry.revision,
             "commit": hub.commit_of(self.path) if self.path and in_cache else None,
-            "sha256": entry.sha256 or (hub.stated_sha256(self.path) if self.path and in_cache else None),
+            "sha256": entry.sha256 or stated,
             "size_bytes": self.size_bytes,
             "template": entry.template,
             "n_ctx": entry.n_ctx,
             "here": self.path is not None or entry.chain is not None,
             "path": str(self.path) if self.path else None,
+            "files": [str(file) for file in self.files if file],
             "partial_bytes": self.partial_bytes,
             "defined_in": str(entry.defined_in) if entry.defined_in else None,
         }
 
 
 def _look(entry: ModelEntry) -> _Listed:
-    found = find_file(entry)
-    unfinished = entry.repo and entry.file and not found
-    return _Listed(entry, found, hub.partial_bytes(entry.repo or "", entry.file or "") if unfinished else 0)
+    files = find_files(entry)
+    unfinished = entry.repo and entry.file and not all(files)
+    partial_bytes = hub.partial_bytes(entry.repo or "", entry.file or "", entry.revision) if unfinished else 0
+    return _Listed(entry, files, partial_bytes)
 
 
 def _filtered(known: Registry, pair_name: str | None, family: str | None) -> list[ModelEntry]:
@@ -350,14 +364,14 @@ def _pull(entry: ModelEntry, common: Common) -> dict[str, Any]:
 
 def _here_as_json(entry: ModelEntry) -> dict[str, Any]:
     """The line of a model that needs no network: it is here, or it has no file."""
-    found = None if entry.chain is not None else require_file(entry)
+    files = () if entry.chain is not None else require_files(entry)
     return {
         "model": entry.reference,
-        "path": str(found) if found else None,
-        "size_bytes": found.stat().st_size if found else None,
+        "path": str(files[0]) if files else None,
+        "size_bytes": sum(file.stat().st_size for file in files) if files else None,
         "sha256": entry.sha256,
-        "commit": hub.commit_of(found) if found and entry.repo else None,
-        "from": "built in" if found is None else "already here",
+        "commit": hub.commit_of(files[0]) if files and entry.repo else None,
+        "from": "already here" if files else "built in",
     }
 
 
@@ -373,29 +387,42 @@ def _refuse_offline(entry: ModelEntry, common: Common) -> None:
 
 
 def _verify(entry: ModelEntry, common: Common) -> dict[str, Any]:
-    found = find_file(_with_file(entry))
+    found = find_files(_with_file(entry))
     result: dict[str, Any] = {"model": entry.reference, "path": None, "sha256": None, "state": "missing", "error": None}
-    if found is None:
-        return result
-    with byte_progress(common) as progress:
-        sha256 = hub.digest(found, progress(f"Reading {entry.reference}"), fresh=True)
-    result |= {"path": str(found), "sha256": sha256}
+    if found[0] is None or (entry.repo and not all(found)):
+        state = "incomplete" if any(found) else "missing"
+        return result | {"state": state, "error": str(not_downloaded(entry))}
     try:
-        stated_by = hub.check_sha256(entry.reference, found, sha256, pinned=entry.sha256)
+        files = hub.model_files(found[0])
+    except ModelFileError as error:
+        return result | {"path": str(found[0]), "state": "incomplete", "error": str(error)}
+    return result | {"path": str(files[0]), **_read_anew(entry, files, common)}
+
+
+def _read_anew(entry: ModelEntry, files: Sequence[Path], common: Common) -> dict[str, Any]:
+    """What the bytes of a model that is here say."""
+    result: dict[str, Any] = {}
+    try:
+        with byte_progress(common) as progress:
+            digests = hub.digests(files, progress(f"Reading {entry.reference}"), fresh=True)
+        result |= {"sha256": hub.model_digest(digests)}
+        stated_by = hub.check_sha256(entry.reference, files, digests, pinned=entry.sha256)
+        if stated_by is None:  # then it can be read, and is as long as it says: more is not known
+            for file in files:
+                gguf.read_header(file).require_whole()
     except ChecksumMismatch as error:
         return result | {"state": "mismatch", "error": str(error)}
-    # Without a sha256 to compare with, the file could be read, and that is all that can be said.
+    except ModelFileError as error:
+        return result | {"state": "damaged", "error": str(error)}
     return result | {"state": "ok" if stated_by else "nothing to compare"}
 
 
 def _raise_for(results: list[dict[str, Any]]) -> None:
     """One sentence for the first file that is not right, and how many more there are."""
-    bad = [one for one in results if one["state"] in ("mismatch", "missing")]
+    bad = [one for one in results if one["error"]]
     more = f" {len(bad) - 1} more did not verify either." if len(bad) > 1 else ""
-    first = bad[0]
-    if first["state"] == "mismatch":
-        raise DownloadError(f"{first['error']}{more}")
-    raise DownloadError(f"{NotDownloaded(first['model'], shlex.quote(first['model']), None)}{more and '.' + more}")
+    end = "" if bad[0]["error"].endswith(".") or not more else "."
+    raise DownloadError(f"{bad[0]['error']}{end}{more}")
 
 
 def _removable(entry: ModelEntry) -> ModelEntry:

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from llama_diversity import hub, registry
+from llama_diversity import gguf, hub, registry
 from llama_diversity.cli.options import Common
 from llama_diversity.errors import ModelFileError, NotDownloaded
 from llama_diversity.records import ModelRef
@@ -34,11 +34,11 @@ def resolve_model(reference: str, *, common: Common, on_progress: hub.OnBytes | 
     entry = registry.load().find(reference)
     if entry.chain is not None:
         return ModelRef(reference, "scripted", entry.chain, "")
-    path = require_file(entry)
+    files = require_files(entry)
     with byte_progress(common) as progress:
-        digest = hub.digest(path, on_progress or progress(f"Reading {reference}"))
-    hub.check_sha256(reference, path, digest, pinned=entry.sha256)
-    return ModelRef(reference, "llamacpp", str(path), digest, entry.chat_template())
+        digests = hub.digests(files, on_progress or progress(f"Reading {reference}"))
+    hub.check_sha256(reference, files, digests, pinned=entry.sha256)
+    return ModelRef(reference, "llamacpp", str(files[0]), hub.model_digest(digests), entry.chat_template())
 
 
 def resolve_pair(name: str) -> tuple[str, str]:
@@ -63,25 +63,45 @@ def resolve_arms(pair: str | None, base: str | None, aligned: str | None) -> tup
     raise click.UsageError("Name the models: either --pair NAME, or --base MODEL --aligned MODEL.")
 
 
-def find_file(entry: registry.ModelEntry) -> Path | None:
-    """Where the file of `entry` is on this machine, None if it is not (or has none, like a scripted model)."""
+def find_files(entry: registry.ModelEntry) -> list[Path | None]:
+    """Where the files of `entry` are on this machine, in order, None for those that are not; a scripted model has none.
+
+    A split model has several, as the name of its first one says.
+    """
     if entry.path is not None:
-        return entry.path if os.path.isfile(entry.path) else None
+        files = [entry.path.with_name(name) for name in gguf.shard_names(entry.path.name)]
+        return [file if os.path.isfile(file) else None for file in files]
     if entry.repo is None or entry.file is None:
-        return None
-    return hub.locate(entry.repo, entry.file, entry.revision)
+        return []
+    return hub.find(entry.repo, entry.file, entry.revision)
 
 
-def require_file(entry: registry.ModelEntry) -> Path:
-    """The file of `entry`. Raises NotDownloaded, or ModelFileError for a path that no longer leads anywhere."""
-    path = find_file(entry)
-    if path is not None:
-        return path
+def find_file(entry: registry.ModelEntry) -> Path | None:
+    """Where the first file of `entry` is on this machine, None if not all are here (or there is none)."""
+    files = find_files(entry)
+    return files[0] if files and all(files) else None
+
+
+def require_files(entry: registry.ModelEntry) -> tuple[Path, ...]:
+    """The files of `entry`, in order.
+
+    Raises NotDownloaded, or ModelFileError for a path that no longer leads anywhere or lacks others beside it.
+    """
+    files = find_files(entry)
+    if files[0] is not None and (all(files) or entry.path is not None):
+        return hub.model_files(files[0])
     if entry.path is not None:
         next_step = f"Correct the path of {entry.reference} in {entry.defined_in}."
         raise ModelFileError(entry.path, "there is no such file", next_step=next_step)
+    raise not_downloaded(entry)
+
+
+def not_downloaded(entry: registry.ModelEntry) -> NotDownloaded:
+    """That a model of the hub is not on this machine, or some of its files, and how to fetch what lacks."""
     size = hub.readable_bytes(entry.size_bytes) if entry.size_bytes else None
-    raise NotDownloaded(entry.reference, _pull_arguments(entry.reference), size)
+    files = find_files(entry)
+    missing = (files.count(None), len(files)) if any(files) else None
+    return NotDownloaded(entry.reference, _pull_arguments(entry.reference), size, missing=missing)
 
 
 def _pull_arguments(reference: str) -> str:
