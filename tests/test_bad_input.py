@@ -101,6 +101,17 @@ def test_logits_that_are_not_numbers(command: tuple[str, ...], tmp_path: Path, r
         (("--top-p", "1.5"), ("--top-p is 1.5",)),
         (("--top-p", "nan"), ("--top-p is nan",)),
         (("--min-p", "2"), ("--min-p is 2.0",)),
+        (("-t", "0", "--top-k", "5"), ("--top-k is 5", "at temperature 0")),
+        (("-t", "0", "--top-p", "0.9"), ("--top-p is 0.9", "at temperature 0")),
+        (("-t", "0", "--min-p", "0.1"), ("--min-p is 0.1", "at temperature 0")),
+        (("--exact", "--no-flash-attention"), ("--flash-attention is 'off'", "--exact has its own")),
+        (("--exact", "--flash-attention"), ("--flash-attention is 'on'", "--exact has its own")),
+        (("--exact", "--kv-type", "f32"), ("--kv-type is 'f32'", "--exact reads the cache in half precision")),
+        (
+            ("--flash-attention", "--kv-type", "f32"),
+            ("--kv-type is 'f32'", "--flash-attention reads the cache in half"),
+        ),
+        (("--exact", "--gpu-layers", "3"), ("--gpu-layers is 3", "--exact computes on the CPU alone")),
         (("--seed", "-1"), ("--seed is -1",)),
         (("--parallel", "0"), ("--parallel is 0", "between 1 and 254")),
         (("--parallel", "300"), ("--parallel is 300",)),
@@ -113,6 +124,26 @@ def test_values(options: tuple[str, ...], words: tuple[str, ...], tiny_model: Pa
     code, out, error = run("sample", "-m", tiny_model, *SAMPLE, *options)
     assert (code, out) == (2, "")
     assert_one_sentence(error, *words)
+
+
+def test_layers_on_a_processor_that_is_not_there(
+    tiny_model: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0 is no wish for one; a recipe does not hold the number, so only the user would be misled."""
+    monkeypatch.setattr("llama_diversity.engines.llamacpp.engine.devices", list)
+    code, out, error = run("sample", "-m", tiny_model, *SAMPLE, "--gpu-layers", "5")
+    assert (code, out) == (2, "")
+    assert_one_sentence(error, "--gpu-layers is 5; llama.cpp finds no graphics processor")
+    assert run("sample", "-m", tiny_model, *SAMPLE, "--gpu-layers", "0")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "options", [("--exact",), ("--kv-type", "f32"), ("--no-flash-attention",), ("--gpu-layers", "1")], ids=" ".join
+)
+def test_arithmetic_that_a_scripted_model_does_not_have(options: tuple[str, ...], run: Callable) -> None:
+    code, out, error = run("sample", "-m", "scripted:base", *SAMPLE, *options)
+    assert (code, out) == (2, "")
+    assert_one_sentence(error, options[0].replace("--no-", "--"), "scripted:base is a scripted model", "leave it out")
 
 
 @pytest.mark.parametrize(

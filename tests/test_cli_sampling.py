@@ -231,12 +231,19 @@ def test_a_drawn_seed_is_said_beside_json_too(run: Callable) -> None:
     assert run("sample", "-m", "scripted:base", "-p", "She", "-n", 1, "--seed", seed, "--json")[1] == out
 
 
-def test_other_kernels_are_another_recipe(run: Callable) -> None:
-    arguments = ("sample", "-m", "scripted:base", "-p", "She", "-n", 2, "-q")
-    for options in ((), ("--no-flash-attention",), ("--flash-attention",), ()):
-        assert run(*arguments, *options)[0] == 0
-    keys = [cell["recipe"] for listed in json.loads(run("runs", "ls", "--json")[1]) for cell in listed["cells"]]
-    assert len(set(keys)) == 3
+def test_other_kernels_are_another_recipe_and_the_same_ones_are_not(tiny_model: Path, run: Callable) -> None:
+    """A CPU fuses attention by itself; a cache in single precision is of use to the other kernels only."""
+    recipes = []
+    for options in ((), ("--flash-attention",), ("--no-flash-attention",), ("--kv-type", "f32")):
+        arguments = ("sample", "-m", tiny_model, "-p", "Once upon", "-n", 1, "-q", *options, "--gpu-layers", 0)
+        assert run(*arguments)[0] == 0
+        [*_, newest] = json.loads(run("runs", "ls", "--json")[1])
+        recipes.append(newest["cells"][0]["recipe"])
+    assert recipes[0] == recipes[1]
+    assert len(set(recipes)) == 3
+    both = ("--kv-type", "f32", "--no-flash-attention")
+    assert run("sample", "-m", tiny_model, "-p", "Once upon", "-n", 1, "-q", *both, "--gpu-layers", 0)[0] == 0
+    assert json.loads(run("runs", "ls", "--json")[1])[-1]["cells"][0]["recipe"] == recipes[3]
 
 
 def test_a_model_path_with_a_blank_comes_through_the_environment(run: Callable, monkeypatch, tmp_path: Path) -> None:

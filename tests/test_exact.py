@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import other_architectures
 import pytest
 
 pytestmark = pytest.mark.model
@@ -63,6 +65,43 @@ def test_scores_of_sampled_text_are_the_sampled_statistics(tiny_model: Path, tmp
         if checked == 2:
             return
     assert checked, "no sample tokenised to its own ids"
+
+
+IN_ANY_BATCH = """
+import sys
+from pathlib import Path
+from test_llamacpp import drawn, opened, recipe
+
+for path in map(Path, sys.argv[1:]):
+    first = None
+    for parallel in (1, 2, 11):
+        with opened(path, exact=True, n_threads=1, parallel=parallel) as engine:
+            asked = recipe(engine, text="some words to begin with, more than a window", max_tokens=24, exact=True)
+            samples = drawn(engine, asked, range(11))
+            bits = {index: sample.tokens.tobytes() for index, sample in samples.items()}
+            first = first or bits
+            assert bits == first, (path, parallel)
+            for sample in samples.values():
+                scored = engine.score(asked.prompt.ids + tuple(sample.tokens["id"].tolist()))[len(asked.prompt.ids) :]
+                for name in ("surprisal_bits", "entropy_bits", "top_surprisals_bits"):
+                    assert (scored[name] == sample.tokens[name]).all(), (path, parallel, name)
+"""
+
+
+def test_models_with_a_state_are_exact_too(tmp_path: Path) -> None:
+    """Recurrent layers and convolutions compute a row apart from several of one sequence: there rows come singly.
+
+    It is chosen once a process, hence one of its own.
+    """
+    paths = []
+    for name in ("mamba", "lfm2", "qwen35", "qwen3next"):
+        paths.append(tmp_path / f"{name}.gguf")
+        getattr(other_architectures, f"write_{name}")(paths[-1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_ANY_BATCH, *map(str, paths)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_killed_at_twenty_moments_and_resumed(tiny_model: Path, tmp_path: Path) -> None:

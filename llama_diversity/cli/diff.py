@@ -69,7 +69,7 @@ class Diff(Experiment):
     def show(self, drawn: Drawn) -> Result:
         """Reads the stored samples with the models, laid out as far as the recipe tells."""
         recipe = drawn.recipe(next(iter(drawn.arms)))
-        layout = EngineOptions(exact=recipe.exact, kv_type=recipe.kv_type, flash_attention=recipe.flash_attention)
+        layout = EngineOptions.of(recipe)
         arms = [Arm(arm, resolve_model(model, common=drawn.common)) for arm, model in drawn.arms.items()]
         return self.measured(drawn, arms, layout)
 

@@ -16,6 +16,7 @@ import click
 from llama_diversity import paths
 from llama_diversity.cli.complete import complete_model
 from llama_diversity.engines import EngineOptions
+from llama_diversity.errors import BadValue
 from llama_diversity.records import Sampler
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -229,10 +230,23 @@ def drawing_options(command: Command) -> Command:
         *args: Any, temperature: float, top_k: int, top_p: float, min_p: float, seed: int, **kwargs: Any
     ) -> Any:
         sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+        _refuse_cuts_of_greedy(sampler)
         return command(*args, drawing=Drawing(sampler, seed), **kwargs)
 
     decorated: Command = _decorated(with_drawing, _DRAWING)
     return decorated
+
+
+def _refuse_cuts_of_greedy(sampler: Sampler) -> None:
+    """The likeliest token survives every cut, so they would change the recipe alone. Raises BadValue."""
+    if sampler.temperature == 0:
+        for option, value, off in (
+            ("--top-k", sampler.top_k, 0),
+            ("--top-p", sampler.top_p, 1.0),
+            ("--min-p", sampler.min_p, 0.0),
+        ):
+            if value != off:
+                raise BadValue(option, value, "at temperature 0 the likeliest token is taken anyway; leave it out")
 
 
 def layout_options(command: Command) -> Command:

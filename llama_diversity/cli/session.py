@@ -71,7 +71,7 @@ def plan_cell(
         stop=tuple(stop),
         exact=layout.exact,
         kv_type=layout.kv_type,
-        flash_attention=layout.flash_attention,
+        flash_attention=engine.fused,
         grammar=grammar,
     )
     return Cell(arm, model.reference, recipe, n)

@@ -31,7 +31,10 @@ NextTokens = Callable[[Sequence[TokenPath]], npt.NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How the work is laid out; None leaves the choice to the engine. Of a recipe are only `kv_type` and `exact`."""
+    """How the work is laid out; None leaves the choice to the engine. Of a recipe are `kv_type`, `exact` and `fused`.
+
+    Raises BadValue where one option leaves another without effect: equal samples would get two recipes.
+    """
 
     parallel: int | None = None
     n_threads: int | None = None
@@ -41,6 +44,34 @@ class EngineOptions:
     exact: bool = False
     memory_budget_bytes: int | None = None
     vocabulary_only: bool = False  # tokenise, render prompts and show pieces, without reading the weights
+
+    def __post_init__(self) -> None:
+        if self.exact and self.flash_attention is not None:
+            given = "on" if self.flash_attention else "off"
+            raise BadValue("--flash-attention", given, "--exact has its own; leave it out")
+        if self.exact and self.n_gpu_layers:
+            raise BadValue("--gpu-layers", self.n_gpu_layers, "--exact computes on the CPU alone; leave one out")
+        if self.kv_type == "f32" and (self.exact or self.flash_attention):
+            cause = "--exact" if self.exact else "--flash-attention"
+            raise BadValue("--kv-type", "f32", f"{cause} reads the cache in half precision, as f16; choose one")
+
+    @property
+    def fused(self) -> bool | None:
+        """Whether attention is to be fused (flash attention); None where the device supports it.
+
+        The fused kernels read a cache in single precision as if it were in half.
+        """
+        return False if self.kv_type == "f32" else self.flash_attention
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> EngineOptions:
+        """What a recipe says of them. Older ones may name attention or cache where --exact let neither count."""
+        is_halved = recipe.kv_type == "f32" and (recipe.exact or recipe.flash_attention)
+        return cls(
+            exact=recipe.exact,
+            kv_type="f16" if is_halved else recipe.kv_type,
+            flash_attention=None if recipe.exact else recipe.flash_attention,
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +118,7 @@ class Engine(Protocol):
     facts: ModelFacts
     ends: frozenset[int]  # the tokens that end a sequence
     build: str  # whatever may change a number: library version, kernel set
+    fused: bool | None  # attention as a recipe records it: None where it is what the device does by itself
     layout: Mapping[str, Any]
     stopwatch: Stopwatch
 

@@ -258,6 +258,19 @@ class _Rows(NamedTuple):
         return self.logits[list(tokens)]
 
 
+def _refuse_what_changes_nothing(reference: str, options: EngineOptions) -> None:
+    """Options of arithmetic: a chain has none, so they would give equal samples another recipe. Raises BadValue."""
+    reason = f"{reference} is a scripted model, to which it makes no difference; leave it out"
+    for option, value, default in (
+        ("--exact", options.exact, False),
+        ("--kv-type", options.kv_type, "f16"),
+        ("--flash-attention", options.flash_attention, None),
+        ("--gpu-layers", options.n_gpu_layers, None),
+    ):
+        if value != default:
+            raise BadValue(option, value, reason)
+
+
 class ScriptedEngine:
     """The chain that `model.location` names, behind the verbs of every engine."""
 
@@ -266,9 +279,11 @@ class ScriptedEngine:
     ) -> None:
         name = model.location
         chain = _chain(name)
+        _refuse_what_changes_nothing(model.reference, options)
         self.capabilities = Capabilities(full_distribution=True, scores_text=True, exact=True, grammars=False)
         self.ends = frozenset({EOS})
         self.build = "scripted 1"
+        self.fused = None
         self.layout: Mapping[str, Any] = {}
         self.stopwatch = Stopwatch()
         self._options = options

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import llama_cpp.llama_cpp as C
 import numpy as np
 
 from llama_diversity.engines.draws import Float32
-from llama_diversity.engines.llamacpp.library import complaint
+from llama_diversity.engines.layout import Layout
+from llama_diversity.engines.llamacpp.library import complaint, forget_complaints
 from llama_diversity.errors import EngineError
 
 N_UBATCH = 512  # rows of one forward pass; part of the arithmetic, therefore fixed
-_EXACT_ROWS = 32
+EXACT_ROWS = 32  # from 64 rows on, attention takes another kernel than for the single rows of sampling
+KV_TYPES = {"f16": C.GGML_TYPE_F16, "f32": C.GGML_TYPE_F32, "q8_0": C.GGML_TYPE_Q8_0, "q4_0": C.GGML_TYPE_Q4_0}
+
+
+@dataclass(frozen=True)
+class Exactness:
+    """How the bits of a row are kept from depending on the rows beside it.
+
+    Rows of one sequence are decoded `chunk_rows` at a time: 32, or 1 in a model with recurrent or convolutional layers,
+    which compute several rows of a sequence in another way than one. A row alone in its batch takes other kernels too,
+    so a twin in the next sequence joins it; not within the first `lone_cells` positions of a file that was seen to need
+    none there.
+    """
+
+    chunk_rows: int = EXACT_ROWS
+    lone_cells: int = 0
 
 
 class NoContext(EngineError):
@@ -26,10 +43,45 @@ class NoContext(EngineError):
         self.for_memory = any(sign in said for sign in ("alloc", "memory", "did not say"))
 
 
+def open_context(
+    model: Any,
+    layout: Layout,
+    *,
+    kv_type: str,
+    fused: bool | None,
+    n_threads: int,
+    exact: Exactness | None,
+    copies_cells: bool,
+) -> Context:
+    """A context in `layout`; `fused` is flash attention, None where it is supported. Raises NoContext."""
+    params = C.llama_context_default_params()
+    params.n_ctx = layout.n_ctx
+    params.n_seq_max = layout.n_seq_max
+    params.n_batch = params.n_ubatch = N_UBATCH
+    params.kv_unified = layout.unified
+    params.n_threads = params.n_threads_batch = n_threads
+    params.type_k = params.type_v = KV_TYPES[kv_type]
+    if exact:  # without layers on it a GPU would still be lent large multiplications
+        params.op_offload = params.offload_kqv = False
+    fused = True if kv_type.startswith("q") else fused  # a quantised V needs it
+    params.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_AUTO if fused is None else int(fused)
+    forget_complaints()
+    pointer = C.llama_init_from_model(model, params)
+    if not pointer:
+        raise NoContext
+    n_vocab = C.llama_vocab_n_tokens(C.llama_model_get_vocab(model))
+    return Context(pointer, n_vocab=n_vocab, exact=exact, copies_cells=copies_cells)
+
+
+def has_state(model: Any) -> bool:
+    """Whether a sequence is more than the cells of its tokens."""
+    return bool(C.llama_model_is_recurrent(model) or C.llama_model_is_hybrid(model))
+
+
 class Context:
     """One llama_context: sequence 0 keeps the prompt, slot s is sequence s + 1."""
 
-    def __init__(self, pointer: Any, *, n_vocab: int, exact: bool, copies_cells: bool) -> None:
+    def __init__(self, pointer: Any, *, n_vocab: int, exact: Exactness | None, copies_cells: bool) -> None:
         self.pointer: Any = pointer
         self._memory = C.llama_get_memory(pointer)
         self._n_vocab = n_vocab
@@ -38,8 +90,7 @@ class Context:
         self._copies_cells = copies_cells
         self._prompt_cells: Any = None
         self._twin: tuple[int, int] | None = None  # the sequence that has one in step, and its next position
-        # From 64 rows on, attention takes another kernel than for the single rows of sampling.
-        self._chunk_rows = _EXACT_ROWS if exact else N_UBATCH
+        self._chunk_rows = exact.chunk_rows if exact else N_UBATCH
         self._rows = int(C.llama_n_batch(pointer))
         # The batch lies over arrays of ours, so that filling a step is four slice assignments.
         self._token, self._pos, self._seq = (np.zeros(self._rows, np.int32) for _ in range(3))
@@ -59,7 +110,8 @@ class Context:
 
     def prefill(self, ids: Sequence[int]) -> Float32:
         """Decode the prompt on sequence 0; a copy of the logits that follow it, shape (n_vocab,)."""
-        n_outputs = 2 if self._exact and len(ids) > 1 else 1  # the last layers see wanted rows only: not one alone
+        # The last layers see wanted rows only: not one alone.
+        n_outputs = 2 if self._exact and min(len(ids), self._chunk_rows) > 1 else 1
         for chunk in _chunks(len(ids), self._chunk_rows):
             n_rows = len(ids[chunk])
             self._decode(ids[chunk], range(chunk.start, chunk.stop), [0] * n_rows, n_outputs=n_outputs)
@@ -72,10 +124,21 @@ class Context:
 
     def score_rows(self, ids: Sequence[int], rows: int) -> Iterator[tuple[int, Float32]]:
         """Decode `ids` on sequence 0, at most `rows` at a time: (position of the first row, logits of each row)."""
-        for chunk in _chunks(len(ids), min(rows, self._chunk_rows)):
+        for chunk in _chunks(len(ids), min(rows, EXACT_ROWS) if self._exact else rows):
             n_rows = len(ids[chunk])
-            self._decode(ids[chunk], range(chunk.start, chunk.stop), [0] * n_rows, n_outputs=n_rows)
-            yield chunk.start, self._logits(n_rows)
+            if self._chunk_rows == 1:
+                yield (
+                    chunk.start,
+                    np.concatenate([self._only_row(ids[at], at) for at in range(chunk.start, chunk.stop)]),
+                )
+            else:
+                self._decode(ids[chunk], range(chunk.start, chunk.stop), [0] * n_rows, n_outputs=n_rows)
+                yield chunk.start, self._logits(n_rows)
+
+    def _only_row(self, token: int, position: int) -> Float32:
+        """Decode one token on sequence 0; a copy of the logits that follow it, shape (1, n_vocab)."""
+        self._decode([token], [position], [0], n_outputs=1)
+        return np.array(self._logits(1))
 
     def forget(self) -> None:
         """Empty all sequences."""
@@ -128,7 +191,7 @@ class Context:
     ) -> None:
         """Feed the rows and ask for the logits of the last `n_outputs` of them."""
         n_rows = len(tokens)
-        if self._exact and n_rows == 1:  # one row alone takes other kernels: a twin in the next sequence joins it
+        if self._exact and n_rows == 1 and positions[0] >= self._exact.lone_cells:
             sequence, position = sequences[0], positions[0]
             if self._twin != (sequence, position):
                 self._copy(sequence, sequence + 1)
@@ -160,11 +223,11 @@ def _pointer(array: np.ndarray[Any, Any], kind: Any) -> Any:
 
 
 def _chunks(n: int, rows: int) -> Iterator[slice]:
-    """0..n in pieces of at most `rows`; the last is never a single row unless n is 1, since one row computes apart."""
+    """0..n in pieces of at most `rows`; the last is never a single row unless all are, since one row computes apart."""
     start = 0
     while start < n:
         stop = min(start + rows, n)
-        if n - stop == 1:
+        if n - stop == 1 and rows > 1:
             stop -= 1
         yield slice(start, stop)
         start = stop

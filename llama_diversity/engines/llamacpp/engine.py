@@ -39,7 +39,15 @@ from llama_diversity.engines.layout import (
     physical_cores,
     physical_memory_bytes,
 )
-from llama_diversity.engines.llamacpp.context import N_UBATCH, Context, NoContext
+from llama_diversity.engines.llamacpp.context import (
+    EXACT_ROWS,
+    N_UBATCH,
+    Context,
+    Exactness,
+    NoContext,
+    has_state,
+    open_context,
+)
 from llama_diversity.engines.llamacpp.grammar import LlamaCppGrammar, Vocabulary
 from llama_diversity.engines.llamacpp.library import devices, forget_complaints, initialise
 from llama_diversity.engines.llamacpp.loading import load, make_exact
@@ -50,7 +58,6 @@ from llama_diversity.errors import BadValue, EngineError, PromptTooLong
 from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
 
 _SCORE_BYTES = 64 << 20  # logits held while scoring
-_KV_TYPES = {"f16": C.GGML_TYPE_F16, "f32": C.GGML_TYPE_F32, "q8_0": C.GGML_TYPE_Q8_0, "q4_0": C.GGML_TYPE_Q4_0}
 
 
 class LlamaCppEngine:
@@ -67,10 +74,14 @@ class LlamaCppEngine:
         self.stopwatch = Stopwatch()
         self._options = options
         self._gpus = [] if options.exact or options.n_gpu_layers == 0 else [d for d in devices() if d["is_gpu"]]
+        if options.n_gpu_layers and not self._gpus:
+            raise BadValue("--gpu-layers", options.n_gpu_layers, "llama.cpp finds no graphics processor; leave it out")
         self._n_threads = options.n_threads or physical_cores()
         self._path = Path(model.location)
         loaded = load(self._path, model.digest, options, n_gpu_layers=self._n_gpu_layers, on_load=on_load)
         self._model, self._known_cost = loaded
+        self._has_state = has_state(self._model)
+        self._exactness = Exactness(1 if self._has_state else EXACT_ROWS) if options.exact else None
         self._vocab = C.llama_model_get_vocab(self._model)
         self._n_vocab = C.llama_vocab_n_tokens(self._vocab)
         self._pieces, vocab_digest = self._read_vocabulary()
@@ -80,6 +91,7 @@ class LlamaCppEngine:
         self._template = self._own_template() if model.chat_template is None else model.chat_template
         self.facts = self._read_facts(model, vocab_digest)
         self.build = self._describe_build()
+        self.fused = None if options.fused and not self._gpus else options.fused  # a CPU does it by itself
 
     # ---- what the file says
 
@@ -139,7 +151,8 @@ class LlamaCppEngine:
         if self._gpus and self._options.n_gpu_layers is not None:
             device += f" {self._options.n_gpu_layers} layers"
         kernels = hashlib.sha256(C.llama_print_system_info()).hexdigest()[:12]
-        return f"llama-cpp-python {llama_cpp.__version__} {device} {kernels}"
+        way = " token by token" if self._exactness and self._exactness.chunk_rows == 1 else ""
+        return f"llama-cpp-python {llama_cpp.__version__} {device} {kernels}{way}"
 
     # ---- text
 
@@ -366,7 +379,7 @@ class LlamaCppEngine:
                     fits = layout.parallel // 2
                     raise no_room(work, wanted=layout.parallel, fits=fits, ceiling_bytes=ceiling) from refusal
                 layout = work.layout(layout.parallel // 2, unified=layout.unified)
-        self.layout = self._record(layout, context, kv_type)
+        self.layout = self._record(layout, context, kv_type=kv_type, fused=fused)
         self.stopwatch.setup_seconds += time.perf_counter() - before
         try:
             yield context, layout
@@ -378,17 +391,12 @@ class LlamaCppEngine:
     @property
     def _fused(self) -> bool | None:
         """Whether attention is fused; None where that is supported."""
-        return True if self._options.exact else self._options.flash_attention
+        return True if self._options.exact else self._options.fused
 
     @property
     def _fused_if_asked(self) -> bool:
         """The same where precision counts for more than speed: the fused kernel adds up in half precision."""
         return self._fused or False
-
-    @property
-    def _has_state(self) -> bool:
-        """Whether a sequence is more than the cells of its tokens."""
-        return bool(C.llama_model_is_recurrent(self._model) or C.llama_model_is_hybrid(self._model))
 
     def _memory_bytes(self) -> tuple[float, float]:
         """What the KV cache may take when the choice is ours, and what it can take at most."""
@@ -403,26 +411,18 @@ class LlamaCppEngine:
 
     def _context(self, layout: Layout, *, kv_type: str, fused: bool | None) -> Context:
         """A context in `layout`; `fused` is flash attention, None where it is supported. Raises NoContext."""
-        params = C.llama_context_default_params()
-        params.n_ctx = layout.n_ctx
-        params.n_seq_max = layout.n_seq_max
-        params.n_batch = params.n_ubatch = N_UBATCH
-        params.kv_unified = layout.unified
-        params.n_threads = params.n_threads_batch = self._n_threads
-        params.type_k = params.type_v = _KV_TYPES[kv_type]
-        if self._options.exact:  # without layers on it a GPU would still be lent large multiplications
-            params.op_offload = params.offload_kqv = False
-        fused = True if kv_type.startswith("q") else fused  # a quantised V needs it
-        params.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_AUTO if fused is None else int(fused)
-        forget_complaints()
-        pointer = C.llama_init_from_model(self._model, params)
-        if not pointer:
-            raise NoContext
-        # On a GPU whole strips are copied where they are; a recurrent state is small anyway.
-        copies_cells = not (layout.unified or self._gpus or self._has_state)
-        return Context(pointer, n_vocab=self._n_vocab, exact=self._options.exact, copies_cells=copies_cells)
+        return open_context(
+            self._model,
+            layout,
+            kv_type=kv_type,
+            fused=fused,
+            n_threads=self._n_threads,
+            exact=self._exactness,
+            # On a GPU whole strips are copied where they are; a recurrent state is small anyway.
+            copies_cells=not (layout.unified or self._gpus or self._has_state),
+        )
 
-    def _record(self, layout: Layout, context: Context, kv_type: str) -> dict[str, Any]:
+    def _record(self, layout: Layout, context: Context, *, kv_type: str, fused: bool | None) -> dict[str, Any]:
         return {
             "device": [gpu["name"] for gpu in self._gpus] or ["CPU"],
             "n_gpu_layers": self._n_gpu_layers if self._gpus else 0,
@@ -434,5 +434,5 @@ class LlamaCppEngine:
             "n_batch": int(C.llama_n_batch(context.pointer)),
             "n_ubatch": int(C.llama_n_ubatch(context.pointer)),
             "n_threads": self._n_threads,
-            "flash_attention": self._options.flash_attention,
+            "flash_attention": fused,
         }
