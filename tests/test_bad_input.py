@@ -13,6 +13,7 @@ from pathlib import Path
 import odd_models
 import pytest
 
+import llama_diversity
 from llama_diversity import paths
 
 pytestmark = pytest.mark.model
@@ -232,6 +233,24 @@ def test_chat_templates(template: str | None, words: str, tmp_path: Path, run: C
     code, out, error = run("sample", "-m", tmp_path / "chat.gguf", *SAMPLE, "--chat")
     assert (code, out) == (1, "")
     assert_one_sentence(error, words)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["personas", "semantic", "syntactic", "perturb", "tree", "diff", "compare", "decompose", "coverage", "reproduce"],
+)
+def test_one_model_is_not_two_arms(command: str, run: Callable) -> None:
+    same = Path(llama_diversity.__file__).parent / "data" / "tiny-base.gguf"
+    code, out, error = run(command, "--base", "tiny-base", "--aligned", same)
+    assert (code, out) == (1, "")
+    assert_one_sentence(error, "Both arms are one model (tiny-base and ", "Name two models that differ")
+    assert run("runs", "ls", "--json")[1] in ("", "[]\n")
+
+
+def test_one_model_is_not_two_maps(run: Callable) -> None:
+    code, out, error = run("heatmap", "-m", "scripted:base", "-m", "scripted:base", "some words")
+    assert (code, out) == (1, "")
+    assert_one_sentence(error, "Both arms are one model (scripted:base)")
 
 
 def test_two_vocabularies_do_not_compare(tiny_model: Path, tmp_path: Path, run: Callable) -> None:

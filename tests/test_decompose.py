@@ -209,7 +209,7 @@ def test_the_command(run: Callable, tmp_path: Path) -> None:
         (("--pair", "scripted", "--sampler", "hot"), "a part is T="),
         (("--pair", "scripted", "--sampler", "chat,n=3"), "a part is T="),
         (("--pair", "scripted", "--sampler", "T=1"), "The factor sampler changes nothing: base raw and base raw, cut"),
-        (("--base", "scripted:aligned", "--aligned", "scripted:aligned"), "The factor weights changes nothing"),
+        (("--base", "scripted:aligned", "--aligned", "scripted:aligned"), "Both arms are one model (scripted:aligned)"),
         (("--pair", "scripted", "--max-tokens", 0), "--max-tokens"),
         (("--base", "scripted:base", "--aligned", "scripted:uniform"), "no chat template"),
         (("--base", "scripted:coin", "--aligned", "scripted:aligned"), "different vocabularies"),

@@ -22,6 +22,7 @@ from llama_diversity.engines import Engine, EngineOptions, open_engine
 from llama_diversity.engines.scripted import EOS, transition
 from llama_diversity.errors import EngineError, PromptTooLong
 from llama_diversity.experiments.diff import THRESHOLDS, Comparer, Steps, analyse, joined, per_token
+from llama_diversity.lab.random_gguf import SHAPES, write_model
 from llama_diversity.metrics.entropy import blocked_mass, step_divergence
 from llama_diversity.records import ModelRef
 
@@ -403,8 +404,11 @@ def test_the_same_command_again_draws_nothing_and_says_the_same(run: Callable) -
     assert [len(one["cells"]) for one in json.loads(run("runs", "ls", "--json")[1])] == [1, 1]
 
 
-def test_a_model_against_itself_is_nothing(run: Callable) -> None:
-    models = ("--base", "scripted:base", "--aligned", "scripted:base")
+@pytest.mark.model
+def test_a_model_against_its_own_weights_is_nothing(tmp_path: Path, run: Callable) -> None:
+    for name, template in (("raw", None), ("chat", "{{ messages[0].content }}")):
+        write_model(tmp_path / name, SHAPES["tiny"], n_vocab=300, quantization="F16", chat_template=template)
+    models = ("--base", tmp_path / "raw", "--aligned", tmp_path / "chat", "--max-tokens", 20)
     one = json.loads(run("diff", *models, "-n", 10, "--json")[1])["arms"]["aligned"]
     assert one["kl_bits"]["value"] == one["js_bits"]["value"] == one["surprisal_change_bits"]["value"] == 0
     assert [blocked["mass"]["value"] for blocked in one["blocked"]] == [0] * len(THRESHOLDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,6 +13,7 @@ from llama_diversity import registry
 from llama_diversity.cli.complete import complete_ladder, complete_model, complete_pair
 from llama_diversity.cli.options import Common
 from llama_diversity.cli.resolve import resolve_arms, resolve_model, typed_pair
+from llama_diversity.errors import LlamadivError
 from llama_diversity.records import ModelRef
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -29,6 +31,17 @@ class Choice(NamedTuple):
         """The same choice as options of a command line."""
         named = {"--pair": self.pair, "--base": self.base, "--aligned": self.aligned, "--ladder": self.ladder}
         return [word for option, value in named.items() if value for word in (option, value)]
+
+
+class OneModel(LlamadivError):
+    """Two arms are the same bytes: whatever is found between them is chance."""
+
+    def __init__(self, first: str, second: str) -> None:
+        same = first if first == second else f"{first} and {second}"
+        super().__init__(
+            f"Both arms are one model ({same}), so there is nothing to compare. Name two models that differ; two ways "
+            "of using one are compared by `llamadiv compare --arm`."
+        )
 
 
 class Arm(NamedTuple):
@@ -71,7 +84,10 @@ def arms_options(command: Command) -> Command:
 
 
 def resolve_choice(choice: Choice, common: Common) -> list[Arm]:
-    """The models of `choice`, two or more, the base first. Raises UsageError, UnknownName and what a model raises."""
+    """The models of `choice`, two or more, the base first.
+
+    Raises UsageError, UnknownName, OneModel and what a model raises.
+    """
     if choice.ladder is None:
         references: Sequence[str] = resolve_arms(choice.pair, choice.base, choice.aligned)
         names: Sequence[str] = ("base", "aligned")
@@ -80,7 +96,16 @@ def resolve_choice(choice: Choice, common: Common) -> list[Arm]:
     else:
         references = registry.load().ladder(choice.ladder).rungs
         names = _names(references)
-    return [Arm(name, resolve_model(at, common=common)) for name, at in zip(names, references, strict=True)]
+    models = [resolve_model(reference, common=common) for reference in references]
+    check_different(models)
+    return [Arm(name, model) for name, model in zip(names, models, strict=True)]
+
+
+def check_different(models: Sequence[ModelRef]) -> None:
+    """Raises OneModel where two of `models` are the same bytes under one name or two."""
+    for one, other in itertools.combinations(models, 2):
+        if (one.engine, one.digest or one.location) == (other.engine, other.digest or other.location):
+            raise OneModel(one.reference, other.reference)
 
 
 def _names(references: Sequence[str]) -> Sequence[str]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import click
 
 from llama_diversity import cache
-from llama_diversity.cli.arms import Arm
+from llama_diversity.cli.arms import Arm, check_different
 from llama_diversity.cli.compare import (
     ENCODER,
     MAX_TOKENS,
@@ -35,7 +35,7 @@ from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.experiment import Drawn, check_n, conducted
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
 from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.resolve import resolve_arms, typed_pair
+from llama_diversity.cli.resolve import resolve_arms, resolve_model, typed_pair
 from llama_diversity.cli.results import Result, give, make_folder
 from llama_diversity.engines import EngineOptions
 from llama_diversity.exhibits.decompose import Facts, section
@@ -160,6 +160,7 @@ def decompose(
     check_pattern(valid)
     pair = typed_pair(pair, base, aligned)
     models = resolve_arms(pair, base, aligned)
+    check_different([resolve_model(model, common=common) for model in models])
     cut = {} if sampler is None else parse_sampler(sampler)
     specs = combinations(models, cut, quantised)
     texts, words_of = read_prompts(prompts, file, prompt_set)

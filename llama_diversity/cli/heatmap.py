@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import click
 
+from llama_diversity.cli.arms import check_different
 from llama_diversity.cli.complete import complete_model, complete_run
 from llama_diversity.cli.options import Common, common_options, layout_options, read_text
 from llama_diversity.cli.resolve import resolve_model
@@ -182,6 +183,7 @@ def _subjects(
         raise BadValue("-m", ", ".join(models), "one or two models can be shown")
     text = read_text(text)
     references = [resolve_model(name, common=common) for name in models]
+    check_different(references)
     subjects = []
     for reference in references:  # one after the other: two 7B models do not fit a laptop together
         with opened(reference, layout, common) as engine:
