@@ -11,7 +11,9 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import re
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +64,15 @@ class Place(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """Vectors of length 1, shape (n, 384), and how many texts were longer than the encoder reads (256 word pieces)."""
+    """Vectors of length 1, shape (n, 384), and what the encoder did not read.
+
+    `n_truncated`: texts longer than it reads (256 word pieces). `unread`: share of all characters in words that it
+    takes letter by letter or not at all, 0 to 1; it knows English, and sees nothing of a Thai sentence.
+    """
 
     vectors: Vectors
     n_truncated: int
+    unread: float
 
 
 def find() -> Place | None:
@@ -105,6 +112,7 @@ class Encoder:
     place: Place
     cache: Path | None = None  # default: in the cache folder
     _model: Any = None
+    _tokenizer: Any = None
 
     def embed(self, texts: Sequence[str], *, on_progress: Callable[[float], None] = lambda share: None) -> Embedded:
         """The vectors of `texts`; an empty text has a vector of zeros, since it means nothing."""
@@ -122,7 +130,20 @@ class Encoder:
         nothing = (np.zeros(N_DIMENSIONS, np.float32), False)
         found = [known.get(key, nothing) for key in keys]
         vectors = np.stack([vector for vector, _ in found]) if found else np.zeros((0, N_DIMENSIONS), np.float32)
-        return Embedded(vectors, sum(cut for _, cut in found))
+        return Embedded(vectors, sum(cut for _, cut in found), self._unread(texts))
+
+    def _unread(self, texts: Sequence[str]) -> float:
+        """Plain English is not even looked at: what may be unread has a letter beyond ASCII, or is no word."""
+        if not any(map(_MAY_BE_UNREAD.search, texts)):
+            return 0.0
+        if self._tokenizer is None:
+            from tokenizers import Tokenizer
+
+            self._tokenizer = Tokenizer.from_file(str(self.place.folder / "tokenizer.json"))
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+        counted = [_unread_of(one) for one in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        return sum(unread for unread, _ in counted) / max(1, sum(of_all for _, of_all in counted))
 
     def _encode(self, texts: Sequence[str]) -> list[tuple[Vectors, bool]]:
         model = self._loaded()
@@ -171,3 +192,15 @@ class Encoder:
 
 
 _BATCH = 64
+_MAY_BE_UNREAD = re.compile(r"[^\x00-\x7f‘’“”–—…éèáñöäüç]|\w{40}")  # the letters and signs of English
+
+
+def _unread_of(encoding: Any) -> tuple[int, int]:
+    """Characters of a text that stand in unknown pieces, or in pieces of one letter of a longer word; and of all."""
+    n_pieces = Counter(encoding.word_ids)
+    unread = of_all = 0
+    for piece, (start, end), word in zip(encoding.tokens, encoding.offsets, encoding.word_ids, strict=True):
+        of_all += end - start
+        if piece == "[UNK]" or (len(piece.removeprefix("##")) == 1 and n_pieces[word] > 1):
+            unread += end - start
+    return unread, of_all

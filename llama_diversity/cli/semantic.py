@@ -43,7 +43,12 @@ class Semantic(Experiment):
         texts = {arm: drawn.texts(arm) for arm in drawn.arms}
         embedded = drawn.embedded(texts)
         with progress_line(drawn.common, "counting kinds"):
-            found = cache.called(study, texts, {arm: one.vectors for arm, one in embedded.items()})
+            found = cache.called(
+                study,
+                texts,
+                {arm: one.vectors for arm, one in embedded.items()},
+                unread={arm: one.unread for arm, one in embedded.items()},
+            )
         facts = Facts(
             prompt=self.prompt,
             models=drawn.arms,
@@ -98,6 +103,7 @@ def _as_json(found: Study, facts: Facts) -> dict[str, Any]:
             "texts": found.texts[arm]._asdict(),
             "letters_counted_as_words": found.cutting[arm].by_letter,
             "n_truncated": facts.n_truncated[arm],
+            **({"unreadable": found.unreadable[arm]} if arm in found.unreadable else {}),
             "tf_idf_cosine": plain(found.result.words[arm].summary),
             "tf_idf_cosine_own_idf": plain(found.own_idf[arm].summary),
             "sbert_cosine": plain(found.result.meanings[arm].summary),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llama_diversity.exhibits.letters import letters_that_are_words
+from llama_diversity.experiments.refusals import MOST_TRUNCATED
 from llama_diversity.experiments.semantic import KIND_CUT, Study
 from llama_diversity.metrics.inference import Difference, Retained, Summary
 from llama_diversity.metrics.similarity import Similarity
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
 
 N_SHOWN = 3  # completions of each arm in Table 4, as in the paper
-MOST_TRUNCATED = 0.05
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ def _warnings(found: Study, facts: Facts) -> Iterator[Remark]:
         if cut:
             much = " Similarity of meanings is of beginnings only." if cut > MOST_TRUNCATED * texts.n else ""
             yield Remark(f"{arm}: {cut} of {texts.n} completions exceed what the encoder reads.{much}", bool(much))
+        if arm in found.unreadable:
+            yield Remark(f"{found.unreadable[arm]} Leave aside all that rests on embeddings.", True)
 
 
 # ---- likeness

@@ -69,6 +69,7 @@ class Generations(NamedTuple):
     lengths: Int64
     prefix_lengths: Int64  # in the unit of the common prefix
     n_bytes: Int64
+    unread: float = 0.0  # share of the texts' characters that the encoder cannot read
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ counts of kinds: the share of the model's output mass that has been seen (covera
 number of kinds (Chao1), the curve of kinds over m outputs (rarefaction, exact), and how many more outputs would bring
 the coverage to 95 %. Arms are compared at equal m, and at equal coverage, never by the number seen alone.
 
-Refused: kinds by meaning of an arm whose texts the encoder cut in more than one of twenty; intervals, and comparisons,
-of fewer than 20 outputs. Of kinds that were all seen once nothing is extrapolated: no repeat, no measure of the unseen.
+Refused: kinds by meaning of an arm whose texts the encoder cut in more than one of twenty, or whose language it does
+not know; intervals, and comparisons, of fewer than 20 outputs. Of kinds that were all seen once nothing is
+extrapolated: no repeat, no measure of the unseen.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from llama_diversity.experiments.languages import MOST_UNREAD, unreadable
 from llama_diversity.experiments.measured import kinds_among
 from llama_diversity.experiments.refusals import LEAST_VALID, MOST_TRUNCATED
 from llama_diversity.experiments.semantic import KIND_CUT
@@ -102,10 +104,12 @@ def analyse(
     texts: Mapping[str, Sequence[str]],
     vectors: Mapping[str, npt.NDArray[np.float32]] | None,
     n_truncated: Mapping[str, int] | None = None,
+    unread: Mapping[str, float] | None = None,
 ) -> Result:
     """Kinds by meaning where `vectors` (a row for each text) are given, else by equal text. Empty texts are a kind.
 
-    `n_truncated`: of each arm how many texts are longer than what the vectors were made of.
+    `n_truncated`: of each arm how many texts are longer than what the vectors were made of; `unread`: which share of
+    their characters went unread.
     """
     n = {arm: len(some) for arm, some in texts.items()}
     refused = {
@@ -113,6 +117,9 @@ def analyse(
         for arm, cut in (n_truncated or {}).items()
         if vectors is not None and cut > MOST_TRUNCATED * n[arm]
     }
+    for arm, share in (unread or {}).items():
+        if vectors is not None and share > MOST_UNREAD:
+            refused.setdefault(arm, f"{unreadable(arm, share)} Count equal texts with --by text.")
     arms = _counted({arm: some for arm, some in texts.items() if arm not in refused}, vectors)
     able = [arm for arm in texts if arm in arms and not arms[arm].is_few]
     first = next(iter(texts))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.experiments.cutting import objection_to_words
+from llama_diversity.experiments.languages import MOST_UNREAD, objection_to_words, unreadable
 from llama_diversity.experiments.measured import PREFIXES, Case, Generations, excess_bits
 from llama_diversity.metrics.coverage import more_generations, refined_coverage, two_digits
 
@@ -83,6 +83,9 @@ def _of_meanings(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
                 f"Similarity not reported: {100 * cut / n:.0f} % of {arm}'s texts exceed the encoder's 256 word "
                 "pieces. Shorten with --prefix or --max-tokens."
             )
+        unread = sum(one.unread * len(one.texts) for one in case.of(arm)) / max(1, n)
+        if unread > MOST_UNREAD:
+            return Refusal(unreadable(arm, unread))
     for arm in arms if name == "class_entropy" else ():
         counts = min((one.kinds[arm] for one in case.measured), key=_seen)
         if _seen(counts) < LEAST_COVERAGE:

@@ -10,25 +10,33 @@ Classes are formed on all arms together and then counted in each: by k-means wit
 clusters off a picture; that reading is not repeated here, t-SNE is drawn and never measured.
 
 Declared beforehand: the primary measure is the mean pairwise distance of the embeddings, 1 - mean cosine. One arm is
-the reference, the first one; every other arm is compared with it. Needs texts and their embeddings only; what the
-encoder truncates is its caller's to say.
+the reference, the first one; every other arm is compared with it. Needs texts and their embeddings only, and which
+share of them went unread: of an arm that the encoder cannot read no measure of meanings is given.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.experiments.cutting import objection_to_words
+from llama_diversity.experiments.languages import MOST_UNREAD, objection_to_words, unreadable
 from llama_diversity.metrics import clusters
 from llama_diversity.metrics.indices import corrected_vendi
-from llama_diversity.metrics.inference import Difference, Estimate, Retained, Summary, log_ratio, welch_difference
+from llama_diversity.metrics.inference import (
+    Difference,
+    Estimate,
+    Retained,
+    Summary,
+    log_ratio,
+    undefined,
+    welch_difference,
+)
 from llama_diversity.metrics.similarity import Similarity, mean_cosine, mean_pairwise_distance, tf_idf
 from llama_diversity.text import Cutting, cutting
 from llama_diversity.text import words as split_into_words
@@ -119,6 +127,7 @@ class Study:
 
     texts: Mapping[str, Texts]
     cutting: Mapping[str, Cutting]  # how each arm's words were found
+    unreadable: Mapping[str, str]  # why an arm has no measure of meanings
     arms: tuple[str, ...]  # of each kept text
     kept: tuple[str, ...]  # the texts
     result: Result
@@ -133,22 +142,35 @@ class Study:
     perplexity: float | None
 
 
-def study(texts: Mapping[str, Sequence[str]], vectors: Mapping[str, Vectors], *, seed: int = 0) -> Study:
-    """Everything of Experiment 2 from the completions of each arm and their embeddings, shape (n, d)."""
+def study(
+    texts: Mapping[str, Sequence[str]],
+    vectors: Mapping[str, Vectors],
+    *,
+    seed: int = 0,
+    unread: Mapping[str, float] | None = None,
+) -> Study:
+    """Everything of Experiment 2 from the completions of each arm and their embeddings, shape (n, d).
+
+    `unread`: of each arm the share of characters that the encoder cannot read.
+    """
     kept = {arm: [at for at, text in enumerate(some) if text.strip()] for arm, some in texts.items()}
     said = {arm: [texts[arm][at] for at in places] for arm, places in kept.items()}
     rows = {arm: vectors[arm][places] for arm, places in kept.items()}
     pooled = np.concatenate([np.asarray(some, np.float64) for some in rows.values()])
     names = tuple(arm for arm, places in kept.items() for _ in places)
+    unfit = {arm: unreadable(arm, share) for arm, share in (unread or {}).items() if share > MOST_UNREAD}
     distance = {arm: mean_pairwise_distance(np.asarray(some, np.float64)) for arm, some in rows.items()}
     vendi = {arm: corrected_vendi(some) for arm, some in rows.items()}
+    for arm, reason in unfit.items():
+        distance[arm] = vendi[arm] = undefined(len(rows[arm]), reason)
     perplexity = map_perplexity(len(names))
     return Study(
         texts={arm: _counted(some) for arm, some in texts.items()},
         cutting=_cutting(said),
+        unreadable=unfit,
         arms=names,
         kept=tuple(text for some in said.values() for text in some),
-        result=analyse(said, rows),
+        result=_without_meanings(analyse(said, rows), unfit),
         own_idf={arm: mean_cosine(tf_idf({arm: some})[arm]) for arm, some in said.items()},
         distance=distance,
         distance_retained=_retained(distance),
@@ -162,6 +184,14 @@ def study(texts: Mapping[str, Sequence[str]], vectors: Mapping[str, Vectors], *,
         spots=None if perplexity is None else t_sne(pooled, perplexity=perplexity, seed=seed),
         perplexity=perplexity,
     )
+
+
+def _without_meanings(found: Result, unfit: Collection[str]) -> Result:
+    """Without the differences of meanings that an arm takes part in which the encoder cannot read."""
+    first = next(iter(found.words))
+    none = Difference(*[math.nan] * 4)
+    differences = {arm: none if {first, arm} & set(unfit) else one for arm, one in found.meanings_differences.items()}
+    return replace(found, meanings_differences=differences)
 
 
 def _counted(texts: Sequence[str]) -> Texts:

@@ -1,4 +1,7 @@
-"""Whether words of several arms may be compared: what a word is has to be known, and the same in all of them."""
+"""What a language or a script keeps from being compared.
+
+Words: what a word is has to be known, and the same in all arms. Meanings: the sentence encoder knows English.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,17 @@ from llama_diversity.text import LONGEST_WORD, Cutting
 
 MOST_UNCUT = 0.1  # of an arm's letters, those in runs too long for a word
 MOST_UNLIKE = 0.1  # between two arms' shares of letters that count as words
+
+
+MOST_UNREAD = 0.2  # of an arm's characters, those that the sentence encoder cannot read
+
+
+def unreadable(arm: str, unread: float) -> str:
+    """Why meanings of an arm's texts are not reported, of which the encoder cannot read this share."""
+    return (
+        f"Similarity of meanings not reported: the encoder reads English, and {100 * unread:.0f} % of {arm}'s text is "
+        "nothing or single letters to it. What is said of words and entropies does not need it."
+    )
 
 
 def objection_to_words(found: Mapping[str, Cutting]) -> str | None:
