@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llama_diversity.cli.compare import parse_arm, read_prompts
+from llama_diversity.cli.compare import parse_arm
 from llama_diversity.errors import BadValue
 from llama_diversity.exhibits.compare import Facts, section
 from llama_diversity.experiments.compare import LEAST_PROMPTS, Line, Result, _over_generations, compare
@@ -662,36 +662,6 @@ def test_bad_input_is_one_sentence(run: Run, arguments: tuple[str, ...], words: 
     assert code == 2
     assert words in err
     assert "Traceback" not in err
-
-
-def test_prompts_come_from_files(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "p.txt").write_text("She\n\nHe\n")
-    (tmp_path / "p.jsonl").write_text('{"prompt": "She"}\n{"prompt": "He"}\n')
-    found = [
-        json.loads(
-            run("compare", "--pair", "scripted", "--prompts", tmp_path / name, "-n", 3, "--max-tokens", 4, "--json")[1]
-        )
-        for name in ("p.txt", "p.jsonl")
-    ]
-    assert found[0]["prompts"] == found[1]["prompts"] == ["She", "He"]
-    for bad in ("{}", "[" * 9999, '{"prompt": null}', '{"prompt": ["a", "b"]}'):
-        (tmp_path / "bad.jsonl").write_text(f'{{"prompt": "She"}}\n\n{bad}\n')
-        code, _, err = run("compare", "--pair", "scripted", "--prompts", tmp_path / "bad.jsonl", "-n", 3)
-        assert (code, "field `prompt`" in err, "line 3" in err) == (2, True, True), bad
-    for name in ("latin.txt", "latin.jsonl"):
-        (tmp_path / name).write_bytes('{"prompt": "Ren\xe9"}'.encode("latin-1"))
-        code, _, err = run("compare", "--pair", "scripted", "--prompts", tmp_path / name, "-n", 3)
-        assert (code, "it is no UTF-8; save it as UTF-8." in err, "JSON" in err) == (2, True, False), name
-
-
-def test_lines_of_a_prompt_file_end_at_line_feeds_alone(tmp_path: Path) -> None:
-    """Windows marks a file's beginning and ends lines with two characters; U+2028 belongs to a prompt."""
-    prompts = ("She\u2028said", "He\x0bwas")
-    (tmp_path / "p.txt").write_bytes(("\ufeff" + "\r\n".join([*prompts, "", ""])).encode())
-    lines = [json.dumps({"prompt": one}, ensure_ascii=False) for one in prompts]
-    (tmp_path / "p.jsonl").write_bytes(("\ufeff" + "\r\n".join(lines)).encode())
-    for name in ("p.txt", "p.jsonl"):
-        assert read_prompts((), tmp_path / name, None)[0] == prompts
 
 
 def test_validity_counts_what_matches(run: Run) -> None:

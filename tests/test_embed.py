@@ -66,7 +66,7 @@ def test_a_text_is_encoded_once_and_long_ones_are_counted(place: Place) -> None:
 
 
 def test_what_the_encoder_cannot_read_is_measured(place: Place) -> None:
-    """Counted by hand: its vocabulary has four of these seven letters of Han, none of Thai, Greek but letter by letter."""
+    """Its vocabulary has five of these seven letters of Han, none of Thai, and takes Greek letter by letter."""
     encoder = Encoder(place)
     assert encoder._unread(["北京是中国的首"]) == pytest.approx(2 / 7)
     assert encoder._unread(["ที่นี่ดีมาก", "Ελλάδα"]) == 1.0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from llama_diversity.exhibits.letters import letters_that_are_words
+from llama_diversity.exhibits.reading import letters_that_are_words
 from llama_diversity.experiments import modes, semantic
 from llama_diversity.experiments.compare import Line, Result, compare
 from llama_diversity.experiments.measured import Generations, Rules

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import click
 import numpy as np
 import numpy.typing as npt
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 from llama_diversity import cache, embed
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, conducted
-from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
+from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
 from llama_diversity.cli.progress import progress_line
+from llama_diversity.cli.prompts import prompts_options, read_prompts
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.cli.results import Result, give, make_folder
 from llama_diversity.engines import EngineOptions
@@ -322,32 +315,6 @@ def _shortened(text: str) -> str:
 # ---- the command
 
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def prompts_options(command: Command) -> Command:
-    """Add the three ways to name prompts; the command receives them as `prompts`, `file` and `prompt_set`."""
-    decorated: Any = command
-    for option in reversed(_PROMPTS):
-        decorated = option(decorated)
-    result: Command = decorated
-    return result
-
-
-_PROMPTS = [
-    click.option(
-        "-p", "--prompt", "prompts", multiple=True, help="A prompt; may be repeated; `-` reads standard input."
-    ),
-    click.option(
-        "--prompts",
-        "file",
-        type=click.Path(path_type=Path, dir_okay=False, exists=True),
-        help="A file: a prompt a line, or JSONL.",
-    ),
-    click.option("--set", "prompt_set", help="Prompts that ship: openings, questions.  [default: openings]"),
-]
-
-
 @click.command()
 @arms_options
 @click.option("--arm", "typed", multiple=True, metavar="NAME=MODEL[,...]", help="An arm of your own; see below.")
@@ -369,7 +336,7 @@ def compare(
     choice: Choice,
     typed: tuple[str, ...],
     prompts: tuple[str, ...],
-    file: Path | None,
+    file: str | None,
     prompt_set: str | None,
     n_samples: int,
     max_tokens: int,
@@ -514,57 +481,6 @@ def _under(option: str, part: str) -> Iterator[None]:
         yield
     except BadValue as error:
         raise BadValue(option, part, str(error).partition("; ")[2].removesuffix(".")) from error
-
-
-def read_prompts(
-    typed: Sequence[str], file: Path | None, prompt_set: str | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The prompts, and the options that name them again."""
-    if sum(map(bool, (typed, file, prompt_set))) > 1:
-        raise click.UsageError("Name prompts one way: -p, --prompts FILE or --set NAME.")
-    if typed:
-        texts = [read_text(one) for one in typed]
-        return _checked(texts, "-p"), tuple(word for one in texts for word in ("-p", one))
-    if file is not None:
-        return _checked(_lines_of(file), "--prompts", str(file)), ("--prompts", str(file))
-    sets = tomllib.loads(resources.files("llama_diversity").joinpath("data/prompts.toml").read_text("utf-8"))
-    name = prompt_set or "openings"
-    if name not in sets:
-        raise BadValue("--set", name, f"the sets are {', '.join(sets)}")
-    return tuple(sets[name]), ("--set", name) if prompt_set else ()
-
-
-def _checked(texts: Sequence[str], option: str, file: str = "") -> tuple[str, ...]:
-    if not texts:
-        raise BadValue(option, file, "there is no prompt in it")
-    repeated = next((text for text in texts if texts.count(text) > 1), None)
-    if repeated is not None:
-        raise BadValue(option, repeated, "the same prompt twice is not two prompts")
-    return tuple(texts)
-
-
-def _lines_of(file: Path) -> list[str]:
-    """A prompt a line; of a .jsonl file the field `prompt` of each."""
-    try:
-        text = file.read_bytes().decode("utf-8-sig")  # editors on Windows begin a file with a mark
-    except UnicodeDecodeError as error:
-        raise BadValue("--prompts", str(file), "it is no UTF-8; save it as UTF-8") from error
-    # Not by str.splitlines: a prompt may hold U+2028 and its like, and a JSON string unescaped ones.
-    lines = {at: line.removesuffix("\r") for at, line in enumerate(text.split("\n"), 1) if line.strip()}
-    if file.suffix != ".jsonl":
-        return list(lines.values())
-    return [_prompt_of(file, at, line) for at, line in lines.items()]
-
-
-def _prompt_of(file: Path, at: int, line: str) -> str:
-    """The field `prompt` of one line of JSON. Raises BadValue."""
-    try:
-        prompt = json.loads(line)["prompt"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadValue("--prompts", str(file), f"line {at} is no JSON object with a field `prompt`") from error
-    if not isinstance(prompt, str):
-        raise BadValue("--prompts", str(file), f"the field `prompt` of line {at} must be text")
-    return prompt
 
 
 def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) -> dict[str, Any]:

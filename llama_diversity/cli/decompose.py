@@ -27,14 +27,13 @@ from llama_diversity.cli.compare import (
     measuring,
     parse_sampler,
     prefix_words,
-    prompts_options,
-    read_prompts,
     resolve_spec,
 )
 from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.experiment import Drawn, check_n, conducted
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
 from llama_diversity.cli.progress import progress_line
+from llama_diversity.cli.prompts import prompts_options, read_prompts
 from llama_diversity.cli.resolve import resolve_arms, resolve_model, typed_pair
 from llama_diversity.cli.results import Result, give, make_folder
 from llama_diversity.engines import EngineOptions
@@ -135,7 +134,7 @@ def decompose(
     quantised: tuple[str, str] | None,
     sampler: str | None,
     prompts: tuple[str, ...],
-    file: Path | None,
+    file: str | None,
     prompt_set: str | None,
     n_samples: int,
     max_tokens: int,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llama_diversity.exhibits.letters import letters_that_are_words
+from llama_diversity.exhibits.reading import letters_that_are_words, prompts_in_words
 from llama_diversity.experiments.compare import (
     INCLUDES_EQUALITY,
     LEAST_PROMPTS,
@@ -39,7 +39,7 @@ class Facts:
 
 def section(found: Result, facts: Facts, command: str) -> Section:
     """The whole comparison for a reader."""
-    prompts = f"“{facts.prompts[0]}”" if len(facts.prompts) == 1 else f"{len(facts.prompts)} prompts"
+    prompts = prompts_in_words(facts.prompts)
     judged = f", of which the first {facts.prefix} are judged" if facts.is_cut else ""
     about = (
         f"{facts.n} generations of each arm for {prompts}, at most {facts.max_tokens} tokens each{judged}. Shares are "

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llama_diversity.exhibits.letters import letters_that_are_words
+from llama_diversity.exhibits.reading import letters_that_are_words, prompts_in_words
 from llama_diversity.experiments.compare import LEAST_PROMPTS
 from llama_diversity.experiments.decompose import Effect, Result
 from llama_diversity.experiments.measured import MEASURES
@@ -31,7 +31,7 @@ class Facts:
 
 def section(found: Result, facts: Facts, command: str) -> Section:
     """The whole decomposition for a reader."""
-    prompts = f"“{facts.prompts[0]}”" if len(facts.prompts) == 1 else f"{len(facts.prompts)} prompts"
+    prompts = prompts_in_words(facts.prompts)
     factors = "; ".join(f"{name}: {words}" for name, words in facts.factors.items())
     about = (
         f"All {len(facts.arms)} combinations, {facts.n} generations of each for {prompts}, at most {facts.max_tokens} "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llama_diversity.exhibits.letters import letters_that_are_words
+from llama_diversity.exhibits.reading import letters_that_are_words
 from llama_diversity.experiments.refusals import MOST_TRUNCATED
 from llama_diversity.experiments.semantic import KIND_CUT, Study
 from llama_diversity.metrics.inference import Difference, Retained, Summary

@@ -1,0 +1,34 @@
+"""What was asked and how it was read, in words that several experiments share: prompts, and words that are letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from llama_diversity.render.exhibits import Remark
+
+_HARDLY_ANY = 0.01
+_MOST_SHOWN = 80  # characters of the first of many prompts
+
+
+def prompts_in_words(prompts: Sequence[str]) -> str:
+    """A prompt as it is; of many their number and the first one, at most 80 characters of it on one line.
+
+    >>> prompts_in_words(["She was", "He was"])
+    '2 prompts, the first “She was”'
+    """
+    if len(prompts) == 1:
+        return f"“{prompts[0]}”"
+    first = " ".join(prompts[0][: 4 * _MOST_SHOWN].split())
+    return (
+        f"{len(prompts)} prompts, the first “{first if len(first) <= _MOST_SHOWN else first[: _MOST_SHOWN - 1] + '…'}”"
+    )
+
+
+def letters_that_are_words(shares: Mapping[str, float]) -> Iterator[Remark]:
+    """`shares`: of each arm the share of letters in scripts without blanks (`text.Cutting.by_letter`)."""
+    said = [f"{100 * share:.0f} % of {arm}'s letters" for arm, share in shares.items() if share >= _HARDLY_ANY]
+    if said:
+        yield Remark(
+            f"{' and '.join(said)} are of scripts that part no words by blanks (Chinese, Japanese, Thai and the like): "
+            "there each letter counts as a word."
+        )
