@@ -11,7 +11,6 @@ import dataclasses
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from llama_diversity.errors import BadValue, OutOfMemory, PromptTooLong
 
@@ -137,14 +136,3 @@ def physical_memory_bytes() -> int:
     if sys.platform == "win32":
         return 8 << 30
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def physical_cores() -> int:
-    """Cores this process may use, two hardware threads of one core counted once."""
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    siblings = set()
-    for cpu in os.sched_getaffinity(0):
-        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        siblings.add(path.read_text().strip() if path.exists() else str(cpu))
-    return max(1, len(siblings))

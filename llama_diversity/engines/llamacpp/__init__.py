@@ -8,6 +8,10 @@ ours here.
 import os
 
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # a dying library would start a debugger; read when it is loaded
+# Threads wait for each other for microseconds. GNU's OpenMP spins for milliseconds meanwhile, on cores that the other
+# thread, or another program, is waiting for; so briefly, then asleep. Read when it is loaded, too.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from llama_diversity.engines.llamacpp.engine import LlamaCppEngine
 from llama_diversity.engines.llamacpp.library import system_report

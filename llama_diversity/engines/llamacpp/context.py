@@ -10,6 +10,7 @@ from typing import Any
 import llama_cpp.llama_cpp as C
 import numpy as np
 
+from llama_diversity.engines.cores import Threads
 from llama_diversity.engines.draws import Float32
 from llama_diversity.engines.layout import Layout
 from llama_diversity.engines.llamacpp.library import complaint, forget_complaints
@@ -17,6 +18,7 @@ from llama_diversity.errors import EngineError
 
 N_UBATCH = 512  # rows of one forward pass; part of the arithmetic, therefore fixed
 EXACT_ROWS = 32  # from 64 rows on, attention takes another kernel than for the single rows of sampling
+FEWEST_SPLIT_CELLS = 512  # fused attention of a lone row over so many is split among threads, and summed by them
 KV_TYPES = {"f16": C.GGML_TYPE_F16, "f32": C.GGML_TYPE_F32, "q8_0": C.GGML_TYPE_Q8_0, "q4_0": C.GGML_TYPE_Q4_0}
 
 
@@ -49,7 +51,7 @@ def open_context(
     *,
     kv_type: str,
     fused: bool | None,
-    n_threads: int,
+    threads: Threads,
     exact: Exactness | None,
     copies_cells: bool,
 ) -> Context:
@@ -59,7 +61,7 @@ def open_context(
     params.n_seq_max = layout.n_seq_max
     params.n_batch = params.n_ubatch = N_UBATCH
     params.kv_unified = layout.unified
-    params.n_threads = params.n_threads_batch = n_threads
+    params.n_threads = params.n_threads_batch = threads.most
     params.type_k = params.type_v = KV_TYPES[kv_type]
     if exact:  # without layers on it a GPU would still be lent large multiplications
         params.op_offload = params.offload_kqv = False
@@ -70,7 +72,9 @@ def open_context(
     if not pointer:
         raise NoContext
     n_vocab = C.llama_vocab_n_tokens(C.llama_model_get_vocab(model))
-    return Context(pointer, n_vocab=n_vocab, exact=exact, copies_cells=copies_cells)
+    return Context(
+        pointer, n_vocab=n_vocab, threads=threads, unified=layout.unified, exact=exact, copies_cells=copies_cells
+    )
 
 
 def has_state(model: Any) -> bool:
@@ -81,7 +85,16 @@ def has_state(model: Any) -> bool:
 class Context:
     """One llama_context: sequence 0 keeps the prompt, slot s is sequence s + 1."""
 
-    def __init__(self, pointer: Any, *, n_vocab: int, exact: Exactness | None, copies_cells: bool) -> None:
+    def __init__(
+        self,
+        pointer: Any,
+        *,
+        n_vocab: int,
+        threads: Threads,
+        unified: bool,
+        exact: Exactness | None,
+        copies_cells: bool,
+    ) -> None:
         self.pointer: Any = pointer
         self._memory = C.llama_get_memory(pointer)
         self._n_vocab = n_vocab
@@ -90,6 +103,9 @@ class Context:
         self._copies_cells = copies_cells
         self._prompt_cells: Any = None
         self._twin: tuple[int, int] | None = None  # the sequence that has one in step, and its next position
+        self._threads = threads
+        self._n_threads = threads.most
+        self._steady_from = 0 if unified else FEWEST_SPLIT_CELLS // 2  # cells are rounded up to 256 at a time
         self._chunk_rows = exact.chunk_rows if exact else N_UBATCH
         self._rows = int(C.llama_n_batch(pointer))
         # The batch lies over arrays of ours, so that filling a step is four slice assignments.
@@ -204,11 +220,20 @@ class Context:
         self._wanted[:n_rows] = 0
         self._wanted[n_rows - n_outputs : n_rows] = 1
         self._batch.n_tokens = n_rows
+        self._follow_threads(n_rows, positions[0])
         code = C.llama_decode(self.pointer, self._batch)
         if code == 1:
             raise EngineError("llama.cpp found no room in the KV cache. Use a smaller --parallel or --max-tokens.")
         if code != 0:
             raise EngineError(f"llama.cpp could not decode (code {code}): {complaint()}.")
+
+    def _follow_threads(self, n_rows: int, position: int) -> None:
+        """Compute with as many threads as pay; with all of them where the sums would depend on their number."""
+        free = self._threads.count()
+        n_threads = free if n_rows > 1 or position < self._steady_from else self._threads.most
+        if n_threads != self._n_threads:
+            C.llama_set_n_threads(self.pointer, n_threads, n_threads)
+            self._n_threads = n_threads
 
     def _logits(self, n_rows: int) -> Float32:
         return np.ctypeslib.as_array(C.llama_get_logits(self.pointer), shape=(n_rows, self._n_vocab))

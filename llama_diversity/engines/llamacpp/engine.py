@@ -28,6 +28,7 @@ from llama_diversity.engines import (
 from llama_diversity.engines.batching import Batch
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.completion import Completion
+from llama_diversity.engines.cores import Threads, physical_cores, steady
 from llama_diversity.engines.draws import Float64, Reducer, unscored
 from llama_diversity.engines.layout import (
     BYTES_PER_VALUE,
@@ -36,7 +37,6 @@ from llama_diversity.engines.layout import (
     Work,
     choose,
     no_room,
-    physical_cores,
     physical_memory_bytes,
 )
 from llama_diversity.engines.llamacpp.context import (
@@ -77,6 +77,7 @@ class LlamaCppEngine:
         if options.n_gpu_layers and not self._gpus:
             raise BadValue("--gpu-layers", options.n_gpu_layers, "llama.cpp finds no graphics processor; leave it out")
         self._n_threads = options.n_threads or physical_cores()
+        self._threads = steady(options.n_threads) if options.n_threads else Threads(self._n_threads)
         self._path = Path(model.location)
         loaded = load(self._path, model.digest, options, n_gpu_layers=self._n_gpu_layers, on_load=on_load)
         self._model, self._known_cost = loaded
@@ -416,7 +417,7 @@ class LlamaCppEngine:
             layout,
             kv_type=kv_type,
             fused=fused,
-            n_threads=self._n_threads,
+            threads=self._threads,
             exact=self._exactness,
             # On a GPU whole strips are copied where they are; a recurrent state is small anyway.
             copies_cells=not (layout.unified or self._gpus or self._has_state),
