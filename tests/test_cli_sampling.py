@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from llama_diversity.engines.draws import Reducer
 from llama_diversity.engines.scripted import transition
 from llama_diversity.errors import EngineError
 
+DOCS = Path(__file__).parent.parent / "docs"
 TOKEN_KEYS = {"id", "bytes", "surprisal_bits", "entropy_bits", "varentropy_bits2", "rank", "top"}
 
 
@@ -244,6 +246,26 @@ def test_other_kernels_are_another_recipe_and_the_same_ones_are_not(tiny_model: 
     both = ("--kv-type", "f32", "--no-flash-attention")
     assert run("sample", "-m", tiny_model, "-p", "Once upon", "-n", 1, "-q", *both, "--gpu-layers", 0)[0] == 0
     assert json.loads(run("runs", "ls", "--json")[1])[-1]["cells"][0]["recipe"] == recipes[3]
+
+
+NEEDED = {
+    "sample": ("-m", "tiny-base", "-p", "She"),
+    "score": ("-m", "tiny-base", "She"),
+    "bench": ("-m", "tiny-base"),
+    "diff": ("She",),
+    "heatmap": ("She",),
+}
+
+
+def test_every_command_with_a_layout_refuses_a_quantised_cache_without_flash_attention(run: Callable) -> None:
+    pages = re.split(r"^## llamadiv ", DOCS.joinpath("cli.md").read_text("utf-8"), flags=re.MULTILINE)
+    commands = [page.split("\n")[0] for page in pages if "--kv-type" in page]
+    assert len(commands) >= 15
+    for command in commands:
+        code, out, error = run(command, *NEEDED.get(command, ()), "--no-flash-attention", "--kv-type", "q8_0")
+        assert (code, out) == (2, "")
+        assert "--kv-type is 'q8_0'; llama.cpp reads a quantised cache by flash attention alone" in error
+        assert "leave out --no-flash-attention, or take --kv-type f16 or f32." in error
 
 
 def test_a_model_path_with_a_blank_comes_through_the_environment(run: Callable, monkeypatch, tmp_path: Path) -> None:

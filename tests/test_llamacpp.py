@@ -12,6 +12,7 @@ import other_architectures
 import pytest
 import scipy.stats
 
+from llama_diversity import registry
 from llama_diversity.engines import Engine, EngineOptions, open_engine
 from llama_diversity.errors import BadValue, EngineError, OutOfMemory, PromptTooLong, TemplateError
 from llama_diversity.records import ModelRef, Recipe, Sample, Sampler
@@ -169,6 +170,28 @@ def test_sampled_statistics_are_those_of_the_scored_text(tiny_model: Path) -> No
             scored = engine.score(asked.prompt.ids + tuple(sample.tokens["id"].tolist()))[len(asked.prompt.ids) :]
             np.testing.assert_allclose(sample.tokens["surprisal_bits"], scored["surprisal_bits"], atol=0.02)
             np.testing.assert_allclose(sample.tokens["entropy_bits"], scored["entropy_bits"], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "drawn_fused", "read_fused"),
+    [
+        ({}, True, False),
+        ({"flash_attention": True}, True, True),
+        ({"flash_attention": False}, False, False),
+        ({"kv_type": "q8_0"}, True, True),
+    ],
+)
+def test_the_layout_says_which_attention_was_used(options, drawn_fused, read_fused) -> None:
+    packaged = registry.load().find("tiny-base").path  # its heads have 32 values, a block of q8_0
+    with opened(packaged, **options) as engine:
+        asked = recipe(engine, max_tokens=2, kv_type=options.get("kv_type", "f16"))
+        drawn(engine, asked, range(2))
+        assert engine.layout["flash_attention"] is drawn_fused
+        engine.score(asked.prompt.ids)
+        assert engine.layout["flash_attention"] is read_fused
+        with engine.after(asked.prompt.ids, longest=1) as following:
+            following([()])
+        assert engine.layout["flash_attention"] is read_fused
 
 
 def test_parallel_samples_do_not_begin_alike(tiny_model: Path) -> None:

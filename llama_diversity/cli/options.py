@@ -203,7 +203,7 @@ _LAYOUT = [
         type=click.Choice(["f16", "f32", "q8_0", "q4_0"]),
         default="f16",
         envvar="LLAMADIV_KV_TYPE",
-        help="Precision of the KV cache.  [default: f16; env: LLAMADIV_KV_TYPE]",
+        help="Precision of the KV cache; q8_0 and q4_0 need flash attention.  [default: f16; env: LLAMADIV_KV_TYPE]",
     ),
     click.option(
         "--exact",

@@ -54,6 +54,11 @@ class EngineOptions:
         if self.kv_type == "f32" and (self.exact or self.flash_attention):
             cause = "--exact" if self.exact else "--flash-attention"
             raise BadValue("--kv-type", "f32", f"{cause} reads the cache in half precision, as f16; choose one")
+        if self.kv_type.startswith("q") and self.flash_attention is False:
+            cause = "llama.cpp reads a quantised cache by flash attention alone"
+            raise BadValue(
+                "--kv-type", self.kv_type, f"{cause}: leave out --no-flash-attention, or take --kv-type f16 or f32"
+            )
 
     @property
     def fused(self) -> bool | None:
@@ -65,12 +70,12 @@ class EngineOptions:
 
     @classmethod
     def of(cls, recipe: Recipe) -> EngineOptions:
-        """What a recipe says of them. Older ones may name attention or cache where --exact let neither count."""
+        """What a recipe says of them. Older ones may name attention or cache where something overruled it."""
         is_halved = recipe.kv_type == "f32" and (recipe.exact or recipe.flash_attention)
         return cls(
             exact=recipe.exact,
             kv_type="f16" if is_halved else recipe.kv_type,
-            flash_attention=None if recipe.exact else recipe.flash_attention,
+            flash_attention=None if recipe.exact or recipe.kv_type.startswith("q") else recipe.flash_attention,
         )
 
 

@@ -49,7 +49,7 @@ from llama_diversity.engines.llamacpp.context import (
     open_context,
 )
 from llama_diversity.engines.llamacpp.grammar import LlamaCppGrammar, Vocabulary
-from llama_diversity.engines.llamacpp.library import devices, forget_complaints, initialise
+from llama_diversity.engines.llamacpp.library import devices, forget_complaints, fuses_attention, initialise
 from llama_diversity.engines.llamacpp.loading import load, make_exact
 from llama_diversity.engines.llamacpp.paths import Paths
 from llama_diversity.engines.llamacpp.spelling import Spelling
@@ -281,6 +281,7 @@ class LlamaCppEngine:
         layout = Layout(parallel=1, unified=True, n_ctx=2 * longest)  # twice: a lonely row may get a twin
         kv_type = self._options.kv_type
         with contextlib.closing(self._context(layout, kv_type=kv_type, fused=self._fused_if_asked)) as context:
+            self.layout = self._record(layout, context, kv_type=kv_type)
             for number, ids in enumerate(texts):
                 context.forget()
                 for start, logits in context.score_rows(ids[:-1], rows):
@@ -380,7 +381,7 @@ class LlamaCppEngine:
                     fits = layout.parallel // 2
                     raise no_room(work, wanted=layout.parallel, fits=fits, ceiling_bytes=ceiling) from refusal
                 layout = work.layout(layout.parallel // 2, unified=layout.unified)
-        self.layout = self._record(layout, context, kv_type=kv_type, fused=fused)
+        self.layout = self._record(layout, context, kv_type=kv_type)
         self.stopwatch.setup_seconds += time.perf_counter() - before
         try:
             yield context, layout
@@ -396,7 +397,10 @@ class LlamaCppEngine:
 
     @property
     def _fused_if_asked(self) -> bool:
-        """The same where precision counts for more than speed: the fused kernel adds up in half precision."""
+        """The same where precision counts for more than speed: the fused kernel adds up in half precision.
+
+        A quantised cache has no other kernel, and is read by the fused one here too.
+        """
         return self._fused or False
 
     def _memory_bytes(self) -> tuple[float, float]:
@@ -423,7 +427,7 @@ class LlamaCppEngine:
             copies_cells=not (layout.unified or self._gpus or self._has_state),
         )
 
-    def _record(self, layout: Layout, context: Context, *, kv_type: str, fused: bool | None) -> dict[str, Any]:
+    def _record(self, layout: Layout, context: Context, *, kv_type: str) -> dict[str, Any]:
         return {
             "device": [gpu["name"] for gpu in self._gpus] or ["CPU"],
             "n_gpu_layers": self._n_gpu_layers if self._gpus else 0,
@@ -435,5 +439,5 @@ class LlamaCppEngine:
             "n_batch": int(C.llama_n_batch(context.pointer)),
             "n_ubatch": int(C.llama_n_ubatch(context.pointer)),
             "n_threads": self._n_threads,
-            "flash_attention": fused,
+            "flash_attention": fuses_attention(),
         }

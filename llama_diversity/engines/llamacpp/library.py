@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import ctypes
 import functools
+import re
 from typing import Any
 
 import llama_cpp
@@ -14,6 +15,9 @@ import llama_cpp.llama_cpp as C
 log: collections.deque[str] = collections.deque(maxlen=60)
 _complaints: collections.deque[str] = collections.deque(maxlen=5)
 _ERROR = 4  # ggml_log_level
+# No function tells what became of "where the device supports it", only the log of a new context.
+_ATTENTION = re.compile(r"flash_attn +=? *(?P<asked>enabled|disabled)|Flash Attention (?P<found>enabled|not supported)")
+_attention: list[bool] = []
 
 
 @C.llama_log_callback  # type: ignore[untyped-decorator]
@@ -21,6 +25,9 @@ def _remember(level: int, text: bytes, user_data: ctypes.c_void_p) -> None:
     log.append(text.decode("utf-8", "replace"))
     if level == _ERROR:
         _complaints.append(log[-1].strip())
+    said = _ATTENTION.search(log[-1])
+    if said:
+        _attention[:] = [(said["asked"] or said["found"]) == "enabled"]
 
 
 # A collected callback would be called all the same: the module keeps it. After the import, which installs its own.
@@ -33,10 +40,16 @@ def complaint() -> str:
     return telling[-1].rstrip(".") if telling else "it did not say why"
 
 
+def fuses_attention() -> bool | None:
+    """Whether the context made last computes flash attention; None if the library did not say."""
+    return _attention[-1] if _attention else None
+
+
 def forget_complaints() -> None:
     """Begin an attempt whose errors are its own."""
     log.clear()
     _complaints.clear()
+    _attention.clear()
 
 
 @functools.cache
