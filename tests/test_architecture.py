@@ -26,6 +26,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "cache": {"paths"},
     "gguf": {"errors"},
     "records": {"errors"},
+    "answers": {"errors", "records"},
     "text": {"errors"},
     "metrics": {"errors", "text"},  # arrays and strings in, numbers out: no records
     "registry": BASE | {"gguf"},
@@ -34,7 +35,13 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "store": BASE,
     "engines": {"cache", "errors", "gguf", "records"},
     "render": {"cache", "errors", "records"},
-    "experiments": {"errors", "records", "metrics", "text"},  # plan() and analyse(): no engine, store or runner
+    "experiments": {
+        "answers",
+        "errors",
+        "records",
+        "metrics",
+        "text",
+    },  # plan() and analyse(): no engine, store or runner
     "exhibits": {"errors", "records", "metrics", "experiments", "render", "text"},
     "runner": {"errors", "records", "store", "engines"},
     "lab": BASE | {"metrics"},

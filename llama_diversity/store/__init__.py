@@ -314,6 +314,15 @@ class Store:
             found.update({token: Piece(piece, control) for token, piece, control in rows})
         return found
 
+    def controls(self, vocab_digest: str) -> dict[int, str]:
+        """The names of the stored control tokens of a vocabulary, by id."""
+        rows = self._rows(
+            "SELECT token, control FROM pieces JOIN vocabularies ON vocabulary = number"
+            " WHERE digest = ? AND control IS NOT NULL",
+            vocab_digest,
+        )
+        return {token: control for token, control in rows}
+
     def known_pieces(self, vocab_digest: str) -> set[int]:
         """Ids of the vocabulary whose pieces are stored."""
         rows = self._rows(
