@@ -199,7 +199,7 @@ def _spelled(sample: Sample, pieces: Mapping[int, Piece]) -> _Spelled:
 
 
 def _outside(spelled: _Spelled, opened: int | None) -> tuple[npt.NDArray[np.bool_], bool, bool]:
-    """Which bytes are outside of thoughts and frames, whether there was a thought, and whether one is open at the end."""
+    """Which bytes are outside of thoughts and frames, whether there was a thought, whether one is open at the end."""
     data = spelled.data
     said = np.zeros(len(data), np.bool_)
     kind, at, has_thought = opened, 0, opened is not None

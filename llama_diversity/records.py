@@ -119,7 +119,10 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as the model sees it: `text` is what was asked, `rendered` what was tokenised, `ids` what is decoded."""
+    """A prompt as the model sees it: `text` is what was asked, `rendered` what was tokenised, `ids` what is decoded.
+
+    `template_args`: what the chat template was given besides the messages, as a JSON object with sorted keys.
+    """
 
     text: str
     rendered: str
@@ -127,6 +130,7 @@ class Prompt:
     mode: str = "raw"  # or "chat"
     template_digest: str | None = None
     frozen_date: str | None = None
+    template_args: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,8 +169,9 @@ class Recipe:
     def to_json(self) -> str:
         """The canonical form that is hashed and stored: sorted keys, no blanks, ASCII; no grammar, no such key."""
         fields = asdict(self)
-        if self.grammar is None:
-            del fields["grammar"]  # so that recipes from before there were grammars keep their keys
+        for part, name in ((fields, "grammar"), (fields["prompt"], "template_args")):
+            if part[name] is None:
+                del part[name]  # so that recipes from before there were such keep their keys
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
     @classmethod

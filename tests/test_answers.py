@@ -1,4 +1,4 @@
-"""What a sample answers: thoughts in text and in control tokens, opened by the output or by the prompt, and channels."""
+"""What a sample answers: thoughts in text, control tokens and channels, opened by the output or by the prompt."""
 
 from __future__ import annotations
 

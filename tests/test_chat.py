@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llama_diversity.engines.chat import Chat
-from llama_diversity.errors import TemplateError
+from llama_diversity.errors import BadValue, TemplateError
 
 LLAMA_2 = (
     "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}"
@@ -214,3 +214,40 @@ def test_a_list_that_is_printed_as_such_is_no_text() -> None:
         chat(printed).render("Hi")
     with pytest.raises(TemplateError, match="loses what is asked"):
         chat("{{ messages[-1].content | tojson if messages[-1].content is not string }}").render("Hi")
+
+
+# ---- values for a template
+
+
+THINKS = (
+    "{% set enable_thinking = enable_thinking | default(true) %}{{ messages[0].content }}"
+    "{% if effort is defined %} [{{ effort }}]{% endif %}<ai>{% if not enable_thinking %}<think></think>{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("args", "rendered"),
+    [
+        (None, "x<ai>"),
+        ('{"enable_thinking": true}', "x<ai>"),
+        ('{"enable_thinking": false}', "x<ai><think></think>"),
+        ('{"effort": "low", "enable_thinking": false}', "x [low]<ai><think></think>"),
+    ],
+)
+def test_values_reach_the_template(args: str | None, rendered: str) -> None:
+    assert chat(THINKS).render("x", args=args).text == rendered
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ('{"enable_thinkng": false}', "--template-arg is 'enable_thinkng=False'; the chat template reads no value of"),
+        ('{"content": "y"}', "reads no value of that name"),  # a message's, not the template's
+        ('{"messages": []}', "messages is given to every template as it is"),
+        ('{"bos_token": "y"}', "bos_token is given to every template as it is"),
+    ],
+)
+def test_a_value_that_does_nothing_is_refused(args: str, said: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        chat(THINKS).render("x", args=args)
+    assert said in str(caught.value)

@@ -469,6 +469,7 @@ def test_two_forms_without_a_number_are_not_announced() -> None:
         ("a=b,chat,system=One, two=3.", {"system": "One, two=3."}),
         ("a=b,n=30", {"n": 30}),
         ("a=b,chat,template=c", {"template": "c"}),
+        ("a=b,chat,arg.n=1,arg.thinks=false,n=3", {"template_args": '{"n": 1, "thinks": false}', "n": 3}),
     ],
 )
 def test_an_arm_is_read_and_written_back(typed: str, expected: dict[str, Any]) -> None:
@@ -488,8 +489,10 @@ def test_an_arm_is_read_and_written_back(typed: str, expected: dict[str, Any]) -
         ("a=b,T=-1", "--arm a is 'T=-1'; it must be 0 (greedy) or"),
         ("a=b,T=nan", "--arm a is 'T=nan'; it must be 0 (greedy) or"),
         ("a=b,T=1,T=2", "--arm a is 'T=2'; T is there twice"),
-        ("a=b,system=x", "template and system need chat"),
-        ("a=b,template=c", "template and system need chat"),
+        ("a=b,system=x", "template, arg.KEY and system need chat"),
+        ("a=b,template=c", "template, arg.KEY and system need chat"),
+        ("a=b,arg.x=1", "template, arg.KEY and system need chat"),
+        ("a=b,chat,arg.x", "--arm a is 'x'; write KEY=VALUE"),
         ("a=b,n=1", "--arm a is 'n=1'; ask for 2 to"),
         ("a=b,n=0", "--arm a is 'n=0'; ask for 2 to"),
         ("a=b,seed=-1", "--arm a is 'seed=-1'; it must lie between 0 and"),

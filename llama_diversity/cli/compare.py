@@ -17,7 +17,15 @@ import numpy.typing as npt
 from llama_diversity import cache, embed
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, conducted
-from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
+from llama_diversity.cli.options import (
+    Common,
+    Drawing,
+    arg_words,
+    common_options,
+    drawing_options,
+    layout_options,
+    template_args_of,
+)
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.prompts import prompts_options, read_prompts
 from llama_diversity.cli.resolve import resolve_model
@@ -36,6 +44,7 @@ from llama_diversity.text import beginning, words
 
 N_SAMPLES, MAX_TOKENS = 50, 64
 _SEED = 1_000_003  # more than any number of prompts
+_ARG = "arg."  # before the name of a value for an arm's chat template
 _SAMPLER = {"T": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
 ENCODER = f"{embed.REPO}, first {embed.MAX_WORD_PIECES} word pieces"
 
@@ -56,11 +65,13 @@ class ArmSpec:
     n: int | None = None
     seed: int = 0  # arms of one recipe and different seeds are an A/A comparison
     sampler: dict[str, float] = field(default_factory=dict)
+    template_args: str | None = None  # values for the chat template, a JSON object
 
     def word(self) -> str:
         """The same as the value of --arm."""
         parts = [f"{self.name}={self.model}", *(["chat"] if self.is_chat else [])]
         parts += [f"template={self.template}"] if self.template else []
+        parts += [f"{_ARG}{word}" for word in arg_words(self.template_args)]
         names = {value: key for key, value in _SAMPLER.items()}
         parts += [f"{names[key]}={value:g}" for key, value in self.sampler.items()]
         parts += [f"n={self.n}"] if self.n is not None else []
@@ -107,6 +118,7 @@ class Compare(Experiment):
                 self.max_tokens,
                 is_chat=spec.is_chat,
                 system=spec.system,
+                template_args=spec.template_args,
                 sampler=spec.sampler,
                 # One seed draws the same random numbers for every recipe, and what is compared must be independent.
                 stream=(spec.seed * _SEED + number) * len(self.specs) + position,
@@ -302,8 +314,16 @@ def described(spec: ArmSpec, recipe: Recipe) -> str:
     cuts = [f"{name} {value:g}" for name, value in (("top-k", sampler.top_k), ("min-p", sampler.min_p)) if value]
     cuts += [f"top-p {sampler.top_p:g}"] if sampler.top_p != 1 else []
     way = "raw" if recipe.prompt.mode == "raw" else f"chat template{f' of {spec.template}' if spec.template else ''}"
-    system = [] if spec.system is None else [f"system “{_shortened(spec.system)}”"]
-    return ", ".join([spec.model, way, *system, f"T {sampler.temperature:g}", *cuts])
+    args = arg_words(recipe.prompt.template_args)
+    return ", ".join([spec.model, way, *args, *_system_words(spec, recipe), f"T {sampler.temperature:g}", *cuts])
+
+
+def _system_words(spec: ArmSpec, recipe: Recipe) -> list[str]:
+    """The system text, where it is in the prompt: older versions let templates drop it."""
+    if spec.system is None:
+        return []
+    is_there = spec.system.strip() in recipe.prompt.rendered
+    return [f"system “{_shortened(spec.system)}”" if is_there else "without its system text, which the template drops"]
 
 
 def _shortened(text: str) -> str:
@@ -352,8 +372,9 @@ def compare(
     """Which of two or more arms is more diverse, and by how much? With intervals that hold, or the reason for none.
 
     An arm is NAME=MODEL and what differs, by commas: chat (ask through the chat template), template=MODEL (another
-    model's), T=0.8, top_k=40, top_p=0.9, min_p=0.05, n=100, seed=1, and last system=TEXT. Arms that differ in the seed
-    alone are one recipe twice: what `compare` says of those is chance.
+    model's), arg.KEY=VALUE (a value for it, like arg.enable_thinking=false), T=0.8, top_k=40, top_p=0.9, min_p=0.05,
+    n=100, seed=1, and last system=TEXT. Arms that differ in the seed alone are one recipe twice: what `compare` says of
+    those is chance.
 
     \b
     Examples:
@@ -414,9 +435,11 @@ def parse_arm(text: str) -> ArmSpec:
     option = f"--arm {name.strip()}"
     found: dict[str, Any] = {"system": system or None}
     sampler = [part for part in parts if part.partition("=")[0] in _SAMPLER]
+    args = [part for part in parts if part.startswith(_ARG)]
+    found["template_args"] = template_args_of([part.removeprefix(_ARG) for part in args], option)
     for part in parts:
         key, _, value = part.partition("=")
-        if part in sampler:
+        if part in sampler or part in args:
             continue
         if key == "chat" and not value:
             found["is_chat"] = True
@@ -426,10 +449,12 @@ def parse_arm(text: str) -> ArmSpec:
             found[key] = _number(option, part, int)
         else:
             raise BadValue(
-                option, part, f"a part is chat, template=MODEL, n=N, seed=N, {'=, '.join(_SAMPLER)}= or system=TEXT"
+                option,
+                part,
+                f"a part is chat, template=MODEL, {_ARG}KEY=VALUE, n=N, seed=N, {'=, '.join(_SAMPLER)}= or system=TEXT",
             )
-    if (found["system"] or found.get("template")) and not found.get("is_chat"):
-        raise BadValue(option, text, "template and system need chat")
+    if (found["system"] or found.get("template") or args) and not found.get("is_chat"):
+        raise BadValue(option, text, f"template, {_ARG}KEY and system need chat")
     _check_numbers(option, found)
     return ArmSpec(name.strip(), model.strip(), sampler=_sampler_fields(option, sampler), **found)
 

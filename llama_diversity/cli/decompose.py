@@ -31,7 +31,16 @@ from llama_diversity.cli.compare import (
 )
 from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.experiment import Drawn, check_n, conducted
-from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
+from llama_diversity.cli.options import (
+    Common,
+    Drawing,
+    common_options,
+    drawing_options,
+    layout_options,
+    template_arg_option,
+    template_args_of,
+    template_words,
+)
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.prompts import prompts_options, read_prompts
 from llama_diversity.cli.resolve import resolve_arms, resolve_model, typed_pair
@@ -117,6 +126,7 @@ class Decompose(Compare):
     help="A further factor: these files of the same two models, at another quantisation.",
 )
 @click.option("--sampler", metavar="T=0.7[,...]", help="A further factor: this sampler, or that of the options below.")
+@template_arg_option
 @prompts_options
 @click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Generations of each prompt.")
 @click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest generation.")
@@ -133,6 +143,7 @@ def decompose(
     aligned: str | None,
     quantised: tuple[str, str] | None,
     sampler: str | None,
+    template_args: tuple[str, ...],
     prompts: tuple[str, ...],
     file: str | None,
     prompt_set: str | None,
@@ -161,14 +172,15 @@ def decompose(
     models = resolve_arms(pair, base, aligned)
     check_different([resolve_model(model, common=common) for model in models])
     cut = {} if sampler is None else parse_sampler(sampler)
-    specs = combinations(models, cut, quantised)
+    args = template_args_of(template_args)
+    specs = combinations(models, cut, quantised, args)
     texts, words_of = read_prompts(prompts, file, prompt_set)
     one = Decompose(
         specs, texts, words_of, n_samples, max_tokens, prefix, valid=valid, is_quantised=quantised is not None
     )
     named = {"--pair": pair, "--base": base, "--aligned": aligned, "--sampler": sampler}
     words = [word for option, value in named.items() if value for word in (option, value)]
-    words += ["--quantised", *quantised] if quantised else []
+    words += [*(["--quantised", *quantised] if quantised else []), *template_words(args)]
     arms: list[Arm] = [resolve_spec(spec, common) for spec in specs]
     make_folder(out)
     with conducted([one], arms, words, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
@@ -177,7 +189,10 @@ def decompose(
 
 
 def combinations(
-    models: tuple[str, str], sampler: dict[str, float], quantised: tuple[str, str] | None = None
+    models: tuple[str, str],
+    sampler: dict[str, float],
+    quantised: tuple[str, str] | None = None,
+    template_args: str | None = None,
 ) -> tuple[ArmSpec, ...]:
     """The arms of the full design, the one without any factor first, the one with all of them last."""
     specs = []
@@ -188,7 +203,8 @@ def combinations(
         ({}, sampler) if sampler else ({},),
     ):
         name = f"{role} {'chat' if is_chat else 'raw'}{', quantised' if at else ''}{', cut' if cut else ''}"
-        specs.append(ArmSpec(name, files[at], is_chat, models[1] if is_chat else None, sampler=dict(cut)))
+        of_chat: dict[str, Any] = {"template": models[1], "template_args": template_args} if is_chat else {}
+        specs.append(ArmSpec(name, files[at], is_chat, sampler=dict(cut), **of_chat))
     return tuple(specs)
 
 

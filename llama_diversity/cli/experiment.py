@@ -63,6 +63,7 @@ class Ask(NamedTuple):
     stop: tuple[str, ...] = ()
     grammar: str | None = None
     system: str | None = None
+    template_args: str | None = None
     sampler: Mapping[str, float] | None = None  # fields of the sampler in place of the typed ones
     stream: int = 0  # asks of other streams are drawn independently of each other
 
@@ -314,11 +315,11 @@ class _Work(NamedTuple):
     def _prompt(self, engine: Engine, arm: Arm, ask: Ask) -> Prompt:
         """By the arm's own template, or by another model's where both have one vocabulary."""
         if not ask.is_chat or arm.template is None:
-            return engine.prompt(ask.text, chat=ask.is_chat, system=ask.system)
+            return engine.prompt(ask.text, chat=ask.is_chat, system=ask.system, template_args=ask.template_args)
         with reading(arm.template, self.layout, self.common) as other:
             if other.facts.vocab_digest != engine.facts.vocab_digest:
                 raise DifferentVocabularies(arm.model.reference, arm.template.reference)
-            return other.prompt(ask.text, chat=True, system=ask.system)
+            return other.prompt(ask.text, chat=True, system=ask.system, template_args=ask.template_args)
 
     def draw(self, planned: Sequence[_Planned], run_id: str) -> None:
         """Record all cells, then fill them model after model; a model of which nothing is missing is not loaded."""

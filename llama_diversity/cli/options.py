@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import secrets
 import sys
@@ -94,6 +95,57 @@ def read_text(argument: str) -> str:
     if argument != "-":
         return argument
     return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+
+
+template_arg_option = click.option(
+    "--template-arg",
+    "template_args",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A value for the chat template, like enable_thinking=false; may be repeated.",
+)
+
+
+def template_args_of(typed: Sequence[str], option: str = "--template-arg") -> str | None:
+    """Values for a template as a JSON object with sorted keys, None for none; what is no JSON is text. Raises BadValue.
+
+    >>> template_args_of(["enable_thinking=false", "reasoning_effort=low"])
+    '{"enable_thinking": false, "reasoning_effort": "low"}'
+    """
+    found: dict[str, Any] = {}
+    for one in typed:
+        key, is_given, value = one.partition("=")
+        if not is_given or not key.isidentifier():
+            raise BadValue(option, one, "write KEY=VALUE, for example enable_thinking=false")
+        if key in found:
+            raise BadValue(option, one, f"{key} is there twice; leave one out")
+        found[key] = _json_or_text(value)
+    return json.dumps(found, sort_keys=True) if found else None
+
+
+def template_words(args: str | None) -> list[str]:
+    """The same as options of a command line."""
+    return [word for one in arg_words(args) for word in ("--template-arg", one)]
+
+
+def arg_words(args: str | None) -> list[str]:
+    """Values for a template as KEY=VALUE: a text bare, where it would not be taken for something else."""
+    given: dict[str, Any] = {} if args is None else json.loads(args)
+    return [
+        f"{key}={value if isinstance(value, str) and _json_or_text(value) == value else json.dumps(value)}"
+        for key, value in given.items()
+    ]
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return json.loads(value, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 class _Seed(click.ParamType[int]):

@@ -12,7 +12,16 @@ import click
 from llama_diversity import cache
 from llama_diversity.cli.arms import Choice, arms_options
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
-from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
+from llama_diversity.cli.options import (
+    Common,
+    Drawing,
+    common_options,
+    drawing_options,
+    layout_options,
+    template_arg_option,
+    template_args_of,
+    template_words,
+)
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.results import Result
 from llama_diversity.engines import EngineOptions
@@ -40,10 +49,11 @@ class Personas(Experiment):
     n: int = experiment.N_SAMPLES
     max_tokens: int = experiment.MAX_TOKENS
     is_bound: bool = False  # to a grammar of forms
+    template_args: str | None = None
 
     def options(self) -> list[str]:
         words = self.differing({"-n": "n", "--max-tokens": "max_tokens"})
-        return [*words, *(["--grammar"] if self.is_bound else [])]
+        return [*words, *(["--grammar"] if self.is_bound else []), *template_words(self.template_args)]
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         base, *others = arms
@@ -70,6 +80,7 @@ class Personas(Experiment):
                 is_shortened=True,
                 is_chat=True,
                 grammar=experiment.CARD_GRAMMAR if self.is_bound else None,
+                template_args=self.template_args,
             )
             for arm in others
         ]
@@ -106,6 +117,7 @@ def _asked(drawn: Drawn, labels: Sequence[str], n: int) -> str:
 @click.option("-n", "n_samples", type=int, default=experiment.N_SAMPLES, show_default=True, help="Personas of each.")
 @click.option("--max-tokens", type=int, default=experiment.MAX_TOKENS, show_default=True, help="Longest completion.")
 @click.option("--grammar", is_flag=True, help="Force whole forms; this changes what is measured.")
+@template_arg_option
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
 @drawing_options
 @layout_options
@@ -116,6 +128,7 @@ def personas(
     n_samples: int,
     max_tokens: int,
     grammar: bool,
+    template_args: tuple[str, ...],
     out: Path | None,
     drawing: Drawing,
     layout: EngineOptions,
@@ -131,7 +144,7 @@ def personas(
       llamadiv personas --pair llama-2-7b
     """
     check_n(n_samples, Personas.least, "personas")
-    one = Personas(n_samples, max_tokens, grammar)
+    one = Personas(n_samples, max_tokens, grammar, template_args_of(template_args))
     run_alone(one, choice=choice, drawing=drawing, layout=layout, common=common, out=out)
 
 

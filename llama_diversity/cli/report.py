@@ -16,7 +16,16 @@ from llama_diversity.cli.arms import Choice, arms_options, resolve_choice
 from llama_diversity.cli.collapse import Collapse
 from llama_diversity.cli.complete import complete_run
 from llama_diversity.cli.experiment import Drawn, Experiment, check_n, conducted, remembered, shown
-from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
+from llama_diversity.cli.options import (
+    Common,
+    Drawing,
+    common_options,
+    drawing_options,
+    layout_options,
+    template_arg_option,
+    template_args_of,
+    template_words,
+)
 from llama_diversity.cli.personas import Personas
 from llama_diversity.cli.perturb import Perturb
 from llama_diversity.cli.progress import progress_line
@@ -68,6 +77,7 @@ def report(*, run: str, out: Path | None, common: Common) -> None:
 @click.command()
 @arms_options
 @click.option("-n", "n_samples", type=int, help="Samples of each experiment.  [default: as in the paper]")
+@template_arg_option
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="The folder to write.  [default: report-RUN]"
 )
@@ -78,6 +88,7 @@ def reproduce(
     *,
     choice: Choice,
     n_samples: int | None,
+    template_args: tuple[str, ...],
     out: Path | None,
     drawing: Drawing,
     layout: EngineOptions,
@@ -92,9 +103,11 @@ def reproduce(
     Example:
       llamadiv reproduce --pair llama-2-7b
     """
-    words = [*choice.words(), *(["-n", str(n_samples)] if n_samples is not None else []), *drawing_words(drawing)]
+    args = template_args_of(template_args)
+    words = [*choice.words(), *(["-n", str(n_samples)] if n_samples is not None else []), *template_words(args)]
+    words += drawing_words(drawing)
     about = {_LEDGER: True, "command": shlex.join(["llamadiv", "reproduce", *words])}
-    experiments: list[Experiment] = [Personas(), Semantic(), Syntactic(), Perturb(), Collapse()]
+    experiments: list[Experiment] = [Personas(template_args=args), Semantic(), Syntactic(), Perturb(), Collapse()]
     if n_samples is not None:
         experiments = [_resized(one, n_samples) for one in experiments]
     arms = resolve_choice(choice, common)

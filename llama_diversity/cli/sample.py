@@ -16,6 +16,8 @@ from llama_diversity.cli.options import (
     layout_options,
     model_option,
     read_text,
+    template_arg_option,
+    template_args_of,
 )
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.cli.session import draw, in_order, opened, plan_cell, reading, start_run
@@ -35,6 +37,7 @@ from llama_diversity.store import Store
 @click.option("--max-tokens", type=int, default=64, show_default=True, help="Longest completion.")
 @click.option("--chat", is_flag=True, help="Ask through the model's own chat template.")
 @click.option("--system", help="A system message, with --chat.")
+@template_arg_option
 @click.option("--stop", multiple=True, help="End a completion before this text; may be repeated.")
 @click.option("--grammar", type=click.File("rb"), help="Draw only texts of this grammar (a GBNF file, rule `root`).")
 @click.option("--show-prompt", is_flag=True, help="Print the prompt as the model sees it, and draw nothing.")
@@ -49,6 +52,7 @@ def sample(
     max_tokens: int,
     chat: bool,
     system: str | None,
+    template_args: tuple[str, ...],
     stop: tuple[str, ...],
     grammar: BinaryIO | None,
     show_prompt: bool,
@@ -68,13 +72,14 @@ def sample(
     """
     if not 1 <= n_samples <= MAX_SAMPLES:  # said before a model is loaded for nothing
         raise BadValue("-n", n_samples, f"ask for 1 to {MAX_SAMPLES:,} samples")
+    given = template_args_of(template_args)
     reference = resolve_model(model, common=common)
     if show_prompt:
         with reading(reference, layout, common) as engine:
-            _print_prompt(engine.prompt(read_text(prompt), chat=chat, system=system), common)
+            _print_prompt(engine.prompt(read_text(prompt), chat=chat, system=system, template_args=given), common)
         return
     with Store.open(common.store) as store, opened(reference, layout, common) as engine:
-        rendered = engine.prompt(read_text(prompt), chat=chat, system=system)
+        rendered = engine.prompt(read_text(prompt), chat=chat, system=system, template_args=given)
         cell = plan_cell(
             engine,
             reference,

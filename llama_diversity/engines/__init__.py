@@ -131,8 +131,13 @@ class Engine(Protocol):
         """Ids of `text` as typed (control tokens stay text), with exactly one BOS where the model wants one."""
         ...
 
-    def prompt(self, text: str, *, chat: bool = False, system: str | None = None) -> Prompt:
-        """`text` as a raw prompt, or rendered by the model's chat template. Raises TemplateError, BadValue."""
+    def prompt(
+        self, text: str, *, chat: bool = False, system: str | None = None, template_args: str | None = None
+    ) -> Prompt:
+        """`text` as a raw prompt, or rendered by the model's chat template. Raises TemplateError, BadValue.
+
+        `template_args`: values for the template, a JSON object with sorted keys.
+        """
         ...
 
     def piece(self, token_id: int) -> Piece:

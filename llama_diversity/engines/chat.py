@@ -23,13 +23,14 @@ from jinja2.nodes import CallBlock
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from llama_diversity.errors import TemplateError
+from llama_diversity.errors import BadValue, TemplateError
 
 FROZEN_DATE = "2024-07-26"  # templates that print today's date would change the prompt daily
 _LONGEST_CHARACTERS = 1_000_000
 _LONGEST_SECONDS = 5.0
 _ASK_RAW = "where chat was asked for (--chat, or chat in --arm) leave it out"  # `decompose` asks for none, and chats
 _MARKS = {"user": "llamadivMark0User", "system": "llamadivMark0System"}
+_GIVEN = frozenset(["messages", "add_generation_prompt", "bos_token", "eos_token"])  # no values of these are taken
 _WORDS = {"user": "what is asked", "system": "the system text"}
 _SHOWN_PARTS = re.compile(r"""['"]type['"]: ?['"]text['"]""")  # a list of parts printed as such, not read
 _LONGEST_SHOWN = 60  # characters of a text that an error repeats
@@ -57,6 +58,7 @@ class Chat:
     """One chat template with the names of the model's special tokens. Raises TemplateError when it does not compile."""
 
     def __init__(self, template: str, *, bos: str, eos: str) -> None:
+        self._source = template
         self.digest = hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest()
         # As transformers gives them: `tools is not none` must be false, and is true of what is undefined.
         self._names = {"bos_token": bos, "eos_token": eos, "tools": None, "documents": None}
@@ -70,28 +72,37 @@ class Chat:
         except (JinjaError, RecursionError, MemoryError) as error:
             raise _broken(error) from error
 
-    def render(self, user: str, *, system: str | None = None) -> Rendered:
-        """The prompt that asks `user` and opens the assistant's turn.
+    def render(self, user: str, *, system: str | None = None, args: str | None = None) -> Rendered:
+        """The prompt that asks `user` and opens the assistant's turn; `args` are further values, a JSON object.
 
         Blanks around a text may be lost, nothing else. Raises TemplateError, also where the template has no place for a
-        text or changes it.
+        text or changes it, and BadValue for a value that it does not read.
         """
+        given = self._checked({} if args is None else json.loads(args))
         texts = {"user": user} if system is None else {"system": system, "user": user}
-        form, marked = self._marked(list(texts))
-        rendered = self._rendered(texts, form)
+        form, marked = self._marked(list(texts), given)
+        rendered = self._rendered(texts, form, given)
         for chosen in itertools.product(*map(_trimmed, texts.values())):
             parts = _filled(marked, dict(zip(texts, chosen, strict=True)))
             if "".join(part.text for part in parts) == rendered:
                 return Rendered(parts)
         return Rendered(tuple(_found(rendered, marked, texts)))
 
-    def _marked(self, kinds: Sequence[str]) -> tuple[_Form, list[str]]:
+    def _checked(self, args: dict[str, Any]) -> dict[str, Any]:
+        for name, value in args.items():
+            if name in _GIVEN:
+                raise BadValue("--template-arg", f"{name}={value}", f"{name} is given to every template as it is")
+            if not re.search(rf"(?<![\w.'\"]){re.escape(name)}\b", self._source):
+                raise BadValue("--template-arg", f"{name}={value}", "the chat template reads no value of that name")
+        return args
+
+    def _marked(self, kinds: Sequence[str], args: Mapping[str, Any]) -> tuple[_Form, list[str]]:
         """How the texts must be given to come out, and what the template writes around and between their marks."""
         marks = {kind: _MARKS[kind] for kind in kinds}
         refusal: TemplateError | None = None
         for form in _FORMS:
             try:
-                rendered = self._rendered(marks, form)
+                rendered = self._rendered(marks, form, args)
             except TemplateError as error:
                 refusal = refusal or error
                 continue
@@ -102,14 +113,14 @@ class Chat:
             refusal = refusal or (_lost(lost[-1]) if lost else None)
         raise refusal or _lost(kinds[-1])
 
-    def _rendered(self, texts: Mapping[str, str], form: _Form) -> str:
+    def _rendered(self, texts: Mapping[str, str], form: _Form, args: Mapping[str, Any]) -> str:
         messages = [
             {"role": kind, "content": [{"type": "text", "text": text}] if getattr(form, kind) else text}
             for kind, text in texts.items()
         ]
         outcome: list[str | BaseException] = []
         # A template may loop for ever without writing anything. A daemon thread cannot be stopped, but it can be left.
-        worker = threading.Thread(target=self._render_into, args=(outcome, messages), daemon=True)
+        worker = threading.Thread(target=self._render_into, args=(outcome, messages, args), daemon=True)
         worker.start()
         worker.join(_LONGEST_SECONDS)
         if not outcome:
@@ -120,11 +131,14 @@ class Chat:
             raise _broken(outcome[0]) from outcome[0]
         return outcome[0]
 
-    def _render_into(self, outcome: list[str | BaseException], messages: list[dict[str, Any]]) -> None:
+    def _render_into(
+        self, outcome: list[str | BaseException], messages: list[dict[str, Any]], args: Mapping[str, Any]
+    ) -> None:
         try:
             parts: list[str] = []
             length = 0
-            for part in self._template.generate(messages=messages, add_generation_prompt=True, **self._names):
+            given = {**self._names, **args, "messages": messages, "add_generation_prompt": True}
+            for part in self._template.generate(given):
                 parts.append(part)
                 length += len(part)
                 if length > _LONGEST_CHARACTERS:

@@ -320,17 +320,21 @@ class ScriptedEngine:
             start = min(end, len(data))
         return tuple(ids)
 
-    def prompt(self, text: str, *, chat: bool = False, system: str | None = None) -> Prompt:
+    def prompt(
+        self, text: str, *, chat: bool = False, system: str | None = None, template_args: str | None = None
+    ) -> Prompt:
         """`text` as it is, or as the user's turn of TEMPLATE."""
         if not chat:
             if system is not None:
                 raise BadValue("--system", system, "a raw prompt has no system message; add --chat")
+            if template_args is not None:
+                raise BadValue("--template-arg", template_args, "a raw prompt has no template; add --chat")
             return Prompt(text, text, self.tokenize(text))
         if not self.facts.has_chat_template:
             raise no_template(self.facts.reference)
         template = Chat(TEMPLATE, bos="<s>", eos="</s>")
-        rendered = template.render(text, system=system).text
-        return Prompt(text, rendered, self.tokenize(rendered), "chat", template.digest, FROZEN_DATE)
+        rendered = template.render(text, system=system, args=template_args).text
+        return Prompt(text, rendered, self.tokenize(rendered), "chat", template.digest, FROZEN_DATE, template_args)
 
     def piece(self, token_id: int) -> Piece:
         """The bytes of one token, or its name for a control token."""

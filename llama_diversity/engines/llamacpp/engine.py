@@ -182,17 +182,21 @@ class LlamaCppEngine:
     def _spelling(self) -> Spelling:
         return Spelling(self._vocab)
 
-    def prompt(self, text: str, *, chat: bool = False, system: str | None = None) -> Prompt:
+    def prompt(
+        self, text: str, *, chat: bool = False, system: str | None = None, template_args: str | None = None
+    ) -> Prompt:
         """`text` as it is, or as the user's turn of the model's own chat template."""
         if not chat:
             if system is not None:
                 raise BadValue("--system", system, "a raw prompt has no system message; add --chat")
+            if template_args is not None:
+                raise BadValue("--template-arg", template_args, "a raw prompt has no template; add --chat")
             prompt = Prompt(text, text, self.tokenize(text))
         else:
             template = self._chat
-            rendered = template.render(text, system=system).text
+            rendered = template.render(text, system=system, args=template_args).text
             ids = self._with_bos(self._tokenize(rendered, parse_special=True))
-            prompt = Prompt(text, rendered, ids, "chat", template.digest, FROZEN_DATE)
+            prompt = Prompt(text, rendered, ids, "chat", template.digest, FROZEN_DATE, template_args)
         if not prompt.ids:
             raise BadValue(
                 "the prompt", text, "this model has no BOS token, so an empty prompt gives it nothing to go on"
