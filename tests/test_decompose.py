@@ -241,3 +241,11 @@ def test_bad_input_is_one_sentence(run: Callable, arguments: tuple[object, ...],
     assert code in (1, 2)
     assert words in err
     assert "Traceback" not in err
+
+
+def test_too_little_for_any_effect_still_writes_what_there_is(run: Callable, tmp_path: Path) -> None:
+    """No effect has an interval, so there is no figure of them."""
+    out = tmp_path / "out"
+    code, _, error = run("decompose", "--pair", "scripted", "-n", 2, "-p", "Once", "--max-tokens", 4, "--out", out)
+    assert code == 0, error
+    assert {path.suffix for path in out.iterdir()} == {".csv", ".html", ".json"}

@@ -202,7 +202,7 @@ def test_arms_are_drawn_independently_and_one_recipe_is_no_two_arms(run: Callabl
     shown = json.loads(run("runs", "show", "last", "--json")[1])
     assert len({recipe["seed"] for recipe in shown["recipes"].values()}) == 2
     code, _, err = run("coverage", "--base", "scripted:coin", "--aligned", "scripted:coin", *words)
-    assert (code, "Both arms are the same: base and aligned are one recipe." in err) == (1, True)
+    assert (code, "Both arms are one model (scripted:coin)" in err) == (1, True)
     assert len(json.loads(run("runs", "ls", "--json")[1])) == 1
 
 

@@ -180,3 +180,11 @@ def test_a_model_without_a_template_is_refused(run: Callable) -> None:
     code, _, err = run("personas", "--base", "scripted:base", "--aligned", "scripted:uniform", "-n", 2)
     assert code == 1
     assert "template" in err
+
+
+def test_without_a_whole_persona_there_are_no_empty_tables(run: Callable) -> None:
+    code, out, _ = run("personas", "--pair", "scripted", "-n", 2)
+    assert code == 0
+    assert "aligned: no output holds a whole persona" in " ".join(out.split())
+    assert "How varied each field" not in out
+    assert "Ages, and" not in out

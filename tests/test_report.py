@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from llama_diversity.render import maps
 from llama_diversity.render.exhibits import (
@@ -107,6 +108,19 @@ def test_a_long_table_is_folded_away_and_whole() -> None:
         page = to_page([Section("s", "t", "a", "c", (Table("x", "y", ("n",), rows[:n]),))], "Report")
         assert ("<details>" in page) == is_folded
         assert page.count("<tr>") == n + 1
+
+
+def test_a_table_without_rows_and_a_figure_of_nothing_are_left_out(tmp_path: Path) -> None:
+    empty = (Table("none", "No rows", ("n",), ()), Figure("blank", "No panels", dict), Remark("what is there"))
+    write_report(Section("s", "t", "a", "c", empty), tmp_path)
+    [page] = tmp_path.iterdir()
+    console = Console(width=80, color_system=None)
+    with console.capture() as capture:
+        console.print(in_terminal(Section("s", "t", "a", "c", empty)))
+    for shown in (page.read_text(), capture.get()):
+        assert "what is there" in shown
+        assert "No rows" not in shown
+        assert "No panels" not in shown
 
 
 def test_a_page_without_charts_has_no_script() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import click
 
 from llama_diversity import cache, embed
 from llama_diversity.cli.arms import Choice, arms_options
-from llama_diversity.cli.compare import NotComparable, different
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
@@ -49,12 +47,7 @@ class Coverage(Experiment):
         ]
 
     def check(self, cells: Sequence[Cell]) -> None:
-        """Refuse, before any sampling, what could not be compared or would not fit into memory afterwards."""
-        for one, other in itertools.combinations(cells, 2):
-            if not different(one.recipe, other.recipe):
-                raise NotComparable(
-                    f"Both arms are the same: {one.arm} and {other.arm} are one recipe. Name two models that differ."
-                )
+        """Refuse, before any sampling, what would not fit into memory afterwards."""
         if self.by == "meaning" and sum(cell.n for cell in cells) > MOST_BY_MEANING:
             most = MOST_BY_MEANING // len(cells)
             allowed = (

@@ -69,6 +69,8 @@ def _exhibits(found: Result, clusters: Clusters, facts: Facts) -> Iterator[Exhib
     for name, arm in found.arms.items():
         if not arm.personas:
             yield Remark(f"{name}: no output holds a whole persona; there is nothing to compare.", is_warning=True)
+    if not any(arm.personas for arm in found.arms.values()):
+        return
     yield _fields(found)
     yield _kept(found)
     yield _numbers(found)

@@ -61,7 +61,7 @@ class Table:
 class Figure:
     """Charts by their headings, shown side by side where there is room; drawn when they are needed.
 
-    `terminal` is what stands for them where there are no pictures.
+    `terminal` is what stands for them where there are no pictures. Where there is nothing to draw it is left out.
     """
 
     name: str
@@ -101,13 +101,20 @@ Exhibit = Table | Figure | Tokens | Remark
 
 @dataclass(frozen=True)
 class Section:
-    """One experiment: `about` says in a sentence or two what was done; `command` makes it again."""
+    """One experiment: `about` says in a sentence or two what was done; `command` makes it again.
+
+    A table without rows is left out, in the terminal, the files and the page alike.
+    """
 
     name: str
     title: str
     about: str
     command: str
     exhibits: tuple[Exhibit, ...]
+
+    def __post_init__(self) -> None:
+        full = tuple(one for one in self.exhibits if not isinstance(one, Table) or one.rows)
+        object.__setattr__(self, "exhibits", full)
 
 
 # ---- in the terminal
@@ -198,7 +205,7 @@ def files_of(section: Section) -> Iterator[tuple[str, bytes]]:
     for exhibit in section.exhibits:
         if isinstance(exhibit, Table):
             yield f"{exhibit.name}.csv", to_csv(exhibit).encode()
-        elif isinstance(exhibit, Figure):
+        elif isinstance(exhibit, Figure) and exhibit.panels:
             yield from _chart_files(exhibit, section.command)
         elif isinstance(exhibit, Tokens):
             from llama_diversity.render.charts import from_svg

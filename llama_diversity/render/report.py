@@ -134,6 +134,8 @@ def _section(section: Section, specs: dict[str, dict[str, Any]], *, heading: str
 def _exhibit(exhibit: Exhibit, specs: dict[str, dict[str, Any]]) -> str:
     if isinstance(exhibit, Remark):
         return f'<p class="{"warning" if exhibit.is_warning else "remark"}">{_text(exhibit.text)}</p>\n'
+    if isinstance(exhibit, Figure) and not exhibit.panels:
+        return ""
     note = f'<p class="note">{_text(exhibit.note)}</p>\n' if exhibit.note else ""
     inside = "".join(_inside(exhibit, specs))
     head = f"<h3>{_text(exhibit.title)}</h3>\n"
