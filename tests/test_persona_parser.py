@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import asdict
 
 import pytest
 
@@ -12,13 +11,14 @@ from llama_diversity.experiments.persona_parser import FIELDS, Persona, Rejected
 
 LIKED = "I love that my coffee is still hot."
 EMILY = Persona("Emily", "Jones", "Female", 32, "American", "White", "ENFP", LIKED)
+VALUES = {name: getattr(EMILY, name) for name in FIELDS}
 LABELS = ("First name", "Last name", "Gender", "Age", "Nationality", "Ethnicity", "Myers-Briggs type", "Review")
 NOT_A_PERSONA = "nothing that looks like a persona"
 
 
 def form(*, style: str = "{label}: {value}", **changes: str | None) -> str:
     """Emily as lines of `style`, with some values changed, or left out where they are None."""
-    values = {**{name: str(value) for name, value in asdict(EMILY).items()}, **changes}
+    values = {**{name: str(value) for name, value in VALUES.items()}, **changes}
     lines = [style.format(label=label, value=values[name]) for name, label in zip(FIELDS, LABELS, strict=True)
              if values[name] is not None]  # fmt: skip
     return "\n".join(lines)
@@ -29,10 +29,10 @@ def numbered(lines: str) -> str:
 
 
 def as_json(**changes: object) -> str:
-    return json.dumps({**asdict(EMILY), **changes}, indent=2)
+    return json.dumps({**VALUES, **changes}, indent=2)
 
 
-WHO = {name: value for name, value in asdict(EMILY).items() if name != "review"}
+WHO = {name: value for name, value in VALUES.items() if name != "review"}
 REST = form(first_name=None, last_name=None)
 
 GOOD: dict[str, tuple[str, dict[str, object]]] = {
@@ -81,6 +81,12 @@ GOOD: dict[str, tuple[str, dict[str, object]]] = {
     "unknown country": (form(nationality="Bhutanese"), {"nationality": "Bhutanese"}),
     "Caucasian": (form(ethnicity="Caucasian"), {}),
     "hispanic": (form(ethnicity="Hispanic"), {"ethnicity": "Latino"}),
+    "groups": (form(ethnicity="AFRICAN‑AMERICANS"), {"ethnicity": "Black"}),
+    "a people of many": (form(nationality="Americans"), {}),
+    "a country with its accents": (form(nationality="Cote d\u2019Ivoire"), {"nationality": "Ivorian"}),
+    "decomposed letters": (form(first_name="Jose\u0301"), {"first_name": "Jos\u00e9"}),
+    "an invisible mark within": (form(last_name="Jo\u200bn\u00ades"), {}),
+    "another apostrophe": (form(last_name="O\u2019Neill"), {"last_name": "O'Neill"}),
     "race": (form().replace("Ethnicity", "Race/Ethnicity"), {}),
     "small type": (form(mbti="enfp"), {}),
     "type with a title": (form(mbti="ENFP (The Campaigner)"), {}),
@@ -102,21 +108,21 @@ GOOD: dict[str, tuple[str, dict[str, object]]] = {
     "the next in a list": (form() + "\n---\n" + form(first_name="Ana"), {}),
     "a separator first": ("---\n" + form(), {}),
     "json": (as_json(), {}),
-    "json in one line": (json.dumps(asdict(EMILY)), {}),
+    "json in one line": (json.dumps(VALUES), {}),
     "json, fenced": (f"```json\n{as_json()}\n```", {}),
     "json behind prose": (f"Here you are:\n{as_json()}\nI hope this helps!", {}),
-    "json, nested": (json.dumps({"persona": asdict(EMILY)}), {}),
+    "json, nested": (json.dumps({"persona": VALUES}), {}),
     "json, review apart": (json.dumps({"persona": WHO, "review": LIKED}), {}),
     "json, review nested": (as_json(review={"rating": 5, "text": LIKED, "review": LIKED}), {}),
-    "json, a list": (json.dumps([asdict(EMILY), {**asdict(EMILY), "age": 50}]), {}),
-    "json, a list within": (json.dumps({"personas": [asdict(EMILY), {**asdict(EMILY), "age": 50}]}), {}),
+    "json, a list": (json.dumps([VALUES, {**VALUES, "age": 50}]), {}),
+    "json, a list within": (json.dumps({"personas": [VALUES, {**VALUES, "age": 50}]}), {}),
     "json, age as text": (as_json(age="32"), {}),
     "json, other labels": (as_json().replace("first_name", "firstName").replace("mbti", "myers_briggs_type"), {}),
     "json, trailing comma": (as_json().replace('hot."\n}', 'hot.",\n}'), {}),
     "json, curly quotes": (as_json().replace('"', "“"), {}),
     "json, cut off behind": (as_json().removesuffix("\n}"), {}),
-    "json in one line, cut off": (json.dumps(asdict(EMILY))[:-2], {}),
-    "json in one line, broken": (json.dumps(asdict(EMILY)).replace("32,", "32 ;,"), {}),
+    "json in one line, cut off": (json.dumps(VALUES)[:-2], {}),
+    "json in one line, broken": (json.dumps(VALUES).replace("32,", "32 ;,"), {}),
     "json, broken, escapes": (as_json(review='My "mug"\nhot.').replace("32,", "32"), {"review": 'My "mug"\nhot.'}),
     "json, cut off within": (as_json()[:-6], {"review": "I love that my coffee is still h"}),
     "json, no comma": (as_json().replace("32,", "32"), {}),
@@ -286,7 +292,7 @@ BAD |= {f"prose, {name}": row for name, row in BAD_PROSE.items()}
 
 @pytest.mark.parametrize(("text", "changes"), GOOD.values(), ids=GOOD)
 def test_personas_are_read(text: str, changes: dict[str, object]) -> None:
-    assert parse(text) == Persona(**{**asdict(EMILY), **changes})
+    assert parse(text) == Persona(**{**VALUES, **changes})
 
 
 @pytest.mark.parametrize(("text", "reason"), BAD.values(), ids=BAD)
@@ -365,3 +371,10 @@ def test_a_million_characters(piece: str) -> None:
 @pytest.mark.parametrize("piece", ["a ", "x", "9", "is ", "de ", "dr ", "( ", "/", "INFP "])
 def test_a_long_value(name: str, piece: str) -> None:
     assert isinstance(parse(form(**{name: piece * (300_000 // len(piece))})), Rejected | Persona)
+
+
+def test_what_was_written_is_kept_beside_what_was_read() -> None:
+    found = parse(form(nationality=" **USA** ", first_name="Jose\u0301"))
+    assert isinstance(found, Persona)
+    assert (found.nationality, found.written["nationality"]) == ("American", "USA")
+    assert (found.first_name, found.written["first_name"]) == ("José", "Jose\u0301")

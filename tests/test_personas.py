@@ -88,6 +88,54 @@ def test_numbers_are_of_the_valid_ones() -> None:
     assert found.arms["base"].summaries["sentiment"].mean > 0.5
 
 
+def said(found: personas.Result) -> str:
+    return " ".join(one.text for one in shown(found).exhibits if isinstance(one, Remark))
+
+
+def test_spellings_of_one_value_are_joined_and_counted() -> None:
+    """José in four spellings of three letters' forms, the most frequent is shown; two countries in five."""
+    names = ["José"] * 3 + ["JOSÉ"] * 2 + ["Jose\u0301", "Jo\u200bsé", "Jose"]
+    countries = ["USA", "U.S.", "America", "American", "american", "France", "French", "french"]
+    found = personas.analyse(
+        {
+            "base": [card(name, nationality=country) for name, country in zip(names, countries, strict=True)],
+            "aligned": [card("JOSÉ")] * 3,
+        }
+    )
+    base, aligned = found.arms["base"].fields, found.arms["aligned"].fields
+    assert dict(base["first_name"].counts) == {"José": 7, "Jose": 1}
+    assert dict(aligned["first_name"].counts) == {"José": 3}  # one value over the arms, too
+    assert dict(base["nationality"].counts) == {"American": 5, "French": 3}
+    assert (base["first_name"].n_spellings, base["nationality"].n_spellings) == (5, 8)
+    assert "of base first name 5 into 2, nationality 8 into 2." in said(found)
+    assert "Spellings" not in said(result())
+
+
+def test_the_tone_of_another_language_is_not_reported() -> None:
+    french = "Très bonne machine, je la recommande à tous, le café est délicieux."
+    found = result(base=[card(review=french)] * 12 + [card()] * 18)
+    base = found.arms["base"]
+    assert (base.n_unknown_tones, base.has_tone) == (12, False)
+    assert base.numbers["sentiment"] == base.numbers["sentence_sentiment"] == ()
+    assert math.isnan(found.differences["aligned"]["sentiment"].low)
+    assert "Tone of base's reviews not reported: VADER knows English only, and no word of 12 of 30" in said(found)
+    assert "figure-8-sentiments.svg" not in dict(files_of(shown(found)))
+    few = result(base=[card(review=french)] * 6 + [card()] * 24)
+    assert few.arms["base"].has_tone
+    assert few.arms["base"].summaries["sentiment"].mean == pytest.approx(24 / 30 * 0.6369)
+    assert "no word of 6 of 30 of base's reviews" in said(few)
+
+
+def test_the_tone_of_sentences_stands_beside_that_of_the_whole() -> None:
+    found = result(base=[card(review="I did not go. Good things happened.")] * 30)
+    summaries = found.arms["base"].summaries
+    assert summaries["sentiment"].mean == pytest.approx(-0.3412)
+    assert summaries["sentence_sentiment"].mean == pytest.approx(0.2202)
+    assert summaries["review_sentences"].mean == 2
+    table = next(one for one in shown(found).exhibits if isinstance(one, Table) and one.name == "personas-numbers")
+    assert ("the same, mean over sentences", "base") in [row[:2] for row in table.rows]
+
+
 def test_a_form_is_read_from_its_first_value_on() -> None:
     text = card("Ravi").removeprefix("First name:")
     found = personas.analyse({"base": [text] * 3, "aligned": [card()] * 3}, forms=["base"])

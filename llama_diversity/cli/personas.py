@@ -155,9 +155,11 @@ def _as_json(found: experiment.Result, clusters: review_sentences.Clusters, fact
             "n": arm.n,
             "valid": arm.valid._asdict(),
             "reasons": dict(arm.reasons),
+            "reviews_of_unknown_tone": arm.n_unknown_tones,
             "fields": {
                 field: {
                     "counts": dict(one.counts),
+                    "spellings": one.n_spellings,
                     "entropy_nats": one.entropy_nats._asdict(),
                     "rarefied": {"m": found.m, **one.rarefied._asdict()},
                     "concentration": one.concentration._asdict(),

@@ -33,7 +33,13 @@ _HISTOGRAMS = {
     "review_chars": ("figure-7-review-lengths", "Figure 7: lengths of the reviews", "characters", 25.0),
     "sentiment": ("figure-8-sentiments", "Figure 8: tone of the reviews", "VADER compound", 0.125),
 }
-_WORDS = {"age": "age, years", "review_chars": "review, characters", "sentiment": "review, VADER compound"}
+_WORDS = {
+    "age": "age, years",
+    "review_chars": "review, characters",
+    "review_sentences": "review, sentences",
+    "sentiment": "review, VADER compound",
+    "sentence_sentiment": "the same, mean over sentences",
+}
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,10 @@ def _exhibits(found: Result, clusters: Clusters, facts: Facts) -> Iterator[Exhib
     if not any(arm.personas for arm in found.arms.values()):
         return
     yield _fields(found)
+    yield from _joined(found.arms)
     yield _kept(found)
     yield _numbers(found)
+    yield from _tones(found.arms)
     for name in ("first_name", "last_name"):
         yield _cloud(found, name)
     for name, (file, title) in _FIGURES.items():
@@ -81,8 +89,9 @@ def _exhibits(found: Result, clusters: Clusters, facts: Facts) -> Iterator[Exhib
             yield _histogram(found, "age", *_HISTOGRAMS["age"])
         yield _bars(found, name, file, title)
         yield _counts(found, name, file, title)
-    for name in ("review_chars", "sentiment"):
-        yield _histogram(found, name, *_HISTOGRAMS[name])
+    yield _histogram(found, "review_chars", *_HISTOGRAMS["review_chars"])
+    if all(arm.has_tone for arm in found.arms.values()):
+        yield _histogram(found, "sentiment", *_HISTOGRAMS["sentiment"])
     yield from sentence_exhibits(clusters)
 
 
@@ -134,6 +143,31 @@ def _fields(found: Result) -> Table:
     )
 
 
+def _joined(arms: Mapping[str, Arm]) -> Iterator[Remark]:
+    """How many spellings were taken for one value."""
+    said = []
+    for name, arm in arms.items():
+        more = {field: (one.n_spellings, len(one.counts)) for field, one in arm.fields.items()}
+        parts = [f"{_plain(field)} {n} into {left}" for field, (n, left) in more.items() if n > left]
+        said += [f"of {name} {', '.join(parts)}"] if parts else []
+    if said:
+        yield Remark(
+            "Spellings of one value are joined (capitals, letters and their accents, a country and its people, what "
+            f"stands around a value): {'; '.join(said)}."
+        )
+
+
+def _tones(arms: Mapping[str, Arm]) -> Iterator[Remark]:
+    """Of whom the tone is not known, and what a compound score rests on."""
+    for name, arm in arms.items():
+        share = f"{arm.n_unknown_tones} of {len(arm.personas)} of {name}'s reviews"
+        reason = f"VADER knows English only, and no word of {share}, or they are in another language"
+        if not arm.has_tone:
+            yield Remark(f"Tone of {name}'s reviews not reported: {reason}.", is_warning=True)
+        elif arm.n_unknown_tones:
+            yield Remark(f"{reason}; they count as VADER has them, most as 0.")
+
+
 def _kept(found: Result) -> Table:
     rows: list[tuple[Value, ...]] = []
     for name in CATEGORIES:
@@ -169,6 +203,8 @@ def _numbers(found: Result) -> Table:
         "Ages, and length and tone of the reviews",
         ("number", "arm", "mean", "sd", "least", "most", "minus first", "95 % interval"),
         tuple(rows),
+        "VADER's compound of a whole review, which the paper reports, grows with its length, and a negation reaches "
+        "across full stops; the mean over its sentences does neither.",
     )
 
 

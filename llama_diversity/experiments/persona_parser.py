@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llama_diversity.experiments import persona_values as values
@@ -38,6 +38,7 @@ class Persona:
     ethnicity: str
     mbti: str
     review: str
+    written: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)  # fields before they were read
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _judged(found: Mapping[str, str]) -> Persona | Rejected:
             read[name] = _value(name, kept[name])
         except values.Unreadable as reason:
             return Rejected(str(reason), kept)
-    return Persona(**read)
+    return Persona(**read, written={name: values.trimmed(kept[name]) for name in FIELDS if name != "review"})
 
 
 def _value(name: str, text: str) -> str | int:
@@ -104,8 +105,8 @@ def _value(name: str, text: str) -> str | int:
         "nationality": values.nationality,
         "ethnicity": values.ethnicity,
         "mbti": values.mbti,
-    }.get(name)
-    return known(text) if known else text
+    }.get(name, values.name)
+    return known(text)
 
 
 class _Form:

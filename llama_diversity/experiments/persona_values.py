@@ -2,7 +2,8 @@
 
 Knows nothing of where a value stood. Each function takes the text of one field; those that can refuse raise Unreadable
 with a reason of a few words. Only what the tables here name is changed: every other value keeps the model's words, but
-for capitals, hyphens and the decoration around them. Invisible characters are trimmed at the ends, never inside.
+for hyphens, the spelling of its letters and the decoration around them, and what cannot be seen in it goes. Which
+values are one is told by `folded`, which knows no capitals.
 """
 
 from __future__ import annotations
@@ -10,6 +11,11 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
+from collections.abc import Mapping
+from functools import lru_cache
+
+from llama_diversity.experiments.peoples import PEOPLES
+from llama_diversity.text import plain
 
 _WORD = re.compile(r"[^\W_]+")
 _TAG = re.compile(r"</?(?:b|i|u|em|strong|p|br|span|code|td|tr|li|ul|div)\s?/?>", re.IGNORECASE)  # no script among them
@@ -41,80 +47,6 @@ _GENDERS = {
     for word in words.split()
 }
 
-# Countries and other spellings, by the word for their people. Every part of the United Kingdom is British, both Koreas'
-# names without "North" are Korean. What is not here keeps the model's word: no borders are drawn by this table.
-_PEOPLES = {
-    "American": "usa|us|u s a|u s|united states|united states of america|the united states|america|us american",
-    "British": "uk|u k|united kingdom|great britain|britain|england|english|scotland|scottish|wales|welsh|brit"
-    "|northern ireland|northern irish",
-    "Argentine": "argentina|argentinian|argentinean",
-    "Australian": "australia|aussie",
-    "Austrian": "austria",
-    "Bangladeshi": "bangladesh",
-    "Belgian": "belgium",
-    "Brazilian": "brazil|brasil",
-    "Canadian": "canada",
-    "Chilean": "chile",
-    "Chinese": "china|people's republic of china|prc",
-    "Colombian": "colombia",
-    "Cuban": "cuba",
-    "Czech": "czechia|czech republic",
-    "Danish": "denmark|dane",
-    "Dominican": "dominican republic",
-    "Dutch": "netherlands|the netherlands|holland",
-    "Egyptian": "egypt",
-    "Emirati": "uae|united arab emirates",
-    "Ethiopian": "ethiopia",
-    "Filipino": "philippines|the philippines|filipina|filipinx",
-    "Finnish": "finland",
-    "French": "france",
-    "German": "germany|deutsch",
-    "Ghanaian": "ghana",
-    "Greek": "greece",
-    "Hungarian": "hungary",
-    "Icelandic": "iceland",
-    "Indian": "india",
-    "Indonesian": "indonesia",
-    "Iranian": "iran",
-    "Iraqi": "iraq",
-    "Irish": "ireland|republic of ireland",
-    "Israeli": "israel",
-    "Italian": "italy|italia",
-    "Jamaican": "jamaica",
-    "Japanese": "japan",
-    "Kenyan": "kenya",
-    "Korean": "korea|south korea|south korean|republic of korea",
-    "Lebanese": "lebanon",
-    "Malaysian": "malaysia",
-    "Mexican": "mexico|méxico",
-    "Moroccan": "morocco",
-    "New Zealander": "new zealand|kiwi",
-    "Nigerian": "nigeria",
-    "Norwegian": "norway",
-    "Pakistani": "pakistan",
-    "Peruvian": "peru",
-    "Polish": "poland|pole",
-    "Portuguese": "portugal",
-    "Puerto Rican": "puerto rico",
-    "Romanian": "romania",
-    "Russian": "russia|russian federation",
-    "Saudi": "saudi arabia|saudi arabian",
-    "Singaporean": "singapore",
-    "South African": "south africa",
-    "Spanish": "spain|spaniard",
-    "Swedish": "sweden|swede",
-    "Swiss": "switzerland",
-    "Syrian": "syria",
-    "Taiwanese": "taiwan",
-    "Thai": "thailand",
-    "Turkish": "turkey|türkiye|turkiye|turk",
-    "Ukrainian": "ukraine",
-    "Venezuelan": "venezuela",
-    "Vietnamese": "vietnam|viet nam",
-}
-_COUNTRIES = {name: people for people, names in _PEOPLES.items() for name in names.split("|")}
-NATIONALITIES = frozenset(_PEOPLES)
-
 _GROUPS = {
     "White": "caucasian|white caucasian|caucasian white|white american|european american|white european american"
     "|non hispanic white|white non hispanic|anglo american",
@@ -133,26 +65,16 @@ _GROUPS = {
     "|multi ethnic|mixed race biracial",
     "Han Chinese": "han",
 }
-_ETHNICITIES = {name: group for group, names in _GROUPS.items() for name in names.split("|")}
+_GROUP_NAMES = {name: group for group, names in _GROUPS.items() for name in names.split("|")}
 
 # How a text may name a people or a group in the middle of a sentence, where no label says what a word is.
+_NAMES_OF_PERSONS = frozenset("georgia jordan chad mali trinidad cyprus finn scot roc trini guinea".split())
 PEOPLE_WORDS = frozenset(
-    [
-        *_COUNTRIES,
-        *map(str.casefold, NATIONALITIES),
-        *"afghan albanian algerian angolan armenian azerbaijani bahamian bahraini barbadian belarusian"
-        " bhutanese bolivian bosnian botswanan bulgarian burmese cambodian cameroonian congolese croatian"
-        " cypriot ecuadorian eritrean estonian fijian gambian guatemalan guyanese haitian honduran ivorian"
-        " jordanian kazakh kuwaiti laotian latvian libyan lithuanian macedonian malawian malian maltese"
-        " mauritian mongolian mozambican namibian nepali nepalese nicaraguan omani palestinian panamanian"
-        " paraguayan qatari rwandan salvadoran samoan senegalese serbian slovak slovenian somali sudanese"
-        " tanzanian togolese tongan trinidadian tunisian ugandan uruguayan uzbek yemeni zambian zimbabwean".split(),
-        *"costa rican|sri lankan|south sudanese|sierra leonean|cape verdean|papua new guinean".split("|"),
-    ]
+    name for people, names in PEOPLES.items() for name in (people.casefold(), *names) if name not in _NAMES_OF_PERSONS
 )
 GROUP_WORDS = frozenset(
     [
-        *_ETHNICITIES,
+        *_GROUP_NAMES,
         *map(str.casefold, _GROUPS),
         *"igbo yoruba hausa akan ashanti zulu xhosa kikuyu kurdish tamil malayali punjabi bengali gujarati maori māori"
         " quechua mestizo mestiza sami roma romani tatar berber amazigh pashtun persian hmong slavic inuit métis creole"
@@ -349,13 +271,31 @@ def gender(text: str) -> str:
     return text
 
 
+def name(text: str) -> str:
+    """A name in one spelling of its letters, without what cannot be seen; capitals are as they were written.
+
+    >>> name("Jose\\u0301  O’Neill"), name("\\u200eAn\\u200bna\\ufeff")
+    ("José O'Neill", 'Anna')
+    """
+    return " ".join(plain(text).replace("\u200b", "").split())
+
+
+def folded(text: str) -> str:
+    """What two spellings of one value have in common: JOSÉ and José, non-binary and Non-Binary.
+
+    >>> folded("JOSÉ") == folded("Jose\\u0301"), folded("José") == folded("Jose")
+    (True, False)
+    """
+    return unicodedata.normalize("NFC", name(text).casefold())
+
+
 def nationality(text: str) -> str:
-    """The word for a people, by the table above: USA is American. Hyphens are read as spaces.
+    """The word for a people, by the table of `peoples`: USA is American. Hyphens are read as spaces.
 
     >>> nationality("u.s. citizen"), nationality("Chinese-american"), nationality("england")
     ('American', 'Chinese American', 'British')
     """
-    return _normalised(text, _COUNTRIES, ("citizen", "national"))
+    return _normalised(name(text), _countries(), ("citizen", "national", "citizenship", "nationality"))
 
 
 def ethnicity(text: str) -> str:
@@ -364,28 +304,41 @@ def ethnicity(text: str) -> str:
     >>> ethnicity("White/Caucasian"), ethnicity("hispanic"), ethnicity("of Korean descent")
     ('White', 'Latino', 'Korean')
     """
-    return _normalised(text, _ETHNICITIES, ("descent", "heritage", "ancestry", "origin", "ethnicity"))
+    return _normalised(name(text), _ethnicities(), ("descent", "heritage", "ancestry", "origin", "ethnicity"))
 
 
-def _normalised(text: str, table: dict[str, str], endings: tuple[str, ...]) -> str:
+@lru_cache(maxsize=1)
+def _countries() -> dict[str, str]:
+    return {_key(one): people for people, names in PEOPLES.items() for one in (people, *names)}
+
+
+@lru_cache(maxsize=1)
+def _ethnicities() -> dict[str, str]:
+    return {_key(one): group for one, group in ({group: group for group in _GROUPS} | _GROUP_NAMES).items()}
+
+
+def _normalised(text: str, table: Mapping[str, str], endings: tuple[str, ...]) -> str:
     parts = [_normalised_part(part, table, endings) for part in (text, *text.split("/"))]
     if _key(text) in table or "/" not in text:
         return parts[0]
     return "/".join(dict.fromkeys(part for part in parts[1:] if part))
 
 
-def _normalised_part(text: str, table: dict[str, str], endings: tuple[str, ...]) -> str:
+def _normalised_part(text: str, table: Mapping[str, str], endings: tuple[str, ...]) -> str:
     words = text.replace("-", " ").replace("‑", " ").split()
-    if len(words) > 1 and words[0].casefold() in {"a", "an", "the", "of"}:
+    if len(words) > 1 and words[0].casefold() in {"a", "an", "the", "of", "from"}:
         words = words[1:]
     if len(words) > 1 and words[-1].casefold() in endings:
         words = words[:-1]
-    return table.get(_key(" ".join(words))) or " ".join(map(_capitalised, words))
+    key = _key(" ".join(words))
+    return table.get(key) or table.get(key.removesuffix("s")) or " ".join(map(_capitalised, words))
 
 
 def _key(text: str) -> str:
-    """How the tables spell a name: small letters, no full stops, words apart by one space."""
-    return " ".join(text.casefold().replace(".", "").replace("-", " ").replace("/", " ").split())
+    """How the tables spell a name: small letters without accents, no full stops, words apart by one space."""
+    letters = unicodedata.normalize("NFD", text.casefold().replace(".", "").replace("-", " ").replace("/", " "))
+    bare = "".join(char for char in letters if not "\u0300" <= char <= "\u036f")
+    return " ".join(unicodedata.normalize("NFC", bare).split())
 
 
 def _capitalised(word: str) -> str:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from llama_diversity.experiments.persona_parser import Persona, Rejected, parse
+from llama_diversity.experiments.persona_values import folded
+from llama_diversity.experiments.tone import MOST_UNKNOWN, Vader
 from llama_diversity.metrics.coverage import Coverage, chao_wang_jost_nats, rarefied_richness, refined_coverage
 from llama_diversity.metrics.indices import concentration
 from llama_diversity.metrics.inference import (
@@ -50,7 +52,8 @@ FORM_GRAMMAR = r'root ::= " " value "\nLast name: " ' + _FIELDS  # goes on behin
 CARD_GRAMMAR = r'root ::= "First name: " value "\nLast name: " ' + _FIELDS
 FIRST_FIELD = "first_name"  # the form ends with its label
 CATEGORIES = ("first_name", "last_name", "gender", "nationality", "ethnicity", "mbti")
-NUMBERS = ("age", "review_chars", "sentiment")
+NUMBERS = ("age", "review_chars", "review_sentences", "sentiment", "sentence_sentiment")
+TONES = ("sentiment", "sentence_sentiment")  # VADER's score of a review: of the whole, and its mean over sentences
 
 
 class Field(NamedTuple):
@@ -62,16 +65,23 @@ class Field(NamedTuple):
     concentration: Estimate  # chance that two personas share the value
     concentration_of_all: float | None  # that two outputs do, valid or not: an invalid one shares it with none
     coverage: Coverage  # share of what the model gives that has been seen
+    n_spellings: int  # in which the values were written, before those of one value were joined
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm: the valid personas, why others are not, its fields, and numbers of each persona."""
+    """One arm: the valid personas, why others are not, its fields, and numbers of each persona.
+
+    `n_unknown_tones`: reviews of which VADER's English lexicon knows no word, or which are not in English; where they
+    are many `has_tone` is false, and there are no numbers of TONES.
+    """
 
     n: int
     valid: Proportion
     reasons: Mapping[str, int]
     personas: tuple[Persona, ...]
+    n_unknown_tones: int
+    has_tone: bool
     fields: Mapping[str, Field]
     numbers: Mapping[str, tuple[float, ...]]  # NUMBERS of each valid persona
     summaries: Mapping[str, Summary]
@@ -96,7 +106,8 @@ def analyse(texts: Mapping[str, Sequence[str]], *, forms: Sequence[str] = ()) ->
     }
     valid = {arm: [one for one in some if isinstance(one, Persona)] for arm, some in parsed.items()}
     m = min((len(some) for some in valid.values()), default=0) // 2
-    arms = {arm: _arm(parsed[arm], valid[arm], m) for arm in texts}
+    shown = {name: _joined([str(getattr(one, name)) for some in valid.values() for one in some]) for name in CATEGORIES}
+    arms = {arm: _arm(parsed[arm], valid[arm], m, shown) for arm in texts}
     first, *others = arms
     retained = {
         arm: {
@@ -117,12 +128,31 @@ def analyse(texts: Mapping[str, Sequence[str]], *, forms: Sequence[str] = ()) ->
     )
 
 
-def _arm(outputs: Sequence[Persona | Rejected], personas: Sequence[Persona], m: int) -> Arm:
-    polarity = _polarity()
+def _joined(values: Sequence[str]) -> dict[str, str]:
+    """For each spelling of a value the one that stands for all: the most frequent, of equals not one in capitals."""
+    spellings: dict[str, Counter[str]] = {}
+    for value in values:
+        spellings.setdefault(folded(value), Counter())[value] += 1
+    found = {}
+    for counts in spellings.values():
+        _, _, best = min((-n, one.isupper() or one.islower(), one) for one, n in counts.items())
+        found.update(dict.fromkeys(counts, best))
+    return found
+
+
+def _arm(
+    outputs: Sequence[Persona | Rejected], personas: Sequence[Persona], m: int, shown: Mapping[str, Mapping[str, str]]
+) -> Arm:
+    vader = Vader()
+    tones = [vader(one.review) for one in personas]
+    n_unknown = sum(not one.is_known for one in tones)
+    has_tone = n_unknown <= MOST_UNKNOWN * len(tones)
     numbers = {
         "age": tuple(float(one.age) for one in personas),
         "review_chars": tuple(float(len(one.review)) for one in personas),
-        "sentiment": tuple(polarity(one.review) for one in personas),
+        "review_sentences": tuple(float(one.n_sentences) for one in tones),
+        "sentiment": tuple(one.of_whole for one in tones if has_tone),
+        "sentence_sentiment": tuple(one.of_sentences for one in tones if has_tone),
     }
     reasons = Counter(one.reason for one in outputs if isinstance(one, Rejected))
     return Arm(
@@ -130,13 +160,23 @@ def _arm(outputs: Sequence[Persona | Rejected], personas: Sequence[Persona], m: 
         wilson(len(personas), len(outputs)),
         dict(reasons.most_common()),
         tuple(personas),
-        {name: _field([str(getattr(one, name)) for one in personas], m, len(outputs)) for name in CATEGORIES},
+        n_unknown,
+        has_tone,
+        {
+            name: _field(
+                [shown[name][str(getattr(one, name))] for one in personas],
+                m,
+                len(outputs),
+                len({one.written.get(name, getattr(one, name)) for one in personas}),
+            )
+            for name in CATEGORIES
+        },
         numbers,
         {name: summarize(values) for name, values in numbers.items()},
     )
 
 
-def _field(values: Sequence[str], m: int, n_outputs: int) -> Field:
+def _field(values: Sequence[str], m: int, n_outputs: int, n_spellings: int) -> Field:
     counts = dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
     sizes = list(counts.values())
     few = Estimate(None, None, len(values), "too few valid personas")
@@ -147,6 +187,7 @@ def _field(values: Sequence[str], m: int, n_outputs: int) -> Field:
         concentration(sizes),
         sum(n * (n - 1) for n in sizes) / (n_outputs * (n_outputs - 1)) if n_outputs > 1 else None,
         refined_coverage(sizes),
+        n_spellings,
     )
 
 
@@ -154,19 +195,3 @@ def _adjusted(fields: Mapping[str, Retained]) -> dict[str, float | None]:
     known = {name: found.p for name, found in fields.items() if found.p is not None}
     adjusted = dict(zip(known, holm(list(known.values())).tolist(), strict=True)) if known else {}
     return {name: adjusted.get(name) for name in fields}
-
-
-def _polarity() -> _Polarity:
-    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # reads its lexicon
-
-    return _Polarity(SentimentIntensityAnalyzer())
-
-
-class _Polarity:
-    """VADER's compound score of a text, -1 to 1."""
-
-    def __init__(self, analyzer: object) -> None:
-        self._analyzer = analyzer
-
-    def __call__(self, text: str) -> float:
-        return float(self._analyzer.polarity_scores(text)["compound"])  # type: ignore[attr-defined]
