@@ -45,6 +45,37 @@ def test_llama_2_is_pinned():
     assert known.pair("llama-2-7b") == registry.Pair("llama-2-7b", "llama-2-7b", "llama-2-7b-chat")
 
 
+PINNED = {
+    "smollm3-3b": (
+        "ggml-org/SmolLM3-3B-GGUF",
+        "SmolLM3-Q4_K_M.gguf",
+        "4965cb60b150737b68a0408c36aeefb65078f894",
+        "8334b850b7bd46238c16b0c550df2138f0889bf433809008cc17a8b05761863e",
+        1915305312,
+    ),
+    "apertus-8b-base": (
+        "mradermacher/Apertus-8B-2509-GGUF",
+        "Apertus-8B-2509.Q4_K_M.gguf",
+        "5d93e9d75f9907ccc3e89ce5c3ffc7fb1eb35ed4",
+        "9bc93ce242f34f0b1527563627d75efa6401572046d9d9a3d26f6d7125a89d22",
+        None,
+    ),
+    "qwen3.5-0.8b-base": (
+        "ggml-org/Qwen3.5-0.8B-Base-GGUF",
+        "Qwen3.5-0.8B-Base-Q8_0.gguf",
+        "f78a2c518573cedd5585e5e368a6e1844d2ebbda",
+        "02fbcf13dd07601e5801cdef73ace47426c422742fa68fd0c607a8b88eea0790",
+        833591872,
+    ),
+}
+
+
+@pytest.mark.parametrize(("alias", "pinned"), PINNED.items(), ids=PINNED.keys())
+def test_what_a_document_states_is_pinned(alias, pinned):
+    entry = registry.load().find(alias)
+    assert (entry.repo, entry.file, entry.revision, entry.sha256, entry.size_bytes) == pinned
+
+
 def test_every_pair_joins_a_base_with_an_aligned_model_of_its_family_in_one_quantisation():
     known = registry.load()
     for pair in known.pairs.values():
