@@ -22,6 +22,7 @@ from llama_diversity.engines import Engine, EngineOptions, open_engine
 from llama_diversity.engines.scripted import EOS, transition
 from llama_diversity.errors import EngineError, PromptTooLong
 from llama_diversity.experiments.diff import THRESHOLDS, Comparer, Steps, analyse, joined, per_token
+from llama_diversity.experiments.noise import Apart, Noise
 from llama_diversity.lab.random_gguf import SHAPES, write_model
 from llama_diversity.metrics.entropy import blocked_mass, step_divergence
 from llama_diversity.records import ModelRef
@@ -370,6 +371,16 @@ def test_a_ladder_holds_every_stage_against_the_first(run: Callable) -> None:
     assert sft["kl_bits"] != aligned["kl_bits"]
 
 
+@pytest.mark.model
+def test_what_the_arithmetic_makes_is_no_finding(run: Callable) -> None:
+    """An F16 pair: its floor is far below what PPO did to it, and above what single precision resolves."""
+    code, out, _ = run("diff", TEXT, "--base", "tiny-base", "--aligned", "tiny-aligned", "--json", "--threads", 1)
+    found = json.loads(out)["arms"]["aligned"]
+    assert 1e-5 <= found["noise_floor"]["kl_bits"] < 1e-3 < found["kl_bits"]["value"]
+    assert 0 < found["noise_floor"]["surprisal_mean_bits"] < 0.01  # F16
+    assert len(found["noise_floor"]["blocked"]) == len(THRESHOLDS)
+
+
 # ---- the command
 
 
@@ -412,6 +423,18 @@ def test_a_model_against_its_own_weights_is_nothing(tmp_path: Path, run: Callabl
     one = json.loads(run("diff", *models, "-n", 10, "--json")[1])["arms"]["aligned"]
     assert one["kl_bits"]["value"] == one["js_bits"]["value"] == one["surprisal_change_bits"]["value"] == 0
     assert [blocked["mass"]["value"] for blocked in one["blocked"]] == [0] * len(THRESHOLDS)
+
+
+def test_below_the_floor_nothing_is_said_to_be_found(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two different chains, with a floor just below and just above what they differ by."""
+    arguments = ("diff", TEXT, "--pair", "scripted")
+    kl = json.loads(run(*arguments, "--json")[1])["arms"]["aligned"]["kl_bits"]["value"]
+    for factor, is_shown in ((0.99, True), (1.01, False)):
+        noise = Noise(1, {"one": Apart(0.1, 0.1, 0.5, 0.0, 0.1, 0.1, factor * kl, 0.01, (1.0,) * len(THRESHOLDS))})
+        monkeypatch.setattr("llama_diversity.cli.diff.noise_of", lambda engine, common, above, noise=noise: noise)
+        words = " ".join(run(*arguments)[1].split())
+        assert ("no difference between base and aligned is shown" in words) != is_shown
+        assert ("have" in words and "of the base's probability" in words) == is_shown
 
 
 def test_a_text_needs_no_store(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

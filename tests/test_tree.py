@@ -22,7 +22,8 @@ from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.scripted import BOS, EOS, transition
 from llama_diversity.errors import PromptTooLong
 from llama_diversity.exhibits.tree import Facts, headline, section
-from llama_diversity.experiments.tree import N_KEPT, Opening, Tree, grow
+from llama_diversity.experiments.noise import Floor
+from llama_diversity.experiments.tree import N_KEPT, Opening, Tree, grow, possible_ranks
 from llama_diversity.records import ModelRef, Piece
 from llama_diversity.render.branches import WeightedPath, branches_of, words_of
 from llama_diversity.render.exhibits import Remark
@@ -435,10 +436,34 @@ def test_what_it_refuses(run: Callable, options: tuple[object, ...], said: str) 
     assert err.count("\n") == 1
 
 
+def test_openings_closer_than_the_arithmetic_have_no_order() -> None:
+    """A bound of 1 bit for each token apart: (0, 1) and (0, 2) share a beginning, (3, 4) shares none with them."""
+    paths = {(0, 1): 0.4, (0, 2): 0.16, (3, 4): 0.06, (3,): 0.001}
+    openings = tuple(Opening(ids, (*[0.0] * (len(ids) - 1), math.log(p))) for ids, p in paths.items())
+    tree = Tree(openings, 4, True, (1.0,), (1.0,), 0.0, 1)
+    # log2 of 0.4 / 0.16 is 1.32 < 2 tokens; 0.4 / 0.06 is 2.74 < 4; 0.16 / 0.06 1.42 < 4; 0.06 / 0.001 5.9 > 1.
+    ranks = possible_ranks(tree, float, depth=2)
+    assert [tuple(one) for one in ranks] == [(1, 3), (1, 3), (1, 3), (4, 4)]
+    assert [tuple(one) for one in possible_ranks(tree, lambda n: 0.0, depth=2)] == [(at, at) for at in (1, 2, 3, 4)]
+    # Something as heavy as 0.06 / 2^4 is not listed: it may be heavier than (3, 4), which has 2 + 2 tokens apart.
+    left = dataclasses.replace(tree, largest_left=0.005)
+    assert [one.last for one in possible_ranks(left, float, depth=2)] == [3, 3, None, None]
+
+
+@pytest.mark.model
+def test_the_floor_stands_beside_a_tree_of_a_model(tiny_model: Path, run: Callable) -> None:
+    code, out, _ = run("tree", "--base", tiny_model, "--aligned", tiny_model, "--depth", 3, "-k", 5, "--budget", 60,
+                       "--threads", 1)  # fmt: skip
+    assert code == 0
+    assert "base: the arithmetic alone moves the probability of 3 tokens by a factor of up to 1.0" in " ".join(
+        out.split()
+    )
+
+
 def test_a_share_below_all_is_never_shown_as_all() -> None:
     openings = (Opening((0,), (math.log(0.9996),)),)
     tree = Tree(openings, 1, False, (0.9996,), (0.99999,), 0.9998, 1)
-    facts = Facts("x", {"a": "m"}, {"a": {0: Piece(b"x")}}, 1, 1, 1)
+    facts = Facts("x", {"a": "m"}, {"a": {0: Piece(b"x")}}, 1, 1, 1, {"a": Floor(0, 0, 0, 0, 0, 0, ())})
     assert headline({"a": tree}, facts) == "The likeliest 1-token opening holds 99.96 % to 99.999 % of a's mass."
     said = [one.text for one in section({"a": tree}, facts, "").exhibits if isinstance(one, Remark)]
     assert "holds more than 99.98 %" in " ".join(said)

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, conducted
+from llama_diversity.cli.noise import noise_of
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_model
@@ -25,6 +26,7 @@ from llama_diversity.errors import BadValue, EngineError, Interrupted, PromptToo
 from llama_diversity.exhibits.diff import Facts, section
 from llama_diversity.experiments import diff as experiment
 from llama_diversity.experiments.diff import BLOCKED_ABOVE, MAX_TOKENS, MEASURES, N_SAMPLES, PROMPT, Comparison, Steps
+from llama_diversity.experiments.noise import Floor, floor
 from llama_diversity.records import Recipe
 from llama_diversity.render.jsonl import finite
 from llama_diversity.render.scales import ScoredToken, scored_tokens
@@ -229,24 +231,26 @@ class Read(NamedTuple):
 
     found: Mapping[str, Comparison]
     first: Mapping[str, tuple[Sequence[ScoredToken], Sequence[ScoredToken]]]
+    floors: Mapping[str, Floor]  # of the arithmetic of base and arm
     tokenizer: str
 
 
 def read_by(arms: Sequence[Arm], texts: Texts, *, above: float, layout: EngineOptions, common: Common) -> Read:
     """The texts under the first of `arms` and each other one; the base stays open, of the others one at a time."""
     base, *others = arms
-    found, first = {}, {}
+    found, first, floors = {}, {}, {}
     with opened(base.model, layout, common) as mine:
         facts = mine.facts
-        shown = _shown_tokens(mine, texts)
+        shown, noise = _shown_tokens(mine, texts), noise_of(mine, common, above=above)
         for arm in others:
             with opened(arm.model, layout, common) as theirs:
                 if theirs.facts.vocab_digest != facts.vocab_digest:
                     raise DifferentVocabularies(base.model.reference, arm.model.reference)
                 steps = list(compared(mine, theirs, texts, above, layout, common, title=f"{base.name} and {arm.name}"))
                 first[arm.name] = shown, _shown_tokens(theirs, texts)
+                floors[arm.name] = floor([noise, noise_of(theirs, common, above=above)])
             found[arm.name] = experiment.analyse(steps)
-    return Read(found, first, f"{facts.n_vocab} tokens, {facts.vocab_digest[:8]}")
+    return Read(found, first, floors, f"{facts.n_vocab} tokens, {facts.vocab_digest[:8]}")
 
 
 def compared(
@@ -294,6 +298,7 @@ def _result(read: Read, arms: Sequence[Arm], recipe: Recipe | None, one: Diff, c
         above=one.above,
         tokenizer=read.tokenizer,
         first=read.first,
+        floors=read.floors,
         sampler=sampler,
     )
     return Result(section(read.found, facts, command), _as_json(read.found, facts), read.found)
@@ -304,7 +309,7 @@ def _as_json(found: Mapping[str, Comparison], facts: Facts) -> dict[str, Any]:
         "definition": "sum over all texts over all their tokens; intervals of 95 % over texts, t and Wilson's",
         "models": dict(facts.models),
         "base": facts.base,
-        "arms": {arm: _arm_as_json(one, facts.first[arm][0]) for arm, one in found.items()},
+        "arms": {arm: _arm_as_json(one, facts.first[arm][0], facts.floors[arm]) for arm, one in found.items()},
         "blocked_above": facts.above,
         "prompt": facts.prompt,
         "max_tokens": facts.max_tokens if facts.prompt is not None else None,
@@ -312,7 +317,7 @@ def _as_json(found: Mapping[str, Comparison], facts: Facts) -> dict[str, Any]:
     }
 
 
-def _arm_as_json(one: Comparison, tokens: Sequence[ScoredToken]) -> dict[str, Any]:
+def _arm_as_json(one: Comparison, tokens: Sequence[ScoredToken], noise: Floor) -> dict[str, Any]:
     steps = {name: getattr(one.first, name).tolist() for name in MEASURES}
     return {
         **{name: finite(one.measures[name]._asdict()) for name in MEASURES},
@@ -324,6 +329,7 @@ def _arm_as_json(one: Comparison, tokens: Sequence[ScoredToken]) -> dict[str, An
             }
             for blocked in one.blocked
         ],
+        "noise_floor": noise._asdict(),
         "n_texts": one.n_texts,
         "n_tokens": one.n_tokens,
         "first_text": [

@@ -13,6 +13,7 @@ import click
 
 from llama_diversity import cache
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
+from llama_diversity.cli.noise import noise_of
 from llama_diversity.cli.options import Common, common_options, layout_options, read_text
 from llama_diversity.cli.progress import worded_progress
 from llama_diversity.cli.results import Result, give, make_folder
@@ -20,6 +21,7 @@ from llama_diversity.cli.session import DifferentVocabularies, opened, reading
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue, Interrupted, PromptTooLong
 from llama_diversity.exhibits.tree import Facts, section
+from llama_diversity.experiments.noise import Floor, floor
 from llama_diversity.experiments.tree import BUDGET, DEPTH, MOST_OPENINGS, PROMPT, K, Opening, Tree, grow
 from llama_diversity.records import Piece, Prompt
 
@@ -83,12 +85,14 @@ def tree(
     arms = resolve_choice(choice, common)
     trees: dict[str, Tree] = {}
     pieces: dict[str, Mapping[int, Piece]] = {}
+    floors: dict[str, Floor] = {}
     with _interruptible(trees):
         _check_arms(arms, question, layout, common)
         make_folder(out)
         for arm in arms:
-            trees[arm.name], pieces[arm.name] = _grown(arm, question, layout, common)
-        facts = Facts(question.prompt, {arm.name: arm.model.reference for arm in arms}, pieces, depth, k, budget)
+            (trees[arm.name], floors[arm.name]), pieces[arm.name] = _grown(arm, question, layout, common)
+        models = {arm.name: arm.model.reference for arm in arms}
+        facts = Facts(question.prompt, models, pieces, depth, k, budget, floors)
         command = shlex.join(["llamadiv", "tree", *choice.words(), *question.words()])
         give(Result(section(trees, facts, command), _as_json(trees, facts), trees), out=out, run_id=None, common=common)
 
@@ -133,31 +137,44 @@ def _check_length(engine: Engine, prompt: Prompt, depth: int) -> None:
         )
 
 
-def _grown(arm: Arm, question: Question, layout: EngineOptions, common: Common) -> tuple[Tree, Mapping[int, Piece]]:
-    """The tree of an arm, from the cache where the same was searched before, and the pieces of its openings."""
+def _grown(
+    arm: Arm, question: Question, layout: EngineOptions, common: Common
+) -> tuple[tuple[Tree, Floor], Mapping[int, Piece]]:
+    """An arm's tree and floor, from the cache where the same was searched before, and the pieces of its openings."""
     with reading(arm.model, layout, common) as engine:
         prompt = engine.prompt(question.prompt)
         kind = (layout.kv_type, str(layout.exact), str(layout.flash_attention))
-        parts = ("tree", cache.code_digest(), engine.facts.digest, engine.build, *kind, repr((prompt.ids, question)))
+        parts = (
+            "tree and floor",
+            cache.code_digest(),
+            engine.facts.digest,
+            engine.build,
+            *kind,
+            repr((prompt.ids, question)),
+        )
         found = cache.kept(parts, lambda: _searched(arm, prompt, question, layout, common))
-        ids = {token for opening in found.openings for token in opening.ids}
+        ids = {token for opening in found[0].openings for token in opening.ids}
         return found, {token: engine.piece(token) for token in sorted(ids)}
 
 
-def _searched(arm: Arm, prompt: Prompt, question: Question, layout: EngineOptions, common: Common) -> Tree:
-    with (
-        opened(arm.model, layout, common) as engine,
-        worded_progress(common, f"searching {arm.model.reference}") as show,
-        engine.after(prompt.ids, longest=question.depth - 1) as log_probabilities,
-    ):
-        return grow(
-            log_probabilities,
-            depth=question.depth,
-            k=question.k,
-            budget=question.budget,
-            ends=engine.ends,
-            on_progress=lambda n: show(n / question.budget, f"{n:,} of at most {question.budget:,} paths"),
-        )
+def _searched(
+    arm: Arm, prompt: Prompt, question: Question, layout: EngineOptions, common: Common
+) -> tuple[Tree, Floor]:
+    with opened(arm.model, layout, common) as engine:
+        noise = noise_of(engine, common)
+        with (
+            worded_progress(common, f"searching {arm.model.reference}") as show,
+            engine.after(prompt.ids, longest=question.depth - 1) as log_probabilities,
+        ):
+            tree = grow(
+                log_probabilities,
+                depth=question.depth,
+                k=question.k,
+                budget=question.budget,
+                ends=engine.ends,
+                on_progress=lambda n: show(n / question.budget, f"{n:,} of at most {question.budget:,} paths"),
+            )
+        return tree, floor([noise])
 
 
 def _as_json(trees: Mapping[str, Tree], facts: Facts) -> dict[str, Any]:
@@ -170,7 +187,11 @@ def _as_json(trees: Mapping[str, Tree], facts: Facts) -> dict[str, Any]:
                 "n_certain": found.n_certain,
                 "left": {"mass": found.mass_left, "largest_opening": found.largest_left},
                 "n_expanded": found.n_expanded,
-                "openings": [_opening_as_json(one, facts.pieces[arm]) for one in found.openings],
+                "noise_floor": facts.floors[arm]._asdict(),
+                "openings": [
+                    {**_opening_as_json(one, facts.pieces[arm]), "ranks": ranks._asdict()}
+                    for one, ranks in zip(found.openings, facts.ranks(arm, found), strict=True)
+                ],
                 "cumulative": {"low": list(found.low), "high": list(found.high)},
             }
             for arm, found in trees.items()

@@ -165,6 +165,14 @@ class Engine(Protocol):
         """
         ...
 
+    def reading(self, ids: tuple[int, ...], *, together: int | None, fused: bool) -> npt.NDArray[np.float32]:
+        """Teacher-forced logits of all `ids` but the last, shape (len(ids) - 1, n_vocab), read in one of several ways.
+
+        With `together` None in one pass as `logits` reads, else token by token in so many sequences at once that hold
+        the same. `fused`: attention. Every way is an equally good reading; they differ by the noise of the arithmetic.
+        """
+        ...
+
     def after(self, prompt_ids: tuple[int, ...], *, longest: int) -> AbstractContextManager[NextTokens]:
         """Within the block, what may follow the prompt and any paths behind it, of at most `longest` tokens each.
 

@@ -383,6 +383,11 @@ class ScriptedEngine:
             if len(ids) > 1:
                 yield Rows(number, 0, self._rows.decode(ids[:-1], ()))
 
+    def reading(self, ids: tuple[int, ...], *, together: int | None, fused: bool) -> Float32:
+        """The chain's rows of log p, the same in every way."""
+        self._check(ids, max_tokens=0)
+        return self._rows.decode(ids[:-1], ())
+
     @contextlib.contextmanager
     def after(self, prompt_ids: tuple[int, ...], *, longest: int) -> Iterator[NextTokens]:
         """The chain's own rows: log p without a detour over rounded logits."""

@@ -11,6 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from llama_diversity.experiments.diff import HEADLINE, MEASURES, Band, Comparison, PerToken
+from llama_diversity.experiments.noise import Floor
 from llama_diversity.render.exhibits import (
     Between,
     Exhibit,
@@ -49,8 +50,8 @@ _WORDS = {
 class Facts:
     """What was read by whom. `prompt` is None for a text that was given.
 
-    `first`: of each arm the first text's tokens under the base and under the arm. `sampler`: how the texts were drawn,
-    where that is not the base model itself.
+    `first`: of each arm the first text's tokens under the base and under the arm. `floors`: what the arithmetic of base
+    and arm makes of no difference. `sampler`: how the texts were drawn, where that is not the base model itself.
     """
 
     prompt: str | None
@@ -60,6 +61,7 @@ class Facts:
     above: float
     tokenizer: str
     first: Mapping[str, tuple[Sequence[ScoredToken], Sequence[ScoredToken]]]
+    floors: Mapping[str, Floor]
     sampler: str | None = None
 
 
@@ -108,9 +110,13 @@ def _exhibits(found: Mapping[str, Comparison], facts: Facts) -> Iterator[Exhibit
                 tokenizer=facts.tokenizer,
                 title=f"The first text under {facts.base} (A) and {arm} (B)",
             ),
-            "B - A: how much more surprising the arm finds a token.",
+            "B - A: how much more surprising the arm finds a token. The arithmetic alone moves a token by up to "
+            f"{written(facts.floors[arm].surprisal_most_bits)} bits.",
         )
         yield _token_table(f"{name}-numbers", arm, base, found[arm])
+
+
+_WAYS = "64 tokens of a fixed text in one pass, one by one and in a batch, attention fused or not."
 
 
 def _count(n: int, noun: str) -> str:
@@ -118,14 +124,26 @@ def _count(n: int, noun: str) -> str:
 
 
 def _headline(arm: str, one: Comparison, facts: Facts) -> str:
-    kl, blocked = one.measures["kl_bits"], one.at(HEADLINE)
+    kl, blocked, noise = one.measures["kl_bits"], one.at(HEADLINE), facts.floors[arm]
     what = "completion" if facts.prompt is not None else "text"
+    divergence = f"KL({facts.base}, {arm}) is {written(kl.value)} bits per token{_within(kl)}"
+    if (kl.value if math.isnan(kl.low) else kl.low) <= noise.kl_bits:
+        return (
+            f"{divergence}, no more than the arithmetic alone makes of one model read in two ways "
+            f"({written(noise.kl_bits)}): no difference between {facts.base} and {arm} is shown."
+        )
+    tokens = f"Tokens of base probability above {facts.above:g} to which {arm} gives less than {HEADLINE:g}"
     texts = f"{blocked.texts.k} of {_count(blocked.texts.n, what)} hold" + ("s" if blocked.texts.n == 1 else "")
-    return (
-        f"KL({facts.base}, {arm}) is {written(kl.value)} bits per token{_within(kl)}. Tokens of base probability above "
-        f"{facts.above:g} to which {arm} gives less than {HEADLINE:g} have {written(Share(blocked.mass.value))} of the "
-        f"base's probability{_within(blocked.mass, percent=True)}; {texts} at least one of them."
-    )
+    share = f"{written(Share(blocked.mass.value))} of the base's probability{_within(blocked.mass, percent=True)}"
+    if 0 < blocked.mass.value <= _floor_of_blocked(one, noise)[HEADLINE]:
+        share += ", no more than the arithmetic alone makes"
+    floor = f"the arithmetic's floor is {written(noise.kl_bits)}"
+    return f"{divergence}; {floor}. {tokens} have {share}; {texts} at least one of them."
+
+
+def _floor_of_blocked(one: Comparison, noise: Floor) -> dict[float, float]:
+    """By threshold."""
+    return dict(zip((blocked.below for blocked in one.blocked), noise.blocked, strict=True))
 
 
 def _within(found: PerToken, *, percent: bool = False) -> str:
@@ -141,7 +159,10 @@ def _within(found: PerToken, *, percent: bool = False) -> str:
 
 def _divergences(found: Mapping[str, Comparison], facts: Facts) -> Table:
     rows: list[tuple[Value, ...]] = [
-        (_WORDS[measure], arm, rate.value, None if math.isnan(rate.se) else rate.se, _interval(rate))
+        (
+            *(_WORDS[measure], arm, rate.value, None if math.isnan(rate.se) else rate.se, _interval(rate)),
+            _floor_of(measure, facts.floors[arm]),
+        )
         for measure in MEASURES
         for arm, rate in ((arm, one.measures[measure]) for arm, one in found.items())
     ]
@@ -153,19 +174,29 @@ def _divergences(found: Mapping[str, Comparison], facts: Facts) -> Table:
     return Table(
         "diff-divergences",
         "How far apart the models are, bits per token",
-        ("bits per token", "arm", "value", "se", "95 % interval"),
+        ("bits per token", "arm", "value", "se", "95 % interval", "floor"),
         tuple(rows),
         "JS: Jensen-Shannon divergence. Exact over the whole vocabulary at each token; sums over all texts over all "
         f"their tokens, se and t interval over texts. {own}All stand at prefixes of these texts: KL(arm, base) of "
-        "whole texts would need the arm's own. Different does not mean less diverse. Quantisation moves the tails of a "
-        "distribution, and KL with them: hold the base against itself at another quantisation before a small value is "
-        "believed.",
+        "whole texts would need the arm's own. Different does not mean less diverse. Floor: the largest that one of "
+        f"the models differs by from itself when its arithmetic runs in another order; {_WAYS} Quantisation moves the "
+        "tails of a distribution, and KL with them: hold the base against itself at another quantisation before a "
+        "small value is believed.",
     )
+
+
+def _floor_of(measure: str, noise: Floor) -> float | None:
+    if measure == "js_bits":
+        return noise.js_bits
+    return noise.kl_bits if measure.endswith("kl_bits") else None
 
 
 def _mass(found: Mapping[str, Comparison], facts: Facts) -> Table:
     rows: list[tuple[Value, ...]] = [
-        (whose, other, f"{blocked.below:g}", *_percent(blocked.reverse_mass if is_reverse else blocked.mass))
+        (
+            *(whose, other, f"{blocked.below:g}", *_percent(blocked.reverse_mass if is_reverse else blocked.mass)),
+            100 * _floor_of_blocked(one, facts.floors[arm])[blocked.below],
+        )
         for arm, one in found.items()
         for whose, other, is_reverse in ((facts.base, arm, False), (arm, facts.base, True))
         for blocked in one.blocked
@@ -173,10 +204,11 @@ def _mass(found: Mapping[str, Comparison], facts: Facts) -> Table:
     return Table(
         "diff-blocked-mass",
         "Blocked mass: the share of its probability that a model has on tokens the other all but forbids",
-        ("of", "blocked by", "q below", "%", "95 % interval"),
+        ("of", "blocked by", "q below", "%", "95 % interval", "floor, %"),
         tuple(rows),
         f"Blocked: above {facts.above:g} in the one model and below q in the other. Blocked by {facts.base}: the "
-        "reverse control, models swapped at the same prefixes. No interval where all texts agree. Quantisation "
+        "reverse control, models swapped at the same prefixes. No interval where all texts agree. Floor: what one "
+        "model blocks of itself when its arithmetic runs in another order. Quantisation "
         "moves tails, so two quantisations of one model block each other a little: that is the value to compare with.",
     )
 

@@ -10,10 +10,11 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from llama_diversity.experiments.tree import Opening, Tree
+from llama_diversity.experiments.noise import Floor
+from llama_diversity.experiments.tree import Opening, Ranks, Tree, possible_ranks
 from llama_diversity.records import Piece
 from llama_diversity.render.branches import BranchTree, WeightedPath, branches_of, words_of
-from llama_diversity.render.exhibits import Exhibit, Figure, Remark, Section, Share, Table, Value, percent
+from llama_diversity.render.exhibits import Exhibit, Figure, Remark, Section, Share, Table, Value, percent, written
 from llama_diversity.render.safe import visible
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ N_SHOWN = 10  # openings of each arm in the terminal
 
 @dataclass(frozen=True)
 class Facts:
-    """What was asked, and of whom; `pieces` has every token of the openings of an arm."""
+    """What was asked, and of whom; `pieces` has every token of the openings of an arm, `floors` its arithmetic's."""
 
     prompt: str
     models: Mapping[str, str]
@@ -32,6 +33,11 @@ class Facts:
     depth: int
     k: int
     budget: int
+    floors: Mapping[str, Floor]
+
+    def ranks(self, arm: str, tree: Tree) -> list[Ranks]:
+        """Of each opening, as far as the arithmetic tells them apart."""
+        return possible_ranks(tree, self.floors[arm].opening_bits, depth=self.depth)
 
     def words(self, arm: str, opening: Opening) -> str:
         """An opening in one line."""
@@ -92,6 +98,13 @@ def _remarks(arm: str, tree: Tree, facts: Facts) -> Iterator[Remark]:
         )
     elif n < facts.k:
         yield Remark(f"{arm}: there {'is' if n == 1 else 'are'} only {_count(n, 'opening')} of positive probability.")
+
+    factor = 2 ** facts.floors[arm].opening_bits(facts.depth)
+    if factor > 1:
+        yield Remark(
+            f"{arm}: the arithmetic alone moves the probability of {_count(facts.depth, 'token')} by a factor of up to "
+            f"{written(factor)} (95 %). Openings that are closer are in no order: their ranks are ranges."
+        )
 
 
 def _certain(tree: Tree) -> str:
@@ -161,9 +174,9 @@ def _branches(trees: Mapping[str, Tree], facts: Facts) -> RenderableType:
 
 def _heaviest(trees: Mapping[str, Tree], facts: Facts) -> Table:
     rows: list[tuple[Value, ...]] = [
-        (arm, rank, Share(opening.probability), Share(mass), facts.words(arm, opening))
+        (arm, _written_ranks(ranks), Share(opening.probability), Share(mass), facts.words(arm, opening))
         for arm, tree in trees.items()
-        for rank, (opening, mass) in enumerate(zip(tree.openings[:N_SHOWN], tree.low, strict=False), start=1)
+        for opening, mass, ranks in zip(tree.openings[:N_SHOWN], tree.low, facts.ranks(arm, tree), strict=False)
     ]
     return Table(
         "tree-heaviest",
@@ -174,11 +187,23 @@ def _heaviest(trees: Mapping[str, Tree], facts: Facts) -> Table:
     )
 
 
+def _written_ranks(ranks: Ranks) -> str:
+    """
+    >>> [_written_ranks(ranks) for ranks in (Ranks(1, 1), Ranks(2, 4), Ranks(3, None))]
+    ['1', '2 to 4', '3 or later']
+    """
+    if ranks.last is None:
+        return f"{ranks.first} or later"
+    return str(ranks.first) if ranks.first == ranks.last else f"{ranks.first} to {ranks.last}"
+
+
 def _all(trees: Mapping[str, Tree], facts: Facts) -> Table:
     rows: list[tuple[Value, ...]] = [
         (
             arm,
             rank,
+            ranks.first,
+            ranks.last,
             opening.probability,
             mass,
             "yes" if rank <= tree.n_certain else "no",
@@ -187,13 +212,16 @@ def _all(trees: Mapping[str, Tree], facts: Facts) -> Table:
             facts.words(arm, opening),
         )
         for arm, tree in trees.items()
-        for rank, (opening, mass) in enumerate(zip(tree.openings, tree.low, strict=True), start=1)
+        for rank, (opening, mass, ranks) in enumerate(
+            zip(tree.openings, tree.low, facts.ranks(arm, tree), strict=True), start=1
+        )
     ]
     return Table(
         "tree-openings",
         "All listed openings",
-        ("arm", "rank", "probability", "cumulative", "certain", "tokens", "ids", "opening"),
+        ("arm", "rank", "rank from", "rank to", "probability", "cumulative", "certain", "tokens", "ids", "opening"),
         tuple(rows),
-        "Certain: no opening that was not found can be heavier.",
+        "Certain: no opening that was not found can be heavier, but for the arithmetic. Rank from and to: what it "
+        "leaves open, without an end where openings that are not listed may be as heavy.",
         in_terminal=False,
     )

@@ -35,6 +35,7 @@ N_SAMPLES = 50
 BLOCKED_ABOVE = 0.01
 THRESHOLDS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 HEADLINE = 1e-4  # the threshold that sentences speak of
+RESOLUTION_BITS = 1e-5  # what single precision leaves of a divergence
 
 _CHUNK_BYTES = 256 * 1024  # rows worked on at once; their buffers stay in a core's cache
 _BITS = 1 / math.log(2)

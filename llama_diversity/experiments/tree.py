@@ -307,6 +307,46 @@ class _Search:
         return np.array([heaviest] * n + [min(heaviest, max(0.0, node.tail_mass - n * heaviest))])
 
 
+class Ranks(NamedTuple):
+    """Where an opening may stand among the heaviest: from `first` to `last`, None for behind all that are listed."""
+
+    first: int
+    last: int | None
+
+
+def possible_ranks(tree: Tree, closest_bits: Callable[[int], float], *, depth: int) -> list[Ranks]:
+    """The ranks that each opening may have where close ones cannot be told apart; O(k^2 depth).
+
+    `closest_bits`: below which difference of log2 p two openings are not told apart that differ in so many tokens,
+    those of both counted; what they begin with alike was read once, so its error is the same.
+
+    Probabilities 8, 7 and 1 in 16, each of one token, and a bound of 1 bit: the first two may be the other way round.
+
+    >>> logs = [(np.log(p),) for p in (8 / 16, 7 / 16, 1 / 16)]
+    >>> three = tuple(Opening((token,), log) for token, log in enumerate(logs))
+    >>> tree = Tree(three, 3, True, (1.0,), (1.0,), 0.0, 1)
+    >>> [tuple(ranks) for ranks in possible_ranks(tree, lambda n: 1.0, depth=1)]
+    [(1, 2), (1, 2), (3, 3)]
+    """
+    n = len(tree.openings)
+    bounds = np.array([closest_bits(apart) for apart in range(2 * depth + 1)])
+    bits = np.array([one.log_probabilities[-1] for one in tree.openings]) / math.log(2)
+    lengths = np.array([len(one.ids) for one in tree.openings], np.int64)
+    ids = np.full((n, depth), -1, np.int64)
+    for row, one in zip(ids, tree.openings, strict=True):
+        row[: len(one.ids)] = one.ids
+    left_bits = math.log2(tree.largest_left) if tree.largest_left > 0 else -math.inf
+    found = []
+    for at in range(n):
+        alike = np.logical_and.accumulate(ids == ids[at], axis=1).sum(axis=1)
+        common = np.minimum(alike, np.minimum(lengths, lengths[at]))
+        is_close = np.abs(bits - bits[at]) < bounds[lengths + lengths[at] - 2 * common]
+        first, last = at + 1 - int(is_close[:at].sum()), at + 1 + int(is_close[at + 1 :].sum())
+        may_be_behind = left_bits > bits[at] - bounds[lengths[at] + depth]
+        found.append(Ranks(first, None if may_be_behind else last))
+    return found
+
+
 def _heaviest(logs: Float64, n: int) -> Int64:
     """Places of the n largest, largest first; of equals the lower place first.
 

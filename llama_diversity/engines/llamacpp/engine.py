@@ -29,7 +29,7 @@ from llama_diversity.engines.batching import Batch
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.completion import Completion
 from llama_diversity.engines.cores import Threads, physical_cores, steady
-from llama_diversity.engines.draws import Float64, Reducer, unscored
+from llama_diversity.engines.draws import Float32, Float64, Reducer, unscored
 from llama_diversity.engines.layout import (
     BYTES_PER_VALUE,
     MAX_PARALLEL,
@@ -290,6 +290,26 @@ class LlamaCppEngine:
                 context.forget()
                 for start, logits in context.score_rows(ids[:-1], rows):
                     yield Rows(number, start, logits)
+
+    def reading(self, ids: tuple[int, ...], *, together: int | None, fused: bool) -> Float32:
+        """Logits of `ids` in one pass (None), or token by token in `together` sequences that hold the same."""
+        self._need_weights()
+        work = Work(
+            n_prompt=1,
+            max_tokens=len(ids) - 1,
+            n_samples=together or 1,
+            n_ctx_model=self.facts.n_ctx_train,
+            **self._costs("f16"),
+            n_vocab=self._n_vocab,
+            exact=self._options.exact,
+        )
+        work.check_length()
+        layout = work.layout(work.n_samples, unified=False)
+        with contextlib.closing(self._context(layout, kv_type="f16", fused=fused)) as context:
+            if together is None:
+                return np.concatenate([np.array(rows) for _, rows in context.score_rows(ids[:-1], N_UBATCH)])
+            steps = enumerate(ids[:-1])
+            return np.array([np.array(context.decode([id_] * together, [at] * together)[0]) for at, id_ in steps])
 
     @contextlib.contextmanager
     def after(self, prompt_ids: tuple[int, ...], *, longest: int) -> Iterator[NextTokens]:
