@@ -72,7 +72,7 @@ from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.paths import default_store
 path, n_texts, length, threads = sys.argv[1], *map(int, sys.argv[2:])
-common = Common(json=False, quiet=True, store=default_store(), offline=True, color="never")
+common = Common(json=False, quiet=True, named_store=default_store(), offline=True, color="never")
 layout = EngineOptions(n_threads=threads or None)
 engines = [open_engine(resolve_model(path, common=common), layout) for _ in range(2)]
 ids = tuple(3 + at % (engines[0].facts.n_vocab - 3) for at in range(length + 1))

@@ -30,7 +30,7 @@ from llama_diversity.paths import default_store
 from llama_diversity.records import Recipe, Sample, Sampler
 from llama_diversity.text import words
 
-COMMON = Common(json=False, quiet=True, store=default_store(), offline=True, color="never")
+COMMON = Common(json=False, quiet=True, named_store=default_store(), offline=True, color="never")
 SHOWN = ("distance", "vendi", "kinds", "words", "types", "entropy")
 FITTED_TO_N = ("kinds", "words", "types")  # depend on n by m or by the IDF: the truth is the mean of such comparisons
 PREFIX = 16

@@ -14,7 +14,7 @@ import os
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,18 +49,12 @@ class NoEncoder(LlamadivError):
         )
 
 
-class CacheDamaged(LlamadivError):
-    """The file of vectors cannot be read or written."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"The cache of sentence embeddings {path} cannot be used: {reason}. Delete that file.")
-
-
 class Place(NamedTuple):
-    """Where the encoder's files are, and in words where that is."""
+    """Where the encoder's files are, in words where that is, and whether there is room to keep vectors."""
 
     folder: Path
     words: str
+    keeps: bool = True
 
 
 class Embedded(NamedTuple):
@@ -110,23 +104,26 @@ class Encoder:
     """Texts to vectors. The model is loaded when the first text comes that the cache does not know."""
 
     place: Place
-    cache: Path | None = None  # default: in the cache folder
+    say: Callable[[str], None] = lambda words: None  # hears once that the cache failed
     _model: Any = None
     _tokenizer: Any = None
+
+    def __post_init__(self) -> None:
+        self._cache = _Cache(self.say) if self.place.keeps else None
 
     def embed(self, texts: Sequence[str], *, on_progress: Callable[[float], None] = lambda share: None) -> Embedded:
         """The vectors of `texts`; an empty text has a vector of zeros, since it means nothing."""
         keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
         wanted = {key: text for key, text in zip(keys, texts, strict=True) if text.strip()}
-        with self._open_cache() as connection:
-            known = self._known(connection, list(wanted))
-            new = [key for key in wanted if key not in known]
-            for at in range(0, len(new), _BATCH):
-                some = new[at : at + _BATCH]
-                fresh = dict(zip(some, self._encode([wanted[key] for key in some]), strict=True))
-                self._remember(connection, fresh)
-                known.update(fresh)
-                on_progress((at + len(some)) / len(new))
+        known = self._cache.known(list(wanted)) if self._cache else {}
+        new = [key for key in wanted if key not in known]
+        for at in range(0, len(new), _BATCH):
+            some = new[at : at + _BATCH]
+            fresh = dict(zip(some, self._encode([wanted[key] for key in some]), strict=True))
+            if self._cache:
+                self._cache.remember(fresh)
+            known.update(fresh)
+            on_progress((at + len(some)) / len(new))
         nothing = (np.zeros(N_DIMENSIONS, np.float32), False)
         found = [known.get(key, nothing) for key in keys]
         vectors = np.stack([vector for vector, _ in found]) if found else np.zeros((0, N_DIMENSIONS), np.float32)
@@ -163,34 +160,91 @@ class Encoder:
             self._model.max_seq_length = MAX_WORD_PIECES
         return self._model
 
-    @contextlib.contextmanager
-    def _open_cache(self) -> Iterator[sqlite3.Connection]:
-        path = self.cache or paths.cache_dir() / "embeddings.sqlite"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS vectors"
-                    " (text_sha256 BLOB PRIMARY KEY, vector BLOB NOT NULL, cut INTEGER NOT NULL)"
-                )
-                yield connection
-        except sqlite3.Error as error:
-            raise CacheDamaged(path, str(error)) from error
 
-    def _remember(self, connection: sqlite3.Connection, fresh: dict[bytes, tuple[Vectors, bool]]) -> None:
+# ---- vectors that were computed before
+
+
+def cache_trouble() -> str | None:
+    """Why no vectors can be kept, in a sentence; None where they can. To be asked before any work."""
+    path = _cache_path()
+    try:
+        with _connected(path, timeout_s=_SHORT_WAIT_S) as connection:
+            for change in (
+                "INSERT OR REPLACE INTO vectors VALUES (x'', zeroblob(8192), 0)",
+                "DELETE FROM vectors WHERE text_sha256 = x''",
+            ):
+                with connection:  # committed: only then a full disk says so
+                    connection.execute(change)
+    except (OSError, sqlite3.Error) as error:
+        return _trouble(path, error)
+    return None
+
+
+class _Cache:
+    """Vectors by the sha256 of their texts. What fails is said once, and from then on nothing is kept."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._path = _cache_path()
+        self._works = True
+
+    def known(self, keys: Sequence[bytes]) -> dict[bytes, tuple[Vectors, bool]]:
+        """The vectors that are there, and of each whether its text was cut."""
+        found = {}
+        with self._tried() as connection:
+            if connection is None:
+                return {}
+            for key in keys:
+                row = connection.execute("SELECT vector, cut FROM vectors WHERE text_sha256 = ?", (key,)).fetchone()
+                if row and len(row[0]) == 4 * N_DIMENSIONS:
+                    found[key] = (np.frombuffer(row[0], "<f4").copy(), bool(row[1]))
+        return found
+
+    def remember(self, fresh: Mapping[bytes, tuple[Vectors, bool]]) -> None:
+        """Keep them."""
         rows = [(key, vector.astype("<f4").tobytes(), cut) for key, (vector, cut) in fresh.items()]
-        with connection:
-            connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
+        with self._tried() as connection:
+            if connection:
+                with connection:
+                    connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
 
-    def _known(self, connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, tuple[Vectors, bool]]:
-        known = {}
-        for key in keys:
-            row = connection.execute("SELECT vector, cut FROM vectors WHERE text_sha256 = ?", (key,)).fetchone()
-            if row:
-                known[key] = (np.frombuffer(row[0], "<f4").copy(), bool(row[1]))
-        return known
+    @contextlib.contextmanager
+    def _tried(self) -> Iterator[sqlite3.Connection | None]:
+        if not self._works:
+            yield None
+            return
+        try:
+            with _connected(self._path, timeout_s=_LONG_WAIT_S) as connection:
+                yield connection
+        except (OSError, sqlite3.Error) as error:
+            self._works = False
+            self._say(_trouble(self._path, error))
 
 
+def _cache_path() -> Path:
+    return paths.cache_dir() / "embeddings.sqlite"
+
+
+@contextlib.contextmanager
+def _connected(path: Path, *, timeout_s: float) -> Iterator[sqlite3.Connection]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(path, timeout=timeout_s)) as connection:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS vectors"
+            " (text_sha256 BLOB PRIMARY KEY, vector BLOB NOT NULL, cut INTEGER NOT NULL)"
+        )
+        yield connection
+
+
+def _trouble(path: Path, error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (
+        f"Sentence embeddings are computed anew each time, since their cache {path} cannot be used: {reason}. "
+        "Mend its permissions, free its disk, or delete it."
+    )
+
+
+_SHORT_WAIT_S, _LONG_WAIT_S = 5.0, 30.0  # for another process that writes
 _BATCH = 64
 _MAY_BE_UNREAD = re.compile(r"[^\x00-\x7f‘’“”–—…éèáñöäüç]|\w{40}")  # the letters and signs of English
 

@@ -2,6 +2,7 @@
 
     LlamadivError (1)
     ├── BadValue (2)             an argument that cannot be meant
+    ├── NoHome (1)               nowhere to keep files, and nobody said where
     ├── UnknownName (2)          with the near matches and how to list all
     ├── ModelFileError (1)       a GGUF that cannot be used, and why
     ├── EngineError (1)          the engine refused or failed
@@ -46,6 +47,16 @@ class BadValue(LlamadivError):
 
     def __init__(self, name: str, given: object, allowed: str) -> None:
         super().__init__(f"{name} is {given!r}; {allowed}.")
+
+
+class NoHome(LlamadivError):
+    """The user has no home directory, as in some containers."""
+
+    def __init__(self, purpose: str) -> None:
+        super().__init__(
+            f"There is no home directory for {purpose}. Name a folder to keep llamadiv's files in: "
+            "export LLAMADIV_HOME=/path/to/folder"
+        )
 
 
 class UnknownName(LlamadivError):

@@ -153,8 +153,9 @@ def commit_of(path: Path) -> str:
 
 def stated_sha256(path: Path) -> str | None:
     """The sha256 that the hub stated when `path` was fetched: the cache names the blob by it. None if unknown."""
-    if not path.is_symlink():
-        return None  # a cache without symbolic links keeps no blobs
+    if not path.is_symlink():  # a cache without symbolic links keeps no blobs; what we fetched we remember
+        stated = _stated_table().get(str(path.resolve()))
+        return stated if isinstance(stated, str) and _SHA256.fullmatch(stated) else None
     name = Path(os.readlink(path)).name
     return name if _SHA256.fullmatch(name) else None
 
@@ -288,6 +289,8 @@ def pull(
     missing = _ask_for_missing(sources, found)
     _refuse_other_model(sources, found, missing, sha256)
     transferred_bytes = _fetch_all(missing, sha256 if len(sources) == 1 else None, on_fetch, on_hash)
+    for source in sources:
+        _drop_stale_parts(source)
     files = [path for path in map(_find, sources) if path]
     if len(files) < len(sources):
         raise DownloadError(
@@ -380,6 +383,7 @@ def _fetch_all(
 
 def _ask_hub(source: _Source) -> _Remote:
     _prepare_client()
+    _check_settings()
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     url = hf_hub_url(source.repo, source.file, revision=source.revision)
@@ -393,6 +397,25 @@ def _ask_hub(source: _Source) -> _Remote:
     # The bytes may be here under another commit or in another repository; then the cache only needs a link.
     dry_run = hf_hub_download(source.repo, source.file, revision=metadata.commit_hash, dry_run=True)
     return _Remote(metadata.commit_hash, metadata.etag, metadata.size, dry_run.is_cached)
+
+
+def _check_settings() -> None:
+    """Refuse what every request would fail on. Raises DownloadError."""
+    from huggingface_hub import get_token
+
+    endpoint = _endpoint()
+    if not endpoint.startswith(("https://", "http://")):
+        raise DownloadError(
+            f"HF_ENDPOINT is {endpoint!r}, which is no address. Write it with its scheme: "
+            f"export HF_ENDPOINT=https://{endpoint.rpartition('://')[2]}"
+        )
+    token = get_token()
+    if token and not (token.isascii() and token.isprintable() and " " not in token):
+        place = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "the token that `hf auth login` stored"
+        raise DownloadError(
+            f"{place} holds characters that no access token has, such as typographic quotes or blanks. Copy the token "
+            "anew, then run the command again."
+        )
 
 
 def _kept_bytes(source: _Source, remote: _Remote) -> int:
@@ -421,9 +444,19 @@ def _fetch(
             with blob.open("rb", buffering=0) as file:  # however young it is: under the lock nobody else wrote to it
                 _remember_digest(blob.resolve(), _stamp(file), found)
     here = Path(hf_hub_download(source.repo, source.file, revision=source.revision))
-    if not remote.is_cached and not here.is_symlink():
-        blob.unlink(missing_ok=True)  # without symbolic links the snapshot holds the file itself: no second copy
+    if not here.is_symlink():  # then the snapshot holds the file itself
+        if remote.sha256:
+            _remember_stated(here, remote.sha256)
+        if not remote.is_cached:
+            blob.unlink(missing_ok=True)  # no second copy
     return here
+
+
+def _drop_stale_parts(source: _Source) -> None:
+    """Remove what is left of unfinished downloads of a file that is here, unless another process goes on with one."""
+    for part in _parts(source):
+        with contextlib.suppress(DownloadError), _only_one_process(source, part):
+            part.unlink(missing_ok=True)
 
 
 def _transfer(source: _Source, remote: _Remote, part: Path, on_fetch: OnBytes | None) -> None:
@@ -577,7 +610,10 @@ def cache_folder() -> Path:
     _prepare_client()
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE).expanduser()
+    folder = os.path.expanduser(constants.HF_HUB_CACHE)
+    if folder.startswith("~"):  # the client would make a folder of that name where one stands
+        raise DownloadError("There is no home directory for model files. Name a folder: export HF_HOME=/path/to/folder")
+    return Path(folder)
 
 
 def _endpoint() -> str:
@@ -691,6 +727,28 @@ def _remember_digest(path: Path, stamp: dict[str, Any], sha256: str) -> None:
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
         table.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(json.dumps({"version": 1, "digests": digests}, indent=1), encoding="utf-8")
+        os.replace(unfinished, table)
+
+
+def _stated_table() -> dict[str, Any]:
+    """What the hub stated of files in caches without symbolic links, by path."""
+    try:
+        table = json.loads(_stated_path().read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return table if isinstance(table, dict) else {}
+
+
+def _stated_path() -> Path:
+    return paths.cache_dir() / "stated.json"
+
+
+def _remember_stated(path: Path, sha256: str) -> None:
+    table = _stated_path()
+    unfinished = table.with_name(f"{table.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):  # then nobody states it
+        table.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps({**_stated_table(), str(path.resolve()): sha256}, indent=1), encoding="utf-8")
         os.replace(unfinished, table)
 
 

@@ -27,7 +27,7 @@ else:
     import tomli as tomllib
 
 from llama_diversity import gguf, paths
-from llama_diversity.errors import BadValue, ModelFileError, RegistryError, UnknownName
+from llama_diversity.errors import BadValue, ModelFileError, NoHome, RegistryError, UnknownName
 
 ROLES = ("base", "sft", "dpo", "aligned", "embed")
 _DATA = Path(str(resources.files("llama_diversity"))) / "data"
@@ -231,7 +231,10 @@ def _expanded(reference: str) -> Path:
 def load() -> Registry:
     """The packaged table with the user's models.toml laid over it, whole entries at a time. Raises RegistryError."""
     registry = _overlay(Registry(), _read(_packaged_path()))
-    user = paths.user_registry()
+    try:
+        user = paths.user_registry()
+    except NoHome:
+        return registry
     return _overlay(registry, _read(user)) if user.exists() else registry
 
 

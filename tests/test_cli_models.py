@@ -18,7 +18,7 @@ from llama_diversity.records import ModelRef
 
 BASE, ALIGNED = b"base" * 20_000, b"aligned" * 20_000
 SHA256 = {"base": hashlib.sha256(BASE).hexdigest(), "aligned": hashlib.sha256(ALIGNED).hexdigest()}
-QUIET = Common(json=False, quiet=True, store=Path("unused"), offline=False, color="never")
+QUIET = Common(json=False, quiet=True, named_store=Path("unused"), offline=False, color="never")
 
 
 @pytest.fixture
@@ -284,7 +284,9 @@ def test_resolve_says_how_to_fetch(machine):
 
 
 def test_progress_without_a_terminal_is_quiet_at_first(capsys):
-    with byte_progress(Common(json=False, quiet=False, store=Path("unused"), offline=False, color="auto")) as progress:
+    with byte_progress(
+        Common(json=False, quiet=False, named_store=Path("unused"), offline=False, color="auto")
+    ) as progress:
         on_bytes = progress("Fetching m")
         assert on_bytes is not None
         on_bytes(1, 2)

@@ -17,7 +17,7 @@ from llama_diversity.runner import Progress
 
 
 def common(*, quiet: bool = False) -> Common:
-    return Common(json=False, quiet=quiet, store=Path("unused"), offline=True, color="auto")
+    return Common(json=False, quiet=quiet, named_store=Path("unused"), offline=True, color="auto")
 
 
 class Clock:
@@ -101,7 +101,7 @@ from pathlib import Path
 from llama_diversity.cli.options import Common
 from llama_diversity.cli.progress import sampling_progress
 from llama_diversity.runner import Progress
-common = Common(json=False, quiet=False, store=Path("x"), offline=True, color="auto")
+common = Common(json=False, quiet=False, named_store=Path("x"), offline=True, color="auto")
 with sampling_progress(common, "[b]base[/b]") as report:
     for n in range(1, 4):
         report(Progress(n, 3, n_resumed=0, n_tokens=n))

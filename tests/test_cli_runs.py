@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import pty
@@ -11,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from scripted_work import cell_of, draw, fill, open_scripted
@@ -190,10 +193,53 @@ def test_export_to_files(runs: Run, two_runs: list[str], tmp_path: Path) -> None
     assert jsonl.read_text() == runs("export", two_runs[0])[1]
     n_tokens = sum(len(json.loads(line)["tokens"]) for line in jsonl.read_text().splitlines())
     assert pq.read_table(parquet).num_rows == n_tokens
+    jsonl = tmp_path / "no-ending"
     again = runs("export", two_runs[0], "--out", str(jsonl), "--format", "parquet", "--json")[1]
     assert json.loads(again) == {"path": str(jsonl), "n_samples": 10}
     assert pq.read_table(jsonl).num_rows == n_tokens
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.jsonl", "out.parquet", "work"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["no-ending", "out.jsonl", "out.parquet", "work"]
+
+
+def test_export_csv_has_a_row_a_sample(runs: Run, two_runs: list[str], tmp_path: Path, path: Path) -> None:
+    place = tmp_path / "samples.CSV"
+    assert runs("export", two_runs[1], "--out", str(place))[0] == 0
+    with place.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "arm", "model", "mode", "prompt", "sampler", "seed", "index", "text", "finish_reason", "n_tokens",
+        "bits_per_token",
+    ]  # fmt: skip
+    assert [row["index"] for row in rows] == [*map(str, range(9)), *map(str, range(3))]
+    assert [row["sampler"] for row in rows] == ["temperature=1"] * 9 + ["temperature=0.5"] * 3
+    assert {(row["model"], row["prompt"], row["mode"]) for row in rows} == {("scripted:base", "She was", "raw")}
+    with Store.open(path, read_only=True) as store:
+        sample = store.sample(store.run(two_runs[1]).cells[0].recipe_key, 2)
+    assert rows[2]["text"] == sample.text.decode()
+    assert float(rows[2]["bits_per_token"]) == pytest.approx(np.mean(sample.tokens["surprisal_bits"], dtype=np.float64))
+    with_tokens = runs("export", two_runs[1], "--format", "csv", "--tokens")[1]
+    third = list(csv.DictReader(io.StringIO(with_tokens, newline="")))[2]
+    assert json.loads(third["token_ids"]) == sample.tokens["id"].tolist()
+    np.testing.assert_array_equal(np.float32(json.loads(third["entropy_bits"])), sample.tokens["entropy_bits"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--out", "samples.xlsx"], "must end in .jsonl, .ndjson, .csv, .parquet"),
+        (["--out", "samples.csv.gz"], "must end in"),
+        (["--out", "samples.csv", "--format", "parquet"], "its name says csv, --format says parquet"),
+        (["--out", "samples.jsonl", "--tokens"], "jsonl has the tokens by itself"),
+        (["--format", "Parquet"], "name a file with --out"),
+    ],
+)
+def test_export_refuses_names_that_say_something_else(
+    arguments: list[str], words: str, runs: Run, two_runs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = runs("export", two_runs[0], *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert [file.name for file in tmp_path.iterdir()] == ["work"]
 
 
 def test_an_export_that_fails_leaves_the_old_file(runs: Run, two_runs: list[str], tmp_path: Path, path: Path) -> None:

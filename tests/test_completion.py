@@ -25,6 +25,7 @@ def ask(instruction, *words):
         "_LLAMADIV_COMPLETE": instruction,
         "COMP_WORDS": " ".join(["llamadiv", *words]),
         "COMP_CWORD": str(len(words)),
+        "COMP_LINE": " ".join(["llamadiv", *words]),
     }
     result = subprocess.run(LLAMADIV, env=environment, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
@@ -70,6 +71,31 @@ def test_options_and_choices_are_offered():
 def test_bash_accepts_its_script():
     script = subprocess.run(["bash", "-n"], input=ask("bash_source"), text=True, capture_output=True)
     assert (script.returncode, script.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="asks bash itself; what our side offers is tested below")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("sample -m scripted:", "base"),  # bash replaces what follows the colon, so the rest alone is offered
+        ("sample -m scripted:ali", "aligned"),
+        ("sample -m tiny-b", "tiny-base"),
+        ("syntactic --pair=tin", "tiny"),
+        ("syntactic --pair tin", "tiny"),
+    ],
+)
+def test_bash_completes_words_with_colons(tmp_path, line, offered):
+    command = tmp_path / "llamadiv"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m llama_diversity "$@"\n')
+    command.chmod(0o755)
+    (tmp_path / "script").write_text(ask("bash_source"))
+    asked = (
+        "COMP_WORDBREAKS=$' \t\n\"\\'><=;|&(:'; . ./script; COMP_LINE=\"llamadiv $1\"; COMP_POINT=${#COMP_LINE}; "
+        '_llamadiv_completion ./llamadiv; printf "%s\n" "${COMPREPLY[@]}"'
+    )
+    result = subprocess.run(["bash", "-c", asked, "bash", line], cwd=tmp_path, capture_output=True, text=True)
+    assert result.stderr == ""
+    assert offered in result.stdout.split()
 
 
 @pytest.fixture

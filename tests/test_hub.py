@@ -382,6 +382,30 @@ def test_without_symbolic_links_there_is_still_one_copy(machine):
     assert not snapshot_of(machine).is_symlink()
 
 
+def test_without_symbolic_links_the_hubs_sha256_is_remembered(machine):
+    without = {"HF_HUB_DISABLE_SYMLINKS": "1"}
+    pulled = machine.run("pull", REFERENCE, env=without)
+    assert "sha256 as the hub states" in pulled.stdout
+    snapshot_of(machine).write_bytes(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
+    damaged = machine.run("verify", REFERENCE, env=without)
+    assert damaged.returncode == 1
+    assert f"the hub states {SHA256}" in damaged.stderr
+
+
+def test_what_is_left_of_older_downloads_goes_once_the_file_is_here(machine):
+    blobs = machine.cache / "models--org--repo/blobs"
+    blobs.mkdir(parents=True)
+    stale = blobs / f"{'0' * 64}.{FILE}.llamadiv.incomplete"
+    stale.write_bytes(b"of another version")
+    other = blobs / f"{'0' * 64}.other.gguf.llamadiv.incomplete"
+    other.write_bytes(b"of another file")
+    assert machine.run("pull", REFERENCE).returncode == 0
+    assert (stale.exists(), other.exists()) == (False, True)
+    stale.write_bytes(b"left by a kill while another tool fetched the file")
+    assert machine.run("pull", REFERENCE).returncode == 0
+    assert not stale.exists()
+
+
 # --- Checksums -------------------------------------------------------------------------------------------------------
 
 
@@ -487,7 +511,9 @@ def test_a_proxy_that_refuses(machine, server):
 @pytest.mark.parametrize(
     ("settings", "phrase"),
     [
-        ({"HF_ENDPOINT": "nonsense"}, "nonsense cannot be reached"),
+        ({"HF_ENDPOINT": "mirror.org"}, "HF_ENDPOINT is 'mirror.org', which is no address. Write it with its scheme:"),
+        ({"HF_ENDPOINT": "ftp://mirror.org"}, "export HF_ENDPOINT=https://mirror.org"),
+        ({"HF_TOKEN": "hf_“abc”"}, "HF_TOKEN holds characters that no access token has"),
         ({"HF_ENDPOINT": "http://[::"}, "huggingface_hub cannot start: Invalid IPv6 URL. Check HF_ENDPOINT"),
         ({"HTTP_PROXY": "foo://127.0.0.1:1"}, "The proxy settings cannot be used: Unknown scheme for proxy URL"),
         ({"HTTP_PROXY": "socks5://127.0.0.1:1"}, "pip install socksio"),

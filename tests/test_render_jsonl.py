@@ -88,8 +88,8 @@ def test_a_line_cannot_command_a_terminal() -> None:
 def exported(n: int, *, name: str = "base", max_tokens: int = 64) -> list[Exported]:
     engine = open_scripted(name)
     pieces = {id: engine.piece(id) for id in range(engine.facts.n_vocab)}
-    samples = draw(engine, cell_of(engine, n, max_tokens=max_tokens))
-    return [Exported("base", "scripted:base", True, sample, pieces) for sample in samples]
+    cell = cell_of(engine, n, max_tokens=max_tokens)
+    return [Exported("base", "scripted:base", cell.recipe, sample, pieces) for sample in draw(engine, cell)]
 
 
 def test_a_line_of_export_names_its_origin() -> None:

@@ -16,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem, shell_complete
 
 from llama_diversity import __version__
+from llama_diversity.cli.streams import prepare
 from llama_diversity.errors import LlamadivError, UnknownName
 
 COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
@@ -98,7 +99,9 @@ def group() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (or answer the shell's request for completions) and exit with the code."""
+    prepare()
     if instruction := os.environ.get(COMPLETE_VARIABLE):
+        importlib.import_module("llama_diversity.cli.complete")  # bash by our own script
         sys.exit(shell_complete(group, {}, "llamadiv", COMPLETE_VARIABLE, instruction))
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments or bool(os.environ.get("LLAMADIV_DEBUG"))
@@ -132,8 +135,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
 def _flushed(code: int) -> int:
     """`code`, or 1 where the end of the output could not be written (a full disk); a reader gone away is no failure."""
     try:
-        if sys.stdout:  # None where the caller closed it
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError as error:
         # What is still buffered would fail again at exit, with a traceback: let it go to nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,17 +5,55 @@ A Tab must not fail, print or wait: whatever cannot be read offers nothing. Modu
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class, split_arg_string
 
 from llama_diversity import paths
 
 Offer = tuple[str, str]  # a value, and the words shown beside it
 PATH_MARKS = (".", "/", "~")
+
+
+_BASH = """\
+%(complete_func)s() {
+    local IFS=$'\\n' word response completion type value
+    word=${COMP_LINE:0:COMP_POINT}
+    response=$(env COMP_LINE="$word" %(complete_var)s=bash_complete "$1")
+    # Bash takes ":" and "=" for ends of words, and replaces what follows the last of them.
+    word=${word##*[[:space:]]}
+    word=${word%%"${word##*["$COMP_WORDBREAKS"]}"}
+    COMPREPLY=()
+    for completion in $response; do
+        type=${completion%%%%,*} value=${completion#*,}
+        case $type in
+            dir) compopt -o dirnames ;;
+            file) compopt -o default ;;
+            plain) COMPREPLY+=("${value#"$word"}") ;;
+        esac
+    done
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+
+@add_completion_class
+class WholeWords(BashComplete):
+    """Completion in bash of words that hold a colon, such as `scripted:base`: it reads the line, not bash's words."""
+
+    name = "bash"
+    source_template = _BASH
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """The finished words after the command's name, and the unfinished one."""
+        line = os.environ["COMP_LINE"]
+        words = split_arg_string(line)
+        incomplete = words.pop() if words and not line[-1].isspace() else ""
+        return words[1:], incomplete
 
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -37,8 +75,7 @@ def complete_ladder(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Ids of the runs in the store that the command line names, the newest first, and `last`."""
-    store = ctx.params.get("store") or paths.default_store()
-    return _matching(lambda: _runs(Path(store)), incomplete)
+    return _matching(lambda: _runs(Path(ctx.params.get("store") or paths.default_store())), incomplete)
 
 
 def _matching(offers: Callable[[], Iterable[Offer]], incomplete: str) -> list[CompletionItem]:

@@ -72,7 +72,13 @@ class Coverage(Experiment):
 
 @click.command()
 @arms_options
-@click.option("-p", "--prompt", default=PROMPT, show_default=True, help="What all continue; `-` reads standard input.")
+@click.option(
+    "-p",
+    "--prompt",
+    default=PROMPT,
+    show_default=True,
+    help="What all continue; `-` reads standard input less its last line break.",
+)
 @click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Completions of each model.")
 @click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest completion.")
 @click.option(

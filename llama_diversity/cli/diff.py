@@ -88,7 +88,11 @@ class Diff(Experiment):
 @click.command()
 @click.argument("text", required=False)
 @arms_options
-@click.option("-p", "--prompt", help=f"What the base model continues; `-` reads standard input.  [default: {PROMPT}]")
+@click.option(
+    "-p",
+    "--prompt",
+    help=f"What the base model continues; `-` reads standard input less its last line break.  [default: {PROMPT}]",
+)
 @click.option("-n", "n_samples", type=int, help=f"Completions of the base model.  [default: {N_SAMPLES}]")
 @click.option("--max-tokens", type=int, help=f"Longest completion.  [default: {MAX_TOKENS}]")
 @click.option(
@@ -118,9 +122,10 @@ def diff(
 ) -> None:
     """How far apart are two models at each token, and what does post-training block?
 
-    Reads TEXT (`-`: standard input), or without it the base model's own completions, with both models: exact KL both
-    ways, entropies and surprisals token by token, and how much of what the base would say the aligned model all but
-    forbids. Both models are in memory together. Samples are kept: the same command again draws nothing.
+    Reads TEXT (`-`: standard input less its last line break), or without it the base model's own completions, with
+    both models: exact KL both ways, entropies and surprisals token by token, and how much of what the base would say
+    the aligned model all but forbids. Both models are in memory together. Samples are kept: the same command again
+    draws nothing.
 
     \b
     Examples:

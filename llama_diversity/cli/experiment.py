@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from llama_diversity import embed
 from llama_diversity.cli.arms import Arm, Choice, resolve_choice
-from llama_diversity.cli.encoding import find_encoder, texts_of
+from llama_diversity.cli.encoding import find_encoder, say, texts_of
 from llama_diversity.cli.options import Common, Drawing
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.results import Result, drawing_words, give, make_folder
@@ -156,7 +156,7 @@ class Drawn:
         """The vectors of texts, with a progress line while they are made."""
         assert self.place is not None
         with progress_line(self.common, "embedding") as show:
-            encoder = embed.Encoder(self.place)
+            encoder = embed.Encoder(self.place, say)
             return {name: encoder.embed(some, on_progress=show) for name, some in texts.items()}
 
     def digest(self) -> str:

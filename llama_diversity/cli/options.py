@@ -29,9 +29,14 @@ class Common:
 
     json: bool
     quiet: bool
-    store: Path
+    named_store: Path | None  # by --store
     offline: bool
     color: str
+
+    @property
+    def store(self) -> Path:
+        """The file that keeps samples. Raises NoHome; a command that keeps none does not ask."""
+        return self.named_store or paths.default_store()
 
     @property
     def shows_progress(self) -> bool:
@@ -51,7 +56,6 @@ _COMMON = [
     click.option(
         "--store",
         type=click.Path(path_type=Path, dir_okay=False),
-        default=paths.default_store,
         envvar="LLAMADIV_STORE",
         help="The file that keeps samples.  [env: LLAMADIV_STORE]",
     ),
@@ -78,8 +82,10 @@ def common_options(command: Command) -> Command:
     """Add the shared options; the command receives them as one argument `common`."""
 
     @functools.wraps(command)
-    def with_common(*args: Any, json: bool, quiet: bool, store: Path, offline: bool, color: str, **kwargs: Any) -> Any:
-        common = Common(json=json, quiet=quiet, store=store, offline=offline or _hub_is_offline(), color=color)
+    def with_common(
+        *args: Any, json: bool, quiet: bool, store: Path | None, offline: bool, color: str, **kwargs: Any
+    ) -> Any:
+        common = Common(json, quiet, store, offline=offline or _hub_is_offline(), color=color)
         return command(*args, common=common, **kwargs)
 
     decorated: Command = _decorated(with_common, _COMMON)
@@ -91,10 +97,16 @@ def _hub_is_offline() -> bool:
 
 
 def read_text(argument: str) -> str:
-    """The text itself, or standard input for `-`; bytes that are not UTF-8 survive as lone surrogates."""
+    """The text itself, or standard input for `-`, less one line break at its end, which `echo` and editors add.
+
+    Bytes that are not UTF-8 survive as lone surrogates. Raises BadValue where standard input is closed.
+    """
     if argument != "-":
         return argument
-    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    if sys.stdin is None:
+        raise BadValue("the text", "-", "standard input, which it means, is closed")
+    typed = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    return typed.removesuffix("\n").removesuffix("\r") if typed.endswith("\r\n") else typed.removesuffix("\n")
 
 
 template_arg_option = click.option(

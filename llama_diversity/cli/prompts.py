@@ -60,7 +60,11 @@ class _File(click.ParamType[str]):
 
 _PROMPTS = [
     click.option(
-        "-p", "--prompt", "prompts", multiple=True, help="A prompt; may be repeated; `-` reads standard input."
+        "-p",
+        "--prompt",
+        "prompts",
+        multiple=True,
+        help="A prompt; may be repeated; `-` reads standard input less its last line break.",
     ),
     click.option(
         _OPTION,

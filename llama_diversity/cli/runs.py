@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -19,8 +20,9 @@ from rich.text import Text
 from llama_diversity.cli.complete import complete_run
 from llama_diversity.cli.options import Common, common_options
 from llama_diversity.cli.terminal import console
-from llama_diversity.errors import LlamadivError, StoreMissing
+from llama_diversity.errors import BadValue, LlamadivError, StoreMissing
 from llama_diversity.records import Piece, Recipe
+from llama_diversity.render.csv import write_csv
 from llama_diversity.render.jsonl import Exported, export_line, to_line
 from llama_diversity.render.safe import visible
 from llama_diversity.store import Run, RunCell, Store
@@ -86,33 +88,35 @@ def show(run: str, common: Common) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["jsonl", "parquet"]),
-    help="jsonl: a line a sample; parquet: a row a token.  [default: by the name of --out, else jsonl]",
+    type=click.Choice(["jsonl", "csv", "parquet"], case_sensitive=False),
+    help="jsonl, csv: a line a sample; parquet: a row a token.  [default: by the name of --out, else jsonl]",
 )
+@click.option("--tokens", is_flag=True, help="In a CSV, the tokens of each sample too, as JSON lists.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file to write.  [default: stdout]")
 @common_options
-def export(run: str | None, everything: bool, form: str | None, out: Path | None, common: Common) -> None:  # noqa: FBT001  Click passes by name
-    """Write samples as JSONL or Parquet.
+def export(
+    *, run: str | None, everything: bool, form: str | None, tokens: bool, out: Path | None, common: Common
+) -> None:
+    """Write samples as JSONL, CSV or Parquet.
 
-    Those of RUN, or with --all those of the whole store, with the statistics of each token. Bits are -log2 p under
-    the raw model at temperature 1.
+    Those of RUN, or with --all those of the whole store. JSONL and Parquet have the statistics of each token, a CSV
+    has them with --tokens. Bits are -log2 p under the raw model at temperature 1.
 
     \b
-    Example:
+    Examples:
       llamadiv runs export last --out samples.parquet
+      llamadiv runs export last --out samples.csv
     """
     if everything == (run is not None):
         raise click.UsageError("Name one run, or say --all and no run.")
-    form = form or ("parquet" if out and out.suffix == ".parquet" else "jsonl")
-    if form == "parquet" and out is None:
-        raise click.UsageError("Parquet is no text; name a file with --out.")
+    write = _writer(form, out, with_tokens=tokens)
     with Store.open(common.store, read_only=True) as store:
         samples = _exported(store, _all_cells(store) if run is None else store.run(run).cells)
         if out is None:
-            _write_lines(sys.stdout.buffer, samples)
+            write(sys.stdout.buffer, samples)
             return
         with _replacing(out) as file:
-            n_samples = _write_table(file, samples) if form == "parquet" else _write_lines(file, samples)
+            n_samples = write(file, samples)
     if common.json:
         click.echo(to_line({"path": str(out), "n_samples": n_samples}))
     elif common.quiet:
@@ -291,7 +295,28 @@ def _exported(store: Store, cells: Sequence[RunCell]) -> Iterator[Exported]:
             unknown = set(sample.tokens["id"].tolist()) - known.keys()
             if unknown:
                 known.update(store.pieces(recipe.vocab_digest, unknown))
-            yield Exported(cell.arm, cell.reference, recipe.is_neutral, sample, known)
+            yield Exported(cell.arm, cell.reference, recipe, sample, known)
+
+
+_ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+
+
+def _writer(form: str | None, out: Path | None, *, with_tokens: bool) -> Callable[[IO[bytes], Iterator[Exported]], int]:
+    """What writes samples in the form that was named, or that the file's name says. Raises BadValue, UsageError."""
+    ending = out.suffix.lower() if out else ""
+    named = _ENDINGS.get(ending)
+    if form is None and ending and named is None:
+        raise BadValue("--out", str(out), f"its name must end in {', '.join(_ENDINGS)}, or --format says what to write")
+    if form and named and form != named:
+        raise BadValue("--out", str(out), f"its name says {named}, --format says {form}; leave one of them out")
+    form = form or named or "jsonl"
+    if form == "parquet" and out is None:
+        raise click.UsageError("Parquet is no text; name a file with --out.")
+    if with_tokens and form != "csv":
+        raise click.UsageError(f"--tokens is for a CSV; {form} has the tokens by itself.")
+    if form == "csv":
+        return functools.partial(write_csv, with_tokens=with_tokens)
+    return _write_table if form == "parquet" else _write_lines
 
 
 def _write_lines(file: IO[bytes], samples: Iterator[Exported]) -> int:

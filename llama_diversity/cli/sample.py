@@ -32,7 +32,9 @@ from llama_diversity.store import Store
 
 @click.command()
 @model_option
-@click.option("-p", "--prompt", required=True, help="What to continue; `-` reads standard input.")
+@click.option(
+    "-p", "--prompt", required=True, help="What to continue; `-` reads standard input less its last line break."
+)
 @click.option("-n", "n_samples", type=int, default=10, show_default=True, help="How many completions.")
 @click.option("--max-tokens", type=int, default=64, show_default=True, help="Longest completion.")
 @click.option("--chat", is_flag=True, help="Ask through the model's own chat template.")
@@ -128,7 +130,8 @@ def _print_sample(sample: Sample, cell: Cell, store: Store, common: Common) -> N
         head = f"#{sample.index}  {len(sample.tokens)} tokens, {bits:.2f} bits/token, {sample.finish_reason}"
         out = console(common.color)
         out.print(Text(head, style="bold"))
-        out.print(Text(visible(sample.text.decode("utf-8", "replace"), newline="keep")))
+        shown = visible(sample.text.decode("utf-8", "replace"), newline="keep", encoding=out.encoding)
+        out.print(Text(shown), soft_wrap=not out.is_terminal)  # a file or a pipe gets the lines that the model wrote
 
 
 def _print_footer(cell: Cell, model: ModelRef, run_id: str) -> None:

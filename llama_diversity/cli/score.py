@@ -62,7 +62,7 @@ def score_text(engine: Engine, text: str, common: Common) -> Scored:
 @layout_options
 @common_options
 def score(*, model: str, text: str, layout: EngineOptions, common: Common) -> None:
-    """Token statistics of TEXT under a model; `-` reads standard input.
+    """Token statistics of TEXT under a model; `-` reads standard input less its last line break.
 
     Every token is judged given the ones before it, the first one given the BOS token where the model has one.
 

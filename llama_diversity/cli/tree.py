@@ -51,7 +51,13 @@ class Question:
 
 @click.command()
 @arms_options
-@click.option("-p", "--prompt", default=PROMPT, show_default=True, help="What all continue; `-` reads standard input.")
+@click.option(
+    "-p",
+    "--prompt",
+    default=PROMPT,
+    show_default=True,
+    help="What all continue; `-` reads standard input less its last line break.",
+)
 @click.option("--depth", type=int, default=DEPTH, show_default=True, help="Tokens of an opening.")
 @click.option("-k", "k", type=int, default=K, show_default=True, help="How many openings, the likeliest first.")
 @click.option("--budget", type=int, default=BUDGET, show_default=True, help="Paths that are followed up at most.")

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from llama_diversity.records import Piece, Sample, TokenStats
+from llama_diversity.records import Piece, Recipe, Sample, TokenStats
 
 
 class Exported(NamedTuple):
@@ -19,7 +19,7 @@ class Exported(NamedTuple):
 
     arm: str | None
     reference: str | None
-    neutral: bool  # the sampler's own numbers equal the raw ones
+    recipe: Recipe
     sample: Sample
     pieces: Mapping[int, Piece]
 
@@ -27,7 +27,7 @@ class Exported(NamedTuple):
 def export_line(exported: Exported) -> str:
     """One line of JSONL: the recipe's key, arm and model, then the sample."""
     origin = {"recipe": exported.sample.recipe_key, "arm": exported.arm, "model": exported.reference}
-    return to_line({**origin, **sample_object(exported.sample, exported.pieces, neutral=exported.neutral)})
+    return to_line({**origin, **sample_object(exported.sample, exported.pieces, neutral=exported.recipe.is_neutral)})
 
 
 def finite(numbers: Mapping[str, Any]) -> dict[str, Any]:

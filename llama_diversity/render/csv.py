@@ -1,0 +1,67 @@
+"""Samples as a CSV, one row a sample, for spreadsheets and R: the text, where it comes from, and its bits per token."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import IO
+
+import numpy as np
+
+from llama_diversity.records import Sampler
+from llama_diversity.render.jsonl import Exported
+
+COLUMNS = (
+    "arm", "model", "mode", "prompt", "sampler", "seed", "index", "text", "finish_reason", "n_tokens", "bits_per_token",
+)  # fmt: skip
+TOKEN_COLUMNS = ("token_ids", "surprisal_bits", "entropy_bits")  # JSON lists; null where a token has no context
+
+
+def write_csv(file: IO[bytes], samples: Iterable[Exported], *, with_tokens: bool = False) -> int:
+    """Write a head and a row of each sample, UTF-8 and with quotes as RFC 4180 has them; how many samples there were.
+
+    `bits_per_token` is the mean surprisal of the tokens that have a context, empty where none has.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True)
+    try:
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow([*COLUMNS, *(TOKEN_COLUMNS if with_tokens else ())])
+        n_samples = 0
+        for exported in samples:
+            rows.writerow([*_row(exported), *(_token_cells(exported) if with_tokens else ())])
+            n_samples += 1
+    finally:
+        text.detach()  # the file is the caller's
+    return n_samples
+
+
+def _row(exported: Exported) -> Iterator[object]:
+    recipe, sample = exported.recipe, exported.sample
+    judged = sample.tokens["surprisal_bits"][~np.isnan(sample.tokens["surprisal_bits"])]
+    yield from (exported.arm, exported.reference, recipe.prompt.mode, recipe.prompt.text)
+    yield from (_words(recipe.sampler), recipe.seed, sample.index)
+    yield from (sample.text.decode("utf-8", "replace"), sample.finish_reason, len(sample.tokens))
+    yield float(judged.mean(dtype=np.float64)) if len(judged) else ""
+
+
+def _words(sampler: Sampler) -> str:
+    """The temperature, and what else is not off.
+
+    >>> _words(Sampler(temperature=0.7, top_p=0.9))
+    'temperature=0.7 top_p=0.9'
+    """
+    off = asdict(Sampler())
+    fields = asdict(sampler)
+    return " ".join(
+        f"{name}={value:g}" for name, value in fields.items() if name == "temperature" or value != off[name]
+    )
+
+
+def _token_cells(exported: Exported) -> Iterator[str]:
+    tokens = exported.sample.tokens
+    yield json.dumps(tokens["id"].tolist())
+    for name in TOKEN_COLUMNS[1:]:
+        yield json.dumps([None if np.isnan(value) else value for value in tokens[name].tolist()])
