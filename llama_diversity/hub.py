@@ -44,6 +44,7 @@ COARSE_CLOCK_STEP_NS = 2_000_000_000  # of FAT, for instance
 PART_ENDING = ".llamadiv.incomplete"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_read: dict[str, dict[str, Any]] = {}  # by path, the stamps of the files whose digests this process was given
 
 
 @dataclass(frozen=True)
@@ -216,17 +217,31 @@ def digest(path: Path, on_progress: OnBytes | None = None, *, fresh: bool = Fals
         began_ns = time.time_ns()
         with resolved.open("rb", buffering=0) as file:
             stamp = _stamp(file)
+            _read[os.path.abspath(path)] = stamp
             known = None if fresh else _remembered_digest(resolved, stamp)
             if known is not None:
                 return known
             known = _sha256_of(file, on_progress)
-        with resolved.open("rb", buffering=0) as file:
-            if _stamp(file) != stamp:
-                next_step = "Run the command again when nothing writes to it."
-                raise ModelFileError(path, "it changed while it was read", next_step=next_step)
+        _require_stamp(path, stamp)
         if _has_settled(stamp, began_ns):
             _remember_digest(resolved, stamp, known)
         return known
+
+
+def require_unchanged(files: Sequence[Path]) -> None:
+    """Raise ModelFileError where a file is no longer the one whose digest this process was given."""
+    for file in files:
+        with _readable(file):
+            stamp = _read.get(os.path.abspath(file))
+            if stamp is not None:
+                _require_stamp(file, stamp)
+
+
+def _require_stamp(path: Path, stamp: dict[str, Any]) -> None:
+    with path.open("rb", buffering=0) as file:
+        if _stamp(file) != stamp:
+            next_step = "Run the command again when nothing writes to it."
+            raise ModelFileError(path, "it changed while it was read", next_step=next_step)
 
 
 @contextlib.contextmanager

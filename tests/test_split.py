@@ -12,8 +12,13 @@ from hub_server import COMMIT, FakeHub, HubFile, Machine
 from split_models import write_split, write_split_llama
 
 from llama_diversity import hub, registry
-from llama_diversity.errors import BadValue, RegistryError
+from llama_diversity.cli.options import Common
+from llama_diversity.cli.resolve import resolve_model
+from llama_diversity.cli.session import reading
+from llama_diversity.engines import EngineOptions
+from llama_diversity.errors import BadValue, ModelFileError, RegistryError
 
+QUIET = Common(json=False, quiet=True, store=Path("unused"), offline=False, color="never")
 REPO, FOLDER, NAME = "Org/Split-GGUF", "Q4_K_M", "Big-Model.Q4_K_M"
 
 
@@ -63,6 +68,26 @@ def test_two_trainings_of_one_architecture_never_share_samples(tmp_path, run):
     for new, old in zip(models[1], models[0], strict=True):  # the other training under the same name
         shutil.copy2(new, old)
     assert drawn(models[0][0]) == second
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("how", ["copied over", "linked anew"])
+def test_a_file_replaced_between_reading_and_opening_is_refused(tmp_path, tiny_model, base_model, how):
+    path = tmp_path / "m.gguf"
+    path.symlink_to(tiny_model) if how == "linked anew" else shutil.copy(tiny_model, path)
+    reference = resolve_model(str(path), common=QUIET)
+    with reading(reference, EngineOptions(), QUIET) as engine:
+        assert engine.facts.digest == reference.digest
+    if how == "linked anew":
+        path.unlink()
+        path.symlink_to(base_model)
+    else:
+        shutil.copy(base_model, path)
+    with (
+        pytest.raises(ModelFileError, match="it changed while it was read"),
+        reading(reference, EngineOptions(), QUIET),
+    ):
+        pass
 
 
 # --- Files of one's own ----------------------------------------------------------------------------------------------

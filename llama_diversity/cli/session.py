@@ -7,9 +7,10 @@ import dataclasses
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from llama_diversity import __version__
+from llama_diversity import __version__, hub
 from llama_diversity.cli.options import Common, Drawing
 from llama_diversity.cli.progress import progress_line, sampling_progress
 from llama_diversity.engines import Engine, EngineOptions, open_engine
@@ -35,6 +36,8 @@ def opened(model: ModelRef, options: EngineOptions, common: Common) -> Iterator[
     with progress_line(common, f"loading {model.reference}") as on_load:
         engine = open_engine(model, options, on_load=on_load)
     with contextlib.closing(engine):
+        if model.engine == "llamacpp":  # what was opened must be what was hashed
+            hub.require_unchanged(hub.model_files(Path(model.location)))
         yield engine
 
 
