@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import os
 import re
 import sqlite3
 from collections import Counter
@@ -24,6 +23,7 @@ import numpy.typing as npt
 
 from llama_diversity import hub, paths
 from llama_diversity.errors import DownloadError, LlamadivError
+from llama_diversity.minilm import MiniLM, word_pieces
 
 REPO = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS = "model.safetensors"
@@ -34,7 +34,6 @@ FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "1_Pooling/config.json",
 )  # fmt: skip
 N_DIMENSIONS = 384
-MAX_WORD_PIECES = 256
 
 Vectors = npt.NDArray[np.float32]
 
@@ -105,7 +104,7 @@ class Encoder:
 
     place: Place
     say: Callable[[str], None] = lambda words: None  # hears once that the cache failed
-    _model: Any = None
+    _model: MiniLM | None = None
     _tokenizer: Any = None
 
     def __post_init__(self) -> None:
@@ -134,31 +133,14 @@ class Encoder:
         if not any(map(_MAY_BE_UNREAD.search, texts)):
             return 0.0
         if self._tokenizer is None:
-            from tokenizers import Tokenizer
-
-            self._tokenizer = Tokenizer.from_file(str(self.place.folder / "tokenizer.json"))
-            self._tokenizer.no_truncation()
-            self._tokenizer.no_padding()
+            self._tokenizer = word_pieces(self.place.folder)
         counted = [_unread_of(one) for one in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
         return sum(unread for unread, _ in counted) / max(1, sum(of_all for _, of_all in counted))
 
     def _encode(self, texts: Sequence[str]) -> list[tuple[Vectors, bool]]:
-        model = self._loaded()
-        vectors = model.encode(list(texts), batch_size=32, normalize_embeddings=True, show_progress_bar=False)
-        pieces = model.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
-        return [
-            (np.asarray(vector, np.float32), len(ids) > MAX_WORD_PIECES)
-            for vector, ids in zip(vectors, pieces, strict=True)
-        ]
-
-    def _loaded(self) -> Any:
         if self._model is None:
-            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-            from sentence_transformers import SentenceTransformer
-
-            self._model = SentenceTransformer(str(self.place.folder), device="cpu", local_files_only=True)
-            self._model.max_seq_length = MAX_WORD_PIECES
-        return self._model
+            self._model = MiniLM(self.place.folder)
+        return self._model.encode(texts)
 
 
 # ---- vectors that were computed before

@@ -31,7 +31,8 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "metrics": {"errors", "text"},  # arrays and strings in, numbers out: no records
     "registry": BASE | {"gguf"},
     "hub": BASE | {"gguf"},
-    "embed": BASE | {"hub"},
+    "embed": BASE | {"hub", "minilm"},
+    "minilm": set(),
     "store": BASE,
     "engines": {"cache", "errors", "gguf", "records"},
     "render": {"cache", "errors", "records"},
@@ -48,10 +49,15 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
 }
 ALLOWED["cli"] = set(ALLOWED)  # everything; no other part lists cli or lab
 
-OWNERS = {"llama_cpp": "engines/llamacpp", "huggingface_hub": "hub.py", "sentence_transformers": "embed.py"}
+OWNERS = {
+    "llama_cpp": "engines/llamacpp",
+    "huggingface_hub": "hub.py",
+    "tokenizers": "minilm.py",
+    "safetensors": "minilm.py",
+}
 HEAVY = {
-    "torch", "llama_cpp", "sentence_transformers", "sklearn", "scipy", "altair", "matplotlib", "pyarrow", "vl_convert",
-    "wordcloud", "huggingface_hub",
+    "torch", "llama_cpp", "sentence_transformers", "transformers", "sklearn", "scipy", "altair", "matplotlib",
+    "pyarrow", "vl_convert", "wordcloud", "huggingface_hub",
 }  # fmt: skip
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}  # a helper lives beside its caller
 
@@ -156,7 +162,8 @@ BAD = {
     "an empty utils.py": ("utils.py", ""),
     "helpers in a part": ("engines/helpers.py", ""),
     "a folder called common": ("store/common/files.py", ""),
-    "sentence_transformers in experiments": ("experiments/syntactic.py", "import sentence_transformers"),
+    "sentence_transformers in cli": ("cli/semantic.py", "import sentence_transformers"),
+    "tokenizers in experiments": ("experiments/syntactic.py", "import tokenizers"),
     "a new part": ("remote.py", ""),
 }
 

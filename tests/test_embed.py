@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 from hub_server import FakeHub, Machine
 
 from llama_diversity import embed, paths
 from llama_diversity.embed import FILES, REPO, Encoder, NoEncoder, Place
+from llama_diversity.minilm import MAX_WORD_PIECES, MiniLM, _gelu
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +106,38 @@ def test_the_download_is_said_and_then_found_in_the_cache(place: Place, tmp_path
         assert "the Hugging Face cache" in result.stdout
     finally:
         server.close()
+
+
+# ---- the same vectors as sentence-transformers
+
+
+@pytest.mark.model
+@pytest.mark.filterwarnings("ignore")  # of the libraries that the reference stands on
+def test_vectors_are_those_of_sentence_transformers(place: Place) -> None:
+    """Within rounding: float32 in another order of addition; the vectors have length 1."""
+    from sentence_transformers import SentenceTransformer
+
+    texts = [
+        "The cat sleeps on the sofa.", "", " \n\t", "a", "UPPER lower Ünïcödé naïve", "北京是中国的首都 🙂 ที่นี่",
+        "[SEP] hello [MASK]", "x" * 300, "word " * 254, "word " * 255, "word " * 400,
+        *(f"Sentence {n} of many. " * (1 + n) for n in range(30)),
+    ]  # fmt: skip
+    reference = SentenceTransformer(str(place.folder), device="cpu", local_files_only=True)
+    reference.max_seq_length = MAX_WORD_PIECES
+    expected = reference.encode(texts, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
+    found = MiniLM(place.folder).encode(texts)
+    np.testing.assert_allclose(np.stack([vector for vector, _ in found]), expected, atol=2e-6)
+    assert [cut for _, cut in found[7:11]] == [False, False, True, True]  # 254 words and two marks are 256 pieces
+    assert MiniLM(place.folder).encode([]) == []
+
+
+def test_the_activation_is_x_times_the_normal_distribution_function() -> None:
+    x = np.linspace(-12, 12, 70 * 11, dtype=np.float32).reshape(70, 11)
+    expected = x * scipy.stats.norm.cdf(x.astype(np.float64))
+    _gelu(x)
+    np.testing.assert_allclose(x, expected, atol=1e-6)
+
+
+def test_half_a_character_is_read_as_unknown(place: Place) -> None:
+    [(lone, _), (replaced, _)] = MiniLM(place.folder).encode(["ab \udcff", "ab ?"])
+    np.testing.assert_array_equal(lone, replaced)

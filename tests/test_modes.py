@@ -187,7 +187,7 @@ def test_the_command_and_its_report(run: Callable, tmp_path: Path) -> None:
 
 
 def test_texts_that_the_encoder_cuts_are_not_counted_by_meaning(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llama_diversity.embed.MAX_WORD_PIECES", 4)
+    monkeypatch.setattr("llama_diversity.minilm.MAX_WORD_PIECES", 4)
     typed = ("coverage", "--pair", "scripted", "-p", "She was", "-n", 20, "--max-tokens", 12)
     report = json.loads(run(*typed, "--json")[1])
     assert set(report["arms"]["base"]) == {"model", "n", "reason"}

@@ -14,7 +14,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity import cache, embed
+from llama_diversity import cache, embed, minilm
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, conducted
 from llama_diversity.cli.options import (
@@ -46,7 +46,7 @@ N_SAMPLES, MAX_TOKENS = 50, 64
 _SEED = 1_000_003  # more than any number of prompts
 _ARG = "arg."  # before the name of a value for an arm's chat template
 _SAMPLER = {"T": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
-ENCODER = f"{embed.REPO}, first {embed.MAX_WORD_PIECES} word pieces"
+ENCODER = f"{embed.REPO}, first {minilm.MAX_WORD_PIECES} word pieces"
 
 
 class NotComparable(LlamadivError):

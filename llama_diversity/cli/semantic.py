@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import click
 
-from llama_diversity import cache, embed
+from llama_diversity import cache, embed, minilm
 from llama_diversity.cli.arms import Choice, arms_options
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
@@ -54,7 +54,7 @@ class Semantic(Experiment):
             models=drawn.arms,
             max_tokens=self.max_tokens,
             n_truncated={arm: one.n_truncated for arm, one in embedded.items()},
-            encoder=f"{embed.REPO}, first {embed.MAX_WORD_PIECES} word pieces",
+            encoder=f"{embed.REPO}, first {minilm.MAX_WORD_PIECES} word pieces",
         )
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 
