@@ -99,6 +99,7 @@ class ModelRef:
     location: str  # a file path for llamacpp, a chain's name for scripted
     digest: str  # sha256 of the file; for scripted, of the chain's definition
     chat_template: str | None = None  # in place of the file's own, "" for none; None where that one holds
+    start: str | None = None  # what models.toml says its documents begin with, as in `Asking`
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,31 @@ class ModelFacts:
     n_ctx_train: int
     adds_bos: bool
     has_chat_template: bool
+    start: str = ""  # what a raw text begins with where nothing else is asked for, as it is spelled
+    ends: tuple[str, ...] = ()  # the tokens that end a text, as they are spelled
+    notes: tuple[str, ...] = ()  # what about the file changes the meaning of numbers, a sentence each
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a text becomes a prompt, beside the text itself.
+
+    `start` is what precedes a raw text: `none`, `bos`, `separator` (the token between documents in pretraining), `auto`
+    (the BOS where the model wants one, else the separator, else nothing), or any other text, in which control tokens
+    count. With `reads_control` those in the text itself count too; else they are letters like any others.
+    """
+
+    start: str = "auto"
+    reads_control: bool = False
 
 
 @dataclass(frozen=True)
 class Prompt:
     """A prompt as the model sees it: `text` is what was asked, `rendered` what was tokenised, `ids` what is decoded.
 
-    `template_args`: what the chat template was given besides the messages, as a JSON object with sorted keys.
+    `template_args`: what the chat template was given besides the messages, as a JSON object with sorted keys. `start`:
+    what precedes a raw text, as it is spelled, where that is not the plain rule: a BOS where the model wants one, else
+    nothing.
     """
 
     text: str
@@ -131,6 +150,7 @@ class Prompt:
     template_digest: str | None = None
     frozen_date: str | None = None
     template_args: str | None = None
+    start: str | None = None
 
 
 @dataclass(frozen=True)
@@ -169,9 +189,10 @@ class Recipe:
     def to_json(self) -> str:
         """The canonical form that is hashed and stored: sorted keys, no blanks, ASCII; no grammar, no such key."""
         fields = asdict(self)
-        for part, name in ((fields, "grammar"), (fields["prompt"], "template_args")):
-            if part[name] is None:
-                del part[name]  # so that recipes from before there were such keep their keys
+        for part, names in ((fields, ("grammar",)), (fields["prompt"], ("template_args", "start"))):
+            for name in names:
+                if part[name] is None:
+                    del part[name]  # so that recipes from before there were such keep their keys
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
     @classmethod

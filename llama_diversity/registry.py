@@ -53,6 +53,7 @@ _MODEL_FIELDS: dict[str, type] = {
     "family": str,
     "licence": str,
     "template": str,
+    "start": str,
     "n_ctx": int,
 }
 _PAIR_FIELDS: dict[str, type] = {"base": str, "aligned": str}
@@ -76,6 +77,7 @@ class ModelEntry:
     family: str | None = None
     licence: str | None = None
     template: str | None = None  # "gguf", "none", the name of a format, or the path of a Jinja file
+    start: str | None = None  # what its documents begin with: "none", "bos", "separator", or a text
     n_ctx: int | None = None
     defined_in: Path | None = None  # the models.toml; None for what is not an alias
 
@@ -354,6 +356,7 @@ def _model(document: _Document, name: str, fields: dict[str, Any]) -> ModelEntry
         ("packaged", _is_inside_repo, "the name of a file that llamadiv ships"),
         ("role", ROLES.__contains__, "one of " + ", ".join(ROLES)),
         ("template", _is_template, f"gguf, none, a file that ends in .jinja, or one of {', '.join(template_names())}"),
+        ("start", (lambda start: start != "auto"), "none, bos, separator, or the text that documents begin with"),
         ("sha256", _SHA256.fullmatch, "64 hexadecimal digits in lower case"),
         ("size_bytes", (0).__lt__, "a positive number"),
         ("n_ctx", (0).__lt__, "a positive number"),
@@ -451,7 +454,7 @@ def _check_fields(
         # bool is an int to Python, not to a reader
         if not isinstance(value, known[key]) or isinstance(value, bool):
             raise document.error((*where, key), f"{key} is {value!r}; it must be {_KINDS[known[key]]}")
-        if isinstance(value, str) and not value.strip():
+        if isinstance(value, str) and not (value if key == "start" else value.strip()):  # a line break is a start
             raise document.error((*where, key), f"{key} is empty")
 
 

@@ -24,6 +24,7 @@ from llama_diversity.cli.options import (
     common_options,
     drawing_options,
     layout_options,
+    start_words,
     template_args_of,
 )
 from llama_diversity.cli.progress import progress_line
@@ -66,12 +67,14 @@ class ArmSpec:
     seed: int = 0  # arms of one recipe and different seeds are an A/A comparison
     sampler: dict[str, float] = field(default_factory=dict)
     template_args: str | None = None  # values for the chat template, a JSON object
+    start: str | None = None  # of raw prompts, in place of --start
 
     def word(self) -> str:
         """The same as the value of --arm."""
         parts = [f"{self.name}={self.model}", *(["chat"] if self.is_chat else [])]
         parts += [f"template={self.template}"] if self.template else []
         parts += [f"{_ARG}{word}" for word in arg_words(self.template_args)]
+        parts += [f"start={self.start}"] if self.start is not None else []
         names = {value: key for key, value in _SAMPLER.items()}
         parts += [f"{names[key]}={value:g}" for key, value in self.sampler.items()]
         parts += [f"n={self.n}"] if self.n is not None else []
@@ -120,6 +123,7 @@ class Compare(Experiment):
                 system=spec.system,
                 template_args=spec.template_args,
                 sampler=spec.sampler,
+                asking=None if spec.start is None else {"start": spec.start},
                 # One seed draws the same random numbers for every recipe, and what is compared must be independent.
                 stream=(spec.seed * _SEED + number) * len(self.specs) + position,
             )
@@ -134,15 +138,14 @@ class Compare(Experiment):
         if len(set(sizes.values())) > 1 and not self.is_equal_n:
             raise _unequal(sizes)
         check_pairs(min(sizes.values()), len(sizes))  # of unequal arms no more are judged
-        of_specs = [recipes[label(spec.name, 0)] for spec in self.specs]
-        for (spec, one), (other, two) in itertools.combinations(zip(self.specs, of_specs, strict=True), 2):
-            if not different(one, two) and spec.seed == other.seed:
+        for spec, other in itertools.combinations(self.specs, 2):
+            if not self.parts(recipes, spec, other) and spec.seed == other.seed:
                 raise NotComparable(
                     f"Both arms are the same samples: {spec.name} and {other.name} are one recipe. To compare a recipe "
                     "with itself, give one of them another seed: seed=1."
                 )
-        for one in of_specs[1:]:
-            parts = different(of_specs[0], one)
+        for spec in self.specs[1:]:
+            parts = self.parts(recipes, self.specs[0], spec)
             if len(parts) > 1 and not self.is_joint:
                 raise NotComparable(
                     f"The arms differ in {' and '.join(parts)}; the difference cannot be attributed to "
@@ -150,21 +153,27 @@ class Compare(Experiment):
                     "does, which tells the effects apart, or pass --joint to report the joint effect."
                 )
 
+    def parts(self, recipes: Mapping[str, Recipe], spec: ArmSpec, other: ArmSpec) -> list[str]:
+        """The parts in which two arms differ, on any prompt."""
+        found = [
+            different(recipes[label(spec.name, number)], recipes[label(other.name, number)])
+            for number in range(len(self.prompts))
+        ]
+        return list(dict.fromkeys(part for some in found for part in some))
+
     def show(self, drawn: Drawn) -> Result:
-        first, *others = (drawn.recipe(label(spec.name, 0)) for spec in self.specs)
+        recipes = {name: drawn.recipe(name) for name in drawn.cells}
         prompts, rules = self.gathered(drawn)
         with progress_line(drawn.common, "comparing"):
             found = cache.called(experiment.compare, prompts, rules)
         facts = Facts(
-            arms={
-                spec.name: described(spec, recipe) for spec, recipe in zip(self.specs, (first, *others), strict=True)
-            },
+            arms={spec.name: described(spec, recipes[label(spec.name, 0)]) for spec in self.specs},
             prompts=self.prompts,
             n=self.n_used(drawn),
             max_tokens=self.max_tokens,
             prefix=prefix_words(rules),
             has_one_vocabulary=rules.has_one_vocabulary,
-            parts={spec.name: different(first, one) for spec, one in zip(self.specs[1:], others, strict=True)},
+            parts={spec.name: self.parts(recipes, self.specs[0], spec) for spec in self.specs[1:]},
             encoder=ENCODER,
             is_cut=self.prefix is not None,
         )
@@ -295,17 +304,27 @@ def prefix_words(rules: Rules) -> str:
 
 
 def different(first: Recipe, other: Recipe) -> list[str]:
-    """The parts in which two arms differ."""
-    asked = (first.prompt.mode, first.prompt.rendered), (other.prompt.mode, other.prompt.rendered)
+    """The parts in which two arms differ; "tokens" says that one text is read as two, by another rule or an option."""
+    one, two = first.prompt, other.prompt
+    asks_alike = (one.mode, one.rendered) == (two.mode, two.rendered)
+    has_other_ids = asks_alike and first.vocab_digest == other.vocab_digest and one.ids != two.ids
+    has_other_start = has_other_ids and one.mode == "raw" and (one.start != two.start or _ends_alike(one.ids, two.ids))
     return [
         name
         for name, differs in (
             ("weights", first.model_digest != other.model_digest),
-            ("template", asked[0] != asked[1]),
+            ("template", not asks_alike),
+            ("start", has_other_start),
+            ("tokens", has_other_ids and not has_other_start),
             ("sampler", first.sampler != other.sampler),
         )
         if differs
     ]
+
+
+def _ends_alike(one: Sequence[int], two: Sequence[int]) -> bool:
+    n = min(len(one), len(two))
+    return len(one) != len(two) and one[len(one) - n :] == two[len(two) - n :]
 
 
 def described(spec: ArmSpec, recipe: Recipe) -> str:
@@ -313,7 +332,9 @@ def described(spec: ArmSpec, recipe: Recipe) -> str:
     sampler = recipe.sampler
     cuts = [f"{name} {value:g}" for name, value in (("top-k", sampler.top_k), ("min-p", sampler.min_p)) if value]
     cuts += [f"top-p {sampler.top_p:g}"] if sampler.top_p != 1 else []
-    way = "raw" if recipe.prompt.mode == "raw" else f"chat template{f' of {spec.template}' if spec.template else ''}"
+    start = recipe.prompt.start
+    raw = "raw" if start is None else f"raw behind {start_words(start)}"
+    way = raw if recipe.prompt.mode == "raw" else f"chat template{f' of {spec.template}' if spec.template else ''}"
     args = arg_words(recipe.prompt.template_args)
     return ", ".join([spec.model, way, *args, *_system_words(spec, recipe), f"T {sampler.temperature:g}", *cuts])
 
@@ -372,9 +393,9 @@ def compare(
     """Which of two or more arms is more diverse, and by how much? With intervals that hold, or the reason for none.
 
     An arm is NAME=MODEL and what differs, by commas: chat (ask through the chat template), template=MODEL (another
-    model's), arg.KEY=VALUE (a value for it, like arg.enable_thinking=false), T=0.8, top_k=40, top_p=0.9, min_p=0.05,
-    n=100, seed=1, and last system=TEXT. Arms that differ in the seed alone are one recipe twice: what `compare` says of
-    those is chance.
+    model's), arg.KEY=VALUE (a value for it, like arg.enable_thinking=false), start=bos (what a raw prompt begins with),
+    T=0.8, top_k=40, top_p=0.9, min_p=0.05, n=100, seed=1, and last system=TEXT. Arms that differ in the seed alone are
+    one recipe twice: what `compare` says of those is chance.
 
     \b
     Examples:
@@ -389,7 +410,7 @@ def compare(
     named = choice.words() if not typed else [part for spec in specs for part in ("--arm", spec.word())]
     make_folder(out)
     with conducted([one], arms, named, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
-        result = one.show(drawn)
+        result = one.shown(drawn)
     give(result, out=out, run_id=run_id, common=common)
 
 
@@ -443,18 +464,21 @@ def parse_arm(text: str) -> ArmSpec:
             continue
         if key == "chat" and not value:
             found["is_chat"] = True
-        elif key == "template" and value:
-            found["template"] = value
+        elif key in ("template", "start") and value:
+            found[key] = value
         elif key in ("n", "seed"):
             found[key] = _number(option, part, int)
         else:
             raise BadValue(
                 option,
                 part,
-                f"a part is chat, template=MODEL, {_ARG}KEY=VALUE, n=N, seed=N, {'=, '.join(_SAMPLER)}= or system=TEXT",
+                f"a part is chat, template=MODEL, {_ARG}KEY=VALUE, start=START, n=N, seed=N, "
+                f"{'=, '.join(_SAMPLER)}= or system=TEXT",
             )
     if (found["system"] or found.get("template") or args) and not found.get("is_chat"):
         raise BadValue(option, text, f"template, {_ARG}KEY and system need chat")
+    if found.get("start") and found.get("is_chat"):
+        raise BadValue(option, text, "start is for raw prompts; a chat template writes its own beginning")
     _check_numbers(option, found)
     return ArmSpec(name.strip(), model.strip(), sampler=_sampler_fields(option, sampler), **found)
 

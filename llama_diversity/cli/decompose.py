@@ -46,10 +46,12 @@ from llama_diversity.cli.prompts import prompts_options, read_prompts
 from llama_diversity.cli.resolve import resolve_arms, resolve_model, typed_pair
 from llama_diversity.cli.results import Result, give, make_folder
 from llama_diversity.engines import EngineOptions
+from llama_diversity.errors import BadValue
 from llama_diversity.exhibits.decompose import Facts, section
 from llama_diversity.experiments import decompose as experiment
 from llama_diversity.experiments.measured import Rules
 from llama_diversity.records import Cell
+from llama_diversity.render.safe import visible
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Decompose(Compare):
     title: ClassVar[str] = "Where is the diversity lost?"
 
     is_quantised: bool = False  # whether quantisation is a factor
+    has_starts: bool = False  # whether the start of raw prompts is one, in the place of the template
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Nothing of a full design is unattributable, but no two arms may be one recipe."""
@@ -103,7 +106,12 @@ class Decompose(Compare):
     def factors(self) -> dict[str, str]:
         """The factors in words, in the order of the arms."""
         first, last = self.specs[0], self.specs[-1]
-        words = {"weights": f"{first.model} or {last.template}", "template": "raw or the chat template of the latter"}
+        unquantised = self.specs[len(self.specs) // 2]  # the first of the aligned
+        words = {"weights": f"{first.model} or {unquantised.model}"}
+        if self.has_starts:
+            words["start"] = f"raw prompts begin with {first.start} or {last.start}"
+        else:
+            words["template"] = "raw or the chat template of the latter"
         if self.is_quantised:
             other = 2 if last.sampler else 1  # the first arm that differs in the file alone
             files = [self.specs[at].model for at in (other, other + len(self.specs) // 2)]
@@ -125,6 +133,12 @@ class Decompose(Compare):
     shell_complete=complete_model,
     help="A further factor: these files of the same two models, at another quantisation.",
 )
+@click.option(
+    "--starts",
+    nargs=2,
+    metavar="ONE OTHER",
+    help="In place of the template, which only chat prompts have: what raw prompts begin with, as in --start.",
+)
 @click.option("--sampler", metavar="T=0.7[,...]", help="A further factor: this sampler, or that of the options below.")
 @template_arg_option
 @prompts_options
@@ -142,6 +156,7 @@ def decompose(
     base: str | None,
     aligned: str | None,
     quantised: tuple[str, str] | None,
+    starts: tuple[str, str] | None,
     sampler: str | None,
     template_args: tuple[str, ...],
     prompts: tuple[str, ...],
@@ -160,6 +175,7 @@ def decompose(
 
     Draws all four combinations of the base and the aligned weights, asked raw and through the aligned model's chat
     template, and tells their effects apart. --quantised and --sampler add a factor each, to eight or sixteen arms.
+    --starts asks raw only, and tells what prompts begin with in place of the template.
 
     \b
     Examples:
@@ -172,19 +188,32 @@ def decompose(
     models = resolve_arms(pair, base, aligned)
     check_different([resolve_model(model, common=common) for model in models])
     cut = {} if sampler is None else parse_sampler(sampler)
+    if starts is not None and (not all(starts) or starts[0] == starts[1]):
+        raise BadValue("--starts", " ".join(starts), "name two that differ, like none bos")
+    if starts is not None and template_args:
+        raise click.UsageError("--starts asks raw only, so there is no template to give arguments to. Give either.")
     args = template_args_of(template_args)
-    specs = combinations(models, cut, quantised, args)
+    specs = combinations(models, cut, quantised, args, starts)
     texts, words_of = read_prompts(prompts, file, prompt_set)
     one = Decompose(
-        specs, texts, words_of, n_samples, max_tokens, prefix, valid=valid, is_quantised=quantised is not None
+        specs,
+        texts,
+        words_of,
+        n_samples,
+        max_tokens,
+        prefix,
+        valid=valid,
+        is_quantised=quantised is not None,
+        has_starts=starts is not None,
     )
     named = {"--pair": pair, "--base": base, "--aligned": aligned, "--sampler": sampler}
     words = [word for option, value in named.items() if value for word in (option, value)]
     words += [*(["--quantised", *quantised] if quantised else []), *template_words(args)]
+    words += ["--starts", *starts] if starts else []
     arms: list[Arm] = [resolve_spec(spec, common) for spec in specs]
     make_folder(out)
     with conducted([one], arms, words, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
-        result = one.show(drawn)
+        result = one.shown(drawn)
     give(result, out=out, run_id=run_id, common=common)
 
 
@@ -193,18 +222,24 @@ def combinations(
     sampler: dict[str, float],
     quantised: tuple[str, str] | None = None,
     template_args: str | None = None,
+    starts: tuple[str, str] | None = None,
 ) -> tuple[ArmSpec, ...]:
     """The arms of the full design, the one without any factor first, the one with all of them last."""
     specs = []
-    for (role, *files), is_chat, at, cut in itertools.product(
+    for (role, *files), is_other, at, cut in itertools.product(
         zip(("base", "aligned"), models, quantised or ("", ""), strict=True),
         (False, True),
         (0, 1) if quantised else (0,),
         ({}, sampler) if sampler else ({},),
     ):
-        name = f"{role} {'chat' if is_chat else 'raw'}{', quantised' if at else ''}{', cut' if cut else ''}"
-        of_chat: dict[str, Any] = {"template": models[1], "template_args": template_args} if is_chat else {}
-        specs.append(ArmSpec(name, files[at], is_chat, sampler=dict(cut), **of_chat))
+        ending = f"{', quantised' if at else ''}{', cut' if cut else ''}"
+        if starts is not None:
+            name = f"{role} start {visible(starts[is_other])}{ending}"
+            specs.append(ArmSpec(name, files[at], sampler=dict(cut), start=starts[is_other]))
+        else:
+            name = f"{role} {'chat' if is_other else 'raw'}{ending}"
+            of_chat: dict[str, Any] = {"template": models[1], "template_args": template_args} if is_other else {}
+            specs.append(ArmSpec(name, files[at], is_other, sampler=dict(cut), **of_chat))
     return tuple(specs)
 
 

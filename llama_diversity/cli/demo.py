@@ -13,7 +13,7 @@ from rich.text import Text
 from llama_diversity.cli.arms import Choice, resolve_choice
 from llama_diversity.cli.complete import complete_pair
 from llama_diversity.cli.experiment import Drawn, conducted
-from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
+from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, start_words
 from llama_diversity.cli.resolve import DEFAULT_PAIR
 from llama_diversity.cli.semantic import Semantic
 from llama_diversity.cli.syntactic import Syntactic
@@ -80,12 +80,15 @@ def demo(*, pair: str | None, drawing: Drawing, layout: EngineOptions, common: C
             "sbert_cosine": _row(alike.meanings, alike.meanings_differences["aligned"]),
         }
         if common.json:
-            click.echo(to_line(_as_json(rows, experiments, semantic_drawn.arms, drawing.seed, run_id)))
+            found = _as_json(rows, experiments, semantic_drawn, drawing.seed, run_id)
+            click.echo(to_line(found))
         elif common.quiet:
             click.echo(run_id)
         else:
             console(common.color).print(Group(*_parts(pair or DEFAULT_PAIR, rows, _heatmap(semantic_drawn))))
-            click.echo(visible(f"run {run_id}, kept in {common.store}"), err=True)
+            starts = [start for some in semantic_drawn.starts().values() for start in some]
+            begins = " or ".join(map(start_words, dict.fromkeys(starts)))
+            click.echo(visible(f"Prompts begin with {begins}; run {run_id}, kept in {common.store}"), err=True)
 
 
 def _similarities(drawn: Drawn) -> semantic.Result:
@@ -106,7 +109,7 @@ def _heatmap(drawn: Drawn) -> GenerationsHeatmap:
 def _as_json(
     rows: Mapping[str, Row],
     experiments: Sequence[Syntactic | Semantic],
-    models: Mapping[str, str],
+    drawn: Drawn,
     seed: int,
     run_id: str,
 ) -> dict[str, Any]:
@@ -114,9 +117,10 @@ def _as_json(
         name: {part: finite(numbers._asdict()) for part, numbers in row._asdict().items()} for name, row in rows.items()
     }
     return {
-        "models": dict(models),
+        "models": dict(drawn.arms),
         "experiments": {one.name: {"prompt": one.prompt, "n": one.n} for one in experiments},
         "measures": measures,
+        "starts": drawn.starts(),
         "seed": seed,
         "run": run_id,
     }

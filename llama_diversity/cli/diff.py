@@ -19,15 +19,16 @@ from llama_diversity.cli.noise import noise_of
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_model
-from llama_diversity.cli.results import Result, give, make_folder
-from llama_diversity.cli.session import DifferentVocabularies, opened, reading
+from llama_diversity.cli.results import Result, asking_words, give, make_folder, with_starts
+from llama_diversity.cli.session import DifferentTokens, DifferentVocabularies, opened, reading, say_unknown_start
 from llama_diversity.engines import Engine, EngineOptions
+from llama_diversity.engines.start import Start
 from llama_diversity.errors import BadValue, EngineError, Interrupted, PromptTooLong
 from llama_diversity.exhibits.diff import Facts, section
 from llama_diversity.experiments import diff as experiment
 from llama_diversity.experiments.diff import BLOCKED_ABOVE, MAX_TOKENS, MEASURES, N_SAMPLES, PROMPT, Comparison, Steps
 from llama_diversity.experiments.noise import Floor, floor
-from llama_diversity.records import Recipe
+from llama_diversity.records import Asking, Recipe
 from llama_diversity.render.jsonl import finite
 from llama_diversity.render.scales import ScoredToken, scored_tokens
 
@@ -137,12 +138,15 @@ def diff(
     arms = resolve_choice(choice, common)
     if text is not None:
         _check_no_drawing()
-        command = shlex.join(["llamadiv", "diff", *choice.words(), *_above_words(above), *_text_words(text)])
+        options = [*choice.words(), *_above_words(above), *asking_words(drawing.asking)]
+        command = shlex.join(["llamadiv", "diff", *options, *_text_words(text)])
         try:
-            given = _given(read_text(text), arms, layout, common)
+            given, start = _given(read_text(text), arms, drawing.asking, layout, common)
             make_folder(out)
             read = read_by(arms, given, above=above, layout=layout, common=common)
-            give(_result(read, arms, None, Diff(above=above), command), out=out, run_id=None, common=common)
+            found = _result(read, arms, None, Diff(above=above), command)
+            found = with_starts(found, {arm.model.reference: [start] for arm in arms})
+            give(found, out=out, run_id=None, common=common)
         except (click.Abort, KeyboardInterrupt) as error:
             raise Interrupted("Interrupted. Nothing is kept of a text; the same command starts again.") from error
         return
@@ -153,10 +157,10 @@ def diff(
         above,
     )
     check_n(one.n, Diff.least, "completions")
-    same_tokens(one.prompt, arms, layout, common, max_tokens=one.max_tokens)
+    same_tokens(one.prompt, arms, drawing.asking, layout, common, max_tokens=one.max_tokens)
     make_folder(out)
     with conducted([one], arms, choice.words(), drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
-        result = one.measured(drawn, arms, layout)
+        result = with_starts(one.measured(drawn, arms, layout), drawn.starts())
     give(result, out=out, run_id=run_id, common=common)
 
 
@@ -184,39 +188,38 @@ def _text_words(text: str) -> list[str]:
 # ---- what can be refused is refused before any work
 
 
-def _given(text: str, arms: Sequence[Arm], layout: EngineOptions, common: Common) -> Texts:
-    """The text that was typed, as ids. Raises BadValue, and what `same_tokens` raises."""
+def _given(text: str, arms: Sequence[Arm], asking: Asking, layout: EngineOptions, common: Common) -> tuple[Texts, str]:
+    """The text that was typed, as ids, and what precedes it. Raises BadValue, and what `same_tokens` raises."""
     if not text:
         raise BadValue("the text", "", "there is nothing to compare")
-    ids = same_tokens(text, arms, layout, common)
+    ids, start = same_tokens(text, arms, asking, layout, common)
     if len(ids) < 2:
-        raise BadValue("the text", text, "it is one token, and the first has no context in a model without BOS")
-    return Texts([ids], 1)
+        raise BadValue("the text", text, "it is one token, and the first has no context where nothing precedes it")
+    return Texts([ids], max(1, len(start.ids))), start.text
 
 
 def same_tokens(
-    text: str, arms: Sequence[Arm], layout: EngineOptions, common: Common, *, max_tokens: int = 0
-) -> tuple[int, ...]:
-    """The ids of `text`, the same for every arm, with room for `max_tokens` more; reads vocabularies only.
+    text: str, arms: Sequence[Arm], asking: Asking, layout: EngineOptions, common: Common, *, max_tokens: int = 0
+) -> tuple[tuple[int, ...], Start]:
+    """The ids of `text`, the same for every arm, with room for `max_tokens` more, and what of them precedes it.
 
-    Raises DifferentVocabularies, BadValue where one vocabulary is used in two ways, PromptTooLong, EngineError.
+    Reads vocabularies only. Raises DifferentVocabularies, DifferentTokens, PromptTooLong, EngineError, BadValue.
     """
-    first: tuple[str, tuple[int, ...]] | None = None
+    first: tuple[str, tuple[int, ...], Start] | None = None
     for arm in arms:
         with reading(arm.model, layout, common) as engine:
             check_able(engine)
-            ids = engine.tokenize(text)
+            say_unknown_start(engine, asking, common)
+            ids = engine.tokenize(text, asking)
             if len(ids) + max_tokens > engine.facts.n_ctx_train:
                 raise PromptTooLong(len(ids), max_tokens, engine.facts.n_ctx_train)
-            if first is None:
-                first = engine.facts.vocab_digest, ids
-            elif first[0] != engine.facts.vocab_digest:
+            first = first or (engine.facts.vocab_digest, ids, engine.start(asking))
+            if first[0] != engine.facts.vocab_digest:
                 raise DifferentVocabularies(arms[0].model.reference, arm.model.reference)
-            elif first[1] != ids:
-                allowed = f"it must split the text into the same tokens as {arms[0].model.reference}"
-                raise BadValue("a model", arm.model.reference, allowed)
+            if first[1] != ids:
+                raise DifferentTokens(arms[0].model.reference, arm.model.reference, first[1], ids)
     assert first is not None
-    return first[1]
+    return first[1:]
 
 
 def check_able(engine: Engine) -> None:

@@ -23,8 +23,17 @@ from llama_diversity.cli.arms import Arm, Choice, resolve_choice
 from llama_diversity.cli.encoding import find_encoder, say, texts_of
 from llama_diversity.cli.options import Common, Drawing
 from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.results import Result, drawing_words, give, make_folder
-from llama_diversity.cli.session import DifferentVocabularies, fill, opened, plan_cell, reading, start_run
+from llama_diversity.cli.results import Result, drawing_words, give, make_folder, with_starts
+from llama_diversity.cli.session import (
+    DifferentTokens,
+    DifferentVocabularies,
+    fill,
+    opened,
+    plan_cell,
+    reading,
+    say_unknown_start,
+    start_run,
+)
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue, Interrupted, LlamadivError, TemplateError, UnknownName
 from llama_diversity.experiments.perturbations import NothingToChange
@@ -65,6 +74,7 @@ class Ask(NamedTuple):
     system: str | None = None
     template_args: str | None = None
     sampler: Mapping[str, float] | None = None  # fields of the sampler in place of the typed ones
+    asking: Mapping[str, Any] | None = None  # fields of Asking in place of the typed ones
     stream: int = 0  # asks of other streams are drawn independently of each other
 
 
@@ -103,10 +113,18 @@ class Experiment(ABC):
         for cell in cells[1:] if self.needs_one_vocabulary else []:
             if cell.recipe.vocab_digest != cells[0].recipe.vocab_digest:
                 raise DifferentVocabularies(cells[0].reference, cell.reference)
+            if cell.recipe.prompt.ids != cells[0].recipe.prompt.ids:
+                raise DifferentTokens(
+                    cells[0].reference, cell.reference, cells[0].recipe.prompt.ids, cell.recipe.prompt.ids
+                )
 
     @abstractmethod
     def show(self, drawn: Drawn) -> Result:
         """The result for a reader, from what is stored."""
+
+    def shown(self, drawn: Drawn) -> Result:
+        """The same, and what raw prompts began with."""
+        return with_starts(self.show(drawn), drawn.starts())
 
     def settings(self) -> dict[str, Any]:
         """The fields, as JSON can hold them."""
@@ -159,6 +177,16 @@ class Drawn:
             encoder = embed.Encoder(self.place, say)
             return {name: encoder.embed(some, on_progress=show) for name, some in texts.items()}
 
+    def starts(self) -> dict[str, list[str]]:
+        """What the raw prompts of each model began with, as it is spelled."""
+        found: dict[str, dict[str, None]] = {}
+        for label, cell in self.cells.items():
+            prompt, model = self.recipe(label).prompt, cell.about.get("model", {})
+            if prompt.mode == "raw":
+                usual = model.get("start", "BOS") if model.get("adds_bos") else ""
+                found.setdefault(cell.reference, {})[usual if prompt.start is None else prompt.start] = None
+        return {model: list(starts) for model, starts in found.items()}
+
     def digest(self) -> str:
         """Of what was asked for: of each label the recipe (weights, prompt, sampler, seed) and how many samples.
 
@@ -192,13 +220,22 @@ def _check_together(asks: Sequence[Ask]) -> None:
 
 
 def run_alone(
-    experiment: Experiment, *, choice: Choice, drawing: Drawing, layout: EngineOptions, common: Common, out: Path | None
+    experiment: Experiment,
+    *,
+    choice: Choice,
+    drawing: Drawing,
+    layout: EngineOptions,
+    common: Common,
+    out: Path | None,
 ) -> None:
     """The whole command of one experiment."""
     arms, words = resolve_choice(choice, common), choice.words()
     make_folder(out)
-    with conducted([experiment], arms, words, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
-        result = experiment.show(drawn)
+    with conducted([experiment], arms, words, drawing=drawing, layout=layout, common=common) as (
+        run_id,
+        [drawn],
+    ):
+        result = experiment.shown(drawn)
     give(result, out=out, run_id=run_id, common=common)
 
 
@@ -314,12 +351,17 @@ class _Work(NamedTuple):
 
     def _prompt(self, engine: Engine, arm: Arm, ask: Ask) -> Prompt:
         """By the arm's own template, or by another model's where both have one vocabulary."""
+        asking = dataclasses.replace(self.drawing.asking, **(ask.asking or {}))
+        if not ask.is_chat:
+            say_unknown_start(engine, asking, self.common)
         if not ask.is_chat or arm.template is None:
-            return engine.prompt(ask.text, chat=ask.is_chat, system=ask.system, template_args=ask.template_args)
+            return engine.prompt(
+                ask.text, chat=ask.is_chat, system=ask.system, template_args=ask.template_args, asking=asking
+            )
         with reading(arm.template, self.layout, self.common) as other:
             if other.facts.vocab_digest != engine.facts.vocab_digest:
                 raise DifferentVocabularies(arm.model.reference, arm.template.reference)
-            return other.prompt(ask.text, chat=True, system=ask.system, template_args=ask.template_args)
+            return other.prompt(ask.text, chat=True, system=ask.system, template_args=ask.template_args, asking=asking)
 
     def draw(self, planned: Sequence[_Planned], run_id: str) -> None:
         """Record all cells, then fill them model after model; a model of which nothing is missing is not loaded."""
@@ -416,7 +458,7 @@ def shown(experiment: Experiment, drawn: Drawn) -> Result:
         cell.n - lacking.get(label, 0) >= experiment.least for label, cell in drawn.cells.items()
     )
     if enough and not _is_cut_short(experiment, drawn):
-        result = experiment.show(drawn)
+        result = experiment.shown(drawn)
         remarks = _missing(drawn, lacking)
         section = dataclasses.replace(result.section, exhibits=(*remarks, *result.section.exhibits))
         return result._replace(section=section, report={**result.report, **({"missing": lacking} if lacking else {})})

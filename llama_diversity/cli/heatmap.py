@@ -11,14 +11,14 @@ import click
 
 from llama_diversity.cli.arms import check_different
 from llama_diversity.cli.complete import complete_model, complete_run
-from llama_diversity.cli.options import Common, common_options, layout_options, read_text
+from llama_diversity.cli.options import Common, asking_options, common_options, layout_options, read_text, start_words
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.cli.score import score_text
-from llama_diversity.cli.session import opened
+from llama_diversity.cli.session import DifferentTokens, opened
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue, UnknownName
-from llama_diversity.records import Piece, TokenStats, seen_ids
+from llama_diversity.records import Asking, Piece, TokenStats, seen_ids
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.heatmap import DifferenceHeatmap, Heatmap, Looks, TokenPicture
 from llama_diversity.render.html import to_html
@@ -39,6 +39,8 @@ class Subject(NamedTuple):
     vocabulary: str
     tokens: TokenStats
     pieces: dict[int, Piece]
+    ids: tuple[int, ...] = ()  # of a text that was typed, with what precedes it
+    start: str | None = None  # that, as it is spelled
 
 
 @click.command()
@@ -82,6 +84,7 @@ class Subject(NamedTuple):
 @click.option("--width", type=click.IntRange(20), help="Columns; the terminal's own otherwise.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Also write a picture.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page, numbers on hover.")
+@asking_options
 @layout_options
 @common_options
 def heatmap(
@@ -103,6 +106,7 @@ def heatmap(
     width: int | None,
     svg: Path | None,
     html: Path | None,
+    asking: Asking,
     layout: EngineOptions,
     common: Common,
 ) -> None:
@@ -118,7 +122,7 @@ def heatmap(
     """
     if len(models) == 2 and (by != "surprisal" or sampler):
         raise click.UsageError("Two models are compared by raw surprisal: leave out --by and --sampler.")
-    subjects = _subjects(models, text, run_name, index, arm, layout, common)
+    subjects = _subjects(models, text, run_name, index, arm, asking, layout, common)
     if common.json:
         click.echo(to_line(_as_json(subjects)))
         return
@@ -160,6 +164,8 @@ def heatmap(
             click.echo(visible(str(path)))
     else:
         console(common.color, width=width).print(picture)
+        for start in dict.fromkeys(subject.start for subject in subjects if subject.start is not None):
+            click.echo(visible(f"The text begins with {start_words(start)}."), err=True)
 
 
 def _subjects(
@@ -168,6 +174,7 @@ def _subjects(
     run_name: str | None,
     index: int,
     arm: str | None,
+    asking: Asking,
     layout: EngineOptions,
     common: Common,
 ) -> list[Subject]:
@@ -187,9 +194,12 @@ def _subjects(
     subjects = []
     for reference in references:  # one after the other: two 7B models do not fit a laptop together
         with opened(reference, layout, common) as engine:
-            scored = score_text(engine, text, common)
+            scored = score_text(engine, text, asking, common)
             vocabulary = _vocabulary_name(engine.facts.n_vocab, engine.facts.vocab_digest)
-            subjects.append(Subject(reference.reference, vocabulary, scored.tokens, scored.pieces))
+            read = Subject(reference.reference, vocabulary, scored.tokens, scored.pieces, scored.ids, scored.start)
+            subjects.append(read)
+            if vocabulary == subjects[0].vocabulary and read.ids != subjects[0].ids:
+                raise DifferentTokens(subjects[0].model, read.model, subjects[0].ids, read.ids)
     return subjects
 
 
@@ -221,7 +231,10 @@ def _vocabulary_name(n_vocab: object, digest: str) -> str:
 
 def _as_json(subjects: Sequence[Subject]) -> Mapping[str, object]:
     tokens = [token_objects(subject.tokens, subject.pieces) for subject in subjects]
-    described = [{"model": s.model, "tokens": objects} for s, objects in zip(subjects, tokens, strict=True)]
+    described = [
+        {"model": one.model, "tokens": objects, **({"start": one.start} if one.start is not None else {})}
+        for one, objects in zip(subjects, tokens, strict=True)
+    ]
     if len(subjects) == 1:
         return described[0]
     if [token["bytes"] for token in tokens[0]] != [token["bytes"] for token in tokens[1]]:

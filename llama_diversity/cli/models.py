@@ -263,6 +263,7 @@ class _Listed:
             "sha256": entry.sha256 or stated,
             "size_bytes": self.size_bytes,
             "template": entry.template,
+            "start": entry.start,
             "n_ctx": entry.n_ctx,
             "here": self.path is not None or entry.chain is not None,
             "path": str(self.path) if self.path else None,

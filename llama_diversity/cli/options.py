@@ -18,7 +18,7 @@ from llama_diversity import paths
 from llama_diversity.cli.complete import complete_model
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
-from llama_diversity.records import Sampler
+from llama_diversity.records import Asking, Sampler
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -278,26 +278,63 @@ _LAYOUT = [
 ]
 
 
+_ASKING = [
+    click.option(
+        "--start",
+        default="auto",
+        envvar="LLAMADIV_START",
+        metavar="auto|none|bos|separator|TEXT",
+        help="What raw texts begin with; docs/method.md says what auto is.  [default: auto; env: LLAMADIV_START]",
+    ),
+    click.option(
+        "--control-tokens", "reads_control", is_flag=True, help="Control tokens spelled out in a prompt count as such."
+    ),
+]
+
+
+def asking_options(command: Command) -> Command:
+    """Add how a text becomes a prompt; the command receives it as one argument `asking`."""
+
+    @functools.wraps(command)
+    def with_asking(*args: Any, start: str, reads_control: bool, **kwargs: Any) -> Any:
+        if not start:
+            raise BadValue("--start", start, "name what a text begins with, or none for nothing")
+        return command(*args, asking=Asking(start, reads_control), **kwargs)
+
+    decorated: Command = _decorated(with_asking, _ASKING)
+    return decorated
+
+
+def start_words(start: str) -> str:
+    """What a raw text begins with, for a sentence.
+
+    >>> start_words("<s>"), start_words("")
+    ('“<s>”', 'nothing')
+    """
+    return f"“{start}”" if start else "nothing"
+
+
 @dataclass(frozen=True)
 class Drawing:
-    """How tokens are drawn, and from which seed."""
+    """How a prompt is asked, how tokens are drawn, and from which seed."""
 
     sampler: Sampler
     seed: int
+    asking: Asking = Asking()
 
 
 def drawing_options(command: Command) -> Command:
-    """Add sampler and seed; the command receives them as one argument `drawing`."""
+    """Add how a prompt is asked, sampler and seed; the command receives them as one argument `drawing`."""
 
     @functools.wraps(command)
     def with_drawing(
-        *args: Any, temperature: float, top_k: int, top_p: float, min_p: float, seed: int, **kwargs: Any
+        *args: Any, temperature: float, top_k: int, top_p: float, min_p: float, seed: int, asking: Asking, **kwargs: Any
     ) -> Any:
         sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
         _refuse_cuts_of_greedy(sampler)
-        return command(*args, drawing=Drawing(sampler, seed), **kwargs)
+        return command(*args, drawing=Drawing(sampler, seed, asking), **kwargs)
 
-    decorated: Command = _decorated(with_drawing, _DRAWING)
+    decorated: Command = asking_options(_decorated(with_drawing, _DRAWING))
     return decorated
 
 

@@ -38,7 +38,7 @@ def resolve_model(reference: str, *, common: Common, on_progress: hub.OnBytes | 
     with byte_progress(common) as progress:
         digests = hub.digests(files, on_progress or progress(f"Reading {reference}"))
     hub.check_sha256(reference, files, digests, pinned=entry.sha256)
-    return ModelRef(reference, "llamacpp", str(files[0]), hub.model_digest(digests), entry.chat_template())
+    return ModelRef(reference, "llamacpp", str(files[0]), hub.model_digest(digests), entry.chat_template(), entry.start)
 
 
 def resolve_pair(name: str) -> tuple[str, str]:

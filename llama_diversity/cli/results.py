@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
-from llama_diversity.cli.options import Common, Drawing
+from llama_diversity.cli.options import Common, Drawing, start_words
 from llama_diversity.cli.terminal import console
 from llama_diversity.errors import BadValue
-from llama_diversity.records import Sampler
+from llama_diversity.records import Asking, Sampler
 from llama_diversity.render.exhibits import Section, in_terminal, write_report
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.jsonl import to_line
@@ -26,6 +27,17 @@ class Result(NamedTuple):
     section: Section
     report: Mapping[str, Any]
     found: Any
+
+
+def with_starts(result: Result, starts: Mapping[str, Sequence[str]]) -> Result:
+    """`result` with what the raw prompts of each model began with; as it is where none was raw."""
+    if not starts:
+        return result
+    said = {model: " or ".join(map(start_words, some)) for model, some in starts.items()}
+    alike = len(set(said.values())) == 1
+    words = next(iter(said.values())) if alike else "; ".join(f"{one} ({model})" for model, one in said.items())
+    section = dataclasses.replace(result.section, about=f"{result.section.about} Raw prompts begin with {words}.")
+    return result._replace(section=section, report={**result.report, "starts": dict(starts)})
 
 
 def give(result: Result, *, out: Path | None, run_id: str | None, common: Common) -> None:
@@ -70,11 +82,17 @@ def write_json(report: Mapping[str, Any], path: Path) -> None:
 
 
 def drawing_words(drawing: Drawing) -> list[str]:
-    """Sampler and seed as options of a command line: what differs from the neutral sampler, and always the seed."""
+    """How a prompt is asked, sampler and seed as options of a command line: what differs, and always the seed."""
     neutral = Sampler()
     options = {"-t": "temperature", "--top-k": "top_k", "--top-p": "top_p", "--min-p": "min_p"}
     words: list[str] = []
     for option, name in options.items():
         value = getattr(drawing.sampler, name)
         words += [option, f"{value:g}"] if value != getattr(neutral, name) else []
-    return [*words, "--seed", str(drawing.seed)]
+    return [*asking_words(drawing.asking), *words, "--seed", str(drawing.seed)]
+
+
+def asking_words(asking: Asking) -> list[str]:
+    """How a prompt is asked as options of a command line: what differs from the defaults."""
+    words = ["--start", asking.start] if asking.start != Asking().start else []
+    return [*words, *(["--control-tokens"] if asking.reads_control else [])]

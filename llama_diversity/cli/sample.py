@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
+from click.core import ParameterSource
 from rich.text import Text
 
 from llama_diversity.cli.options import (
@@ -16,15 +17,16 @@ from llama_diversity.cli.options import (
     layout_options,
     model_option,
     read_text,
+    start_words,
     template_arg_option,
     template_args_of,
 )
 from llama_diversity.cli.resolve import resolve_model
-from llama_diversity.cli.session import draw, in_order, opened, plan_cell, reading, start_run
+from llama_diversity.cli.session import draw, in_order, opened, plan_cell, reading, say_unknown_start, start_run
 from llama_diversity.cli.terminal import console
-from llama_diversity.engines import EngineOptions
+from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue
-from llama_diversity.records import MAX_SAMPLES, Cell, ModelRef, Prompt, Sample, seen_ids
+from llama_diversity.records import MAX_SAMPLES, Cell, Prompt, Sample, seen_ids
 from llama_diversity.render.jsonl import sample_object, to_line
 from llama_diversity.render.safe import visible
 from llama_diversity.store import Store
@@ -74,14 +76,18 @@ def sample(
     """
     if not 1 <= n_samples <= MAX_SAMPLES:  # said before a model is loaded for nothing
         raise BadValue("-n", n_samples, f"ask for 1 to {MAX_SAMPLES:,} samples")
-    given = template_args_of(template_args)
+    if chat and click.get_current_context().get_parameter_source("start") == ParameterSource.COMMANDLINE:
+        raise click.UsageError("--start is for raw prompts: a chat template writes its own beginning. Give either.")
+    asked: dict[str, Any] = {"chat": chat, "system": system, "template_args": template_args_of(template_args)}
     reference = resolve_model(model, common=common)
     if show_prompt:
         with reading(reference, layout, common) as engine:
-            _print_prompt(engine.prompt(read_text(prompt), chat=chat, system=system, template_args=given), common)
+            rendered = engine.prompt(read_text(prompt), **asked, asking=drawing.asking)
+            _print_prompt(rendered, _start_of(engine, rendered, drawing, common), common)
         return
     with Store.open(common.store) as store, opened(reference, layout, common) as engine:
-        rendered = engine.prompt(read_text(prompt), chat=chat, system=system, template_args=given)
+        rendered = engine.prompt(read_text(prompt), **asked, asking=drawing.asking)
+        start = _start_of(engine, rendered, drawing, common)
         cell = plan_cell(
             engine,
             reference,
@@ -99,7 +105,7 @@ def sample(
             _print_sample(drawn, cell, store, common)
         store.finish_run(run_id)
     if not common.quiet:
-        _print_footer(cell, reference, run_id)
+        _print_footer(cell, start, run_id)
     elif not common.json:
         click.echo(run_id)
 
@@ -113,12 +119,21 @@ def _grammar_text(file: BinaryIO | None) -> str | None:
         raise BadValue("--grammar", file.name, "it must be a file of UTF-8 text") from error
 
 
-def _print_prompt(prompt: Prompt, common: Common) -> None:
+def _start_of(engine: Engine, prompt: Prompt, drawing: Drawing, common: Common) -> str | None:
+    """What a raw prompt begins with, as it is spelled; None for a rendered one."""
+    if prompt.mode != "raw":
+        return None
+    say_unknown_start(engine, drawing.asking, common)
+    return engine.start(drawing.asking).text
+
+
+def _print_prompt(prompt: Prompt, start: str | None, common: Common) -> None:
     if common.json:
-        click.echo(json.dumps({"mode": prompt.mode, "rendered": prompt.rendered, "ids": prompt.ids}))
+        click.echo(json.dumps({"mode": prompt.mode, "start": start, "rendered": prompt.rendered, "ids": prompt.ids}))
     else:
         click.echo(visible(prompt.rendered, newline="keep"))
-        click.echo(f"{len(prompt.ids)} tokens: {' '.join(map(str, prompt.ids))}", err=True)
+        begins = "" if start is None else f"begins with {start_words(start)}, "
+        click.echo(visible(f"{begins}{len(prompt.ids)} tokens: {' '.join(map(str, prompt.ids))}"), err=True)
 
 
 def _print_sample(sample: Sample, cell: Cell, store: Store, common: Common) -> None:
@@ -134,7 +149,8 @@ def _print_sample(sample: Sample, cell: Cell, store: Store, common: Common) -> N
         out.print(Text(shown), soft_wrap=not out.is_terminal)  # a file or a pipe gets the lines that the model wrote
 
 
-def _print_footer(cell: Cell, model: ModelRef, run_id: str) -> None:
+def _print_footer(cell: Cell, start: str | None, run_id: str) -> None:
     bounds = "" if cell.recipe.grammar is None else " within the grammar"
-    words = f"{cell.n} samples of {model.reference}{bounds}, seed {cell.recipe.seed}, run {run_id}"
+    begins = "" if start is None else f", behind {start_words(start)}"
+    words = f"{cell.n} samples of {cell.reference}{bounds}{begins}, seed {cell.recipe.seed}, run {run_id}"
     click.echo(visible(f"{words}; `llamadiv heatmap --run {run_id} --sample 0` colours one."), err=True)

@@ -10,24 +10,34 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from llama_diversity.cli.options import Common, common_options, layout_options, model_option, read_text
+from llama_diversity.cli.options import (
+    Common,
+    asking_options,
+    common_options,
+    layout_options,
+    model_option,
+    read_text,
+    start_words,
+)
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_model
-from llama_diversity.cli.session import opened
+from llama_diversity.cli.session import opened, say_unknown_start
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue
-from llama_diversity.records import Piece, TokenStats, seen_ids
+from llama_diversity.records import Asking, Piece, TokenStats, seen_ids
 from llama_diversity.render.jsonl import to_line, token_objects
 from llama_diversity.render.safe import visible
 
 
 class Scored(NamedTuple):
-    """A text under a model: its tokens without the BOS, their pieces, and the bytes they stand for."""
+    """A text under a model: its tokens without what precedes them, their pieces, and the bytes they stand for."""
 
     tokens: TokenStats
     pieces: dict[int, Piece]
     n_bytes_scored: int
+    start: str  # what precedes them, as it is spelled
+    ids: tuple[int, ...]  # what was read, all of it
 
     @property
     def total_bits(self) -> float:
@@ -40,31 +50,32 @@ class Scored(NamedTuple):
         return self.total_bits / self.n_bytes_scored if self.n_bytes_scored else math.nan
 
 
-def score_text(engine: Engine, text: str, common: Common) -> Scored:
+def score_text(engine: Engine, text: str, asking: Asking, common: Common) -> Scored:
     """Score `text` on `engine`. Raises BadValue for an empty one, PromptTooLong."""
     if not text:
         raise BadValue("the text", "", "there is nothing to score")
-    ids = engine.tokenize(text)
+    say_unknown_start(engine, asking, common)
+    start = engine.start(asking)
+    ids = engine.tokenize(text, asking)
     with progress_line(common, f"scoring {len(ids)} tokens") as on_progress:
-        tokens = engine.score(ids, on_progress=on_progress)
-    if engine.facts.adds_bos:
-        tokens = tokens[1:]
+        tokens = engine.score(ids, on_progress=on_progress)[len(start.ids) :]
     pieces = {token: engine.piece(token) for token in seen_ids(tokens)}
     n_bytes = len(text.encode("utf-8", "surrogateescape"))
-    if not engine.facts.adds_bos and len(tokens):  # the first token has no context, so its bytes cost nothing known
+    if not start.ids and len(tokens):  # the first token has no context, so its bytes cost nothing known
         n_bytes -= len(pieces[int(tokens["id"][0])].bytes)
-    return Scored(tokens, pieces, n_bytes)
+    return Scored(tokens, pieces, n_bytes, start.text, ids)
 
 
 @click.command()
 @model_option
 @click.argument("text")
+@asking_options
 @layout_options
 @common_options
-def score(*, model: str, text: str, layout: EngineOptions, common: Common) -> None:
+def score(*, model: str, text: str, asking: Asking, layout: EngineOptions, common: Common) -> None:
     """Token statistics of TEXT under a model; `-` reads standard input less its last line break.
 
-    Every token is judged given the ones before it, the first one given the BOS token where the model has one.
+    Every token is judged given the ones before it, the first one given what texts begin with (--start).
 
     \b
     Example:
@@ -72,15 +83,17 @@ def score(*, model: str, text: str, layout: EngineOptions, common: Common) -> No
     """
     reference = resolve_model(model, common=common)
     with opened(reference, layout, common) as engine:
-        scored = score_text(engine, read_text(text), common)
+        scored = score_text(engine, read_text(text), asking, common)
     if common.json:
         totals = {"total_bits": scored.total_bits, "bits_per_byte": scored.bits_per_byte}
         known = {name: value if math.isfinite(value) else None for name, value in totals.items()}
-        click.echo(to_line({"tokens": token_objects(scored.tokens, scored.pieces), **known}))
+        click.echo(to_line({"tokens": token_objects(scored.tokens, scored.pieces), **known, "start": scored.start}))
         return
     if not common.quiet:
         console(common.color).print(_table(scored))
     click.echo(f"{scored.total_bits:.2f} bits, {scored.bits_per_byte:.3f} bits per byte")
+    if not common.quiet:
+        click.echo(visible(f"The text begins with {start_words(scored.start)}."), err=True)
 
 
 def _table(scored: Scored) -> Table:

@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
 from llama_diversity import __version__, hub
 from llama_diversity.cli.options import Common, Drawing
 from llama_diversity.cli.progress import progress_line, sampling_progress
 from llama_diversity.engines import Engine, EngineOptions, open_engine
 from llama_diversity.errors import EngineError, LlamadivError, PartialRun
-from llama_diversity.records import Cell, ModelRef, Prompt, Recipe, Sample
+from llama_diversity.records import Asking, Cell, ModelRef, Prompt, Recipe, Sample
+from llama_diversity.render.safe import visible
 from llama_diversity.runner import run
 from llama_diversity.store import Store
 
@@ -30,11 +33,54 @@ class DifferentVocabularies(LlamadivError):
         )
 
 
+class DifferentTokens(LlamadivError):
+    """Token-level numbers of models that read one text as different tokens do not compare."""
+
+    def __init__(self, base: str, aligned: str, mine: Sequence[int], theirs: Sequence[int]) -> None:
+        n = min(len(mine), len(theirs))
+        way = (
+            "They begin it differently: give both one start, as with --start none."
+            if len(mine) != len(theirs) and tuple(mine[len(mine) - n :]) == tuple(theirs[len(theirs) - n :])
+            else "Where they begin it differently, --start gives both one start; where they split it differently, as "
+            "conversions with other pre-tokenizers do, choose two of one kind."
+        )
+        super().__init__(
+            f"Token-level comparison refused: {base} and {aligned} have one vocabulary, but read the same text as "
+            f"different tokens, {_listed(mine)} and {_listed(theirs)}. {way}"
+        )
+
+
+def _listed(ids: Sequence[int]) -> str:
+    return " ".join(map(str, ids[:6])) + (" …" if len(ids) > 6 else "")
+
+
+_said: set[str] = set()
+
+
+def say_once(text: str, common: Common) -> None:
+    """A sentence about a model on stderr, the first time in a process; with -q it is only kept in the run."""
+    if text not in _said and not common.quiet:
+        _said.add(text)
+        click.echo(visible(text), err=True)
+
+
+def say_unknown_start(engine: Engine, asking: Asking, common: Common) -> None:
+    """Say so where nobody states what texts begin with, so that they begin with nothing."""
+    if asking.start == Asking().start and not engine.start(asking).ids:
+        say_once(
+            f"{engine.facts.reference}: neither its file nor models.toml says what separated documents in pretraining, "
+            "so raw prompts begin with nothing. --start names something.",
+            common,
+        )
+
+
 @contextlib.contextmanager
 def opened(model: ModelRef, options: EngineOptions, common: Common) -> Iterator[Engine]:
     """The engine of `model`, with a progress line while it loads; closed afterwards, so that one model is in memory."""
     with progress_line(common, f"loading {model.reference}") as on_load:
         engine = open_engine(model, options, on_load=on_load)
+    for note in engine.facts.notes:
+        say_once(f"{model.reference}: {note}", common)
     with contextlib.closing(engine):
         if model.engine == "llamacpp":  # what was opened must be what was hashed
             hub.require_unchanged(hub.model_files(Path(model.location)))

@@ -14,16 +14,16 @@ import click
 from llama_diversity import cache
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.noise import noise_of
-from llama_diversity.cli.options import Common, common_options, layout_options, read_text
+from llama_diversity.cli.options import Common, asking_options, common_options, layout_options, read_text
 from llama_diversity.cli.progress import worded_progress
-from llama_diversity.cli.results import Result, give, make_folder
-from llama_diversity.cli.session import DifferentVocabularies, opened, reading
+from llama_diversity.cli.results import Result, asking_words, give, make_folder, with_starts
+from llama_diversity.cli.session import DifferentTokens, DifferentVocabularies, opened, reading, say_unknown_start
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue, Interrupted, PromptTooLong
 from llama_diversity.exhibits.tree import Facts, section
 from llama_diversity.experiments.noise import Floor, floor
 from llama_diversity.experiments.tree import BUDGET, DEPTH, MOST_OPENINGS, PROMPT, K, Opening, Tree, grow
-from llama_diversity.records import Piece, Prompt
+from llama_diversity.records import Asking, Piece, Prompt
 
 _NOTHING_KEPT = "No search was finished, so nothing is kept; the same command starts again."
 
@@ -36,6 +36,7 @@ class Question:
     depth: int
     k: int
     budget: int
+    asking: Asking = Asking()
 
     def words(self) -> list[str]:
         """The same as options of a command line, where they differ from the defaults."""
@@ -46,7 +47,7 @@ class Question:
             ("--budget", self.budget, BUDGET),
         ):
             words += [option, str(value)] if value != default else []
-        return words
+        return [*words, *asking_words(self.asking)]
 
 
 @click.command()
@@ -62,6 +63,7 @@ class Question:
 @click.option("-k", "k", type=int, default=K, show_default=True, help="How many openings, the likeliest first.")
 @click.option("--budget", type=int, default=BUDGET, show_default=True, help="Paths that are followed up at most.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@asking_options
 @layout_options
 @common_options
 def tree(
@@ -72,6 +74,7 @@ def tree(
     k: int,
     budget: int,
     out: Path | None,
+    asking: Asking,
     layout: EngineOptions,
     common: Common,
 ) -> None:
@@ -87,20 +90,21 @@ def tree(
       llamadiv tree --depth 4 -k 20 -p "The nurse said that"
     """
     _check(depth, k, budget)
-    question = Question(read_text(prompt), depth, k, budget)
+    question = Question(read_text(prompt), depth, k, budget, asking)
     arms = resolve_choice(choice, common)
     trees: dict[str, Tree] = {}
     pieces: dict[str, Mapping[int, Piece]] = {}
     floors: dict[str, Floor] = {}
     with _interruptible(trees):
-        _check_arms(arms, question, layout, common)
+        starts = _check_arms(arms, question, layout, common)
         make_folder(out)
         for arm in arms:
             (trees[arm.name], floors[arm.name]), pieces[arm.name] = _grown(arm, question, layout, common)
         models = {arm.name: arm.model.reference for arm in arms}
         facts = Facts(question.prompt, models, pieces, depth, k, budget, floors)
         command = shlex.join(["llamadiv", "tree", *choice.words(), *question.words()])
-        give(Result(section(trees, facts, command), _as_json(trees, facts), trees), out=out, run_id=None, common=common)
+        result = Result(section(trees, facts, command), _as_json(trees, facts), trees)
+        give(with_starts(result, starts), out=out, run_id=None, common=common)
 
 
 @contextlib.contextmanager
@@ -122,15 +126,25 @@ def _check(depth: int, k: int, budget: int) -> None:
         raise BadValue("--budget", budget, "at least 1 path has to be followed up")
 
 
-def _check_arms(arms: Sequence[Arm], question: Question, layout: EngineOptions, common: Common) -> None:
-    """Refuse before any model is loaded. Raises DifferentVocabularies, PromptTooLong, BadValue."""
-    vocabulary = None
+def _check_arms(arms: Sequence[Arm], question: Question, layout: EngineOptions, common: Common) -> dict[str, list[str]]:
+    """What the prompt begins with for each model; refuses before any model is loaded.
+
+    Raises DifferentVocabularies, DifferentTokens, PromptTooLong, BadValue.
+    """
+    starts: dict[str, list[str]] = {}
+    first: tuple[str, tuple[int, ...]] | None = None
     for arm in arms:
         with reading(arm.model, layout, common) as engine:
-            if vocabulary not in (None, engine.facts.vocab_digest):
+            say_unknown_start(engine, question.asking, common)
+            prompt = engine.prompt(question.prompt, asking=question.asking)
+            first = first or (engine.facts.vocab_digest, prompt.ids)
+            if first[0] != engine.facts.vocab_digest:
                 raise DifferentVocabularies(arms[0].model.reference, arm.model.reference)
-            vocabulary = engine.facts.vocab_digest
-            _check_length(engine, engine.prompt(question.prompt), question.depth)
+            if first[1] != prompt.ids:
+                raise DifferentTokens(arms[0].model.reference, arm.model.reference, first[1], prompt.ids)
+            _check_length(engine, prompt, question.depth)
+            starts[arm.model.reference] = [engine.start(question.asking).text]
+    return starts
 
 
 def _check_length(engine: Engine, prompt: Prompt, depth: int) -> None:
@@ -148,7 +162,7 @@ def _grown(
 ) -> tuple[tuple[Tree, Floor], Mapping[int, Piece]]:
     """An arm's tree and floor, from the cache where the same was searched before, and the pieces of its openings."""
     with reading(arm.model, layout, common) as engine:
-        prompt = engine.prompt(question.prompt)
+        prompt = engine.prompt(question.prompt, asking=question.asking)
         kind = (layout.kv_type, str(layout.exact), str(layout.flash_attention))
         parts = (
             "tree and floor",

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from llama_diversity.engines.start import Start
 from llama_diversity.errors import BadValue, UnknownName
-from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, Sample, TokenStats
+from llama_diversity.records import Asking, ModelFacts, ModelRef, Piece, Prompt, Recipe, Sample, TokenStats
 
 ENGINES = {
     "llamacpp": "llama_diversity.engines.llamacpp:LlamaCppEngine",
@@ -24,6 +25,7 @@ ENGINES = {
 }
 
 
+PLAIN = Asking()
 TokenPath = tuple[int, ...]  # what follows a prompt
 NextTokens = Callable[[Sequence[TokenPath]], npt.NDArray[np.float64]]
 """From paths to log p of every next token, natural logarithms of the raw distribution; shape (paths, n_vocab)."""
@@ -127,12 +129,22 @@ class Engine(Protocol):
     layout: Mapping[str, Any]
     stopwatch: Stopwatch
 
-    def tokenize(self, text: str) -> tuple[int, ...]:
-        """Ids of `text` as typed (control tokens stay text), with exactly one BOS where the model wants one."""
+    def start(self, asking: Asking = PLAIN) -> Start:
+        """What precedes a raw text. Raises BadValue where the model has no such token."""
+        ...
+
+    def tokenize(self, text: str, asking: Asking = PLAIN) -> tuple[int, ...]:
+        """Ids of `text` as typed (control tokens stay text), behind its start."""
         ...
 
     def prompt(
-        self, text: str, *, chat: bool = False, system: str | None = None, template_args: str | None = None
+        self,
+        text: str,
+        *,
+        chat: bool = False,
+        system: str | None = None,
+        template_args: str | None = None,
+        asking: Asking = PLAIN,
     ) -> Prompt:
         """`text` as a raw prompt, or rendered by the model's chat template. Raises TemplateError, BadValue.
 

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.engines import (
+    PLAIN,
     Capabilities,
     EngineOptions,
     NextTokens,
@@ -36,13 +37,16 @@ from llama_diversity.engines import (
 from llama_diversity.engines.batching import Batch
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.completion import Completion
+from llama_diversity.engines.control import cut
 from llama_diversity.engines.draws import Float32, Reducer, unscored
+from llama_diversity.engines.start import Start, Stated, raw_prompt, resolve
 from llama_diversity.errors import BadValue, EngineError, PromptTooLong, UnknownName
-from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
+from llama_diversity.records import Asking, ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
 
 Matrix = npt.NDArray[np.float64]
 
 BOS, EOS = 0, 1
+_STATED = Stated(adds_bos=True, bos=BOS, eos=EOS, controls={"<s>": BOS, "</s>": EOS})
 N_CTX = 8192
 PREFERRED_PARALLEL = 64
 # The system message, if any, and a blank line before the text: "[INST] Be brief.\n\nWho is she? [/INST]".
@@ -305,36 +309,55 @@ class ScriptedEngine:
             n_ctx_train=N_CTX,
             adds_bos=True,
             has_chat_template=chain.has_chat_template,
+            start="<s>",
+            ends=("</s>",),
         )
         if on_load is not None:
             on_load(1.0)
 
-    def tokenize(self, text: str) -> tuple[int, ...]:
-        """`<s>`, then the longest token that fits, again and again; single bytes where no word fits."""
-        data = text_bytes(text)
-        ids = [BOS]
+    def start(self, asking: Asking = PLAIN) -> Start:
+        """What precedes a raw text: `<s>`, unless something else is asked for."""
+        return resolve(asking, _STATED, documents=None, tokenize=lambda text: self._ids_of(text, reads_control=True))
+
+    def tokenize(self, text: str, asking: Asking = PLAIN) -> tuple[int, ...]:
+        """The start, then the longest token that fits, again and again; single bytes where no word fits."""
+        return (*self.start(asking).ids, *self._ids_of(text, reads_control=asking.reads_control))
+
+    def _ids_of(self, text: str, *, reads_control: bool) -> tuple[int, ...]:
+        ids: list[int] = []
+        for at, part in enumerate(cut(text, _STATED.controls) if reads_control else [text]):
+            ids += [_STATED.controls[part]] if at % 2 else self._spelled(text_bytes(part))
+        return tuple(ids)
+
+    def _spelled(self, data: bytes) -> Iterator[int]:
         start = 0
         while start < len(data):
             end = next(end for end in range(start + self._longest_piece, start, -1) if data[start:end] in self._ids)
-            ids.append(self._ids[data[start:end]])
+            yield self._ids[data[start:end]]
             start = min(end, len(data))
-        return tuple(ids)
 
     def prompt(
-        self, text: str, *, chat: bool = False, system: str | None = None, template_args: str | None = None
+        self,
+        text: str,
+        *,
+        chat: bool = False,
+        system: str | None = None,
+        template_args: str | None = None,
+        asking: Asking = PLAIN,
     ) -> Prompt:
-        """`text` as it is, or as the user's turn of TEMPLATE."""
+        """`text` behind its start, or as the user's turn of TEMPLATE."""
         if not chat:
             if system is not None:
                 raise BadValue("--system", system, "a raw prompt has no system message; add --chat")
             if template_args is not None:
                 raise BadValue("--template-arg", template_args, "a raw prompt has no template; add --chat")
-            return Prompt(text, text, self.tokenize(text))
+            return raw_prompt(text, self.tokenize(text, asking), self.start(asking), _STATED)
         if not self.facts.has_chat_template:
             raise no_template(self.facts.reference)
         template = Chat(TEMPLATE, bos="<s>", eos="</s>")
         rendered = template.render(text, system=system, args=template_args).text
-        return Prompt(text, rendered, self.tokenize(rendered), "chat", template.digest, FROZEN_DATE, template_args)
+        ids = self.tokenize(rendered, Asking(reads_control=asking.reads_control))
+        return Prompt(text, rendered, ids, "chat", template.digest, FROZEN_DATE, template_args)
 
     def piece(self, token_id: int) -> Piece:
         """The bytes of one token, or its name for a control token."""

@@ -16,6 +16,7 @@ import llama_cpp.llama_cpp as C
 import numpy as np
 
 from llama_diversity.engines import (
+    PLAIN,
     Capabilities,
     EngineOptions,
     NextTokens,
@@ -23,7 +24,6 @@ from llama_diversity.engines import (
     Step,
     Stopwatch,
     TokenPath,
-    text_bytes,
 )
 from llama_diversity.engines.batching import Batch
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
@@ -49,13 +49,21 @@ from llama_diversity.engines.llamacpp.context import (
     open_context,
 )
 from llama_diversity.engines.llamacpp.grammar import LlamaCppGrammar, Vocabulary
-from llama_diversity.engines.llamacpp.library import devices, forget_complaints, fuses_attention, initialise
+from llama_diversity.engines.llamacpp.library import (
+    devices,
+    forget_complaints,
+    fuses_attention,
+    initialise,
+    warned,
+)
 from llama_diversity.engines.llamacpp.loading import load, make_exact
+from llama_diversity.engines.llamacpp.notes import notes_of
 from llama_diversity.engines.llamacpp.paths import Paths
-from llama_diversity.engines.llamacpp.spelling import Spelling
+from llama_diversity.engines.llamacpp.tokenizer import Tokenizer
 from llama_diversity.engines.llamacpp.trial import Cost, measured
+from llama_diversity.engines.start import Start, raw_prompt
 from llama_diversity.errors import BadValue, EngineError, PromptTooLong
-from llama_diversity.records import ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
+from llama_diversity.records import Asking, ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
 
 _SCORE_BYTES = 64 << 20  # logits held while scoring
 
@@ -80,17 +88,19 @@ class LlamaCppEngine:
         self._threads = steady(options.n_threads) if options.n_threads else Threads(self._n_threads)
         self._path = Path(model.location)
         loaded = load(self._path, model.digest, options, n_gpu_layers=self._n_gpu_layers, on_load=on_load)
+        notes = notes_of(warned())
         self._model, self._known_cost = loaded
         self._has_state = has_state(self._model)
         self._exactness = Exactness(1 if self._has_state else EXACT_ROWS) if options.exact else None
         self._vocab = C.llama_model_get_vocab(self._model)
-        self._n_vocab = C.llama_vocab_n_tokens(self._vocab)
-        self._pieces, vocab_digest = self._read_vocabulary()
-        self.ends = frozenset(i for i in range(self._n_vocab) if C.llama_vocab_is_eog(self._vocab, i))
+        self._tokenizer = Tokenizer(self._vocab, self._meta)
+        self._n_vocab = self._tokenizer.n_vocab
+        self.ends = self._tokenizer.ends
         # On a GPU the passes over the vocabulary are the bottleneck, and its host's cores are idle.
         self._reducer = Reducer(self._n_vocab, n_threads=min(8, self._n_threads) if self._gpus else 1)
         self._template = self._own_template() if model.chat_template is None else model.chat_template
-        self.facts = self._read_facts(model, vocab_digest)
+        self._documents = model.start
+        self.facts = self._read_facts(model, notes)
         self.build = self._describe_build()
         self.fused = None if options.fused and not self._gpus else options.fused  # a CPU does it by itself
 
@@ -107,44 +117,27 @@ class LlamaCppEngine:
         length = C.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace") if length >= 0 else None
 
-    def _read_vocabulary(self) -> tuple[list[Piece], str]:
-        digest = hashlib.sha256()
-        pieces = []
-        for token_id in range(self._n_vocab):
-            attributes = C.llama_vocab_get_attr(self._vocab, token_id)
-            spelled = self._spell(token_id)
-            silent = attributes & (C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN)
-            if silent or C.llama_vocab_is_eog(self._vocab, token_id):
-                pieces.append(Piece(b"", spelled.decode("utf-8", "replace")))
-            else:
-                pieces.append(Piece(spelled))
-            # Base and aligned models often name their control tokens differently; text means the same to both.
-            digest.update(b"control" if pieces[-1].control is not None else b"%d:%s" % (len(spelled), spelled))
-        return pieces, digest.hexdigest()
-
-    def _spell(self, token_id: int) -> bytes:
-        size = 64
-        while True:
-            buffer = ctypes.create_string_buffer(size)
-            length = C.llama_token_to_piece(self._vocab, token_id, buffer, size, 0, True)
-            if length >= 0:
-                return buffer.raw[:length]
-            size = -length
-
-    def _read_facts(self, model: ModelRef, vocab_digest: str) -> ModelFacts:
+    def _read_facts(self, model: ModelRef, notes: tuple[str, ...]) -> ModelFacts:
+        try:
+            start = self.start().text
+        except BadValue:  # models.toml names what the file does not have: an error where a raw prompt needs it
+            start = ""
         buffer = ctypes.create_string_buffer(256)
         C.llama_model_desc(self._model, buffer, len(buffer))
         return ModelFacts(
             reference=model.reference,
             digest=model.digest,
-            vocab_digest=vocab_digest,
+            vocab_digest=self._tokenizer.digest,
             description=buffer.value.decode("utf-8", "replace"),
             architecture=self._meta("general.architecture") or "unknown",
             n_vocab=self._n_vocab,
             n_params=C.llama_model_n_params(self._model),
             n_ctx_train=int(self._meta(f"{self._meta('general.architecture')}.context_length") or 0),
-            adds_bos=self._bos is not None,
+            adds_bos=self._tokenizer.stated.adds_bos,
             has_chat_template=bool(self._template.strip()),
+            start=start,
+            ends=tuple(map(self._tokenizer.name, sorted(self.ends))),
+            notes=notes,
         )
 
     def _describe_build(self) -> str:
@@ -157,51 +150,35 @@ class LlamaCppEngine:
 
     # ---- text
 
-    @functools.cached_property
-    def _bos(self) -> int | None:
-        return int(C.llama_vocab_bos(self._vocab)) if C.llama_vocab_get_add_bos(self._vocab) else None
+    def start(self, asking: Asking = PLAIN) -> Start:
+        """What precedes a raw text asked so."""
+        return self._tokenizer.start(asking, documents=self._documents)
 
-    def tokenize(self, text: str) -> tuple[int, ...]:
-        """Ids of `text` as typed, after one BOS where the model wants one."""
-        return self._with_bos(self._tokenize(text, parse_special=False))
-
-    def _with_bos(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        return ids if self._bos is None or ids[:1] == (self._bos,) else (self._bos, *ids)
-
-    def _tokenize(self, text: str, *, parse_special: bool) -> tuple[int, ...]:
-        data = text_bytes(text)
-        self._spelling.check(data)
-        n_needed = -C.llama_tokenize(self._vocab, data, len(data), None, 0, False, parse_special)
-        if n_needed <= 0:
-            return ()
-        buffer = (C.llama_token * n_needed)()
-        n_written = C.llama_tokenize(self._vocab, data, len(data), buffer, n_needed, False, parse_special)
-        return tuple(buffer[:n_written])
-
-    @functools.cached_property
-    def _spelling(self) -> Spelling:
-        return Spelling(self._vocab)
+    def tokenize(self, text: str, asking: Asking = PLAIN) -> tuple[int, ...]:
+        """Ids of `text` as typed, behind its start."""
+        return (*self.start(asking).ids, *self._tokenizer.of_text(text, reads_control=asking.reads_control))
 
     def prompt(
-        self, text: str, *, chat: bool = False, system: str | None = None, template_args: str | None = None
+        self,
+        text: str,
+        *,
+        chat: bool = False,
+        system: str | None = None,
+        template_args: str | None = None,
+        asking: Asking = PLAIN,
     ) -> Prompt:
-        """`text` as it is, or as the user's turn of the model's own chat template."""
+        """`text` behind its start, or as the user's turn of the model's own chat template."""
         if not chat:
             if system is not None:
                 raise BadValue("--system", system, "a raw prompt has no system message; add --chat")
             if template_args is not None:
                 raise BadValue("--template-arg", template_args, "a raw prompt has no template; add --chat")
-            prompt = Prompt(text, text, self.tokenize(text))
-        else:
-            template = self._chat
-            rendered = template.render(text, system=system, args=template_args).text
-            ids = self._with_bos(self._tokenize(rendered, parse_special=True))
-            prompt = Prompt(text, rendered, ids, "chat", template.digest, FROZEN_DATE, template_args)
-        if not prompt.ids:
-            raise BadValue(
-                "the prompt", text, "this model has no BOS token, so an empty prompt gives it nothing to go on"
-            )
-        return prompt
+            return raw_prompt(text, self.tokenize(text, asking), self.start(asking), self._tokenizer.stated)
+        rendered = self._chat.render(text, system=system, args=template_args)
+        ids = self._tokenizer.of_template(rendered, reads_control=asking.reads_control)
+        if not ids:
+            raise BadValue("the prompt", text, "the chat template makes nothing of it")
+        return Prompt(text, rendered.text, ids, "chat", self._chat.digest, FROZEN_DATE, template_args)
 
     def _own_template(self) -> str:
         """The chat template in the file, "" where there is none."""
@@ -212,15 +189,13 @@ class LlamaCppEngine:
     def _chat(self) -> Chat:
         if not self.facts.has_chat_template:
             raise no_template(self.facts.reference)
-        bos, eos = (
-            self._spell(token).decode("utf-8", "replace") if token >= 0 else ""
-            for token in (C.llama_vocab_bos(self._vocab), C.llama_vocab_eos(self._vocab))
-        )
+        stated = self._tokenizer.stated
+        bos, eos = map(self._tokenizer.name, (stated.bos, stated.eos))
         return Chat(self._template, bos=bos, eos=eos)
 
     def piece(self, token_id: int) -> Piece:
         """The bytes of one token, or its name for a control token."""
-        return self._pieces[token_id]
+        return self._tokenizer.pieces[token_id]
 
     # ---- numbers
 
@@ -362,7 +337,7 @@ class LlamaCppEngine:
 
     @functools.cached_property
     def _described(self) -> Vocabulary:
-        return Vocabulary(self._vocab, self._pieces, self.ends)
+        return Vocabulary(self._vocab, self._tokenizer.pieces, self.ends)
 
     # ---- contexts
 

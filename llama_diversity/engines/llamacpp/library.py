@@ -14,7 +14,8 @@ import llama_cpp.llama_cpp as C
 # Kept for error messages, never printed.
 log: collections.deque[str] = collections.deque(maxlen=60)
 _complaints: collections.deque[str] = collections.deque(maxlen=5)
-_ERROR = 4  # ggml_log_level
+_warnings: collections.deque[str] = collections.deque(maxlen=1000)
+_WARNING, _ERROR = 3, 4  # ggml_log_level
 # No function tells what became of "where the device supports it", only the log of a new context.
 _ATTENTION = re.compile(r"flash_attn +=? *(?P<asked>enabled|disabled)|Flash Attention (?P<found>enabled|not supported)")
 _attention: list[bool] = []
@@ -25,6 +26,8 @@ def _remember(level: int, text: bytes, user_data: ctypes.c_void_p) -> None:
     log.append(text.decode("utf-8", "replace"))
     if level == _ERROR:
         _complaints.append(log[-1].strip())
+    elif level == _WARNING:
+        _warnings.append(log[-1])
     said = _ATTENTION.search(log[-1])
     if said:
         _attention[:] = [(said["asked"] or said["found"]) == "enabled"]
@@ -45,11 +48,17 @@ def fuses_attention() -> bool | None:
     return _attention[-1] if _attention else None
 
 
+def warned() -> list[str]:
+    """The lines of warning since `forget_complaints`."""
+    return list(_warnings)
+
+
 def forget_complaints() -> None:
-    """Begin an attempt whose errors are its own."""
+    """Begin an attempt whose errors and warnings are its own."""
     log.clear()
     _complaints.clear()
     _attention.clear()
+    _warnings.clear()
 
 
 @functools.cache
