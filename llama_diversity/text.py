@@ -89,6 +89,26 @@ def beginning(text: str, n_words: int) -> str:
     return text if found is None else text[: found.end()]
 
 
+def ends_between_words(text: str) -> list[int]:
+    """Where one may cut a text behind a word: before blanks and at the end, and behind letters that part no words.
+
+    >>> ends_between_words("She was. "), ends_between_words("北京，是 ok")
+    ([3, 8], [1, 3, 4, 7])
+    """
+    ends = []
+    for piece in re.finditer(r"\S+", text):
+        starts = [piece.start() + word.start() for word in _unicode_word().finditer(piece[0])]
+        ends += [at for at in starts[1:] if is_letter_without_blanks(text[at]) or _parts_no_words(text, at)]
+        ends.append(piece.end())
+    return ends
+
+
+def _parts_no_words(text: str, at: int) -> bool:
+    """Whether the last letter before a place is of a script without blanks; marks and signs are passed over."""
+    before = next((char for char in reversed(text[max(0, at - 9) : at]) if char.isalnum()), "")
+    return is_letter_without_blanks(before)
+
+
 @lru_cache(maxsize=1)
 def _unicode_word() -> re.Pattern[str]:
     r"""Python's \w leaves combining marks out, which would cut Hindi words at their vowels."""
@@ -131,7 +151,7 @@ def cutting(documents: Iterable[Sequence[str]]) -> Cutting:
 
 
 def is_letter_without_blanks(word: str) -> bool:
-    """Whether one of `words` is a letter of a script that parts no words."""
+    """Whether one of `words`, or a character, is a letter of a script that parts no words; an empty one is none."""
     return not (word.isascii() or word[0].isdecimal()) and any(
         first <= ord(word[0]) <= last for first, last in _WITHOUT_BLANKS
     )

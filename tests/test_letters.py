@@ -9,8 +9,11 @@ import pytest
 
 from llama_diversity.exhibits.reading import letters_that_are_words
 from llama_diversity.experiments import modes, semantic
+from llama_diversity.experiments import persona_values as values
 from llama_diversity.experiments.compare import Line, Result, compare
 from llama_diversity.experiments.measured import Generations, Rules
+from llama_diversity.experiments.perturb import undoes
+from llama_diversity.experiments.perturbations import Insert, Replace
 from llama_diversity.metrics.lexical import distinct, homogenization, self_bleu
 from llama_diversity.text import words
 
@@ -137,6 +140,21 @@ def test_semantic_has_no_meanings_of_what_the_encoder_cannot_read() -> None:
     assert found.distance_retained["aligned"].share is None
     assert np.isnan(found.result.meanings_differences["aligned"]).all()
     assert not np.isnan(found.result.words_differences["aligned"]).any()
+
+
+def test_an_opening_is_changed_behind_letters() -> None:
+    """Neither the word that is changed nor a continuation has blanks around it."""
+    change = Replace("是", "不是").opening("北京是中国", "的首都，是好的。")
+    assert change == ("北京是中国的首都，是", "北京是中国的首都，不是")
+    assert Insert("也", 2).opening("北京是中国", "") == ("北京", "北京也")
+    assert Insert("also", -1).opening("Beijing is 好的", "") == ("Beijing is 好", "Beijing is 好 also")
+    pairs = [("北京", "是"), ("ดี", "มาก"), ("She was not", "ed")]
+    assert [undoes(opening, text) for opening, text in pairs] == [False, False, True]
+
+
+@pytest.mark.parametrize("review", ["很好用", "ดีมาก", "とても良い", "정말 아주 좋아요", "It is good"])
+def test_a_review_of_three_words_or_letters_is_one(review: str) -> None:
+    assert values.review(review) == review
 
 
 def test_semantic_gives_no_difference_of_words_and_letters() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from llama_diversity.experiments.peoples import PEOPLES
-from llama_diversity.text import plain
+from llama_diversity.text import is_letter_without_blanks, plain
 
 _WORD = re.compile(r"[^\W_]+")
 _TAG = re.compile(r"</?(?:b|i|u|em|strong|p|br|span|code|td|tr|li|ul|div)\s?/?>", re.IGNORECASE)  # no script among them
@@ -409,10 +409,14 @@ def n_words(text: str, *, at_most: int) -> int:
     for word in text.split():
         n += any(map(str.isalnum, word))
         if n < at_most and not word.isascii():
-            n += max(0, sum(char.isalpha() and unicodedata.east_asian_width(char) == "W" for char in word) - 1)
+            n += max(0, sum(char.isalpha() and _counts_alone(char) for char in word) - 1)
         if n >= at_most:
             break
     return n
+
+
+def _counts_alone(char: str) -> bool:
+    return unicodedata.east_asian_width(char) == "W" or is_letter_without_blanks(char)
 
 
 def shortened(text: str) -> str:

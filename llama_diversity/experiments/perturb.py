@@ -31,6 +31,7 @@ import numpy.typing as npt
 from llama_diversity.metrics import clusters
 from llama_diversity.metrics.inference import Z_95, Difference, Proportion, summarize, welch_difference, wilson
 from llama_diversity.records import TokenStats
+from llama_diversity.text import is_letter_without_blanks
 
 PROMPT = "Grace Hopper was"
 N_SAMPLES = 100
@@ -133,10 +134,14 @@ class Side(NamedTuple):
 def undoes(opening: str, text: str) -> bool:
     """Whether a continuation goes on within the opening's last word, so that this is another word.
 
+    Letters of scripts without blanks are words of their own.
+
     >>> [undoes("She was not", text) for text in ("ed for", " born", "She", ".")], undoes("Ah! ", "so")
     ([True, False, False, False], False)
     """
-    return bool(opening and text) and opening[-1].isalnum() and text[0].isalnum() and not text[0].isupper()
+    if not (opening and text) or is_letter_without_blanks(opening[-1]) or is_letter_without_blanks(text[0]):
+        return False
+    return opening[-1].isalnum() and text[0].isalnum() and not text[0].isupper()
 
 
 def attractors_of(vectors: Vectors) -> clusters.Attractors:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import numpy as np
 
 from llama_diversity.errors import BadValue, LlamadivError
+from llama_diversity.text import ends_between_words, is_letter_without_blanks
 
 N_SENTENCES = 2
 MOST_COMPARED = 2_000  # characters in which two openings may differ, for an edit distance
@@ -103,10 +104,14 @@ class Replace:
         return Opening(unchanged, unchanged[:start] + re.sub(self._pattern(), lambda _: self.new, unchanged[start:]))
 
     def _pattern(self) -> str:
-        """A word's edges count only where `old` itself has letters there, so that a comma can be changed too."""
-        before = r"(?<!\w)" if re.match(r"\w", self.old) else ""
-        after = r"(?!\w)" if re.match(r"\w", self.old[-1]) else ""
+        """A word's edges count only where `old` has letters of scripts with blanks there: a comma is changed too."""
+        before = r"(?<!\w)" if _has_an_edge(self.old[0]) else ""
+        after = r"(?!\w)" if _has_an_edge(self.old[-1]) else ""
         return ("" if self.new else r"\s*") + before + re.escape(self.old) + after
+
+
+def _has_an_edge(char: str) -> bool:
+    return re.match(r"\w", char) is not None and not is_letter_without_blanks(char)
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,9 @@ class Insert:
     """`text` stands behind the first `at` words; at dose k it stands there k times. The opening ends behind it.
 
     Counted like Python's `list.insert`: 3 is behind the third word, -1 before the last one; the number of words is
-    behind the last. Words are what blanks separate. A blank goes before the text unless it brings one or begins with a
-    mark such as a comma; blanks at its end are left to the continuation.
+    behind the last. Words are what blanks separate, and letters of scripts without them. A blank goes before the text
+    unless it brings one, begins with a mark such as a comma, or stands between such letters; blanks at its end are left
+    to the continuation.
 
     >>> Insert("however", 2).opening("Grace Hopper was", " born in 1906.")
     Opening(unchanged='Grace Hopper', changed='Grace Hopper however')
@@ -136,7 +142,7 @@ class Insert:
     def opening(self, prompt: str, completion: str, *, dose: int = 1, tokens: Tokens = ()) -> Opening:
         """Raises BadValue where there is no such word; behind none there would be no opening, so 0 is no position."""
         text = _to_change(prompt, completion, dose)
-        ends = [word.end() for word in re.finditer(r"\S+", text)]
+        ends = ends_between_words(text)
         if not ends:
             raise NothingToChange("The opening has no word", next_step="Give a prompt with words: -p TEXT.")
         n_before = self.at if self.at >= 0 else len(ends) + self.at
@@ -144,7 +150,8 @@ class Insert:
             allowed = f"1 to {len(ends)}, or -1 to {1 - len(ends)} from the end" if len(ends) > 1 else "1"
             raise BadValue("--at", self.at, f"by the number of words in the opening it can be {allowed}")
         unchanged = text[: ends[n_before - 1]]
-        blank = "" if self.text[0].isspace() or self.text[0] in _ATTACHED else " "
+        goes_on = is_letter_without_blanks(self.text[0]) and is_letter_without_blanks(unchanged[-1])
+        blank = "" if self.text[0].isspace() or self.text[0] in _ATTACHED or goes_on else " "
         return Opening(unchanged, unchanged + dose * (blank + self.text.rstrip()))
 
 
