@@ -22,9 +22,12 @@ import click
 from rich.text import Text
 
 from llama_diversity import __version__, paths
-from llama_diversity.cli.options import Common, common_options
+from llama_diversity.cli.checkup import check_model
+from llama_diversity.cli.complete import complete_model
+from llama_diversity.cli.options import Common, asking_options, common_options
 from llama_diversity.cli.terminal import console
 from llama_diversity.errors import LlamadivError
+from llama_diversity.records import Asking
 from llama_diversity.render.safe import visible
 
 Facts = Mapping[str, Any]
@@ -44,13 +47,19 @@ class Problem:
 
 
 @click.command()
+@click.argument("model", required=False, shell_complete=complete_model)
+@asking_options
 @common_options
 @click.pass_context
-def doctor(context: click.Context, *, common: Common) -> None:
+def doctor(context: click.Context, *, model: str | None, asking: Asking, common: Common) -> None:
     """Show what this installation can do, and for each problem the command that mends it.
 
-    Exit code 1 says that nothing can be sampled here.
+    Exit code 1 says that nothing can be sampled here. With MODEL show what its file states, and measure how well the
+    model reads neutral text behind each start, with a warning where another is clearly better.
     """
+    if model is not None:
+        check_model(model, asking, common)
+        return
     facts = collect_facts(common.store)
     problems = list(find_problems(facts))
     usable = not any(problem.blocks for problem in problems)

@@ -1,0 +1,147 @@
+"""`llamadiv doctor MODEL`: what a file states, and how well the model reads neutral text behind each start."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from llama_diversity.cli.options import Common, start_words
+from llama_diversity.cli.progress import progress_line
+from llama_diversity.cli.resolve import resolve_model
+from llama_diversity.cli.session import opened
+from llama_diversity.cli.terminal import console
+from llama_diversity.engines import Engine, EngineOptions
+from llama_diversity.errors import BadValue
+from llama_diversity.experiments.starts import TEXTS, Finding, Reading, clearly_better, read
+from llama_diversity.records import Asking
+from llama_diversity.render.jsonl import finite
+from llama_diversity.render.safe import visible
+
+_NAMED = ("none", "bos", "separator")
+_LINE_BREAK = "\n"  # a start that no file states, to hold the others against
+
+
+class Checkup(NamedTuple):
+    """A model's readings by the starts as they are typed, the chosen one, and those beside which it is worse."""
+
+    readings: Mapping[str, Reading]
+    chosen: str
+    better: Sequence[Finding]
+
+
+def check_model(model: str, asking: Asking, common: Common) -> None:
+    """Print what a file states and how it reads behind each start. Raises what opening a model raises, BadValue."""
+    reference = resolve_model(model, common=common)
+    with opened(reference, EngineOptions(), common) as engine:
+        found = _read_behind(engine, asking, common)
+        if common.json:
+            click.echo(json.dumps(_as_json(engine, found)))
+            return
+        target = console(common.color)
+        if not common.quiet:
+            target.print(_stated(engine))
+            target.print(_table(found))
+        target.print(Text("\n".join(visible(line) for line in _advice(found))), soft_wrap=True)
+
+
+def _read_behind(engine: Engine, asking: Asking, common: Common) -> Checkup:
+    """The texts behind every start that the model has; of two that are one, the first name."""
+    starts: dict[str, Asking] = {}
+    known: dict[tuple[int, ...], str] = {}
+    for name in dict.fromkeys((*_NAMED, _LINE_BREAK, asking.start)):
+        try:
+            ids = engine.start(Asking(name)).ids
+        except BadValue:
+            if name == asking.start:
+                raise
+            continue
+        if ids not in known:
+            known[ids] = name
+            starts[name] = Asking(name)
+    readings = {}
+    with progress_line(common, "reading neutral texts") as show:
+        for at, (name, asked) in enumerate(starts.items()):
+            readings[name] = read(engine.start(asked).text, [_bits(engine, text, asked) for text in TEXTS])
+            show((at + 1) / len(starts))
+    chosen = known[engine.start(asking).ids]
+    return Checkup(readings, chosen, clearly_better(readings, chosen))
+
+
+def _bits(engine: Engine, text: str, asking: Asking) -> list[float]:
+    tokens = engine.score(engine.tokenize(text, asking))[len(engine.start(asking).ids) :]
+    return [float(bits) for bits in tokens["surprisal_bits"]]
+
+
+def _stated(engine: Engine) -> Text:
+    facts = engine.facts
+    page = Text(f"{visible(facts.reference)}\n", "bold")
+    for name, value in (
+        ("what it is", facts.description),
+        ("raw prompts begin with", start_words(facts.start)),
+        ("wants a BOS", "yes" if facts.adds_bos else "no"),
+        ("texts end at", " ".join(facts.ends) or "nothing"),
+        ("chat template", "yes" if facts.has_chat_template else "no"),
+    ):
+        page.append(f"  {name:26}{visible(value)}\n", "not bold")
+    for note in facts.notes:
+        page.append(f"  {visible(note)}\n", "not bold")
+    return page
+
+
+def _table(found: Checkup) -> Table:
+    table = Table(box=None, pad_edge=False, title=f"Surprisal of {len(TEXTS)} neutral texts", title_justify="left")
+    for heading in ("--start", "begins with", "bits", "bits per token", "first token, bits"):
+        table.add_column(heading, justify="right" if "bits" in heading else "left")
+    for name, one in found.readings.items():
+        total = sum(one.bits)
+        first = sum(one.first_bits) / len(one.first_bits)
+        table.add_row(
+            Text(visible(name) + (" (chosen)" if name == found.chosen else "")),
+            Text(visible(start_words(one.start))),
+            f"{total:.1f}",
+            f"{total / one.n_tokens:.3f}",
+            "-" if math.isnan(first) else f"{first:.1f}",
+        )
+    return table
+
+
+def _advice(found: Checkup) -> Iterator[str]:
+    yield "Bits: all tokens but the first of each text, which has no context behind nothing."
+    for name, excess in found.better:
+        yield (
+            f"Behind {start_words(found.readings[found.chosen].start)} the texts take {excess.mean:.1f} bits more each "
+            f"than behind {start_words(found.readings[name].start)} (95 %: {excess.low:.1f} to {excess.high:.1f}). "
+            "A start is no setting to be tuned; but look whether the file's own is the one the model was trained with."
+        )
+    if not found.better:
+        yield "No start that was tried reads the texts clearly better than the chosen one."
+
+
+def _as_json(engine: Engine, found: Checkup) -> dict[str, Any]:
+    facts = engine.facts
+    return {
+        "model": facts.reference,
+        "description": facts.description,
+        "adds_bos": facts.adds_bos,
+        "ends": list(facts.ends),
+        "has_chat_template": facts.has_chat_template,
+        "notes": list(facts.notes),
+        "starts": {
+            name: {
+                "start": one.start,
+                "total_bits": sum(one.bits),
+                "n_tokens": one.n_tokens,
+                "bits": list(one.bits),
+                **finite({"first_token_bits": sum(one.first_bits) / len(one.first_bits)}),
+            }
+            for name, one in found.readings.items()
+        },
+        "chosen": found.chosen,
+        "clearly_better": {name: finite(excess._asdict()) for name, excess in found.better},
+    }
