@@ -44,13 +44,22 @@ def kept(parts: Iterable[str | bytes], make: Callable[[], Value]) -> Value:
         digest.update(len(content).to_bytes(8, "big") + content)
     path = paths.cache_dir() / "results" / f"{digest.hexdigest()}.pickle"
     with contextlib.suppress(Exception):  # a damaged file may raise anything
-        found: Value = pickle.loads(path.read_bytes())
+        found: Value = pickle.loads(_checked(path.read_bytes()))
         with contextlib.suppress(OSError):
             os.utime(path)
         return found
     value = make()
     with contextlib.suppress(OSError):
-        _write(path, pickle.dumps(value))
+        content = pickle.dumps(value)
+        _write(path, hashlib.sha256(content).digest() + content)
+    return value
+
+
+def _checked(content: bytes) -> bytes:
+    """What stands behind its SHA-256: a damaged file may also be read as something else. Raises ValueError."""
+    expected, value = content[:32], content[32:]
+    if hashlib.sha256(value).digest() != expected:
+        raise ValueError("the file is damaged")
     return value
 
 

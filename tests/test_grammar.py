@@ -215,7 +215,8 @@ def next_ones(engine: Engine, grammar: str, *text: str) -> set[bytes]:
     with contextlib.closing(bounds):
         bounds.begin(0)
         for piece in text:
-            token = next(i for i, known in enumerate(engine._pieces) if known.bytes == piece.encode("latin-1"))
+            pieces = engine._tokenizer.pieces
+            token = next(i for i, known in enumerate(pieces) if known.bytes == piece.encode("latin-1"))
             bounds.allowed([0])
             bounds.accept(0, token)
         ids = np.flatnonzero(bounds.allowed([0])[0]).tolist()
@@ -245,7 +246,7 @@ def test_names_of_control_tokens_are_no_text(tiny_model: Path) -> None:
         with contextlib.closing(bounds):
             bounds.begin(0)
             allowed = bounds.allowed([0])[0]
-            assert {i for i, piece in enumerate(engine._pieces) if piece.control and allowed[i]} == {EOS}
+            assert {i for i, piece in enumerate(engine._tokenizer.pieces) if piece.control and allowed[i]} == {EOS}
             with pytest.raises(ValueError, match="does not allow"):
                 bounds.accept(0, 1)
 
@@ -265,7 +266,7 @@ def test_asking_by_first_characters_equals_asking_for_every_token(grammar: str) 
     generator = np.random.default_rng(0)
     with opened(TINY_BASE, vocabulary_only=True) as engine:
         vocabulary = engine._described
-        has_text = np.array([piece.control is None or i == EOS for i, piece in enumerate(engine._pieces)])
+        has_text = np.array([piece.control is None or i == EOS for i, piece in enumerate(engine._tokenizer.pieces)])
         bounds = LlamaCppGrammar(grammar, vocabulary, n_threads=2)
         with contextlib.closing(bounds):
             for walk in range(4):
@@ -355,7 +356,7 @@ def test_first_tokens_follow_the_renormalised_probabilities(tiny_model: Path) ->
     with opened(tiny_model, parallel=64, flash_attention=False) as engine:
         asked = recipe(engine, "root ::= [a-m]+", max_tokens=1)
         samples = drawn(engine, asked, 4000)
-        allowed = np.array([re.fullmatch(rb"[a-m]+", piece.bytes) is not None for piece in engine._pieces])
+        allowed = np.array([re.fullmatch(rb"[a-m]+", piece.bytes) is not None for piece in engine._tokenizer.pieces])
     p = library_probabilities(tiny_model, asked.prompt.ids)
     q = np.where(allowed, p, 0) / p[allowed].sum()
     assert allowed.sum() > 20

@@ -18,7 +18,7 @@ from llama_diversity.cli.session import reading
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue, ModelFileError, RegistryError
 
-QUIET = Common(json=False, quiet=True, store=Path("unused"), offline=False, color="never")
+QUIET = Common(json=False, quiet=True, named_store=Path("unused"), offline=False, color="never")
 REPO, FOLDER, NAME = "Org/Split-GGUF", "Q4_K_M", "Big-Model.Q4_K_M"
 
 

@@ -56,7 +56,7 @@ from llama_diversity.engines.llamacpp.library import (
     initialise,
     warned,
 )
-from llama_diversity.engines.llamacpp.loading import load, make_exact
+from llama_diversity.engines.llamacpp.loading import known_by, load, make_exact
 from llama_diversity.engines.llamacpp.notes import notes_of
 from llama_diversity.engines.llamacpp.paths import Paths
 from llama_diversity.engines.llamacpp.tokenizer import Tokenizer
@@ -93,7 +93,7 @@ class LlamaCppEngine:
         self._has_state = has_state(self._model)
         self._exactness = Exactness(1 if self._has_state else EXACT_ROWS) if options.exact else None
         self._vocab = C.llama_model_get_vocab(self._model)
-        self._tokenizer = Tokenizer(self._vocab, self._meta)
+        self._tokenizer = Tokenizer(self._vocab, self._meta, known_by(self._path, model.digest))
         self._n_vocab = self._tokenizer.n_vocab
         self.ends = self._tokenizer.ends
         # On a GPU the passes over the vocabulary are the bottleneck, and its host's cores are idle.

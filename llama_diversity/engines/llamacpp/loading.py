@@ -103,7 +103,7 @@ def _check(path: Path, digest: str) -> trial.Cost | None:
     """
     if path.parent == _PACKAGED:
         return None
-    parts = ("opened", *_identity(path, digest), *_library())
+    parts = ("opened", *known_by(path, digest))
     if parts not in _known:
         try:
             _known[parts] = kept(parts, lambda: _tried(path))
@@ -112,11 +112,11 @@ def _check(path: Path, digest: str) -> trial.Cost | None:
     return _known[parts]
 
 
-def _identity(path: Path, digest: str) -> tuple[str, ...]:
-    """What a file is known by: the digest of all its bytes, or else its place and times."""
+def known_by(path: Path, digest: str) -> tuple[str, ...]:
+    """What tells a file and the library from others: the digest of all its bytes, or else its place and times."""
     if _SHA256.fullmatch(digest):
-        return (digest,)
-    return tuple(str(part) for file in shards(path) for part in (file.resolve(), *_stamp(file)))
+        return digest, *_library()
+    return *(str(part) for file in shards(path) for part in (file.resolve(), *_stamp(file))), *_library()
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

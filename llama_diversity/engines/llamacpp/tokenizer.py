@@ -1,16 +1,13 @@
-"""Text to ids and back: a GGUF's vocabulary as llama.cpp reads it, but for what llama.cpp assumes and nobody states.
+"""Text to ids and back, as llama.cpp does it, but for control tokens in a text.
 
-Of a byte-pair vocabulary whose file states no BOS or EOS llama.cpp takes id 11 for both, a comma in GPT-2's order: here
-such a model has none. Where control tokens are spelled out in a text that a user wrote, they are spelled with the
+Where control tokens are spelled out in a text that a user wrote, they are spelled with the
 tokens of their letters.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import llama_cpp.llama_cpp as C
@@ -19,78 +16,28 @@ from llama_diversity.engines import text_bytes
 from llama_diversity.engines.chat import Part, Rendered
 from llama_diversity.engines.control import cut
 from llama_diversity.engines.llamacpp.spelling import Spelling
+from llama_diversity.engines.llamacpp.vocabulary import Meta, Pieces, read_vocabulary
 from llama_diversity.engines.start import Start, Stated, resolve
 from llama_diversity.errors import BadValue
-from llama_diversity.records import Asking, Piece
+from llama_diversity.records import Asking
 
 Ids = tuple[int, ...]
-# llama.cpp makes text of these, whatever the file has them for, and then finds them in any text.
-_MADE_TEXT = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>", "<|end|>")
 _LEADS = ("\n", "\t", "\x01")  # what a text is tokenised behind where it must not get a blank of its own
 
 
 class Tokenizer:
-    """The vocabulary of a loaded model: `meta` gives a value of the file's metadata, None where there is none."""
+    """The vocabulary of a loaded model; `meta` and `known_by` as `read_vocabulary` wants them."""
 
-    def __init__(self, vocab: Any, meta: Callable[[str], str | None]) -> None:
+    def __init__(self, vocab: Any, meta: Meta, known_by: Sequence[str]) -> None:
         self._vocab = vocab
-        self.n_vocab: int = C.llama_vocab_n_tokens(vocab)
-        spelled = [self._spell(token) for token in range(self.n_vocab)]
-        attributes = [C.llama_vocab_get_attr(vocab, token) for token in range(self.n_vocab)]
-        silent = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
-        self._is_silent = [bool(attribute & silent) for attribute in attributes]
-        bos, eos = (self._stated(meta, name) for name in ("bos", "eos"))
-        self.ends = self._ends(eos)
-        self.pieces, self.digest = self._read(spelled)
-        controls = {
-            spelled[token].decode("utf-8", "replace"): token
-            for token, piece in reversed(list(enumerate(self.pieces)))
-            if piece.control is not None or token in (bos, eos)
-        }
-        adds_bos = bos is not None and bool(C.llama_vocab_get_add_bos(vocab))
-        self.stated = Stated(adds_bos, bos, eos, controls)
-        made_text = {spelled.index(name.encode()) for name in _MADE_TEXT if name.encode() in spelled}
-        self._control = frozenset(made_text | {token for token, is_silent in enumerate(self._is_silent) if is_silent})
-        self._names = {spelled[token].decode("utf-8", "replace") for token in self._control}
-
-    def _spell(self, token: int) -> bytes:
-        size = 64
-        while True:
-            buffer = ctypes.create_string_buffer(size)
-            length = C.llama_token_to_piece(self._vocab, token, buffer, size, 0, True)
-            if length >= 0:
-                return buffer.raw[:length]
-            size = -length
-
-    def _stated(self, meta: Callable[[str], str | None], name: str) -> int | None:
-        """The file's BOS or EOS; without a word of it SentencePiece's own, where those are control tokens."""
-        assumed = {"bos": C.llama_vocab_bos, "eos": C.llama_vocab_eos}[name](self._vocab)
-        if assumed < 0:
-            return None
-        if meta(f"tokenizer.ggml.{name}_token_id") == str(assumed):
-            return int(assumed)
-        is_guess = C.llama_vocab_type(self._vocab) == C.LLAMA_VOCAB_TYPE_BPE
-        return None if is_guess or not self._is_silent[assumed] else int(assumed)
-
-    def _ends(self, eos: int | None) -> frozenset[int]:
-        ends = {token for token in range(self.n_vocab) if C.llama_vocab_is_eog(self._vocab, token)}
-        assumed = C.llama_vocab_eos(self._vocab)
-        if eos is None and assumed >= 0 and not self._is_silent[assumed]:
-            ends.discard(assumed)
-        return frozenset(ends)
-
-    def _read(self, spelled: Sequence[bytes]) -> tuple[list[Piece], str]:
-        """What every token adds to a text, and the digest of all."""
-        digest = hashlib.sha256()
-        pieces = []
-        for token, text in enumerate(spelled):
-            if self._is_silent[token] or token in self.ends:
-                pieces.append(Piece(b"", text.decode("utf-8", "replace")))
-            else:
-                pieces.append(Piece(text))
-            # Base and aligned models often name their control tokens differently; text means the same to both.
-            digest.update(b"control" if pieces[-1].control is not None else b"%d:%s" % (len(text), text))
-        return pieces, digest.hexdigest()
+        read = read_vocabulary(vocab, meta, known_by)
+        self.pieces = Pieces(read)
+        self.n_vocab = len(self.pieces)
+        self.ends = read.ends
+        self.digest = read.digest
+        self.stated = Stated(read.adds_bos, read.bos, read.eos, read.controls)
+        self._control = read.control
+        self._names = {read.spellings.of(token).decode("utf-8", "replace") for token in read.control}
 
     def name(self, token: int | None) -> str:
         """A control token as it is spelled, nothing for none."""
