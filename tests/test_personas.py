@@ -115,15 +115,22 @@ def test_the_tone_of_another_language_is_not_reported() -> None:
     french = "Très bonne machine, je la recommande à tous, le café est délicieux."
     found = result(base=[card(review=french)] * 12 + [card()] * 18)
     base = found.arms["base"]
-    assert (base.n_unknown_tones, base.has_tone) == (12, False)
+    assert (base.n_unknown_tones, base.n_other_language, base.has_tone) == (12, 12, False)
     assert base.numbers["sentiment"] == base.numbers["sentence_sentiment"] == ()
     assert math.isnan(found.differences["aligned"]["sentiment"].low)
-    assert "Tone of base's reviews not reported: VADER knows English only, and no word of 12 of 30" in said(found)
+    reason = "knows no word of 12 of 30 of base's reviews (12 seem to be in another language)"
+    assert f"Tone of base's reviews not reported: VADER's lexicon is English, and {reason}." in said(found)
     assert "figure-8-sentiments.svg" not in dict(files_of(shown(found)))
     few = result(base=[card(review=french)] * 6 + [card()] * 24)
     assert few.arms["base"].has_tone
     assert few.arms["base"].summaries["sentiment"].mean == pytest.approx(24 / 30 * 0.6369)
-    assert "no word of 6 of 30 of base's reviews" in said(few)
+    assert "knows no word of 6 of 30 of base's reviews" in said(few)
+
+
+@pytest.mark.parametrize(("n", "has_tone"), [(15, True), (16, False)])
+def test_english_reviews_that_say_nothing_are_counted(n: int, has_tone: bool) -> None:
+    base = result(base=[card(review="It never worked for me.")] * n + [card()] * (30 - n)).arms["base"]
+    assert (base.n_unknown_tones, base.n_other_language, base.has_tone) == (n, 0, has_tone)
 
 
 def test_the_tone_of_sentences_stands_beside_that_of_the_whole() -> None:

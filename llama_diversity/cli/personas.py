@@ -156,6 +156,7 @@ def _as_json(found: experiment.Result, clusters: review_sentences.Clusters, fact
             "valid": arm.valid._asdict(),
             "reasons": dict(arm.reasons),
             "reviews_of_unknown_tone": arm.n_unknown_tones,
+            "reviews_in_another_language": arm.n_other_language,
             "fields": {
                 field: {
                     "counts": dict(one.counts),

@@ -160,8 +160,11 @@ def _joined(arms: Mapping[str, Arm]) -> Iterator[Remark]:
 def _tones(arms: Mapping[str, Arm]) -> Iterator[Remark]:
     """Of whom the tone is not known, and what a compound score rests on."""
     for name, arm in arms.items():
-        share = f"{arm.n_unknown_tones} of {len(arm.personas)} of {name}'s reviews"
-        reason = f"VADER knows English only, and no word of {share}, or they are in another language"
+        other = f" ({arm.n_other_language} seem to be in another language)" if arm.n_other_language else ""
+        reason = (
+            f"VADER's lexicon is English, and knows no word of {arm.n_unknown_tones} of {len(arm.personas)} of "
+            f"{name}'s reviews{other}"
+        )
         if not arm.has_tone:
             yield Remark(f"Tone of {name}'s reviews not reported: {reason}.", is_warning=True)
         elif arm.n_unknown_tones:

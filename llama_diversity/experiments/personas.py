@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from llama_diversity.experiments.persona_parser import Persona, Rejected, parse
 from llama_diversity.experiments.persona_values import folded
-from llama_diversity.experiments.tone import MOST_UNKNOWN, Vader
+from llama_diversity.experiments.tone import MOST_OTHER_LANGUAGE, MOST_UNKNOWN, Vader
 from llama_diversity.metrics.coverage import Coverage, chao_wang_jost_nats, rarefied_richness, refined_coverage
 from llama_diversity.metrics.indices import concentration
 from llama_diversity.metrics.inference import (
@@ -72,8 +72,8 @@ class Field(NamedTuple):
 class Arm:
     """One arm: the valid personas, why others are not, its fields, and numbers of each persona.
 
-    `n_unknown_tones`: reviews of which VADER's English lexicon knows no word, or which are not in English; where they
-    are many `has_tone` is false, and there are no numbers of TONES.
+    `n_unknown_tones`: reviews of which VADER's English lexicon knows no word, those in `n_other_language` included;
+    where they are many `has_tone` is false, and there are no numbers of TONES.
     """
 
     n: int
@@ -81,6 +81,7 @@ class Arm:
     reasons: Mapping[str, int]
     personas: tuple[Persona, ...]
     n_unknown_tones: int
+    n_other_language: int
     has_tone: bool
     fields: Mapping[str, Field]
     numbers: Mapping[str, tuple[float, ...]]  # NUMBERS of each valid persona
@@ -145,8 +146,9 @@ def _arm(
 ) -> Arm:
     vader = Vader()
     tones = [vader(one.review) for one in personas]
-    n_unknown = sum(not one.is_known for one in tones)
-    has_tone = n_unknown <= MOST_UNKNOWN * len(tones)
+    n_other = sum(not one.is_english for one in tones)
+    n_unknown = sum(not (one.is_english and one.has_known) for one in tones)
+    has_tone = n_other <= MOST_OTHER_LANGUAGE * len(tones) and n_unknown <= MOST_UNKNOWN * len(tones)
     numbers = {
         "age": tuple(float(one.age) for one in personas),
         "review_chars": tuple(float(len(one.review)) for one in personas),
@@ -161,6 +163,7 @@ def _arm(
         dict(reasons.most_common()),
         tuple(personas),
         n_unknown,
+        n_other,
         has_tone,
         {
             name: _field(

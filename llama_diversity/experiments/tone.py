@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from llama_diversity.text import sentences, words
 
-MOST_UNKNOWN = 0.2  # of an arm's reviews, those whose tone is not known: beyond it none is reported
-_FEW = 8  # words, from which an English text has one of these
+MOST_OTHER_LANGUAGE = 0.2  # of an arm's reviews; beyond it none is reported
+MOST_UNKNOWN = 0.5  # of an arm's reviews, those of other languages and those of which the lexicon knows no word
+_FEW = 8  # words; of fewer one that the lexicon knows will do
 _LEAST_ENGLISH = 0.05
 _ENGLISH = frozenset(  # frequent words that no other language in Latin letters has as such
     "the and it it's this that that's these those with my you your our they their them have haven't been not don't "
@@ -25,13 +26,14 @@ _ENGLISH = frozenset(  # frequent words that no other language in Latin letters 
 class Tone(NamedTuple):
     """One review's: VADER's compound score of the whole and its mean over sentences, and whether they mean anything.
 
-    `is_known`: the lexicon has a word of it, and the text is in English as far as that can be told.
+    `has_known`: the lexicon has a word of it. `is_english`: as far as that can be told.
     """
 
     of_whole: float
     of_sentences: float
     n_sentences: int
-    is_known: bool
+    has_known: bool
+    is_english: bool
 
 
 class Vader:
@@ -48,14 +50,14 @@ class Vader:
         parts = sentences(text)
         has_known = any(scores[part] for part in ("compound", "pos", "neg"))
         mean = sum(self._compound(part) for part in parts) / len(parts)
-        return Tone(float(scores["compound"]), mean, len(parts), has_known and _may_be_english(text))
+        return Tone(float(scores["compound"]), mean, len(parts), has_known, _is_english(text, has_known=has_known))
 
     def _compound(self, text: str) -> float:
         return float(self._analyzer.polarity_scores(text)["compound"])
 
 
-def _may_be_english(text: str) -> bool:
-    """Whether a text is short, or has as many of the frequent English words as English texts have at least."""
+def _is_english(text: str, *, has_known: bool) -> bool:
+    """Whether a text has as many of the frequent English words as English texts have, or is short and known."""
     found = words(text)
     n_english = sum(word in _ENGLISH for word in found)
-    return len(found) < _FEW or n_english >= _LEAST_ENGLISH * len(found)
+    return n_english > _LEAST_ENGLISH * len(found) or (len(found) < _FEW and has_known)
