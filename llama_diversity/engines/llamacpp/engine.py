@@ -39,6 +39,7 @@ from llama_diversity.engines.layout import (
     no_room,
     physical_memory_bytes,
 )
+from llama_diversity.engines.llamacpp import tiles
 from llama_diversity.engines.llamacpp.context import (
     EXACT_ROWS,
     N_UBATCH,
@@ -144,7 +145,8 @@ class LlamaCppEngine:
         device = "+".join(gpu["name"] for gpu in self._gpus) or "CPU"
         if self._gpus and self._options.n_gpu_layers is not None:
             device += f" {self._options.n_gpu_layers} layers"
-        kernels = hashlib.sha256(C.llama_print_system_info()).hexdigest()[:12]
+        unused = b"" if tiles.usable() else b"without tiles"
+        kernels = hashlib.sha256(C.llama_print_system_info() + unused).hexdigest()[:12]
         way = " token by token" if self._exactness and self._exactness.chunk_rows == 1 else ""
         return f"llama-cpp-python {llama_cpp.__version__} {device} {kernels}{way}"
 

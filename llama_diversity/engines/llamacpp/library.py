@@ -78,16 +78,6 @@ def system_report() -> dict[str, Any]:
     }
 
 
-@functools.cache
-def built_for_amx() -> bool:
-    """Whether the library multiplies in AMX tiles.
-
-    Compiled by GCC before 14 it dies doing so ("Illegal instruction"): that compiler drops all but the first 8 bytes of
-    the tiles' shape, since its `_tile_loadconfig` names no more of them as read.
-    """
-    return b"AMX_INT8 = 1" in C.llama_print_system_info()
-
-
 def devices() -> list[dict[str, Any]]:
     """Every device the library computes on: name, description, is_gpu, free and total bytes."""
     from llama_cpp._ggml import libggml

@@ -16,9 +16,9 @@ import llama_cpp.llama_cpp as C
 from llama_diversity.cache import kept
 from llama_diversity.engines import EngineOptions
 from llama_diversity.engines.layout import physical_memory_bytes
-from llama_diversity.engines.llamacpp import trial
+from llama_diversity.engines.llamacpp import tiles, trial
 from llama_diversity.engines.llamacpp.kinds import check_kind, check_tokens, why_refused
-from llama_diversity.engines.llamacpp.library import built_for_amx, complaint, forget_complaints, log
+from llama_diversity.engines.llamacpp.library import complaint, forget_complaints, log
 from llama_diversity.errors import EngineError, ModelFileError
 from llama_diversity.gguf import read_header, shards
 
@@ -65,7 +65,7 @@ def load(
     params = C.llama_model_default_params()
     params.n_gpu_layers = n_gpu_layers
     params.progress_callback = progress
-    params.use_extra_bufts = not (options.exact or built_for_amx())
+    params.use_extra_bufts = not options.exact and tiles.usable()
     params.vocab_only = options.vocabulary_only
     forget_complaints()
     model = C.llama_model_load_from_file(os.fsencode(path), params)
