@@ -276,6 +276,8 @@ def _read(path: Path) -> _Document:
     except tomllib.TOMLDecodeError as error:
         line, reason = _place_in_toml_error(str(error), text)
         raise RegistryError(path, line, reason) from error
+    except RecursionError as error:
+        raise RegistryError(path, None, "it is nested too deeply", next_step="Write it plainer.") from error
 
 
 def _place_in_toml_error(message: str, text: str) -> tuple[int, str]:
@@ -308,7 +310,7 @@ def _keys_of(line: str) -> tuple[str, ...]:
     """The keys that one line of TOML sets, () for a line that is none by itself (inside a longer value)."""
     try:
         value: Any = tomllib.loads(line)
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return ()
     keys = []
     while isinstance(value, dict) and value:

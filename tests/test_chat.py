@@ -99,6 +99,17 @@ def test_a_bad_template_is_one_sentence(template: str, reason: str) -> None:
     assert "\n" not in sentence
 
 
+@pytest.mark.parametrize(
+    "made",
+    ["'a' * 10 ** 9", "10 ** 9 * 'a'", "messages * 10 ** 9", "2 ** 10 ** 9", "messages|batch(9)"],
+)
+def test_what_no_clock_could_end_is_refused(made: str) -> None:
+    """Not even a constant is computed while the template compiles."""
+    with pytest.raises(TemplateError, match="cannot be used"):
+        Chat("{{ messages[0].content }}{{ (" + made + ")|length }}", bos="", eos="").render("Hi")
+    assert "64 aaa" in Chat("{{ messages[0].content }} {{ 2 ** 6 }} {{ 'a' * 3 }}", bos="", eos="").render("Hi").text
+
+
 def test_a_template_without_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llama_diversity.engines.chat._LONGEST_SECONDS", 0.05)
     # 200 x 200 x 200 rounds without a word of output: about a second, then the thread ends by itself.

@@ -467,3 +467,16 @@ def test_wheel_reads_its_table_of_models(bare_environment):
     for name in ["numpy", "rich", "huggingface-hub", *(["tomli"] if sys.version_info < (3, 11) else [])]:
         lend(name, site)
     assert json.loads(in_bare(folder, "models", "ls", "--json"))
+
+
+@pytest.mark.model
+def test_damaged_files_bring_no_command_down() -> None:
+    """A few cases of `bin/fuzz`, of kinds that only our own code reads."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "bin" / "fuzz.py", "21", "--only", "template,table,store", "--seed", "5"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = [int(number) for line in done.stdout.splitlines()[1:] for number in line.split()[1:]]
+    assert sum(counts) >= 21

@@ -612,6 +612,50 @@ def test_a_store_cut_short(filled: Path) -> None:
         read_everything(filled)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("samples.text", "a text and no bytes", "sample 0 of recipe r1-"),
+        ("samples.idx", 0.5, "recipe r1-.* has a sample 0.5|sample 0.5 of recipe"),
+        ("samples.n_tokens", "[[", "sample 0 of recipe r1-"),
+        ("pieces.bytes", 1.5, "what token .* looks like cannot be read"),
+        ("runs.about", "[" * 3000, "run .* cannot be read"),
+        ("runs.command", "{}", "run .* cannot be read"),
+        ("runs.started", 7, "run .*: Invalid isoformat string"),
+        ("run_cells.about", "1", "run .* cannot be read"),
+        ("run_cells.n", -1, "run .* cannot be read"),
+        ("recipes.canonical", "{}", "recipe r1-.* cannot be read"),
+    ],
+)
+def test_values_that_no_version_wrote(filled: Path, column: str, value: object, said: str) -> None:
+    table, _, name = column.partition(".")
+    with contextlib.closing(sqlite3.connect(filled)) as raw:
+        raw.execute(f"UPDATE {table} SET {name} = ?" + (" WHERE idx = 0" if name == "idx" else ""), (value,))
+        raw.commit()
+    with pytest.raises(StoreDamaged, match=said):
+        read_everything(filled)
+
+
+def test_a_recipe_that_is_not_its_key_s(filled: Path) -> None:
+    with contextlib.closing(sqlite3.connect(filled)) as raw:
+        raw.execute("UPDATE recipes SET canonical = replace(canonical, '\"seed\":', '\"seed\":1')")
+        raw.commit()
+    with pytest.raises(StoreDamaged, match="recipe r1-.* cannot be read"):
+        read_everything(filled)
+
+
+def test_a_piece_that_is_gone(filled: Path) -> None:
+    with contextlib.closing(sqlite3.connect(filled)) as raw:
+        raw.execute("DELETE FROM pieces")
+        raw.commit()
+    with Store.open(filled) as store:
+        [key] = store.recipe_keys()
+        pieces = store.pieces(store.recipe(key).vocab_digest, [1])
+        assert 1 not in pieces
+        with pytest.raises(StoreDamaged, match="what token 1 looks like"):
+            pieces[1]
+
+
 def test_one_wrong_byte_in_the_statistics(filled: Path) -> None:
     with contextlib.closing(sqlite3.connect(filled)) as raw:
         [(blob,)] = raw.execute("SELECT statistics FROM samples WHERE idx = 17").fetchall()

@@ -54,6 +54,31 @@ class Rendered(NamedTuple):
         return "".join(part.text for part in self.parts)
 
 
+class _Environment(ImmutableSandboxedEnvironment):
+    """The sandbox, without what makes something huge in one step: no clock ends that before it is done."""
+
+    intercepted_binops = frozenset(["*", "**"])
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        del self.filters["batch"]
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """`left * right` or `left ** right`. Raises SecurityError for what would be too large."""
+        if _size_of(operator, left, right) > _LONGEST_CHARACTERS:
+            raise SecurityError(f"{operator} would make too large a value")
+        return super().call_binop(context, operator, left, right)
+
+
+def _size_of(operator: str, left: Any, right: Any) -> int:
+    """About how many characters, items or bits the result has; 0 where that is sure to be little."""
+    if isinstance(left, int) and isinstance(right, int):
+        bits = left.bit_length()
+        return bits * abs(right) if operator == "**" else bits + right.bit_length()
+    many, times = (right, left) if isinstance(left, int) else (left, right)
+    return len(many) * times if isinstance(many, str | list | tuple) and isinstance(times, int) else 0
+
+
 class Chat:
     """One chat template with the names of the model's special tokens. Raises TemplateError when it does not compile."""
 
@@ -62,8 +87,11 @@ class Chat:
         self.digest = hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest()
         # As transformers gives them: `tools is not none` must be false, and is true of what is undefined.
         self._names = {"bos_token": bos, "eos_token": eos, "tools": None, "documents": None}
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationTag]
+        environment = _Environment(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[loopcontrols, _GenerationTag],
+            optimized=False,  # it would compute constants, however large, while it compiles, before any clock runs
         )
         environment.filters["tojson"] = _to_json
         environment.globals.update(raise_exception=_refuse, strftime_now=_frozen_time, namespace=_Namespace)

@@ -102,9 +102,12 @@ class Store:
             is_stored = bytearray(n)
         except (MemoryError, OverflowError) as error:
             raise BadValue("-n", n, "so many samples do not even fit into memory as numbers") from error
-        for (index,) in self._rows(
+        rows = self._rows(
             "SELECT idx FROM samples JOIN recipes ON recipe = number WHERE key = ? AND idx < ?", recipe_key, n
-        ):
+        )
+        for (index,) in rows:
+            if not (isinstance(index, int) and index >= 0):
+                raise StoreDamaged(self.path, f"recipe {recipe_key} has a sample {index!r}")
             is_stored[index] = 1
         return [index for index in range(n) if not is_stored[index]]
 
@@ -176,10 +179,10 @@ class Store:
         rows = self._rows("SELECT canonical FROM recipes WHERE key = ?", recipe_key)
         if not rows:
             raise UnknownName("recipe", recipe_key, self.recipe_keys(), list_command="llamadiv runs ls --json")
-        try:
-            return Recipe.from_json(rows[0][0])
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreDamaged(self.path, f"recipe {recipe_key} cannot be read") from error
+        with self._reading(f"recipe {recipe_key}"):
+            recipe = Recipe.from_json(rows[0][0])
+            _require(recipe.key == recipe_key)
+        return recipe
 
     def recipe_keys(self) -> list[str]:
         """Keys of all recipes, in the order in which they came."""
@@ -221,7 +224,8 @@ class Store:
             "SELECT about FROM run_cells JOIN recipes ON recipe = number WHERE key = ? ORDER BY run_cells.rowid DESC",
             recipe_key,
         )
-        said: list[dict[str, Any]] = [json.loads(about) for (about,) in rows]
+        with self._reading(f"a cell of recipe {recipe_key}"):
+            said = [_object(about) for (about,) in rows]
         return next((about for about in said if about.get("layout")), None)
 
     def finish_run(self, run_id: str) -> None:
@@ -254,8 +258,10 @@ class Store:
         if len(matches) > 1:
             several = ", ".join(matches[:3]) + (", ..." if len(matches) > 3 else "")
             raise BadValue("RUN", name, f"{len(matches)} run ids begin so ({several}); type more of it")
-        [row] = self._rows("SELECT number, id, started, finished, command, about FROM runs WHERE id = ?", matches[0])
-        return self._run(*row)
+        rows = self._rows("SELECT number, id, started, finished, command, about FROM runs WHERE id = ?", matches[0])
+        if not rows:  # its index says that it is there
+            raise StoreDamaged(self.path, f"run {matches[0]} cannot be read")
+        return self._run(*rows[0])
 
     def remove_run(self, run_id: str) -> int:
         """Forget a run and every sample that no other run asks for; returns how many samples went.
@@ -300,9 +306,9 @@ class Store:
             )
 
     def pieces(self, vocab_digest: str, ids: Iterable[int]) -> dict[int, Piece]:
-        """The stored pieces among `ids`; ids never seen are left out."""
+        """The stored pieces among `ids`. Ids never seen are left out; to ask for one raises StoreDamaged."""
         wanted = sorted({int(token) for token in ids})
-        found: dict[int, Piece] = {}
+        found = _Pieces(self.path)
         for start in range(0, len(wanted), _IDS_AT_ONCE):
             some = wanted[start : start + _IDS_AT_ONCE]
             rows = self._rows(
@@ -311,7 +317,10 @@ class Store:
                 vocab_digest,
                 *some,
             )
-            found.update({token: Piece(piece, control) for token, piece, control in rows})
+            for token, piece, control in rows:
+                if not (isinstance(piece, bytes) and isinstance(control, str | None)):
+                    raise StoreDamaged(self.path, f"what token {token} looks like cannot be read")
+                found[token] = Piece(piece, control)
         return found
 
     def controls(self, vocab_digest: str) -> dict[int, str]:
@@ -321,7 +330,7 @@ class Store:
             " WHERE digest = ? AND control IS NOT NULL",
             vocab_digest,
         )
-        return {token: control for token, control in rows}
+        return {token: str(control) for token, control in rows}
 
     def known_pieces(self, vocab_digest: str) -> set[int]:
         """Ids of the vocabulary whose pieces are stored."""
@@ -422,10 +431,9 @@ class Store:
 
     def _sample(self, recipe_key: str, row: tuple[int, str, bytes, int, bytes]) -> Sample:
         index, finish_reason, text, n_tokens, statistics = row
-        try:
+        with self._reading(f"sample {index} of recipe {recipe_key}"):
             tokens = unpack_statistics(statistics, n_tokens)
-        except (ValueError, TypeError, OverflowError) as error:  # a damaged row may hold anything
-            raise StoreDamaged(self.path, f"sample {index} of recipe {recipe_key}: {error}") from error
+            _require(isinstance(index, int) and isinstance(finish_reason, str) and isinstance(text, bytes))
         return Sample(recipe_key, index, finish_reason, text, tokens)
 
     def _run(self, number: int, run_id: str, started: str, finished: str | None, command: str, about: str) -> Run:
@@ -434,17 +442,57 @@ class Store:
             " WHERE run = ? ORDER BY run_cells.rowid",
             number,
         )
-        try:
+        with self._reading(f"run {run_id}"):
+            _require(isinstance(run_id, str) and isinstance(command, str))
+            words = json.loads(command)
+            _require(isinstance(words, list) and all(isinstance(word, str) for word in words))
             return Run(
                 id=run_id,
                 started=datetime.fromisoformat(started),
                 finished=None if finished is None else datetime.fromisoformat(finished),
-                command=tuple(json.loads(command)),
-                about=json.loads(about),
-                cells=tuple(RunCell(arm, model, key, n, json.loads(said)) for arm, model, key, n, said in cells),
+                command=tuple(words),
+                about=_object(about),
+                cells=tuple(_cell(*row) for row in cells),
             )
-        except (ValueError, TypeError) as error:
-            raise StoreDamaged(self.path, f"run {run_id} cannot be read") from error
+
+    @contextlib.contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Within it a damaged row may hold anything. Raises StoreDamaged."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            reason = f": {error}" if isinstance(error, ValueError) and str(error) else " cannot be read"
+            raise StoreDamaged(self.path, f"{what}{reason}") from error
+
+
+class _Pieces(dict[int, Piece]):
+    """Pieces by token; one that ought to be there and is not is damage."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def __missing__(self, token: int) -> Piece:
+        raise StoreDamaged(self._path, f"it does not say what token {token} looks like")
+
+
+def _cell(arm: str, reference: str, recipe_key: str, n: int, about: str) -> RunCell:
+    _require(all(isinstance(text, str) for text in (arm, reference, recipe_key)) and isinstance(n, int) and n > 0)
+    return RunCell(arm, reference, recipe_key, n, _object(about))
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object. Raises ValueError, TypeError, RecursionError for anything else."""
+    value = json.loads(text)
+    _require(isinstance(value, dict))
+    found: dict[str, Any] = value
+    return found
+
+
+def _require(holds: bool) -> None:  # noqa: FBT001  as in assert
+    """Raises TypeError for what a row of ours never holds."""
+    if not holds:
+        raise TypeError
 
 
 def _bound(n: int | None) -> int:

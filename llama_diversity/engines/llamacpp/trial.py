@@ -20,7 +20,7 @@ import types
 from pathlib import Path
 from typing import Any, NamedTuple
 
-LIMIT_S = 120.0  # for a file of any size; long ones get more
+LIMIT_S = 60.0  # for a file of any size; long ones get more
 _BYTES_A_SECOND = 10e6  # of a slow disk
 _TEXTS = ("Hello, world! 12 + 3", "\n\n\t x", "é ñ 漢字 🙂 \u0301 عربى", "a\x00b\x7f", "<s> [INST] <|im_start|>")
 _OWN_FAULT = 1  # exit code of a Python that raised: nothing is known of the file
