@@ -4,7 +4,8 @@ Sampling against llama.cpp's own `llama-batched-bench` (generation without any s
 the PATH or named, and against the naive loop over `Llama.create_completion(logprobs=5)`. `diff`, which reads texts with
 two models, against `llama_decode` of the same tokens with all logits and no look at them: the limit. The contestants
 take turns, each in a process of its own, and the median of the round-by-round ratios is reported, so that a drifting
-machine does not matter. The metrics have no rival that computes the same: they are timed alone.
+machine does not matter. The metrics have no rival that computes the same: they are timed alone. Opening a model with
+a large vocabulary is CPU time beside llama.cpp's own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from pathlib import Path
 
 import bench_metrics
+import bench_opening
 
 from llama_diversity import paths
 from llama_diversity.lab.random_gguf import SHAPES, write_model
@@ -88,7 +90,7 @@ print(n_texts * length / (time.perf_counter() - before))
 READERS = {"llamadiv": DIFF, "decode": DECODE_LOOP}
 DIFF_TEXTS, DIFF_LENGTH = 4, 512
 FEWEST_TEXTS = 20
-PARTS = ("sampling", "diff", "metrics")
+PARTS = ("sampling", "diff", "metrics", "opening")
 
 
 def main() -> None:
@@ -101,6 +103,9 @@ def main() -> None:
         say(f"every metric on {arguments.texts} texts")
         took = bench_metrics.seconds(arguments.texts)
         report["metrics"] = {"n_texts": arguments.texts, "seconds": sum(took.values()), "of_each": took}
+    if "opening" in arguments.only:
+        say("opening a large vocabulary")
+        report["opening"] = bench_opening.cpu_seconds(arguments.rounds)
     report["help_cpu_seconds"] = help_cpu_seconds()
     print(json.dumps(report) if arguments.json else table(report))
 
@@ -256,6 +261,12 @@ def table(report: dict) -> str:
         slowest = ", ".join(f"{name} {took:.1f}" for name, took in list(metrics["of_each"].items())[:4])
         size = f"{metrics['n_texts']:,} texts of {bench_metrics.N_WORDS} words"
         lines += ["", f"all {len(metrics['of_each'])} metrics on {size}: {metrics['seconds']:.1f} s, of that {slowest}"]
+    if opening := report.get("opening"):
+        lines += [
+            "",
+            f"opening a vocabulary of {bench_opening.N_VOCAB:,} tokens, CPU: first {opening['first']:.2f} s, then "
+            f"{opening['second']:.2f} s, of which llama.cpp {opening['llama_cpp']:.2f} s",
+        ]
     return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])
 
 
