@@ -12,7 +12,8 @@ writes about `<think>` in a sentence does not think.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,11 +27,12 @@ CUT_OFF, ENDED, NO_TEXT = "cut off while thinking", "ended while thinking", "no 
 class Answer(NamedTuple):
     """What one sample says outside of its thoughts; of a thought that was never closed there is no text and no token.
 
-    `tokens`: the statistics of the answer's tokens, the end of sequence included. `n_bytes`: what those add.
+    `data`: the bytes that the answer's tokens add, of which `text` are the characters, without the blanks behind a
+    thought. `tokens`: the statistics of those tokens, the end of sequence included.
     """
 
     text: str
-    n_bytes: int
+    data: bytes
     tokens: TokenStats
     is_cut_off: bool = False  # by --max-tokens, wherever it was
     is_thinking: bool = False  # at its end, or cut off before the first word of an answer
@@ -41,6 +43,37 @@ class Answer(NamedTuple):
         if self.is_thinking:
             return CUT_OFF if self.is_cut_off else ENDED
         return None if self.text.strip() else NO_TEXT
+
+
+class Endings(NamedTuple):
+    """Of n outputs how many --max-tokens cut off, valid or not, and why how many are not valid, most frequent first."""
+
+    n: int = 0
+    n_cut_off: int = 0
+    reasons: Mapping[str, int] = {}
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer], flaws: Iterable[str | None]) -> Endings:
+        """Of these answers, with the reason of each that is not valid."""
+        reasons = Counter(flaw for flaw in flaws if flaw is not None)
+        return cls(len(answers), sum(one.is_cut_off for one in answers), dict(reasons.most_common()))
+
+    @classmethod
+    def of_thoughts(cls, answers: Sequence[Answer]) -> Endings:
+        """The same where an output without text counts as an answer too."""
+        return cls.of(answers, [one.flaw if one.is_thinking else None for one in answers])
+
+    @classmethod
+    def together(cls, some: Iterable[Endings]) -> Endings:
+        """All of them in one."""
+        every = list(some)
+        reasons: Counter[str] = sum((Counter(one.reasons) for one in every), Counter())
+        return cls(sum(one.n for one in every), sum(one.n_cut_off for one in every), dict(reasons.most_common()))
+
+    @property
+    def share_cut_off(self) -> float | None:
+        """Of all outputs; None without any."""
+        return self.n_cut_off / self.n if self.n else None
 
 
 class _Marks(NamedTuple):
@@ -115,15 +148,15 @@ class Reader:
         is_cut_off = sample.finish_reason == "length"
         has_mark = len(self._marks) > 0 and bool(np.isin(sample.tokens["id"], self._marks).any())
         if self._opened is None and not has_mark and not _may_hold_marks(sample.text):
-            return Answer(_decoded(sample.text), len(sample.text), sample.tokens, is_cut_off)
+            return Answer(_decoded(sample.text), sample.text, sample.tokens, is_cut_off)
         spelled = _spelled(sample, self._pieces(sample.tokens["id"].tolist()))
         said, has_thought, is_thinking = _outside(spelled, self._opened)
         data = np.frombuffer(spelled.data, np.uint8)[said & spelled.is_text].tobytes()
         text = _decoded(data)
         if is_thinking or (has_thought and is_cut_off and not text.strip()):
-            return Answer("", 0, sample.tokens[:0], is_cut_off, is_thinking=True)
+            return Answer("", b"", sample.tokens[:0], is_cut_off, is_thinking=True)
         is_said = said[np.minimum(spelled.starts, len(said) - 1)] if len(said) else np.zeros(0, np.bool_)
-        return Answer(text.lstrip() if has_thought else text, len(data), sample.tokens[is_said], is_cut_off)
+        return Answer(text.lstrip() if has_thought else text, data, sample.tokens[is_said], is_cut_off)
 
 
 def _may_hold_marks(data: bytes) -> bool:

@@ -45,7 +45,7 @@ def ids(answer: Answer) -> list[int]:
 
 def test_an_output_without_thoughts_is_its_text() -> None:
     answer = read("She is", " a nurse.", END)
-    assert (answer.text, answer.n_bytes, ids(answer), answer.flaw) == ("She is a nurse.", 15, [0, 1, 2], None)
+    assert (answer.text, len(answer.data), ids(answer), answer.flaw) == ("She is a nurse.", 15, [0, 1, 2], None)
     assert not answer.is_cut_off
     assert read("She is", reason="length").is_cut_off
     assert read(END).flaw == NO_TEXT
@@ -70,7 +70,7 @@ def test_the_answer_is_what_follows_the_thought(opens: str, closes: str, kind: t
     answer = read(begin, "\nName: Ann", "\n", end, "\n\n", "Name: Eve", END)
     assert answer.text == "Name: Eve"
     assert ids(answer) == [4, 5, 6]  # the blank lines behind the mark are drawn for the reader too
-    assert answer.n_bytes == len("\n\nName: Eve")
+    assert len(answer.data) == len("\n\nName: Eve")
     assert answer.flaw is None
 
 
@@ -79,7 +79,7 @@ def test_the_answer_is_what_follows_the_thought(opens: str, closes: str, kind: t
 def test_an_output_that_ends_inside_a_thought_answers_nothing(opens: str, closes: str, kind: type) -> None:
     begin = control(opens) if kind is Piece else opens
     cut = read(begin, "Name: Ann", " Jones", reason="length")
-    assert (cut.text, cut.n_bytes, len(cut.tokens), cut.flaw) == ("", 0, 0, CUT_OFF)
+    assert (cut.text, len(cut.data), len(cut.tokens), cut.flaw) == ("", 0, 0, CUT_OFF)
     assert read(begin, "Name: Ann", END).flaw == ENDED
 
 
@@ -131,7 +131,7 @@ def test_thoughts_between_answers_are_left_out() -> None:
 
 def test_a_text_that_a_stop_string_cut() -> None:
     answer = read("<think>", "a", "</think>", "Eve\n", "---", text=b"<think>a</think>Eve")
-    assert (answer.text, answer.n_bytes) == ("Eve", 3)
+    assert (answer.text, len(answer.data)) == ("Eve", 3)
     assert read("<think>", "a\n", "---", text=b"<think>a").flaw == ENDED
 
 
@@ -183,4 +183,4 @@ def test_a_wrapped_answer() -> None:
 def test_bytes_that_are_no_text() -> None:
     parts = (Piece(b"<think>"), Piece(b"\xff"), Piece(b"</think>"), Piece(b"\xc3"), Piece(b"\xa9\xf0"))
     answer = read(*parts, reason="length")
-    assert (answer.text, answer.n_bytes) == ("é�", 3)
+    assert (answer.text, len(answer.data)) == ("é�", 3)

@@ -43,7 +43,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
         "metrics",
         "text",
     },  # plan() and analyse(): no engine, store or runner
-    "exhibits": {"errors", "records", "metrics", "experiments", "render", "text"},
+    "exhibits": {"answers", "errors", "records", "metrics", "experiments", "render", "text"},
     "runner": {"errors", "records", "store", "engines"},
     "lab": BASE | {"metrics"},
 }

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
+from llama_diversity.answers import Answer
 from llama_diversity.exhibits.ledger import Facts, ledger_as_json, section
 from llama_diversity.experiments import collapse, ledger, personas, syntactic
 from llama_diversity.experiments.ledger import Entry, Made, Number, Published, entries, verdict_of
 from llama_diversity.metrics.entropy import Rate
 from llama_diversity.metrics.inference import Proportion, Summary, welch_difference, wilson
+from llama_diversity.records import TOKEN_DTYPE
 from llama_diversity.render.exhibits import Remark, Table
 
 PAPER = Made("base", "aligned", is_paper_pair=True)
@@ -158,7 +161,9 @@ def test_personas_are_compared_field_by_field() -> None:
         card(nations[at % 5], types[at % 4], 20 + at % 40, "Female" if at % 5 == 0 else "Male") for at in range(100)
     ]
     aligned = [card("American", "ENFP" if at % 10 else "INTJ", 30 + at % 3) for at in range(100)]
-    found = {e.id: e for e in entries(OTHER._replace(personas=personas.analyse({"base": base, "aligned": aligned})))}
+    none = np.zeros(0, TOKEN_DTYPE)
+    said = {arm: [Answer(one, b"", none) for one in some] for arm, some in (("base", base), ("aligned", aligned))}
+    found = {e.id: e for e in entries(OTHER._replace(personas=personas.analyse(said)))}
     assert found["E1.mbti"].base == Number(4.0)  # all that are there were seen: no interval
     assert "the prompt is part of the difference" in found["E1.mbti"].reason
     assert found["E1.mbti"].verdict == found["E1.age"].verdict == "same direction"

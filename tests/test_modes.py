@@ -72,9 +72,9 @@ def test_of_too_little_no_number_of_modes_is_given() -> None:
     assert "aligned: you have seen 100 % of what this prompt gives (95 %: 91 to 100 %). A kind" in said
     assert "share below 9.5 %" in said  # 1 - 0.05^(1/30)
     table = tables(found)["coverage-seen"]
-    assert table.headings == ("arm", "n", "kinds", "seen, %", "95 % interval", "at least")
-    assert [row[5] for row in table.rows] == [None, 2]
-    assert table.rows[1][4] == pytest.approx((100 - 9.24, 100), abs=0.01)
+    assert table.headings == ("arm", "n", "cut off", "kinds", "seen, %", "95 % interval", "at least")
+    assert [row[6] for row in table.rows] == [None, 2]
+    assert table.rows[1][5] == pytest.approx((100 - 9.24, 100), abs=0.01)
     shown = section(found, FACTS, "llamadiv coverage")
     assert {"coverage-curves.png", "coverage-curves.svg", "coverage-points.csv"} <= set(dict(files_of(shown)))
 
@@ -105,7 +105,7 @@ def test_nothing_is_extrapolated_from_kinds_that_were_all_seen_once() -> None:
     assert "More generations are needed; all 30 kinds so far were seen once." in said
     assert "output mass has been seen" not in said
     assert "About" not in said
-    assert tables(found)["coverage-seen"].rows[0][3] is None
+    assert tables(found)["coverage-seen"].rows[0][4] is None
     at_equal = tables(found)["coverage-compared"].rows[1]
     assert (at_equal[0], at_equal[2:]) == ("at equal coverage", (None, None, None, None))
 
@@ -123,7 +123,7 @@ def test_of_fewer_than_20_outputs_there_are_points_only(n: int) -> None:
     assert f"aligned: 1 kind in {n} outputs." in said
     assert f"all {n} kinds so far were seen once" in said
     assert "coverage-compared" not in tables(found)
-    assert [row[4] for row in tables(found)["coverage-seen"].rows] == [None, None]
+    assert [row[5] for row in tables(found)["coverage-seen"].rows] == [None, None]
     enough = analyse({"base": [str(at) for at in range(20)], "aligned": ["x"] * 20}, None)
     assert (enough.m, list(enough.kept)) == (10, ["aligned"])
     assert enough.arms["aligned"].coverage.low == pytest.approx(0.05 ** (1 / 20))
@@ -190,7 +190,7 @@ def test_texts_that_the_encoder_cuts_are_not_counted_by_meaning(run: Callable, m
     monkeypatch.setattr("llama_diversity.minilm.MAX_WORD_PIECES", 4)
     typed = ("coverage", "--pair", "scripted", "-p", "She was", "-n", 20, "--max-tokens", 12)
     report = json.loads(run(*typed, "--json")[1])
-    assert set(report["arms"]["base"]) == {"model", "n", "reason"}
+    assert set(report["arms"]["base"]) == {"model", "n", "cut_off", "not_valid", "reason"}
     assert report["arms"]["base"]["reason"].endswith("or count equal texts with --by text.")
     assert report["differences"] == {}
     assert set(json.loads(run(*typed, "--json", "--by", "text")[1])["differences"]) == {"aligned"}

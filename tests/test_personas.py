@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from llama_diversity.answers import Answer
 from llama_diversity.exhibits.personas import Facts, section
 from llama_diversity.experiments import personas, review_sentences
+from llama_diversity.experiments.persona_parser import parse
+from llama_diversity.records import TOKEN_DTYPE
 from llama_diversity.render.exhibits import Remark, Section, Table, files_of
 
 NAMES = ("Emily", "Ravi", "Aiko", "Chidi", "Lena")
@@ -26,13 +30,18 @@ def card(
     )
 
 
+def answers(texts: Mapping[str, Sequence[str]], *, is_cut_off: bool = False) -> dict[str, list[Answer]]:
+    none = np.zeros(0, TOKEN_DTYPE)
+    return {arm: [Answer(one, one.encode(), none, is_cut_off) for one in some] for arm, some in texts.items()}
+
+
 def result(**changes: list[str]) -> personas.Result:
     texts = {
         "base": [card(NAMES[at % 5], age=20 + at, nationality=("German", "French")[at % 2]) for at in range(30)],
         "aligned": [card() for _ in range(25)] + ["I cannot do that."] * 4 + [""],
         **changes,
     }
-    return personas.analyse(texts)
+    return personas.analyse(answers(texts))
 
 
 def sentence_clusters(found: personas.Result) -> review_sentences.Clusters:
@@ -96,12 +105,8 @@ def test_spellings_of_one_value_are_joined_and_counted() -> None:
     """José in four spellings of three letters' forms, the most frequent is shown; two countries in five."""
     names = ["José"] * 3 + ["JOSÉ"] * 2 + ["Jose\u0301", "Jo\u200bsé", "Jose"]
     countries = ["USA", "U.S.", "America", "American", "american", "France", "French", "french"]
-    found = personas.analyse(
-        {
-            "base": [card(name, nationality=country) for name, country in zip(names, countries, strict=True)],
-            "aligned": [card("JOSÉ")] * 3,
-        }
-    )
+    people = [card(name, nationality=country) for name, country in zip(names, countries, strict=True)]
+    found = personas.analyse(answers({"base": people, "aligned": [card("JOSÉ")] * 3}))
     base, aligned = found.arms["base"].fields, found.arms["aligned"].fields
     assert dict(base["first_name"].counts) == {"José": 7, "Jose": 1}
     assert dict(aligned["first_name"].counts) == {"José": 3}  # one value over the arms, too
@@ -145,7 +150,7 @@ def test_the_tone_of_sentences_stands_beside_that_of_the_whole() -> None:
 
 def test_a_form_is_read_from_its_first_value_on() -> None:
     text = card("Ravi").removeprefix("First name:")
-    found = personas.analyse({"base": [text] * 3, "aligned": [card()] * 3}, forms=["base"])
+    found = personas.analyse(answers({"base": [text] * 3, "aligned": [card()] * 3}), forms=["base"])
     assert dict(found.arms["base"].fields["first_name"].counts) == {"Ravi": 3}
 
 
@@ -167,14 +172,8 @@ def reviews(*texts: str) -> list[str]:
 
 def test_sentences_are_clustered_for_each_arm_and_for_both() -> None:
     """Vectors are the first letters: base says three things, aligned one."""
-    found = personas.analyse(
-        {
-            "base": reviews(
-                "I like it a lot. Bad taste though.", "It is fine here. Bad coffee again.", "So it is. See."
-            ),
-            "aligned": reviews(*["Great coffee machine. Good for me."] * 3),
-        }
-    )
+    base = reviews("I like it a lot. Bad taste though.", "It is fine here. Bad coffee again.", "So it is. See.")
+    found = personas.analyse(answers({"base": base, "aligned": reviews(*["Great coffee machine. Good for me."] * 3)}))
     clusters = sentence_clusters(found)
     assert clusters.arms == ("base",) * 6 + ("aligned",) * 6
     assert clusters.sentences[:2] == ("I like it a lot.", "Bad taste though.")
@@ -243,3 +242,93 @@ def test_without_a_whole_persona_there_are_no_empty_tables(run: Callable) -> Non
     assert "aligned: no output holds a whole persona" in " ".join(out.split())
     assert "How varied each field" not in out
     assert "Ages, and" not in out
+
+
+# ---- what is not valid, and why
+
+
+def test_what_was_cut_off_says_so() -> None:
+    whole, half = card(), card().partition("Myers")[0]
+    found = personas.analyse(
+        {
+            "base": answers({"": [whole, whole]})[""] + answers({"": [whole, half]}, is_cut_off=True)[""],
+            "aligned": [Answer("", b"", np.zeros(0, TOKEN_DTYPE), is_cut_off=True, is_thinking=True)] * 3,
+        }
+    )
+    base, aligned = found.arms["base"], found.arms["aligned"]
+    assert (base.valid.k, base.n, base.n_cut_off) == (3, 4, 2)
+    assert base.reasons == {"no Myers-Briggs type, cut off by --max-tokens": 1}
+    assert (aligned.valid.k, aligned.n_cut_off, aligned.reasons) == (0, 3, {"cut off while thinking": 3})
+    table = next(one for one in shown(found).exhibits if isinstance(one, Table))
+    assert table.rows[0][3:] == (4, (0.5,), "no Myers-Briggs type, cut off by --max-tokens (1)")
+
+
+def test_all_reasons_are_counted_in_the_table() -> None:
+    fields = ("Gender", "Age", "Nationality", "Ethnicity", "Myers-Briggs type", "Review", "Last name")
+    texts = ["\n".join(line for line in card().splitlines() if not line.startswith(name)) for name in fields]
+    table = next(
+        one for one in shown(personas.analyse(answers({"base": texts * 2}))).exhibits if isinstance(one, Table)
+    )
+    assert str(table.rows[0][5]).count("(2)") == 5
+    assert str(table.rows[0][5]).endswith("; other (4)")
+
+
+LITTLE = "only [0-9] % of base's output mass has been seen"
+
+
+def test_a_class_entropy_of_what_was_hardly_seen_is_refused_as_in_compare() -> None:
+    """Names of base are all different but for one pair, of aligned two are even: 2 / 40 of base's mass is seen."""
+    names = ["".join((chr(65 + at % 26), chr(97 + at // 26), "x")) for at in range(39)] + ["Aax"]
+    found = personas.analyse(
+        answers({"base": [card(name) for name in names], "aligned": [card("Eve"), card("Zoe")] * 20})
+    )
+    base, aligned = (found.arms[arm].fields["first_name"].entropy_nats for arm in ("base", "aligned"))
+    assert base.value is None
+    assert re.search(LITTLE, base.reason or "")
+    assert aligned.value == pytest.approx(math.log(2), abs=0.02)
+    kept = found.retained["aligned"]["first_name"]
+    assert (kept.share, kept.p, kept.reason) == (None, None, base.reason)
+    said = [one.text for one in shown(found).exhibits if isinstance(one, Remark)]
+    assert any(re.search(LITTLE, text) and "“first name” of base" in text for text in said)
+
+
+def test_a_class_entropy_of_few_is_refused_as_in_compare() -> None:
+    found = personas.analyse(answers({"base": [card(NAMES[at % 5]) for at in range(24)], "aligned": [card()] * 25}))
+    assert found.arms["base"].fields["first_name"].entropy_nats.reason == (
+        "Not reported below 25 generations: at n = 10 such estimates are off by a factor of 1.2 to 1.6."
+    )
+    assert found.arms["aligned"].fields["first_name"].entropy_nats.value == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Nombre: María\nApellido: López\nGénero: femenino\nEdad: 34\nNacionalidad: española\nReseña: Va bien.",
+        "**Vorname:** Anna\n**Nachname:** Schmidt\n**Alter:** 32\nMBTI: ENFP\nBewertung: Sehr gut und schön",
+        "- Prénom : Marie\n- Nom : Dupont\n- Âge : 30\n- MBTI: INTJ\n- Avis : Très bien fait",
+        '{"nome": "Ana", "sobrenome": "Silva", "idade": 34, "gênero": "mulher"}',
+        "| Imię | Anna |\n| Nazwisko | Nowak |\n| Płeć | kobieta |",
+        "姓名：王芳\n性别：女\n年龄：30\n评论：非常好用",
+        "名前: 田中\n性別: 女性\n年齢: 30",
+        "Имя: Анна\nФамилия: Иванова\nВозраст: 30",
+        "الاسم: سارة\nالعمر: 30\nالجنس: أنثى",
+        "नाम: सीता\nउम्र: 30\nलिंग: महिला",
+    ],
+)
+def test_labels_in_another_language_are_named(text: str) -> None:
+    assert parse(text).reason == "labels in another language than English"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("王芳是一位三十岁的老师。", "in another script than English"),
+        ("I cannot do that: it is wrong.", "nothing that looks like a persona"),
+        ("First name: Ana\nLast name: Nom\nAge: 30", "no gender"),
+        ("Age: old\nFirst name: José\nLast name: Ñ\nGender: Male", "the age is no number"),
+        ("12: 30: 45", "nothing that looks like a persona"),
+    ],
+)
+def test_other_reasons_stand(text: str, reason: str) -> None:
+    said = parse(text).reason
+    assert said == reason or (reason.startswith("the age") and "language" not in said)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llama_diversity.answers import Endings
 from llama_diversity.exhibits.semantic import Facts, section
 from llama_diversity.experiments.semantic import Study, study, t_sne
 from llama_diversity.render.exhibits import Remark, Table, files_of
@@ -98,9 +99,11 @@ def test_little_or_odd_text_is_described_and_breaks_nothing(base: list[str], ali
 def test_what_is_missing_or_cut_is_said() -> None:
     texts = {"base": ["", "a b", "c d", "e f"], "aligned": ["x y"] * 4}
     rows = {"base": np.eye(4, dtype=np.float32), "aligned": np.ones((4, 4), np.float32)}
-    shown = section(study(texts, rows), facts(n_truncated={"base": 0, "aligned": 3}), "llamadiv semantic")
+    endings = {"base": Endings(4, 3, {"no text": 1}), "aligned": Endings(4)}
+    known = facts(n_truncated={"base": 0, "aligned": 3}, endings=endings)
+    shown = section(study(texts, rows), known, "llamadiv semantic")
     said = " ".join(exhibit.text for exhibit in shown.exhibits if isinstance(exhibit, Remark))
-    assert "base: 1 of 4 completions say nothing" in said
+    assert "base: 1 of 4 outputs are not valid and left out: no text (1)." in said
     assert "aligned: all 4 completions are identical" in said
     assert "aligned: 3 of 4 completions exceed what the encoder reads" in said
 

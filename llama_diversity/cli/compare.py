@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_diversity import cache, embed, minilm
+from llama_diversity.answers import Answer, Endings
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, conducted
 from llama_diversity.cli.options import (
@@ -30,7 +31,7 @@ from llama_diversity.cli.options import (
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.prompts import prompts_options, read_prompts
 from llama_diversity.cli.resolve import resolve_model
-from llama_diversity.cli.results import Result, give, make_folder
+from llama_diversity.cli.results import Result, endings_as_json, give, make_folder
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.exhibits.compare import Facts, section
@@ -40,13 +41,14 @@ from llama_diversity.experiments.modes import MOST_BY_MEANING
 from llama_diversity.experiments.refusals import LEAST_VALID
 from llama_diversity.experiments.semantic import KIND_CUT
 from llama_diversity.experiments.syntactic import excess_variance_bits2
-from llama_diversity.records import Cell, Recipe, Sample, Sampler, TokenStats
+from llama_diversity.records import Cell, Recipe, Sampler, TokenStats
 from llama_diversity.text import beginning, words
 
 N_SAMPLES, MAX_TOKENS = 50, 64
 _SEED = 1_000_003  # more than any number of prompts
 _ARG = "arg."  # before the name of a value for an arm's chat template
 _SAMPLER = {"T": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
+NOT_AS_ASKED = "not what --valid asks for"
 ENCODER = f"{embed.REPO}, first {minilm.MAX_WORD_PIECES} word pieces"
 
 
@@ -189,14 +191,15 @@ class Compare(Experiment):
         """All arms' generations by prompt, and the rules that hold for them."""
         n = self.n_used(drawn)
         has_one_vocabulary = len({drawn.recipe(label(spec.name, 0)).vocab_digest for spec in self.specs}) == 1
-        samples = {
-            (number, spec.name): drawn.samples(label(spec.name, number))[:n]
+        answers = {
+            (number, spec.name): drawn.answers(label(spec.name, number))[:n]
             for number in range(len(self.prompts))
             for spec in self.specs
         }
-        valid = {key: [one for one in some if self._is_valid(one)] for key, some in samples.items()}
+        endings = {key: Endings.of(some, map(self._flaw, some)) for key, some in answers.items()}
+        valid = {key: [one for one in some if self._flaw(one) is None] for key, some in answers.items()}
         lengths = {
-            key: [len(one.tokens) if has_one_vocabulary else len(words(_text(one))) for one in some]
+            key: [len(one.tokens) if has_one_vocabulary else len(words(one.text)) for one in some]
             for key, some in valid.items()
         }
         by_arm = {
@@ -204,22 +207,28 @@ class Compare(Experiment):
             for spec in self.specs
         }
         rules = Rules(self.prefix or common_prefix(by_arm), has_one_vocabulary)
-        return self._generations(drawn, n, valid, lengths, rules), rules
+        found = self._generations(drawn, n, valid, lengths, rules)
+        return [
+            {arm: one._replace(endings=endings[number, arm]) for arm, one in prompt.items()}
+            for number, prompt in enumerate(found)
+        ], rules
 
-    def _is_valid(self, sample: Sample) -> bool:
-        text = _text(sample)
-        return bool(text.strip()) and (self.valid is None or re.search(self.valid, text) is not None)
+    def _flaw(self, answer: Answer) -> str | None:
+        """Why it is not valid; None where it is."""
+        if answer.flaw is None and self.valid is not None and re.search(self.valid, answer.text) is None:
+            return NOT_AS_ASKED
+        return answer.flaw
 
     def _generations(
         self,
         drawn: Drawn,
         n: int,
-        valid: Mapping[tuple[int, str], Sequence[Sample]],
+        valid: Mapping[tuple[int, str], Sequence[Answer]],
         lengths: Mapping[tuple[int, str], Sequence[int]],
         rules: Rules,
     ) -> list[dict[str, Generations]]:
         beginnings = {key: [_beginning(drawn, key, one, rules) for one in some] for key, some in valid.items()}
-        texts = {key: beginnings[key] if self.prefix else [_text(one) for one in some] for key, some in valid.items()}
+        texts = {key: beginnings[key] if self.prefix else [one.text for one in some] for key, some in valid.items()}
         embedded = drawn.embedded({f"{number} {arm}": some for (number, arm), some in texts.items()})
 
         def of(key: tuple[int, str]) -> Generations:
@@ -240,7 +249,7 @@ class Compare(Experiment):
                 np.array([len(some) for some in tokens], np.int64),
                 np.array(lengths[key], np.int64),
                 # Bytes per token matter only where vocabularies differ, and there no token is cut away.
-                np.array([len(one.text) for one in valid[key]], np.int64),
+                np.array([len(one.data) for one in valid[key]], np.int64),
                 place.unread,
             )
 
@@ -273,10 +282,6 @@ def label(arm: str, number: int) -> str:
 Floats = npt.NDArray[np.float64]
 
 
-def _text(sample: Sample) -> str:
-    return sample.text.decode("utf-8", "replace")
-
-
 def _sums(tokens: Sequence[TokenStats]) -> tuple[Floats, Floats, Floats]:
     """Of every generation surprisal, entropy and the variance of their difference, under what it was drawn from."""
     surprisal, entropy = (
@@ -286,14 +291,14 @@ def _sums(tokens: Sequence[TokenStats]) -> tuple[Floats, Floats, Floats]:
     return surprisal, entropy, np.array([excess_variance_bits2(some) for some in tokens], np.float64)
 
 
-def _beginning(drawn: Drawn, key: tuple[int, str], sample: Sample, rules: Rules) -> str:
+def _beginning(drawn: Drawn, key: tuple[int, str], answer: Answer, rules: Rules) -> str:
     """The text of the first `prefix` tokens or words; all of it without a prefix."""
     number, arm = key
-    if rules.prefix is None or (rules.has_one_vocabulary and len(sample.tokens) <= rules.prefix):
-        return _text(sample)
+    if rules.prefix is None or (rules.has_one_vocabulary and len(answer.tokens) <= rules.prefix):
+        return answer.text
     if not rules.has_one_vocabulary:
-        return beginning(_text(sample), rules.prefix)
-    ids = sample.tokens["id"][: rules.prefix].tolist()
+        return beginning(answer.text, rules.prefix)
+    ids = answer.tokens["id"][: rules.prefix].tolist()
     pieces = drawn.store.pieces(drawn.recipe(label(arm, number)).vocab_digest, ids)
     return b"".join(pieces[one].bytes for one in ids).decode("utf-8", "replace")
 
@@ -538,6 +543,7 @@ def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) 
             arm: {
                 "is": words_of,
                 "valid": found.valid[arm]._asdict(),
+                **endings_as_json(found.endings[arm]),
                 "mean_tokens": found.lengths[arm],
                 "self_check_z": found.self_check[arm],
                 "letters_counted_as_words": found.by_letter[arm],

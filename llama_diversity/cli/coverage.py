@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import click
 
 from llama_diversity import cache, embed
+from llama_diversity.answers import Endings
 from llama_diversity.cli.arms import Choice, arms_options
-from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
+from llama_diversity.cli.experiment import Ask, Drawn, Experiment, NoAnswer, check_n, run_alone
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.results import Result
+from llama_diversity.cli.results import Result, endings_as_json
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.exhibits.modes import Facts, section
@@ -56,7 +57,12 @@ class Coverage(Experiment):
             raise BadValue("-n", self.n, allowed)
 
     def show(self, drawn: Drawn) -> Result:
-        texts = {arm: drawn.texts(arm) for arm in drawn.arms}
+        answers = {arm: drawn.answers(arm) for arm in drawn.arms}
+        texts = {arm: [one.text for one in some if not one.is_thinking] for arm, some in answers.items()}
+        endings = {arm: Endings.of_thoughts(some) for arm, some in answers.items()}
+        for arm, some in texts.items():
+            if not some:
+                raise NoAnswer(arm, endings[arm])
         vectors, n_truncated, unread, kind = None, None, None, "equal texts"
         if self.by == "meaning":
             embedded = drawn.embedded(texts)
@@ -66,7 +72,7 @@ class Coverage(Experiment):
             kind = f"texts of one meaning (cosine {KIND_CUT:g} or more between all pairs, by {embed.REPO})"
         with progress_line(drawn.common, "counting kinds"):
             found = cache.called(experiment.analyse, texts, vectors, n_truncated, unread)
-        facts = Facts(self.prompt, drawn.arms, self.max_tokens, kind)
+        facts = Facts(self.prompt, drawn.arms, self.max_tokens, kind, endings)
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 
 
@@ -116,7 +122,15 @@ def coverage(
 
 def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
     return {
-        "arms": {arm: {"model": facts.models[arm], "n": n, **_arm_as_json(found, arm)} for arm, n in found.n.items()},
+        "arms": {
+            arm: {
+                "model": facts.models[arm],
+                "n": n,
+                **endings_as_json(facts.endings[arm]),
+                **_arm_as_json(found, arm),
+            }
+            for arm, n in found.n.items()
+        },
         "differences": {
             arm: {
                 "m": found.m,

@@ -44,7 +44,7 @@ from llama_diversity.cli.options import (
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.prompts import prompts_options, read_prompts
 from llama_diversity.cli.resolve import resolve_arms, resolve_model, typed_pair
-from llama_diversity.cli.results import Result, give, make_folder
+from llama_diversity.cli.results import Result, endings_as_json, give, make_folder
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.exhibits.decompose import Facts, section
@@ -252,6 +252,7 @@ def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) 
             arm: {
                 "is": words,
                 "valid": found.valid[arm]._asdict(),
+                **endings_as_json(found.endings[arm]),
                 "self_check_z": found.self_check[arm],
                 "letters_counted_as_words": found.by_letter[arm],
             }

@@ -68,7 +68,7 @@ def demo(*, pair: str | None, drawing: Drawing, layout: EngineOptions, common: C
     arms = resolve_choice(choice, common)
     with conducted(experiments, arms, choice.words(), drawing=drawing, layout=layout, common=common) as (run_id, both):
         syntactic_drawn, semantic_drawn = both
-        entropies = syntactic.analyse({arm: syntactic_drawn.stream(arm) for arm in syntactic_drawn.arms})
+        entropies = syntactic.analyse({arm: syntactic_drawn.answered(arm) for arm in syntactic_drawn.arms})
         alike = _similarities(semantic_drawn)
         rows = {
             "entropy_bits": Row(
@@ -92,7 +92,7 @@ def demo(*, pair: str | None, drawing: Drawing, layout: EngineOptions, common: C
 
 
 def _similarities(drawn: Drawn) -> semantic.Result:
-    texts = {arm: drawn.texts(arm) for arm in drawn.arms}
+    texts = {arm: [one.text for one in drawn.answers(arm)] for arm in drawn.arms}
     found = drawn.embedded(texts)
     n_cut = sum(one.n_truncated for one in found.values())
     if n_cut:

@@ -1,14 +1,11 @@
-"""The texts of samples, and the encoder that is found before any work."""
+"""The sentence encoder, which is found before any work."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import click
 
 from llama_diversity import embed
 from llama_diversity.cli.options import Common
-from llama_diversity.records import Sample
 from llama_diversity.render.safe import visible
 
 
@@ -28,8 +25,3 @@ def find_encoder(common: Common) -> embed.Place:
 def say(words: str) -> None:
     """A remark on standard error."""
     click.echo(visible(words), err=True)
-
-
-def texts_of(samples: Sequence[Sample]) -> list[str]:
-    """What the samples say; bytes that are no UTF-8 become replacement characters."""
-    return [sample.text.decode("utf-8", "replace") for sample in samples]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib
 import json
@@ -19,8 +20,9 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from llama_diversity import embed
+from llama_diversity.answers import Answer, Endings, Reader
 from llama_diversity.cli.arms import Arm, Choice, resolve_choice
-from llama_diversity.cli.encoding import find_encoder, say, texts_of
+from llama_diversity.cli.encoding import find_encoder, say
 from llama_diversity.cli.options import Common, Drawing
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.results import Result, drawing_words, give, make_folder, with_starts
@@ -57,6 +59,17 @@ EXPERIMENTS = {  # name -> module:class, in the order of a report
 
 MOST_ANALYSED = 100_000  # samples of an arm, over all that it is asked: an analysis has them in memory together
 _STREAM = 0x9E3779B97F4A7C15  # odd and without a pattern: no two small seeds and streams meet
+
+
+class NoAnswer(LlamadivError):
+    """All outputs of an arm are thoughts that were never closed."""
+
+    def __init__(self, arm: str, endings: Endings) -> None:
+        why = "; ".join(f"{reason} ({n})" for reason, n in endings.reasons.items())
+        super().__init__(
+            f"None of the {endings.n} outputs of {arm} answers anything: {why}. Raise --max-tokens, or ask without "
+            "thoughts where the chat template can (--template-arg enable_thinking=false)."
+        )
 
 
 class Ask(NamedTuple):
@@ -160,13 +173,35 @@ class Drawn:
         """All of them."""
         return list(self.stream(label))
 
-    def texts(self, label: str) -> list[str]:
-        """What they say."""
-        return texts_of(self.samples(label))
+    def answers(self, label: str) -> list[Answer]:
+        """What they answer, thoughts left out."""
+        read = self._reader(label).read
+        return [read(sample) for sample in self.stream(label)]
+
+    def answered(self, label: str) -> Iterator[Sample]:
+        """Those that answer, with the text and the tokens of the answer alone. Raises NoAnswer where none does."""
+        read, is_any = self._reader(label).read, False
+        for sample in self.stream(label):
+            answer = read(sample)
+            if not answer.is_thinking and len(answer.tokens):
+                is_any = True
+                yield dataclasses.replace(sample, text=answer.data, tokens=answer.tokens)
+        if not is_any:
+            raise NoAnswer(label, self.endings(label))
+
+    def endings(self, label: str) -> Endings:
+        """How they end, and why how many answer nothing."""
+        answers = self.answers(label)
+        return Endings.of(answers, [one.flaw for one in answers])
+
+    def _reader(self, label: str) -> Reader:
+        recipe = self.recipe(label)
+        pieces = functools.partial(self.store.pieces, recipe.vocab_digest)
+        return Reader(recipe.prompt, self.store.controls(recipe.vocab_digest), pieces)
 
     def first_tokens(self, label: str, n: int) -> tuple[ScoredToken, ...]:
-        """The first `n` tokens of its first sample."""
-        [sample, *_] = self.store.samples(self.cells[label].recipe_key, 1)
+        """The first `n` tokens of the first answer."""
+        sample = next(self.answered(label))
         tokens = sample.tokens[:n]
         return scored_tokens(tokens, self.store.pieces(self.recipe(label).vocab_digest, seen_ids(tokens)).__getitem__)
 

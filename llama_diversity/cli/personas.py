@@ -90,13 +90,13 @@ class Personas(Experiment):
         labels: dict[str, list[str]] = {arm: [] for arm in drawn.arms}
         for ask in self.asks(tuple(drawn.arms)):
             labels[ask.arm].append(ask.label)
-        texts = {arm: [text for label in some for text in drawn.texts(label)] for arm, some in labels.items()}
-        found = experiment.analyse(texts, forms=[base])
+        answers = {arm: [one for label in some for one in drawn.answers(label)] for arm, some in labels.items()}
+        found = experiment.analyse(answers, forms=[base])
         said = review_sentences.sentences_of(found)
         vectors = {arm: one.vectors for arm, one in drawn.embedded(said).items()}
         with progress_line(drawn.common, "clustering sentences"):
             clusters = cache.called(review_sentences.cluster, said, vectors)
-        asked = {arm: _asked(drawn, some, len(texts[arm])) for arm, some in labels.items()}
+        asked = {arm: _asked(drawn, some, len(answers[arm])) for arm, some in labels.items()}
         facts = Facts(drawn.arms, asked, is_bound=self.is_bound)
         return Result(
             section(found, clusters, facts, drawn.command),
@@ -154,6 +154,7 @@ def _as_json(found: experiment.Result, clusters: review_sentences.Clusters, fact
             "model": facts.models[name],
             "n": arm.n,
             "valid": arm.valid._asdict(),
+            "cut_off": arm.n_cut_off,
             "reasons": dict(arm.reasons),
             "reviews_of_unknown_tone": arm.n_unknown_tones,
             "reviews_in_another_language": arm.n_other_language,

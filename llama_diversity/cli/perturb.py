@@ -97,7 +97,7 @@ class Perturb(Experiment):
 
     def _openings(self, drawn: Drawn) -> list[Opening]:
         """Of each dose the opening that the most typical completion gives, with words of its own where one has them."""
-        samples = drawn.samples(_COMPLETIONS)
+        samples = list(drawn.answered(_COMPLETIONS))
         said = [one.text.decode("utf-8", "replace") for one in samples]
         order = experiment.by_typicality(drawn.embedded({"": said})[""].vectors)
         first: list[Opening] | None = None
@@ -162,7 +162,7 @@ class Perturb(Experiment):
 
     def _sides(self, drawn: Drawn, way: Way, labels: Sequence[str], openings: Sequence[str]) -> list[experiment.Side]:
         """One arm's continuations, of the opening as it is and in every dose."""
-        samples = [drawn.samples(f"{way.name}, {label}") for label in labels]
+        samples = [list(drawn.answered(f"{way.name}, {label}")) for label in labels]
         texts = [[one.text.decode("utf-8", "replace") for one in some] for some in samples]
         embedded = drawn.embedded({str(at): some for at, some in enumerate(texts)})
         return [

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from llama_diversity.answers import Endings
 from llama_diversity.cli.options import Common, Drawing, start_words
 from llama_diversity.cli.terminal import console
 from llama_diversity.errors import BadValue
@@ -96,3 +97,8 @@ def asking_words(asking: Asking) -> list[str]:
     """How a prompt is asked as options of a command line: what differs from the defaults."""
     words = ["--start", asking.start] if asking.start != Asking().start else []
     return [*words, *(["--control-tokens"] if asking.reads_control else [])]
+
+
+def endings_as_json(endings: Endings) -> dict[str, Any]:
+    """How many outputs --max-tokens cut off, and why how many are not valid."""
+    return {"cut_off": endings.n_cut_off, "not_valid": dict(endings.reasons)}

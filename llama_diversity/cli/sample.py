@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import click
 from click.core import ParameterSource
 from rich.text import Text
 
+from llama_diversity.answers import Reader
 from llama_diversity.cli.options import (
     Common,
     Drawing,
@@ -26,7 +28,7 @@ from llama_diversity.cli.session import draw, in_order, opened, plan_cell, readi
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue
-from llama_diversity.records import MAX_SAMPLES, Cell, Prompt, Sample, seen_ids
+from llama_diversity.records import MAX_SAMPLES, Cell, Piece, Prompt, Sample, seen_ids
 from llama_diversity.render.jsonl import sample_object, to_line
 from llama_diversity.render.safe import visible
 from llama_diversity.store import Store
@@ -139,7 +141,11 @@ def _print_prompt(prompt: Prompt, start: str | None, common: Common) -> None:
 def _print_sample(sample: Sample, cell: Cell, store: Store, common: Common) -> None:
     if common.json:
         pieces = store.pieces(cell.recipe.vocab_digest, seen_ids(sample.tokens))
-        click.echo(to_line(sample_object(sample, pieces, neutral=cell.recipe.is_neutral)))
+        described = sample_object(sample, pieces, neutral=cell.recipe.is_neutral)
+        answer = _reader(cell, pieces).read(sample)
+        if answer.data != sample.text:  # there is a thought in it
+            described["answer"] = None if answer.is_thinking else answer.text
+        click.echo(to_line(described))
     elif not common.quiet:
         bits = float(sample.tokens["surprisal_bits"].mean())
         head = f"#{sample.index}  {len(sample.tokens)} tokens, {bits:.2f} bits/token, {sample.finish_reason}"
@@ -147,6 +153,11 @@ def _print_sample(sample: Sample, cell: Cell, store: Store, common: Common) -> N
         out.print(Text(head, style="bold"))
         shown = visible(sample.text.decode("utf-8", "replace"), newline="keep", encoding=out.encoding)
         out.print(Text(shown), soft_wrap=not out.is_terminal)  # a file or a pipe gets the lines that the model wrote
+
+
+def _reader(cell: Cell, pieces: Mapping[int, Piece]) -> Reader:
+    controls = {token: piece.control for token, piece in pieces.items() if piece.control is not None}
+    return Reader(cell.recipe.prompt, controls, lambda ids: pieces)
 
 
 def _print_footer(cell: Cell, start: str | None, run_id: str) -> None:

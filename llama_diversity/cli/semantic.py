@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import click
 
 from llama_diversity import cache, embed, minilm
+from llama_diversity.answers import Endings
 from llama_diversity.cli.arms import Choice, arms_options
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.results import Result
+from llama_diversity.cli.results import Result, endings_as_json
 from llama_diversity.engines import EngineOptions
 from llama_diversity.exhibits.semantic import Facts, section
 from llama_diversity.experiments.semantic import MAX_TOKENS, N_SAMPLES, PROMPT, Study, study
@@ -40,7 +41,8 @@ class Semantic(Experiment):
         return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]
 
     def show(self, drawn: Drawn) -> Result:
-        texts = {arm: drawn.texts(arm) for arm in drawn.arms}
+        answers = {arm: drawn.answers(arm) for arm in drawn.arms}
+        texts = {arm: [one.text for one in some] for arm, some in answers.items()}
         embedded = drawn.embedded(texts)
         with progress_line(drawn.common, "counting kinds"):
             found = cache.called(
@@ -55,6 +57,7 @@ class Semantic(Experiment):
             max_tokens=self.max_tokens,
             n_truncated={arm: one.n_truncated for arm, one in embedded.items()},
             encoder=f"{embed.REPO}, first {minilm.MAX_WORD_PIECES} word pieces",
+            endings={arm: Endings.of(some, [one.flaw for one in some]) for arm, some in answers.items()},
         )
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 
@@ -109,6 +112,7 @@ def _as_json(found: Study, facts: Facts) -> dict[str, Any]:
             "texts": found.texts[arm]._asdict(),
             "letters_counted_as_words": found.cutting[arm].by_letter,
             "n_truncated": facts.n_truncated[arm],
+            **endings_as_json(facts.endings[arm]),
             **({"unreadable": found.unreadable[arm]} if arm in found.unreadable else {}),
             "tf_idf_cosine": plain(found.result.words[arm].summary),
             "tf_idf_cosine_own_idf": plain(found.own_idf[arm].summary),

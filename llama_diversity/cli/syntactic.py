@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import click
 
+from llama_diversity.answers import Endings
 from llama_diversity.cli.arms import Choice, arms_options
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
-from llama_diversity.cli.results import Result
+from llama_diversity.cli.results import Result, endings_as_json
 from llama_diversity.engines import EngineOptions
 from llama_diversity.exhibits.syntactic import Facts, section
 from llama_diversity.experiments import syntactic as experiment
@@ -40,12 +41,13 @@ class Syntactic(Experiment):
         return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]
 
     def show(self, drawn: Drawn) -> Result:
-        found = experiment.analyse({arm: drawn.stream(arm) for arm in drawn.arms})
+        found = experiment.analyse({arm: drawn.answered(arm) for arm in drawn.arms})
         facts = Facts(
             prompt=self.prompt,
             models=drawn.arms,
             max_tokens=self.max_tokens,
             examples={arm: drawn.first_tokens(arm, N_FIGURE_TOKENS) for arm in drawn.arms},
+            endings={arm: Endings.of_thoughts(drawn.answers(arm)) for arm in drawn.arms},
         )
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 
@@ -98,6 +100,7 @@ def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
             "entropy_rate": finite(arm.entropy_rate._asdict()),
             "self_check_z": finite({"z": arm.self_check_z})["z"],
             "n_tokens": arm.n_tokens,
+            **endings_as_json(facts.endings[name]),
         }
         for name, arm in found.arms.items()
     }

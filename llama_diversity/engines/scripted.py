@@ -6,8 +6,9 @@ the modules that llama.cpp's engine uses too, fed with log p of the last token's
 
 The chains: `base` is wide, `aligned` the same grammar sharpened (p^2.5), `attractor` returns to one sentence with
 probability 7/8 from anywhere, `homing` says its one sentence with probability 0.8 after a verb and else a few stray
-words, `uniform` finds all tokens equally likely, `coin` has two and never ends. All but `coin`
-share one vocabulary. Texts hold what real ones do: characters split over byte tokens, newlines, an escape sequence.
+words, `uniform` finds all tokens equally likely, `coin` has two and never ends, `thinking` writes a draft between two
+control tokens before its answer. All but the last two share one vocabulary. Texts hold what real ones do: characters
+split over byte tokens, newlines, an escape sequence.
 """
 
 from __future__ import annotations
@@ -111,6 +112,12 @@ _HOME = (" a", " nurse", ". ")  # what `homing` says after a verb with probabili
 _RETURN = 0.8
 _STOP = 1 / 8  # that the next stray word is the last
 
+# Behind the grammar's tokens those of `thinking`: the marks of a thought, and what is thought.
+_MARKS = (Piece(b"", "<think>"), Piece(b"", "</think>"))
+_THOUGHTS = (Piece(b"Hm. "), Piece(b"Name: Draft\n"))
+_ASKED = b"]"  # the end of the template: a thought begins behind it
+_DECIDED = 1 / 4  # that a thought ends after the next piece of it
+
 _SENTENCES = tuple(word for words in _WORDS.values() for word in words)
 _COIN_SIDES = ("heads ", "tails ")
 
@@ -132,13 +139,16 @@ CHAINS = {
     "homing": Chain(_SENTENCES, True, "homing"),
     "uniform": Chain(_SENTENCES, False, "uniform"),
     "coin": Chain(_COIN_SIDES, False, "coin"),
+    "thinking": Chain(_SENTENCES, True, "thinking"),
 }
 
 
 def vocabulary(name: str) -> tuple[Piece, ...]:
     """All tokens of a chain by id: `<s>`, `</s>`, the words, then one token for each byte."""
     words = [Piece(word.encode()) for word in _chain(name).words]
-    return (Piece(b"", "<s>"), Piece(b"", "</s>"), *words, *(Piece(bytes([value])) for value in range(256)))
+    thoughts = (*_MARKS, *_THOUGHTS) if _chain(name).kind == "thinking" else ()
+    one_byte = (Piece(bytes([value])) for value in range(256))
+    return (Piece(b"", "<s>"), Piece(b"", "</s>"), *words, *one_byte, *thoughts)
 
 
 @functools.cache
@@ -158,6 +168,8 @@ def transition(name: str) -> Matrix:
 def digest(name: str) -> str:
     """sha256 over all that defines a chain."""
     definition = [asdict(_chain(name)), _WORDS, _BYTES, _NEXT, _STRAY, _CYCLE, _PULL, _HOME, _RETURN, _STOP]
+    if _chain(name).kind == "thinking":
+        definition += [repr((_MARKS, _THOUGHTS, _ASKED)), _DECIDED]
     return hashlib.sha256(json.dumps(definition).encode()).hexdigest()
 
 
@@ -225,6 +237,22 @@ def _homing_rows(n_vocab: int) -> Matrix:
     return rows
 
 
+def _thinking_rows(n_vocab: int) -> Matrix:
+    """The grammar's rows for the answer; a thought of at least one piece before it, and its end with _DECIDED."""
+    n_grammar = n_vocab - len(_MARKS) - len(_THOUGHTS)
+    begin, end, *thoughts = range(n_grammar, n_vocab)
+    rows = np.zeros((n_vocab, n_vocab))
+    rows[:n_grammar, :n_grammar] = _grammar_rows(n_grammar)
+    asked = n_grammar - 256 + _ASKED[0]
+    rows[asked] = 0
+    rows[asked, begin] = 1
+    rows[begin, thoughts] = 1 / len(thoughts)
+    rows[np.ix_(thoughts, thoughts)] = (1 - _DECIDED) / len(thoughts)
+    rows[thoughts, end] = _DECIDED
+    rows[end, :n_grammar] = rows[BOS, :n_grammar]
+    return rows
+
+
 def _uniform_rows(n_vocab: int) -> Matrix:
     return np.full((n_vocab, n_vocab), 1 / n_vocab)
 
@@ -241,6 +269,7 @@ _ROWS: Mapping[str, Callable[[int], Matrix]] = {
     "homing": _homing_rows,
     "uniform": _uniform_rows,
     "coin": _coin_rows,
+    "thinking": _thinking_rows,
 }
 
 

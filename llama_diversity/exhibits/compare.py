@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llama_diversity.exhibits.reading import letters_that_are_words, prompts_in_words
+from llama_diversity.exhibits.reading import cut_off, letters_that_are_words, prompts_in_words, why_left_out
 from llama_diversity.experiments.compare import (
     INCLUDES_EQUALITY,
     LEAST_PROMPTS,
@@ -52,7 +52,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     yield Table(
         "compare-arms",
         "The arms",
-        ("arm", "what it is", "valid", "95 % interval", "n", "tokens, mean"),
+        ("arm", "what it is", "valid", "95 % interval", "n", "cut off", "tokens, mean"),
         tuple(
             (
                 arm,
@@ -60,11 +60,14 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
                 None if found.valid[arm].value is None else Share(found.valid[arm].value or 0.0),
                 Between(found.valid[arm].low or 0.0, found.valid[arm].high or 0.0) if found.valid[arm].n else None,
                 found.valid[arm].n,
+                cut_off(found.endings[arm]),
                 found.lengths[arm],
             )
             for arm, words in facts.arms.items()
         ),
+        "Cut off: by --max-tokens, valid or not.",
     )
+    yield from why_left_out(found.endings)
     yield Remark(_claim(found))
     yield from _parts(facts)
     yield from letters_that_are_words(found.by_letter)

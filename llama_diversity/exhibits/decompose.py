@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llama_diversity.exhibits.reading import letters_that_are_words, prompts_in_words
+from llama_diversity.exhibits.reading import cut_off, letters_that_are_words, prompts_in_words, why_left_out
 from llama_diversity.experiments.compare import LEAST_PROMPTS
 from llama_diversity.experiments.decompose import Effect, Result
 from llama_diversity.experiments.measured import MEASURES
@@ -51,6 +51,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
         )
         yield Remark(f"{few}, not for prompts in general ({LEAST_PROMPTS} or more would say something of those).")
     yield from letters_that_are_words(found.by_letter)
+    yield from why_left_out(found.endings)
     yield _effects("decompose-effects", "What each factor does to diversity", found.effects)
     yield from _refused(found.effects)
     if any(one.factor is not None for one in found.counted_as_lost):
@@ -73,11 +74,18 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     yield Table(
         "decompose-arms",
         "The combinations",
-        ("arm", "what it is", "valid", "n"),
+        ("arm", "what it is", "valid", "n", "cut off"),
         tuple(
-            (arm, words, Share(found.valid[arm].value or 0.0) if found.valid[arm].n else None, found.valid[arm].n)
+            (
+                arm,
+                words,
+                Share(found.valid[arm].value or 0.0) if found.valid[arm].n else None,
+                found.valid[arm].n,
+                cut_off(found.endings[arm]),
+            )
             for arm, words in facts.arms.items()
         ),
+        "Cut off: by --max-tokens, valid or not.",
         in_terminal=False,
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llama_diversity.answers import Endings
+from llama_diversity.exhibits.reading import cut_off, why_left_out
 from llama_diversity.experiments.modes import WANTED, Arm, Result
 from llama_diversity.experiments.refusals import LEAST_COVERAGE
 from llama_diversity.metrics.coverage import two_digits
@@ -24,6 +26,7 @@ class Facts:
     models: Mapping[str, str]
     max_tokens: int
     kind: str
+    endings: Mapping[str, Endings] = field(default_factory=dict)
 
 
 def section(found: Result, facts: Facts, command: str) -> Section:
@@ -33,14 +36,15 @@ def section(found: Result, facts: Facts, command: str) -> Section:
         f"Completions of “{facts.prompt}”, raw, at most {facts.max_tokens} tokens each: {n}. A kind: {facts.kind}. One "
         "prompt: the result holds for this prompt."
     )
-    return Section("coverage", "How many kinds of output are there?", about, command, tuple(_exhibits(found)))
+    return Section("coverage", "How many kinds of output are there?", about, command, tuple(_exhibits(found, facts)))
 
 
-def _exhibits(found: Result) -> Iterator[Exhibit]:
+def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
+    yield from why_left_out(facts.endings)
     yield from (Remark(reason, is_warning=True) for reason in found.refused.values())
     if not found.arms:
         return
-    yield _seen(found)
+    yield _seen(found, facts)
     for arm, one in found.arms.items():
         yield Remark(_in_words(arm, one), is_warning=one.is_few)
     if found.kept:
@@ -52,15 +56,16 @@ def _exhibits(found: Result) -> Iterator[Exhibit]:
     yield _examples(found)
 
 
-def _seen(found: Result) -> Table:
+def _seen(found: Result, facts: Facts) -> Table:
     return Table(
         "coverage-seen",
         "What has been seen, and what has not",
-        ("arm", "n", "kinds", "seen, %", "95 % interval", "at least"),
+        ("arm", "n", "cut off", "kinds", "seen, %", "95 % interval", "at least"),
         tuple(
             (
                 arm,
                 one.n,
+                cut_off(facts.endings.get(arm)),
                 one.kinds_seen,
                 None if one.coverage.value is None else 100 * one.coverage.value,
                 _between(one),
@@ -68,6 +73,7 @@ def _seen(found: Result) -> Table:
             )
             for arm, one in found.arms.items()
         ),
+        "Cut off: by --max-tokens. "
         "Seen: coverage, the share of the model's output mass that is of the kinds seen (Chao and Jost). At least: how "
         "many kinds there are, bias-corrected Chao1, a lower bound; none where less than "
         f"{100 * LEAST_COVERAGE:g} % was seen.",

@@ -18,6 +18,7 @@ from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Se
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
 
+MOST_REASONS = 5
 MOST_VALUES = 20  # rows of a figure; the table has all
 UNEQUAL_VALIDITY = 0.10
 _FIGURES = {
@@ -80,6 +81,7 @@ def _exhibits(found: Result, clusters: Clusters, facts: Facts) -> Iterator[Exhib
     yield _fields(found)
     yield from _joined(found.arms)
     yield _kept(found)
+    yield from _not_reported(found)
     yield _numbers(found)
     yield from _tones(found.arms)
     for name in ("first_name", "last_name"):
@@ -99,19 +101,29 @@ def _validity(arms: Mapping[str, Arm]) -> Table:
     return Table(
         "personas-validity",
         "Outputs that hold a whole persona",
-        ("arm", "valid", "95 % interval", "n", "most frequent reasons why others do not"),
+        ("arm", "valid", "95 % interval", "n", "cut off", "why others do not"),
         tuple(
             (
                 name,
                 None if arm.valid.value is None else Share(arm.valid.value),
                 None if arm.valid.low is None or arm.valid.high is None else Between(arm.valid.low, arm.valid.high),
                 arm.n,
-                "; ".join(f"{reason} ({n})" for reason, n in list(arm.reasons.items())[:3]) or "none",
+                Share(arm.n_cut_off / arm.n) if arm.n else None,
+                _in_words(arm.reasons),
             )
             for name, arm in arms.items()
         ),
-        "Valid: all eight fields can be read, the age is a number of years, the type one of the 16.",
+        "Valid: all eight fields can be read, the age is a number of years, the type one of the 16. Cut off: by "
+        "--max-tokens, valid or not.",
     )
+
+
+def _in_words(reasons: Mapping[str, int]) -> str:
+    """The most frequent reasons with their counts, and how many outputs have another."""
+    shown = list(reasons.items())[:MOST_REASONS]
+    others = sum(reasons.values()) - sum(n for _, n in shown)
+    said = [f"{reason} ({n})" for reason, n in [*shown, *([("other", others)] if others else [])]]
+    return "; ".join(said) or "none"
 
 
 def _fields(found: Result) -> Table:
@@ -186,6 +198,17 @@ def _kept(found: Result) -> Table:
         "Kept: class entropy divided by the first arm's, above 1 where there is more; p adjusted after Holm over the "
         "fields. Of the first arm the interval is for these forms.",
     )
+
+
+def _not_reported(found: Result) -> Iterator[Remark]:
+    """Why class entropies are not reported: each reason once, with the fields it holds for."""
+    said: dict[str, list[str]] = {}
+    for name, arm in found.arms.items():
+        for field, one in arm.fields.items():
+            if one.entropy_nats.value is None and one.entropy_nats.reason and arm.personas:
+                said.setdefault(one.entropy_nats.reason, []).append(f"“{_plain(field)}” of {name}")
+    for reason, fields in said.items():
+        yield Remark(f"{reason.rstrip('.')}. This holds for {', '.join(fields)}.")
 
 
 def _plain(name: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llama_diversity.exhibits.reading import letters_that_are_words
+from llama_diversity.answers import Endings
+from llama_diversity.exhibits.reading import letters_that_are_words, why_left_out
 from llama_diversity.experiments.refusals import MOST_TRUNCATED
 from llama_diversity.experiments.semantic import KIND_CUT, Study
 from llama_diversity.metrics.inference import Difference, Retained, Summary
@@ -30,6 +31,7 @@ class Facts:
     max_tokens: int
     n_truncated: Mapping[str, int]
     encoder: str
+    endings: Mapping[str, Endings] = field(default_factory=dict)
 
 
 def section(found: Study, facts: Facts, command: str) -> Section:
@@ -58,9 +60,8 @@ def _exhibits(found: Study, facts: Facts) -> Iterator[Exhibit]:
 
 
 def _warnings(found: Study, facts: Facts) -> Iterator[Remark]:
+    yield from why_left_out(facts.endings)
     for arm, texts in found.texts.items():
-        if texts.n_empty:
-            yield Remark(f"{arm}: {texts.n_empty} of {texts.n} completions say nothing; they are left out.", True)
         if texts.n_repeated == texts.n - 1 > 0:
             yield Remark(f"{arm}: all {texts.n} completions are identical.", True)
         cut = facts.n_truncated[arm]

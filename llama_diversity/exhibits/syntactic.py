@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llama_diversity.answers import Endings
+from llama_diversity.exhibits.reading import why_left_out
 from llama_diversity.experiments.syntactic import MEASURES, N_FIGURE_TOKENS, Result
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Section, Table, Value
 from llama_diversity.render.plots import BoxPlots, EntropyStrip, StackedProbabilities
@@ -35,12 +37,13 @@ _FIGURE_11 = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What was asked of whom, and the first tokens of each arm's first sample."""
+    """What was asked of whom, and the first tokens of each arm's first answer, and how its outputs end."""
 
     prompt: str
     models: Mapping[str, str]
     max_tokens: int
     examples: Mapping[str, Sequence[ScoredToken]]
+    endings: Mapping[str, Endings] = field(default_factory=dict)
 
 
 def section(found: Result, facts: Facts, command: str) -> Section:
@@ -57,6 +60,7 @@ def section(found: Result, facts: Facts, command: str) -> Section:
 
 
 def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
+    yield from why_left_out(facts.endings)
     yield _entropies(found)
     for measure, (name, title) in _FIGURE_11.items():
         yield _figure_11(found, measure, name, title)

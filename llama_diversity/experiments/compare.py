@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from llama_diversity.answers import Endings
 from llama_diversity.experiments.measured import PRIMARY, Case, Generations, Rules, case_of
 from llama_diversity.experiments.refusals import objection
 from llama_diversity.metrics.coverage import two_digits
@@ -93,6 +94,7 @@ class Result:
     self_check: Mapping[str, float | None]  # z of each arm over all prompts
     counted_as_lost: tuple[Line, ...]  # the primary measure once more, invalid outputs counted, where shares differ
     by_letter: Mapping[str, float]  # of each arm the share of letters that count as words, their script has no blanks
+    endings: Mapping[str, Endings]  # of each arm what was cut off, and why how many are not valid
 
 
 def compare(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Result:
@@ -113,6 +115,7 @@ def compare(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Resul
         case.checks,
         tuple(_adjusted(lost)),
         {arm: case.cutting(arm).by_letter for arm in prompts[0]},
+        case.endings(),
     )
 
 

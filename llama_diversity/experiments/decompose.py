@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from llama_diversity.answers import Endings
 from llama_diversity.experiments.compare import LEAST_PROMPTS, MOST_LEFT_OUT
 from llama_diversity.experiments.measured import PRIMARY, Generations, Rules, case_of
 from llama_diversity.experiments.refusals import objection
@@ -49,6 +50,7 @@ class Result(NamedTuple):
     m_words: int
     counted_as_lost: tuple[Effect, ...]  # on the primary measure, invalid outputs counted, where valid shares differ
     by_letter: Mapping[str, float]  # of each arm the share of letters that count as words, their script has no blanks
+    endings: Mapping[str, Endings]  # of each arm what was cut off, and why how many are not valid
 
 
 def contrasts(design: Design) -> dict[str, dict[str, float]]:
@@ -95,6 +97,7 @@ def decompose(prompts: Sequence[Mapping[str, Generations]], rules: Rules, design
         min(one.m_words for one in case.measured),
         tuple(_adjusted(lost)),
         {arm: case.cutting(arm).by_letter for arm in design},
+        case.endings(),
     )
 
 

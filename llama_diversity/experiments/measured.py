@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from llama_diversity.answers import Endings
 from llama_diversity.experiments.semantic import KIND_CUT
 from llama_diversity.metrics import clusters
 from llama_diversity.metrics.coverage import chao_wang_jost_nats, rarefied_richness
@@ -70,6 +71,7 @@ class Generations(NamedTuple):
     prefix_lengths: Int64  # in the unit of the common prefix
     n_bytes: Int64
     unread: float = 0.0  # share of the texts' characters that the encoder cannot read
+    endings: Endings = Endings()
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,10 @@ class Case(NamedTuple):
     rules: Rules
     valid: Mapping[str, Proportion]
     checks: Mapping[str, float | None]
+
+    def endings(self) -> dict[str, Endings]:
+        """Of each arm how its outputs end on all prompts, and why some are not valid."""
+        return {arm: Endings.together(one.endings for one in self.of(arm)) for arm in self.prompts[0]}
 
     def of(self, arm: str) -> list[Generations]:
         """One arm's generations on every prompt."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from llama_diversity.experiments import persona_values as values
 from llama_diversity.experiments.persona_labels import MAX_LABEL, NAME, OTHER, WEAK, meaning
+from llama_diversity.experiments.persona_languages import not_english
 from llama_diversity.experiments.persona_prose import found_in_prose
 
 FIELDS = ("first_name", "last_name", "gender", "age", "nationality", "ethnicity", "mbti", "review")
@@ -59,6 +60,13 @@ def parse(text: str, *, begins_with: str | None = None) -> Persona | Rejected:
     """
     if not text.strip():
         return Rejected("the text is empty", {})
+    found = _read(text, begins_with)
+    if isinstance(found, Rejected):
+        return Rejected(not_english(text) or found.reason, found.fields)
+    return found
+
+
+def _read(text: str, begins_with: str | None) -> Persona | Rejected:
     found = {} if begins_with else _from_json(text)
     if len(found) < 2:
         if "{" in text:  # an object that cannot be read as a whole: its labels are put on lines of their own

@@ -17,8 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
+from llama_diversity.answers import Answer
 from llama_diversity.experiments.persona_parser import Persona, Rejected, parse
 from llama_diversity.experiments.persona_values import folded
+from llama_diversity.experiments.refusals import objection_to_class_entropy
 from llama_diversity.experiments.tone import MOST_OTHER_LANGUAGE, MOST_UNKNOWN, Vader
 from llama_diversity.metrics.coverage import Coverage, chao_wang_jost_nats, rarefied_richness, refined_coverage
 from llama_diversity.metrics.indices import concentration
@@ -78,6 +82,7 @@ class Arm:
 
     n: int
     valid: Proportion
+    n_cut_off: int  # by --max-tokens, valid or not
     reasons: Mapping[str, int]
     personas: tuple[Persona, ...]
     n_unknown_tones: int
@@ -99,16 +104,15 @@ class Result:
     differences: Mapping[str, Mapping[str, Difference]]
 
 
-def analyse(texts: Mapping[str, Sequence[str]], *, forms: Sequence[str] = ()) -> Result:
+def analyse(answers: Mapping[str, Sequence[Answer]], *, forms: Sequence[str] = ()) -> Result:
     """Parse each arm's outputs and compare. Arms named in `forms` continued a form that ends with FIRST_FIELD."""
     parsed = {
-        arm: [parse(text, begins_with=FIRST_FIELD if arm in forms else None) for text in some]
-        for arm, some in texts.items()
+        arm: [_parsed(one, FIRST_FIELD if arm in forms else None) for one in some] for arm, some in answers.items()
     }
     valid = {arm: [one for one in some if isinstance(one, Persona)] for arm, some in parsed.items()}
     m = min((len(some) for some in valid.values()), default=0) // 2
     shown = {name: _joined([str(getattr(one, name)) for some in valid.values() for one in some]) for name in CATEGORIES}
-    arms = {arm: _arm(parsed[arm], valid[arm], m, shown) for arm in texts}
+    arms = {arm: _arm(arm, some, parsed[arm], m, shown) for arm, some in answers.items()}
     first, *others = arms
     retained = {
         arm: {
@@ -141,9 +145,24 @@ def _joined(values: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def _parsed(answer: Answer, begins_with: str | None) -> Persona | Rejected:
+    """The persona of an output, or why there is none; what --max-tokens did to it is part of the reason."""
+    if answer.is_thinking:
+        return Rejected(answer.flaw or "", {})
+    found = parse(answer.text, begins_with=begins_with)
+    if isinstance(found, Rejected) and answer.is_cut_off:
+        return Rejected(f"{found.reason}, cut off by --max-tokens", found.fields)
+    return found
+
+
 def _arm(
-    outputs: Sequence[Persona | Rejected], personas: Sequence[Persona], m: int, shown: Mapping[str, Mapping[str, str]]
+    arm: str,
+    answers: Sequence[Answer],
+    outputs: Sequence[Persona | Rejected],
+    m: int,
+    shown: Mapping[str, Mapping[str, str]],
 ) -> Arm:
+    personas = [one for one in outputs if isinstance(one, Persona)]
     vader = Vader()
     tones = [vader(one.review) for one in personas]
     n_other = sum(not one.is_english for one in tones)
@@ -160,6 +179,7 @@ def _arm(
     return Arm(
         len(outputs),
         wilson(len(personas), len(outputs)),
+        sum(one.is_cut_off for one in answers),
         dict(reasons.most_common()),
         tuple(personas),
         n_unknown,
@@ -167,6 +187,7 @@ def _arm(
         has_tone,
         {
             name: _field(
+                arm,
                 [shown[name][str(getattr(one, name))] for one in personas],
                 m,
                 len(outputs),
@@ -175,17 +196,18 @@ def _arm(
             for name in CATEGORIES
         },
         numbers,
-        {name: summarize(values) for name, values in numbers.items()},
+        {number: summarize(values) for number, values in numbers.items()},
     )
 
 
-def _field(values: Sequence[str], m: int, n_outputs: int, n_spellings: int) -> Field:
+def _field(arm: str, values: Sequence[str], m: int, n_outputs: int, n_spellings: int) -> Field:
     counts = dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
     sizes = list(counts.values())
+    refused = objection_to_class_entropy(arm, np.array(sizes, np.int64))
     few = Estimate(None, None, len(values), "too few valid personas")
     return Field(
         counts,
-        chao_wang_jost_nats(sizes),
+        chao_wang_jost_nats(sizes) if refused is None else Estimate(None, None, len(values), refused),
         rarefied_richness(sizes, m) if m else few,
         concentration(sizes),
         sum(n * (n - 1) for n in sizes) / (n_outputs * (n_outputs - 1)) if n_outputs > 1 else None,

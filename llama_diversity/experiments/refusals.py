@@ -20,6 +20,9 @@ LEAST_VALID, LEAST_FOR_TAILS = 20, 25
 MOST_TRUNCATED = 0.05
 LEAST_COVERAGE = 0.5
 LARGEST_Z = 4.0
+_FEW_FOR_TAILS = (
+    f"Not reported below {LEAST_FOR_TAILS} generations: at n = 10 such estimates are off by a factor of 1.2 to 1.6."
+)
 NOTHING_VARIES = "Each arm gave one output only; there is nothing to test."
 
 
@@ -51,10 +54,7 @@ def _of_measure(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
     """What this measure asks for beyond what all do."""
     fewest = min(len(one.texts) for arm in arms for one in case.of(arm))
     if name in ("vendi", "class_entropy") and fewest < LEAST_FOR_TAILS:
-        return Refusal(
-            f"Not reported below {LEAST_FOR_TAILS} generations: at n = 10 such estimates are off by a factor of 1.2 to "
-            "1.6."
-        )
+        return Refusal(_FEW_FOR_TAILS)
     if name in ("distance", "vendi", "kinds", "class_entropy"):
         return _of_meanings(name, arms, case)
     if name in ("words", "types"):
@@ -87,10 +87,17 @@ def _of_meanings(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
         if unread > MOST_UNREAD:
             return Refusal(unreadable(arm, unread))
     for arm in arms if name == "class_entropy" else ():
-        counts = min((one.kinds[arm] for one in case.measured), key=_seen)
-        if _seen(counts) < LEAST_COVERAGE:
-            return Refusal(_little_seen(arm, counts))
+        reason = objection_to_class_entropy(arm, min((one.kinds[arm] for one in case.measured), key=_seen))
+        if reason:
+            return Refusal(reason)
     return None
+
+
+def objection_to_class_entropy(arm: str, counts: npt.NDArray[np.int64]) -> str | None:
+    """Why the class entropy of these counts of kinds must not be reported; None where it may."""
+    if counts.sum() < LEAST_FOR_TAILS:
+        return _FEW_FOR_TAILS
+    return _little_seen(arm, counts) if _seen(counts) < LEAST_COVERAGE else None
 
 
 def _seen(counts: npt.NDArray[np.int64]) -> float:

@@ -1,0 +1,93 @@
+"""Models that think before they answer, in every command: the draft is never read, and what it lost is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+ASKED = ("-p", "Who?", "-n", 40, "--max-tokens", 16)
+ARMS = ("--arm", "a=scripted:thinking,chat", "--arm", "b=scripted:thinking,chat,T=0.9")
+
+
+def report(run: Callable, *arguments: object) -> dict:
+    code, out, error = run(*arguments, "--json")
+    assert code == 0, error
+    return json.loads(out)
+
+
+def test_samples_show_the_answer_beside_the_whole_text(run: Callable) -> None:
+    code, out, _ = run("sample", "-m", "scripted:thinking", "--chat", *ASKED, "--json")
+    assert code == 0
+    samples = [json.loads(line) for line in out.splitlines()]
+    thought = {"Hm. ", "Name: Draft\n"}
+    assert all(
+        any(sample["text"].startswith(piece) for piece in thought) for sample in samples
+    )  # the marks add nothing
+    closed = [sample for sample in samples if any(one.get("control") == "</think>" for one in sample["tokens"])]
+    assert 20 < len(closed) < 40
+    for sample in samples:
+        if sample not in closed:
+            assert sample["answer"] is None
+        elif sample["answer"] is not None:
+            assert sample["text"].endswith(sample["answer"])
+            assert not any(piece in sample["answer"] for piece in thought)
+
+
+def test_compare_judges_answers_and_counts_thoughts_that_were_cut_off(run: Callable) -> None:
+    found = report(run, "compare", *ARMS, *ASKED)
+    for arm in found["arms"].values():
+        lost = arm["not_valid"]["cut off while thinking"]
+        assert 0 < lost < 20
+        assert arm["valid"]["k"] + sum(arm["not_valid"].values()) == 40
+        assert arm["cut_off"] >= lost
+        assert arm["mean_tokens"] < 11  # 16, less two marks and on average four of the thought
+    assert not any("Draft" in json.dumps(line) for line in found["lines"])
+    said = " ".join(run("compare", *ARMS, *ASKED)[1].split())
+    assert "outputs are not valid and left out: cut off while thinking (" in said
+    assert "Raise --max-tokens, or turn thinking off" in said
+
+
+def test_what_valid_asks_for_is_looked_for_in_the_answer(run: Callable) -> None:
+    found = report(run, "compare", *ARMS, *ASKED, "--valid", "Draft")
+    for arm in found["arms"].values():
+        assert arm["valid"]["k"] == 0
+        assert set(arm["not_valid"]) <= {"not what --valid asks for", "cut off while thinking", "no text"}
+
+
+def test_coverage_and_semantic_leave_open_thoughts_out(run: Callable) -> None:
+    models = ("--base", "scripted:base", "--aligned", "scripted:thinking", "-p", "[Who]", "-n", 40)
+    found = report(run, "coverage", *models, "--by", "text", "--max-tokens", 16)["arms"]
+    lost = found["aligned"]["not_valid"]["cut off while thinking"]
+    assert found["aligned"]["n"] == 40 - lost
+    assert found["base"]["not_valid"] == {}
+    said = run("coverage", *models, "--by", "text", "--max-tokens", 16)[1]
+    assert "Draft" not in said
+    assert "cut off" in said
+    alike = report(run, "semantic", *models, "--max-tokens", 16)["arms"]["aligned"]
+    assert alike["not_valid"]["cut off while thinking"] == lost
+    assert alike["texts"]["n_empty"] >= lost
+
+
+def test_outputs_that_all_end_inside_their_thought(run: Callable) -> None:
+    models = ("--base", "scripted:base", "--aligned", "scripted:thinking", "-p", "[Who]", "-n", 20, "--max-tokens", 2)
+    code, out, error = run("coverage", *models, "--by", "text")
+    assert (code, out) == (1, "")
+    assert (
+        "None of the 20 outputs of aligned answers anything: cut off while thinking (20). Raise --max-tokens" in error
+    )
+
+
+@pytest.mark.parametrize("command", ["personas", "reproduce"])
+def test_personas_are_not_read_out_of_drafts(command: str, run: Callable) -> None:
+    if command == "reproduce":  # of which only the option is tried here
+        code, _, error = run("reproduce", "--pair", "scripted", "--template-arg", "x")
+        assert (code, "write KEY=VALUE" in error) == (2, True)
+        return
+    found = report(run, "personas", "--base", "scripted:base", "--aligned", "scripted:thinking", "-n", 20)
+    assert found["arms"]["aligned"]["valid"]["k"] == 0
+    code, _, error = run(
+        "personas", "--aligned", "scripted:thinking", "--base", "scripted:base", "--template-arg", "x=1"
+    )
+    assert (code, "the chat template reads no value of that name" in error) == (2, True)
