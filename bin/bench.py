@@ -5,12 +5,14 @@ the PATH or named, and against the naive loop over `Llama.create_completion(logp
 two models, against `llama_decode` of the same tokens with all logits and no look at them: the limit. The contestants
 take turns, each in a process of its own, and the median of the round-by-round ratios is reported, so that a drifting
 machine does not matter. The metrics have no rival that computes the same: they are timed alone. Opening a model with
-a large vocabulary is CPU time beside llama.cpp's own.
+a large vocabulary is CPU time beside llama.cpp's own. `busy`, `exact`, `setup` and `demo` stand beside an earlier
+commit of llamadiv itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import resource
@@ -21,6 +23,7 @@ import sys
 import time
 from pathlib import Path
 
+import bench_earlier
 import bench_metrics
 import bench_opening
 
@@ -90,7 +93,8 @@ print(n_texts * length / (time.perf_counter() - before))
 READERS = {"llamadiv": DIFF, "decode": DECODE_LOOP}
 DIFF_TEXTS, DIFF_LENGTH = 4, 512
 FEWEST_TEXTS = 20
-PARTS = ("sampling", "diff", "metrics", "opening")
+USUAL = ("sampling", "diff", "metrics", "opening")
+PARTS = (*USUAL, "busy", "exact", "setup", "demo")
 
 
 def main() -> None:
@@ -106,14 +110,50 @@ def main() -> None:
     if "opening" in arguments.only:
         say("opening a large vocabulary")
         report["opening"] = bench_opening.cpu_seconds(arguments.rounds)
+    report |= beside_earlier(arguments)
     report["help_cpu_seconds"] = help_cpu_seconds()
     print(json.dumps(report) if arguments.json else table(report))
 
 
+def beside_earlier(arguments: argparse.Namespace) -> dict:
+    """The parts that are measured beside an earlier commit."""
+    asked = [part for part in ("busy", "exact", "setup", "demo") if part in arguments.only]
+    if not asked:
+        return {}
+    found: dict = {"earlier": arguments.earlier}
+    with bench_earlier.checkout(arguments.earlier) as earlier:
+        for part in asked:
+            say(f"{part}, beside {arguments.earlier}")
+            if part in {"busy", "exact"}:
+                model = arguments.model or bench_earlier.real_model() or made(arguments.shape, arguments.vocab)
+            if part == "busy":
+                named = peer_program(arguments)
+                peer = functools.partial(peer_speed, named, model, arguments) if named else None
+                found[part] = bench_earlier.busy(model, earlier, peer, arguments.rounds)
+            elif part == "exact":
+                found[part] = bench_earlier.exact([model], earlier, arguments.rounds)
+            elif part == "setup":
+                found[part] = bench_earlier.setup(earlier)
+            else:
+                found[part] = bench_earlier.demo(earlier, arguments.rounds)
+    return found
+
+
+def peer_program(arguments: argparse.Namespace) -> str | None:
+    """llama-batched-bench, where it is to be had."""
+    named = arguments.batched_bench or os.environ.get("LLAMA_BATCHED_BENCH")
+    return named or shutil.which("llama-batched-bench")
+
+
+def peer_speed(program: str, model: Path, arguments: argparse.Namespace) -> float:
+    """Of the sequences that the busy machine is measured with."""
+    settings = argparse.Namespace(**{**vars(arguments), "max_tokens": bench_earlier.MAX_TOKENS})
+    return reference(program, model, bench_earlier.PARALLEL, settings)
+
+
 def against_others(model: Path, arguments: argparse.Namespace) -> dict:
     """Sampling and diff, round after round."""
-    named = arguments.batched_bench or os.environ.get("LLAMA_BATCHED_BENCH")
-    batched_bench = named or shutil.which("llama-batched-bench")
+    batched_bench = peer_program(arguments)
     rounds, diffs = [], []
     for number in range(arguments.rounds):
         say(f"round {number + 1} of {arguments.rounds}")
@@ -147,7 +187,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; each contestant's own choice otherwise")
     parser.add_argument("--batched-bench", help="path of llama-batched-bench; else the PATH or LLAMA_BATCHED_BENCH")
     parser.add_argument("--texts", type=int, default=2000, help="texts that the metrics are of (2000)")
-    parser.add_argument("--only", type=parts, default=PARTS, help=f"some of {','.join(PARTS)} (all)")
+    parser.add_argument(
+        "--only", type=parts, default=USUAL, help=f"some of {','.join(PARTS)} ({','.join(USUAL)}); setup takes long"
+    )
+    parser.add_argument(
+        "--earlier", default="c0782dc", help="commit or folder that the last four stand beside (c0782dc)"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.texts < FEWEST_TEXTS:
@@ -267,6 +312,7 @@ def table(report: dict) -> str:
             f"opening a vocabulary of {bench_opening.N_VOCAB:,} tokens, CPU: first {opening['first']:.2f} s, then "
             f"{opening['second']:.2f} s, of which llama.cpp {opening['llama_cpp']:.2f} s",
         ]
+    lines += bench_earlier.table(report)
     return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])
 
 
