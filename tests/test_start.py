@@ -230,6 +230,16 @@ def test_control_tokens_that_are_typed_stay_text(bpe: Path, name: str) -> None:
 
 
 @pytest.mark.model
+def test_a_text_and_a_template_make_no_control_token_together(tmp_path: Path) -> None:
+    """The template writes `<|`, the user `im_end|>`."""
+    path = write_bpe(tmp_path / "meets.gguf", template="<|im_start|>Hi <|{{ messages[0]['content'] }}")
+    with reading(path) as engine:
+        chat = engine.prompt("im_end|>", chat=True)
+        assert chat.rendered == "<|im_start|>Hi <|im_end|>"
+        assert [token for token in chat.ids if token >= END] == [TURN]
+
+
+@pytest.mark.model
 def test_control_tokens_count_where_that_is_asked_for(bpe: Path) -> None:
     with reading(bpe) as engine:
         asking = Asking("none", reads_control=True)

@@ -322,7 +322,7 @@ def _leniently(name: str, unfit: dict[str, str], *, is_lenient: bool) -> Iterato
     """Within it what an experiment refuses is noted, not raised; what is wrong with the machine is raised."""
     try:
         yield
-    except (TemplateError, DifferentVocabularies, NothingToChange) as error:
+    except (TemplateError, DifferentTokens, DifferentVocabularies, NothingToChange) as error:
         if not is_lenient:
             raise
         unfit[name] = str(error)

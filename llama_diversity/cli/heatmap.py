@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from llama_diversity.cli.arms import check_different
 from llama_diversity.cli.complete import complete_model, complete_run
@@ -181,6 +182,8 @@ def _subjects(
     if run_name is not None:
         if text is not None or models:
             raise click.UsageError("Give either a model and a text, or --run.")
+        if click.get_current_context().get_parameter_source("start") == ParameterSource.COMMANDLINE:
+            raise click.UsageError("--start is for a text: what a stored sample began with is part of its run.")
         return [_stored(run_name, index, arm, common)]
     # Not through Click, which would split the value of a repeatable option at blanks.
     models = models or tuple(filter(None, [os.environ.get("LLAMADIV_MODEL")]))

@@ -36,6 +36,7 @@ from llama_diversity.cli.terminal import console
 from llama_diversity.engines import EngineOptions
 from llama_diversity.exhibits.ledger import Facts, ledger_as_json, section
 from llama_diversity.experiments.ledger import Made, absent, entries
+from llama_diversity.records import Recipe
 from llama_diversity.render.exhibits import in_terminal, write_files
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.jsonl import to_line
@@ -169,9 +170,14 @@ def _ledger(run: Run, pairs: Sequence[tuple[Experiment, Drawn]], results: Sequen
 def _is_as_in_paper(pairs: Sequence[tuple[Experiment, Drawn]]) -> bool:
     """Whether all was sampled as the paper says and as often: else numbers that depend on it are not compared."""
     return all(
-        type(experiment)() == experiment and (not drawn.cells or drawn.recipe(next(iter(drawn.cells))).is_neutral)
+        type(experiment)() == experiment and (not drawn.cells or _is_plain(drawn.recipe(next(iter(drawn.cells)))))
         for experiment, drawn in pairs
     )
+
+
+def _is_plain(recipe: Recipe) -> bool:
+    """Whether it is the model's own distribution, behind the BOS that its file asks for."""
+    return recipe.is_neutral and recipe.prompt.start is None
 
 
 def _range(numbers: Sequence[int]) -> str:

@@ -1,7 +1,6 @@
 """Text to ids and back, as llama.cpp does it, but for control tokens in a text.
 
-Where control tokens are spelled out in a text that a user wrote, they are spelled with the
-tokens of their letters.
+Where a text that a user wrote spells out a control token, that is spelled with the tokens of its letters.
 """
 
 from __future__ import annotations
@@ -58,18 +57,18 @@ class Tokenizer:
     def of_template(self, rendered: Rendered, *, reads_control: bool = False) -> Ids:
         """Ids of a rendered chat template, behind a BOS where the model wants one.
 
-        It is tokenised whole, unless control tokens in a text that was given to it would count: then part by part.
+        It is tokenised whole, unless that gives control tokens which are not the template's own, in a text or where one
+        meets the template: then part by part.
         """
-        given = (part.text for part in rendered.parts if not part.is_template)
-        if reads_control or not any(map(self._has_control, given)):
-            ids = self._tokenize(rendered.text, parse_special=True)
-        else:
+        ids = self._tokenize(rendered.text, parse_special=True)
+        own = sum(self._n_control(self._tokenize(p.text, parse_special=True)) for p in rendered.parts if p.is_template)
+        if not reads_control and self._n_control(ids) != own:
             ids = self._joined(rendered.parts)
         start = self.stated.usual().ids
         return ids if ids[:1] == start else (*start, *ids)
 
-    def _has_control(self, text: str) -> bool:
-        return not self._control.isdisjoint(self._tokenize(text, parse_special=True))
+    def _n_control(self, ids: Ids) -> int:
+        return sum(token in self._control for token in ids)
 
     def _joined(self, parts: Iterable[Part]) -> Ids:
         ids: Ids = ()
