@@ -17,6 +17,7 @@ from llama_diversity.errors import BadValue, OutOfMemory, PromptTooLong
 SPARE_SEQUENCES = 2  # one keeps the prompt, one is room for the twin that --exact gives to a lonely row
 MAX_PARALLEL = 256 - SPARE_SEQUENCES  # llama.cpp's own limit
 PREFERRED_PARALLEL = 64
+EXACT_PARALLEL = 64  # rows whose bits --exact is tested with
 ENOUGH_STREAMS = 16  # from here on more sequences gain less than attending over everybody's cells costs
 _CELLS = 256  # llama.cpp rounds a context up to a multiple of this
 BYTES_PER_VALUE = {"f16": 2.0, "f32": 4.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
@@ -48,6 +49,7 @@ class Work:
     exact: bool
     state_bytes: float = 0.0  # what a sequence takes whatever its length: the state of recurrent layers
     shares: bool = False  # sequences take over cells from each other, which streams cannot
+    most_parallel: int = MAX_PARALLEL
 
     def check_length(self) -> None:
         """Raises PromptTooLong."""
@@ -94,9 +96,10 @@ def choose(work: Work, *, parallel: int | None, budget_bytes: float, ceiling_byt
     a single sequence. Raises BadValue, PromptTooLong, OutOfMemory.
     """
     work.check_length()
-    if parallel is not None and not 1 <= parallel <= MAX_PARALLEL:
-        raise BadValue("--parallel", parallel, f"it must lie between 1 and {MAX_PARALLEL}")
-    wanted = min(parallel or PREFERRED_PARALLEL, work.n_samples)
+    if parallel is not None and not 1 <= parallel <= work.most_parallel:
+        why = ", as many as --exact was tested with" if 1 <= parallel <= MAX_PARALLEL else ""
+        raise BadValue("--parallel", parallel, f"it must lie between 1 and {work.most_parallel}{why}")
+    wanted = min(parallel or PREFERRED_PARALLEL, work.n_samples, work.most_parallel)
     budget = ceiling_bytes if parallel is not None else budget_bytes
     streams = 0 if work.shares else work.largest(budget, unified=False, at_most=wanted)
     enough = wanted if parallel is not None else min(wanted, ENOUGH_STREAMS)
@@ -129,6 +132,12 @@ def no_room(work: Work, *, wanted: int, fits: int, ceiling_bytes: float) -> OutO
 
 def _rounded(n_tokens: int) -> int:
     return -(-n_tokens // _CELLS) * _CELLS
+
+
+def memory_for_cache(weights_bytes: float) -> tuple[float, float]:
+    """Bytes of memory that the KV cache may take when the choice is ours, and that it can take at most."""
+    ceiling = 0.9 * physical_memory_bytes() - weights_bytes
+    return min(0.25 * physical_memory_bytes(), ceiling), ceiling
 
 
 def physical_memory_bytes() -> int:

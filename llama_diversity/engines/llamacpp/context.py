@@ -10,7 +10,7 @@ from typing import Any
 import llama_cpp.llama_cpp as C
 import numpy as np
 
-from llama_diversity.engines.cores import Threads
+from llama_diversity.engines.cores import Threads, steady
 from llama_diversity.engines.draws import Float32
 from llama_diversity.engines.layout import Layout
 from llama_diversity.engines.llamacpp.library import complaint, forget_complaints
@@ -98,7 +98,7 @@ class Context:
         self.pointer: Any = pointer
         self._memory = C.llama_get_memory(pointer)
         self._n_vocab = n_vocab
-        self._exact = exact
+        self.exactness = exact
         # Copying a stream copies its whole strip; the prompt's own cells are a small part of it.
         self._copies_cells = copies_cells
         self._prompt_cells: Any = None
@@ -127,7 +127,7 @@ class Context:
     def prefill(self, ids: Sequence[int]) -> Float32:
         """Decode the prompt on sequence 0; a copy of the logits that follow it, shape (n_vocab,)."""
         # The last layers see wanted rows only: not one alone.
-        n_outputs = 2 if self._exact and min(len(ids), self._chunk_rows) > 1 else 1
+        n_outputs = 2 if self.exactness and min(len(ids), self._chunk_rows) > 1 else 1
         for chunk in _chunks(len(ids), self._chunk_rows):
             n_rows = len(ids[chunk])
             self._decode(ids[chunk], range(chunk.start, chunk.stop), [0] * n_rows, n_outputs=n_outputs)
@@ -140,7 +140,7 @@ class Context:
 
     def score_rows(self, ids: Sequence[int], rows: int) -> Iterator[tuple[int, Float32]]:
         """Decode `ids` on sequence 0, at most `rows` at a time: (position of the first row, logits of each row)."""
-        for chunk in _chunks(len(ids), min(rows, EXACT_ROWS) if self._exact else rows):
+        for chunk in _chunks(len(ids), min(rows, EXACT_ROWS) if self.exactness else rows):
             n_rows = len(ids[chunk])
             if self._chunk_rows == 1:
                 yield (
@@ -155,6 +155,10 @@ class Context:
         """Decode one token on sequence 0; a copy of the logits that follow it, shape (1, n_vocab)."""
         self._decode([token], [position], [0], n_outputs=1)
         return np.array(self._logits(1))
+
+    def use_threads(self, number: int) -> None:
+        """Compute with so many from here on."""
+        self._threads = steady(number)
 
     def forget(self) -> None:
         """Empty all sequences."""
@@ -207,7 +211,7 @@ class Context:
     ) -> None:
         """Feed the rows and ask for the logits of the last `n_outputs` of them."""
         n_rows = len(tokens)
-        if self._exact and n_rows == 1 and positions[0] >= self._exact.lone_cells:
+        if self.exactness and n_rows == 1 and positions[0] >= self.exactness.lone_cells:
             sequence, position = sequences[0], positions[0]
             if self._twin != (sequence, position):
                 self._copy(sequence, sequence + 1)

@@ -36,8 +36,8 @@ from llama_diversity.engines.layout import (
     Layout,
     Work,
     choose,
+    memory_for_cache,
     no_room,
-    physical_memory_bytes,
 )
 from llama_diversity.engines.llamacpp import tiles
 from llama_diversity.engines.llamacpp.context import (
@@ -50,6 +50,7 @@ from llama_diversity.engines.llamacpp.context import (
     open_context,
 )
 from llama_diversity.engines.llamacpp.grammar import LlamaCppGrammar, Vocabulary
+from llama_diversity.engines.llamacpp.invariance import Kernels, kernels_for
 from llama_diversity.engines.llamacpp.library import (
     devices,
     forget_complaints,
@@ -57,7 +58,7 @@ from llama_diversity.engines.llamacpp.library import (
     initialise,
     warned,
 )
-from llama_diversity.engines.llamacpp.loading import known_by, load, make_exact
+from llama_diversity.engines.llamacpp.loading import check, known_by, load, make_exact
 from llama_diversity.engines.llamacpp.notes import notes_of
 from llama_diversity.engines.llamacpp.paths import Paths
 from llama_diversity.engines.llamacpp.tokenizer import Tokenizer
@@ -88,11 +89,18 @@ class LlamaCppEngine:
         self._n_threads = options.n_threads or physical_cores()
         self._threads = steady(options.n_threads) if options.n_threads else Threads(self._n_threads)
         self._path = Path(model.location)
-        loaded = load(self._path, model.digest, options, n_gpu_layers=self._n_gpu_layers, on_load=on_load)
+        self._kernels = self._find_kernels(model.digest)
+        self._model, self._known_cost = load(
+            self._path,
+            model.digest,
+            options,
+            n_gpu_layers=self._n_gpu_layers,
+            on_load=on_load,
+            plain=self._kernels is not None and not self._kernels.are_own,
+        )
         notes = notes_of(warned())
-        self._model, self._known_cost = loaded
         self._has_state = has_state(self._model)
-        self._exactness = Exactness(1 if self._has_state else EXACT_ROWS) if options.exact else None
+        self._exactness = self._exactness_of(self._kernels)
         self._vocab = C.llama_model_get_vocab(self._model)
         self._tokenizer = Tokenizer(self._vocab, self._meta, known_by(self._path, model.digest))
         self._n_vocab = self._tokenizer.n_vocab
@@ -104,6 +112,18 @@ class LlamaCppEngine:
         self.facts = self._read_facts(model, notes)
         self.build = self._describe_build()
         self.fused = None if options.fused and not self._gpus else options.fused  # a CPU does it by itself
+
+    # ---- what --exact rests on
+
+    def _find_kernels(self, digest: str) -> Kernels | None:
+        """Those of --exact for this file. Raises EngineError where there are none, ModelFileError."""
+        if not self._options.exact:
+            return None
+        check(self._path, digest)  # before another process tries it
+        return kernels_for(self._path, digest, self._options.kv_type, n_threads=self._n_threads)
+
+    def _exactness_of(self, kernels: Kernels | None) -> Exactness | None:
+        return kernels and Exactness(1 if self._has_state else EXACT_ROWS, kernels.lone_cells)
 
     # ---- what the file says
 
@@ -148,7 +168,8 @@ class LlamaCppEngine:
         unused = b"" if tiles.usable() else b"without tiles"
         kernels = hashlib.sha256(C.llama_print_system_info() + unused).hexdigest()[:12]
         way = " token by token" if self._exactness and self._exactness.chunk_rows == 1 else ""
-        return f"llama-cpp-python {llama_cpp.__version__} {device} {kernels}{way}"
+        bits = f" {self._kernels.name}" if self._kernels and self._kernels.name else ""
+        return f"llama-cpp-python {llama_cpp.__version__} {device} {kernels}{way}{bits}"
 
     # ---- text
 
@@ -348,10 +369,14 @@ class LlamaCppEngine:
             raise EngineError("This model was opened for its vocabulary only.")
 
     def _costs(self, kv_type: str) -> dict[str, Any]:
-        """Bytes of memory for each token and each sequence, for Work; states are float32 whatever `kv_type` is."""
+        """Bytes of memory for each token and each sequence, and how many sequences at most, for Work.
+
+        States are float32 whatever `kv_type` is.
+        """
         return {
             "kv_bytes_per_token": self._cost.token_bytes * BYTES_PER_VALUE[kv_type] / BYTES_PER_VALUE["f16"],
             "state_bytes": self._cost.sequence_bytes,
+            "most_parallel": self._kernels.most_rows if self._kernels else MAX_PARALLEL,
         }
 
     @functools.cached_property
@@ -410,9 +435,7 @@ class LlamaCppEngine:
             free = float(sum(d["free_bytes"] for d in devices() if d["is_gpu"]))
             budget, ceiling = 0.8 * free, free
         else:
-            weights = C.llama_model_size(self._model)
-            ceiling = 0.9 * physical_memory_bytes() - weights
-            budget = min(0.25 * physical_memory_bytes(), ceiling)
+            budget, ceiling = memory_for_cache(C.llama_model_size(self._model))
         return self._options.memory_budget_bytes or budget, ceiling
 
     def _context(self, layout: Layout, *, kv_type: str, fused: bool | None) -> Context:

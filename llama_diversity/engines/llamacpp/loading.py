@@ -44,13 +44,21 @@ class Loaded(NamedTuple):
 
 
 def load(
-    path: Path, digest: str, options: EngineOptions, *, n_gpu_layers: int, on_load: Callable[[float], None] | None
+    path: Path,
+    digest: str,
+    options: EngineOptions,
+    *,
+    n_gpu_layers: int,
+    on_load: Callable[[float], None] | None,
+    plain: bool = False,
 ) -> Loaded:
-    """The loaded model; `digest` is the SHA-256 of its bytes, as far as known. Raises ModelFileError, or what `on_load`
-    raised.
+    """The loaded model; `digest` is the SHA-256 of its bytes, as far as known.
+
+    With `plain` the library may not lay weights out anew for its fastest kernels. Raises ModelFileError, or what
+    `on_load` raised.
     """
     global _tiled_kernels_chosen
-    cost = _check(path, digest)
+    cost = check(path, digest)
     raised: list[BaseException] = []
 
     @C.llama_progress_callback  # type: ignore[untyped-decorator]
@@ -65,7 +73,7 @@ def load(
     params = C.llama_model_default_params()
     params.n_gpu_layers = n_gpu_layers
     params.progress_callback = progress
-    params.use_extra_bufts = not options.exact and tiles.usable()
+    params.use_extra_bufts = not plain and tiles.usable()
     params.vocab_only = options.vocabulary_only
     forget_complaints()
     model = C.llama_model_load_from_file(os.fsencode(path), params)
@@ -96,7 +104,7 @@ def _check_loaded(path: Path, model: Any) -> None:
 # ---- before llama.cpp sees a file
 
 
-def _check(path: Path, digest: str) -> trial.Cost | None:
+def check(path: Path, digest: str) -> trial.Cost | None:
     """Refuse what cannot work, from the header and, once for each file and build, by opening it in another process.
 
     What sequences cost, where that was measured. Raises ModelFileError.
