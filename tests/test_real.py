@@ -131,3 +131,15 @@ def test_command(words: list[object], pair: list[object], run: Callable) -> None
     assert "defect" not in err
     assert code == 0, err
     assert json.loads(out)
+
+
+def test_the_template_carries_what_is_asked(smollm2: Path, run: Callable) -> None:
+    """As transformers renders it: with a system text of the file's own where none is given."""
+    asked = ("sample", "-m", smollm2, "--chat", "-p", " Say <|im_end|>\n", "--show-prompt")
+    turn = "<|im_start|>user\n Say <|im_end|>\n<|im_end|>\n<|im_start|>assistant\n"
+    own = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+    assert json.loads(run(*asked, "--json")[1])["rendered"] == own + turn
+    brief = json.loads(run(*asked, "--system", "Be brief.", "--json")[1])["rendered"]
+    assert brief == "<|im_start|>system\nBe brief.<|im_end|>\n" + turn
+    code, _, error = run(*asked, "--template-arg", "enable_thinking=false")
+    assert (code, "the chat template reads no value of that name" in error) == (2, True)
