@@ -1,4 +1,4 @@
-"""`llamadiv doctor MODEL`: what a file states, and how well the model reads neutral text behind each start."""
+"""`llamadiv doctor MODEL`: what a file states, how the model reads neutral text behind each start, and its noise."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from llama_diversity.cli.noise import noise_of
 from llama_diversity.cli.options import Common, start_words
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_model
@@ -18,8 +19,10 @@ from llama_diversity.cli.session import opened
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue
+from llama_diversity.experiments.noise import REFERENCE, Noise, floor
 from llama_diversity.experiments.starts import TEXTS, Finding, Reading, clearly_better, read
 from llama_diversity.records import Asking
+from llama_diversity.render.exhibits import written
 from llama_diversity.render.jsonl import finite
 from llama_diversity.render.safe import visible
 
@@ -40,14 +43,17 @@ def check_model(model: str, asking: Asking, common: Common) -> None:
     reference = resolve_model(model, common=common)
     with opened(reference, EngineOptions(), common) as engine:
         found = _read_behind(engine, asking, common)
+        noise = noise_of(engine, common)
         if common.json:
-            click.echo(json.dumps(_as_json(engine, found)))
+            click.echo(json.dumps({**_as_json(engine, found), "noise": _noise_as_json(noise)}))
             return
         target = console(common.color)
         if not common.quiet:
             target.print(_stated(engine))
             target.print(_table(found))
-        target.print(Text("\n".join(visible(line) for line in _advice(found))), soft_wrap=True)
+            target.print(_noise_table(noise))
+        lines = [*_advice(found), _noise_words(noise)]
+        target.print(Text("\n".join(visible(line) for line in lines)), soft_wrap=True)
 
 
 def _read_behind(engine: Engine, asking: Asking, common: Common) -> Checkup:
@@ -121,6 +127,31 @@ def _advice(found: Checkup) -> Iterator[str]:
         )
     if not found.better:
         yield "No start that was tried reads the texts clearly better than the chosen one."
+
+
+def _noise_table(noise: Noise) -> Table:
+    title = f"Noise of the arithmetic: {noise.n_tokens} tokens read in other ways than {REFERENCE.name}"
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    table.add_column("bits, absolute differences")
+    for heading in ("surprisal, mean", "most", "entropy, mean", "KL"):
+        table.add_column(heading, justify="right")
+    for way, apart in noise.apart.items():
+        numbers = (apart.surprisal_mean_bits, apart.surprisal_most_bits, apart.entropy_mean_bits, apart.kl_bits)
+        table.add_row(way, *map(written, numbers))
+    return table
+
+
+def _noise_words(noise: Noise) -> str:
+    least = floor([noise])
+    return (
+        f"The arithmetic alone moves the surprisal of a token by {written(least.surprisal_mean_bits)} bits on average "
+        f"and makes a KL of {written(least.kl_bits)} bits per token; less than that between two models is no finding."
+    )
+
+
+def _noise_as_json(noise: Noise) -> dict[str, Any]:
+    ways = {way: apart._asdict() for way, apart in noise.apart.items()}
+    return {"n_tokens": noise.n_tokens, "reference": REFERENCE.name, "ways": ways, "floor": floor([noise])._asdict()}
 
 
 def _as_json(engine: Engine, found: Checkup) -> dict[str, Any]:

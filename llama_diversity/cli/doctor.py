@@ -55,7 +55,8 @@ def doctor(context: click.Context, *, model: str | None, asking: Asking, common:
     """Show what this installation can do, and for each problem the command that mends it.
 
     Exit code 1 says that nothing can be sampled here. With MODEL show what its file states, and measure how well the
-    model reads neutral text behind each start, with a warning where another is clearly better.
+    model reads neutral text behind each start, with a warning where another is clearly better, and how far apart
+    readings of one text are that differ in the order of the arithmetic alone.
     """
     if model is not None:
         check_model(model, asking, common)
