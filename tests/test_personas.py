@@ -148,6 +148,14 @@ def test_the_tone_of_sentences_stands_beside_that_of_the_whole() -> None:
     assert ("the same, mean over sentences", "base") in [row[:2] for row in table.rows]
 
 
+def test_sentences_that_the_encoder_cannot_read_are_not_clustered() -> None:
+    found = result()
+    unread = Facts(dict.fromkeys(found.arms, "m"), dict.fromkeys(found.arms, "a"), unread={"base": "Not base's."})
+    page = section(found, sentence_clusters(found), unread, "llamadiv personas")
+    assert "Not base's." in [one.text for one in page.exhibits if isinstance(one, Remark)]
+    assert not [name for name, _ in files_of(page) if "sentence" in name]
+
+
 def test_a_form_is_read_from_its_first_value_on() -> None:
     text = card("Ravi").removeprefix("First name:")
     found = personas.analyse(answers({"base": [text] * 3, "aligned": [card()] * 3}), forms=["base"])

@@ -20,6 +20,7 @@ from llama_diversity.cli.syntactic import Syntactic
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import EngineOptions
 from llama_diversity.experiments import semantic, syntactic
+from llama_diversity.experiments.languages import unread_arms
 from llama_diversity.metrics.inference import Difference, Summary
 from llama_diversity.metrics.similarity import Similarity
 from llama_diversity.render.heatmap import GenerationsHeatmap
@@ -97,6 +98,8 @@ def _similarities(drawn: Drawn) -> semantic.Result:
     n_cut = sum(one.n_truncated for one in found.values())
     if n_cut:
         click.echo(f"{n_cut} completions were longer than the encoder reads; it saw their beginning.", err=True)
+    for reason in unread_arms({arm: one.unread for arm, one in found.items()}).values():
+        click.echo(f"{reason} Leave the second row aside.", err=True)
     return semantic.analyse(texts, {arm: one.vectors for arm, one in found.items()})
 
 

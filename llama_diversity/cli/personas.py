@@ -28,6 +28,7 @@ from llama_diversity.engines import EngineOptions
 from llama_diversity.exhibits.personas import Facts, section
 from llama_diversity.experiments import personas as experiment
 from llama_diversity.experiments import review_sentences
+from llama_diversity.experiments.languages import unread_arms
 from llama_diversity.experiments.persona_examples import REQUEST, document
 from llama_diversity.render.jsonl import finite
 
@@ -93,11 +94,13 @@ class Personas(Experiment):
         answers = {arm: [one for label in some for one in drawn.answers(label)] for arm, some in labels.items()}
         found = experiment.analyse(answers, forms=[base])
         said = review_sentences.sentences_of(found)
-        vectors = {arm: one.vectors for arm, one in drawn.embedded(said).items()}
+        embedded = drawn.embedded(said)
+        vectors = {arm: one.vectors for arm, one in embedded.items()}
         with progress_line(drawn.common, "clustering sentences"):
             clusters = cache.called(review_sentences.cluster, said, vectors)
         asked = {arm: _asked(drawn, some, len(answers[arm])) for arm, some in labels.items()}
-        facts = Facts(drawn.arms, asked, is_bound=self.is_bound)
+        unread = unread_arms({arm: one.unread for arm, one in embedded.items()})
+        facts = Facts(drawn.arms, asked, is_bound=self.is_bound, unread=unread)
         return Result(
             section(found, clusters, facts, drawn.command),
             _as_json(found, clusters, facts),

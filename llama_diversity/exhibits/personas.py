@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -45,11 +46,15 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Facts:
-    """Whom was asked, and how: the arms' models, and in words what each was given."""
+    """Whom was asked, and how: the arms' models, and in words what each was given.
+
+    `unread`: why the meanings of an arm's sentences say nothing.
+    """
 
     models: Mapping[str, str]
     asked: Mapping[str, str]
     is_bound: bool = False  # to a grammar
+    unread: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def section(found: Result, clusters: Clusters, facts: Facts, command: str) -> Section:
@@ -94,7 +99,8 @@ def _exhibits(found: Result, clusters: Clusters, facts: Facts) -> Iterator[Exhib
     yield _histogram(found, "review_chars", *_HISTOGRAMS["review_chars"])
     if all(arm.has_tone for arm in found.arms.values()):
         yield _histogram(found, "sentiment", *_HISTOGRAMS["sentiment"])
-    yield from sentence_exhibits(clusters)
+    unread = [Remark(reason, is_warning=True) for reason in facts.unread.values()]
+    yield from unread or sentence_exhibits(clusters)
 
 
 def _validity(arms: Mapping[str, Arm]) -> Table:

@@ -16,6 +16,11 @@ MOST_UNLIKE = 0.1  # between two arms' shares of letters that count as words
 MOST_UNREAD = 0.2  # of an arm's characters, those that the sentence encoder cannot read
 
 
+def unread_arms(unread: Mapping[str, float]) -> dict[str, str]:
+    """The arms whose meanings are not reported, and why; `unread`: of each the share of unread characters."""
+    return {arm: unreadable(arm, share) for arm, share in unread.items() if share > MOST_UNREAD}
+
+
 def unreadable(arm: str, unread: float) -> str:
     """Why meanings of an arm's texts are not reported, of which the encoder cannot read this share."""
     return (

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.experiments.languages import MOST_UNREAD, unreadable
+from llama_diversity.experiments.languages import unread_arms
 from llama_diversity.experiments.measured import kinds_among
 from llama_diversity.experiments.refusals import LEAST_VALID, MOST_TRUNCATED
 from llama_diversity.experiments.semantic import KIND_CUT
@@ -117,9 +117,8 @@ def analyse(
         for arm, cut in (n_truncated or {}).items()
         if vectors is not None and cut > MOST_TRUNCATED * n[arm]
     }
-    for arm, share in (unread or {}).items():
-        if vectors is not None and share > MOST_UNREAD:
-            refused.setdefault(arm, f"{unreadable(arm, share)} Count equal texts with --by text.")
+    for arm, reason in unread_arms(unread or {}).items() if vectors is not None else ():
+        refused.setdefault(arm, f"{reason} Count equal texts with --by text.")
     arms = _counted({arm: some for arm, some in texts.items() if arm not in refused}, vectors)
     able = [arm for arm in texts if arm in arms and not arms[arm].is_few]
     first = next(iter(texts))

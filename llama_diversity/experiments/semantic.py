@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.experiments.languages import MOST_UNREAD, objection_to_words, unreadable
+from llama_diversity.experiments.languages import objection_to_words, unread_arms
 from llama_diversity.metrics import clusters
 from llama_diversity.metrics.indices import corrected_vendi
 from llama_diversity.metrics.inference import (
@@ -158,7 +158,7 @@ def study(
     rows = {arm: vectors[arm][places] for arm, places in kept.items()}
     pooled = np.concatenate([np.asarray(some, np.float64) for some in rows.values()])
     names = tuple(arm for arm, places in kept.items() for _ in places)
-    unfit = {arm: unreadable(arm, share) for arm, share in (unread or {}).items() if share > MOST_UNREAD}
+    unfit = unread_arms(unread or {})
     distance = {arm: mean_pairwise_distance(np.asarray(some, np.float64)) for arm, some in rows.items()}
     vendi = {arm: corrected_vendi(some) for arm, some in rows.items()}
     for arm, reason in unfit.items():
