@@ -350,6 +350,7 @@ def edit_kind(chance: Random, file: Gguf) -> None:
             b".vocab_size",
         ]
     )
+    file.pairs = [pair for pair in file.pairs if pair[0] != architecture + name]
     file.pairs.append((architecture + name, 4, number))
     if chance.random() < 0.2:
         file.pairs.append((b"split.count", 2, struct.pack("<H", chance.choice([0, 1, 2, 9]))))

@@ -218,6 +218,15 @@ def test_recurrent_layers_cost_a_state_for_each_sequence_and_nothing_for_its_tok
     assert 0 <= cost.sequence_bytes - 2 * 4 * (3 * 128 + 16 * 128) < 100
 
 
+def test_of_a_hybrid_each_layer_costs_what_it_is(tmp_path: Path) -> None:
+    # One layer of attention: 4 heads of 16 for keys and for values, 2 bytes each. One convolution of 64 channels that
+    # remembers 2 steps in float32.
+    other_architectures.write_lfm2(tmp_path / "lfm2.gguf")
+    cost = trial.attempt(tmp_path / "lfm2.gguf", n_bytes=1, decodes=True).cost
+    assert cost.token_bytes == 4 * 16 * 2 * 2 + 12
+    assert 0 <= cost.sequence_bytes - 64 * 2 * 4 < 150
+
+
 def test_a_child_that_dies_makes_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_model(tmp_path / "fine.gguf", SHAPES["tiny"], n_vocab=300, quantization="F16", seed=77)
     dies = tmp_path / "python"

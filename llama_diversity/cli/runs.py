@@ -290,7 +290,7 @@ def _exported(store: Store, cells: Sequence[RunCell]) -> Iterator[Exported]:
     pieces: dict[str, dict[int, Piece]] = {}
     for cell in cells:
         recipe = store.recipe(cell.recipe_key)
-        known = pieces.setdefault(recipe.vocab_digest, {})
+        known = pieces.setdefault(recipe.vocab_digest, store.pieces(recipe.vocab_digest, ()))
         for sample in store.samples(cell.recipe_key, cell.n):
             unknown = set(sample.tokens["id"].tolist()) - known.keys()
             if unknown:
