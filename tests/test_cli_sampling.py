@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from llama_diversity.cli.score import n_bytes_judged
 from llama_diversity.engines.draws import Reducer
 from llama_diversity.engines.scripted import transition
 from llama_diversity.errors import EngineError
+from llama_diversity.records import TOKEN_DTYPE, Piece
 
 DOCS = Path(__file__).parent.parent / "docs"
 TOKEN_KEYS = {"id", "bytes", "surprisal_bits", "entropy_bits", "varentropy_bits2", "rank", "top"}
@@ -153,7 +156,27 @@ def test_score_is_the_chain_s_own_arithmetic(run: Callable) -> None:
     bits = -math.log2(matrix[0, she]) - math.log2(matrix[she, was])
     assert report["total_bits"] == pytest.approx(bits, abs=1e-5)
     assert report["bits_per_byte"] == pytest.approx(bits / 7, abs=1e-6)
+    assert report["n_bytes"] == 7
     assert report["tokens"][0]["bytes"] == b"She".hex()
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces", "has_start", "n_bytes"),
+    [
+        ("Hello world", [b" Hello", b" world"], False, 6),  # SentencePiece's blank belongs to the token not judged
+        ("Hello world", [b" Hello", b" world"], True, 11),  # and to no text
+        (" Hello", [b"  Hello"], True, 6),
+        ("Hello world", [b"Hello", b" world"], False, 6),
+        ("a\r\nb", [b"a", b"\n", b"b"], True, 3),  # dropped by the tokenizer: judged by nobody
+        ("a\u2603b", [b"a", b"", b"b"], True, 2),  # an unknown token adds nothing
+        ("a", [b"a"], False, 0),
+    ],
+)
+def test_bytes_are_those_of_the_tokens_judged(text: str, pieces: list[bytes], has_start: bool, n_bytes: int) -> None:
+    tokens = np.zeros(len(pieces), TOKEN_DTYPE)
+    tokens["id"] = range(len(pieces))
+    tokens["surprisal_bits"][0] = 1.0 if has_start else np.nan
+    assert n_bytes_judged(tokens, dict(enumerate(map(Piece, pieces))), text) == n_bytes
 
 
 def test_score_for_people(run: Callable) -> None:

@@ -22,6 +22,7 @@ from llama_diversity.metrics.inference import (
     Proportion,
     Retained,
     class_counts,
+    clustered_proportion,
     equivalence,
     holm,
     jackknife,
@@ -748,3 +749,31 @@ def test_one_law_turned_is_no_less_diverse_but_another_law() -> None:
     assert log_ratio(corrected_vendi(rows), corrected_vendi(turned)).share == pytest.approx(1)
     shuffled = np.random.default_rng(13).permutation(np.vstack([rows, turned]))[:60]
     assert mean_squared_cosine(shuffled).value < 0.7 * mean_squared_cosine(rows).value
+
+
+@pytest.mark.parametrize(("share", "within"), [(0.5, 0.0), (0.8, 0.3), (0.95, 0.95), (0.8, 0.95)])
+def test_the_interval_of_clustered_trials_holds_where_wilson_s_does_not(share: float, within: float) -> None:
+    """Eight clusters of 8 to 16 trials whose own shares are beta: at most 5 % of 600 miss, within 4 standard errors."""
+    generator = np.random.default_rng(7)
+    missed = [0, 0]
+    for _ in range(600):
+        n = generator.integers(8, 17, size=8)
+        spread = (1 - within) / within if within else 0.0
+        own = generator.beta(share * spread, (1 - share) * spread, size=8) if within else np.full(8, share)
+        k = generator.binomial(n, own)
+        for at, found in enumerate((clustered_proportion(k, n), wilson(int(k.sum()), int(n.sum())))):
+            missed[at] += not (found.low or 0) <= share <= (found.high or 0)
+    assert missed[0] <= 600 * 0.05 + 4 * math.sqrt(600 * 0.05 * 0.95)
+    assert not within or missed[1] > 2 * 600 * 0.05  # of correlated trials
+
+
+def test_clusters_without_spread_count_themselves() -> None:
+    """All of 6 clusters: 6 trials; one cluster, or single trials: Wilson; nothing: undefined."""
+    assert clustered_proportion([16] * 6, [16] * 6)[:3] == wilson(6, 6)[:3]
+    assert clustered_proportion([0] * 6, [16] * 6)[1:5] == (0.0, wilson(0, 6).high, 0, 96)
+    assert clustered_proportion([3, 0], [10, 0]) == wilson(3, 10)
+    assert clustered_proportion([1, 0, 1], [1, 1, 1]) == wilson(2, 3)
+    assert clustered_proportion([5, 5], [10, 10])[1:3] == pytest.approx((0.02836, 0.97164), abs=1e-5)  # 20; t 12.706
+    assert clustered_proportion([], []).value is None
+    with pytest.raises(ValueError, match="k of n"):
+        clustered_proportion([3], [2])

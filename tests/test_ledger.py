@@ -102,49 +102,66 @@ def test_table_1_is_arithmetic_and_its_misprint_differs() -> None:
 
 
 def perturbed(
-    k: int, n: int, *, n_attractors: int = 1, disturbed: int = 90, calm: float | None = 3.0
-) -> ledger.perturb.Arm:
-    returned = wilson(k, n) if n_attractors else Proportion(None, None, None, 0, n, "no attractor to return to")
-    waits = ledger.perturb.Calm(calm, calm, calm, disturbed)
-    return ledger.perturb.Arm(
-        n_attractors, returned, returned, (0, 0), (), (), (), wilson(disturbed, 100), wilson(23, 100), waits
+    k: int,
+    n: int,
+    *,
+    with_attractors: int = 8,
+    more: tuple[float, float, float] = (0.6, 0.4, 0.8),
+    calm: float | None = 3,
+) -> ledger.perturb.Over:
+    """What an arm did after eight openings."""
+    returned = wilson(k, n) if with_attractors else Proportion(None, None, None, 0, n, "no attractor to return to")
+    return ledger.perturb.Over(
+        8, wilson(with_attractors, 8), returned, returned, with_attractors, (0, 0), (), (), (), wilson(90, 100),
+        wilson(23, 100), ledger.perturb.Disturbance(*more), ledger.perturb.Calm(calm, calm, calm, 8),
+    )  # fmt: skip
+
+
+def after(n_own: int = 8, **arms: ledger.perturb.Over) -> ledger.Made:
+    return OTHER._replace(
+        perturb=ledger.perturb.Outcome({arm.replace("cold", "base, T 0.3"): x for arm, x in arms.items()}, n_own, 8)
     )
 
 
 def test_attractors_and_returns_are_separate_findings() -> None:
-    """Base none, cold base some, aligned some: the paper's first claim holds, its second does not."""
-    arms = {"base": perturbed(0, 100, n_attractors=0), "base, T 0.3": perturbed(5, 100), "aligned": perturbed(70, 100)}
-    made = OTHER._replace(perturb=arms)
+    """Base none, cold base some, aligned some: the paper's first claim holds, of its second nothing is to be told."""
+    made = after(
+        base=perturbed(0, 100, with_attractors=0), cold=perturbed(5, 100, with_attractors=7), aligned=perturbed(70, 100)
+    )
     found = {entry.id: entry for entry in entries(made)}
     assert found["5.1.attractors.base"].verdict == "same direction"
-    assert found["5.1.attractors.cold"].verdict == "differs"
+    assert found["5.1.attractors.cold"].verdict == "not comparable"
+    assert "the interval includes no difference" in found["5.1.attractors.cold"].reason
     assert found["5.1.return.base"].verdict == "not comparable"
-    assert "base has nothing to return to" in found["5.1.return.base"].reason
+    assert "base has something to return to in 0 openings" in found["5.1.return.base"].reason
     cold = found["5.1.return.cold"]
     assert cold.verdict == "same direction"  # 5 against 70 of 100
     assert cold.change.low == pytest.approx(
         0.65 - math.hypot(0.7 - (wilson(70, 100).low or 0), (wilson(5, 100).high or 0) - 0.05)
     )
-    few = {arm: perturbed(3, 8) for arm in arms}
-    assert line(OTHER._replace(perturb=few), "5.1.attractors.base").verdict == "not comparable"
 
 
-def test_an_opening_of_the_prompt_alone_shows_nothing_of_returns() -> None:
-    arms = {"base": perturbed(5, 100), "aligned": perturbed(70, 100)}
-    made = OTHER._replace(perturb=arms, opening_is_own=False)
-    for id in ("5.1.return.base", "5.1.recovery"):
+def test_few_openings_of_the_model_s_own_words_show_nothing() -> None:
+    made = after(4, base=perturbed(5, 100, with_attractors=1), aligned=perturbed(70, 100))
+    for id in ("5.1.attractors.base", "5.1.return.base", "5.1.recovery"):
         assert line(made, id).verdict == "not comparable"
-        assert "prompt alone" in line(made, id).reason
+        assert "4 of 8 are openings with words of the aligned model's own" in line(made, id).reason
 
 
 @pytest.mark.parametrize(
-    ("disturbed", "calm", "expected"),
-    [(90, 3.0, "same direction"), (90, None, "differs"), (23, 3.0, "not comparable"), (2, 3.0, "differs")],
+    ("more", "calm", "expected"),
+    [
+        ((0.6, 0.4, 0.8), 3.0, "same direction"),
+        ((0.6, 0.4, 0.8), None, "differs"),
+        ((0.1, -0.1, 0.3), 3.0, "not comparable"),
+        ((-0.2, -0.3, -0.1), 3.0, "differs"),
+    ],
 )
-def test_recovery_needs_a_surprise_and_an_end_of_it(disturbed: int, calm: float | None, expected: str) -> None:
-    """By chance 23 of 100 are disturbed."""
-    arms = {"base": perturbed(0, 100), "aligned": perturbed(70, 100, disturbed=disturbed, calm=calm)}
-    assert line(OTHER._replace(perturb=arms), "5.1.recovery").verdict == expected
+def test_recovery_needs_a_surprise_and_an_end_of_it(
+    more: tuple[float, float, float], calm: float | None, expected: str
+) -> None:
+    made = after(base=perturbed(0, 100), aligned=perturbed(70, 100, more=more, calm=calm))
+    assert line(made, "5.1.recovery").verdict == expected
 
 
 def card(nationality: str, mbti: str, age: int, gender: str = "Female") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from llama_diversity.experiments import perturb
 from llama_diversity.metrics.clusters import return_share
+from llama_diversity.metrics.inference import Difference, Proportion, clustered_proportion, wilson
 from llama_diversity.records import TOKEN_DTYPE, TokenStats
 
 D = 24
@@ -98,6 +100,7 @@ def test_a_disturbance_is_seen_and_how_long_it_lasts() -> None:
     arm = perturb.analyse_arm(before, side(rows, noisy(rng, [6.0, 4.0, 0.5, 3.0, 0.5, 0.5, 0.5, 0.5])))
     assert arm.disturbed.k == 50
     assert arm.calm == perturb.Calm(4.0, 4.0, 4.0, 50)
+    assert arm.waits == (4.0,) * 50
     assert arm.excess_bits[0].mean == pytest.approx(5, abs=0.1)
     # By chance one of five tokens is beyond the 95 % of its place in 1 - 0.95^5 = 23 %; of 50 within 4 se of that.
     assert arm.disturbed_unchanged.value == pytest.approx(0.23, abs=0.24)
@@ -135,21 +138,72 @@ def test_continuations_of_different_lengths_count_while_they_live() -> None:
     assert [len(some) for some in (perturb._excess(table, table), perturb._excess(table[:1], table))] == [1, 0]
 
 
+# ---- over openings
+
+
+def arm(k: int, n: int = 16, *, n_attractors: int = 1, disturbed: int = 8, wait: float = 3.0) -> perturb.Arm:
+    """One opening: k of n return, of 16 changed continuations some are disturbed, of 16 unchanged ones 4."""
+    nothing = Proportion(None, None, None, 0, n, "no attractor to return to")
+    returned = wilson(k, n) if n_attractors else nothing
+    waits = (wait,) * disturbed
+    excess = (Difference(k / 4, 0.1, 0.0, 0.0),)
+    return perturb.Arm(
+        n_attractors, returned, returned, (0, 1), (1.0,), (1 + k / 4,), excess, wilson(disturbed, 16), wilson(4, 16),
+        perturb.median_wait(waits), waits,
+    )  # fmt: skip
+
+
+def test_openings_are_the_units() -> None:
+    """Returns of 16, 16, 0, 0 of 16, and an opening without attractors: half, of 4 units, not of 64."""
+    found = perturb.over_openings([arm(16), arm(16), arm(0), arm(0), arm(0, n_attractors=0)], [1, 1, 1, 2, 2])
+    assert (found.n_openings, found.n_returned, found.with_attractors[3:5]) == (5, 4, (4, 5))
+    assert (found.returned.value, found.returned.k, found.returned.n) == (0.5, 32, 64)
+    # v = 4/3 * 4 * 8^2 / 64^2 = 1/12, so 3 trials, and t of 3 degrees 3.182446: 0.5 -+ half the root of z2 / (3 + z2)
+    z2 = 3.182446**2
+    assert found.returned.high - 0.5 == pytest.approx(math.sqrt(z2 / (3 + z2)) / 2, abs=1e-5)
+    assert found.n_undone == (0, 5)
+    assert found.disturbance.value == 0.25
+    assert found.excess_bits[0].mean == pytest.approx((4 + 4 + 0 + 0 + 0) / 5)
+    assert (found.calm.median, found.calm.n) == (3.0, 5)
+
+
+def test_one_opening_is_what_its_continuations_say() -> None:
+    single = arm(12)
+    found = perturb.over_openings([single], [1])
+    assert (found.returned, found.in_attractors, found.calm) == (single.returned, single.in_attractors, single.calm)
+    assert found.excess_bits == single.excess_bits
+    assert found.disturbance[0] == 0.25
+    nothing = perturb.over_openings([arm(0, n_attractors=0)], [1]).returned
+    assert (nothing.value, nothing.reason) == (None, "no attractor to return to")
+
+
+def test_from_five_prompts_on_prompts_are_the_units() -> None:
+    """Two openings of each of five prompts: what is alike within a prompt counts once."""
+    arms = [arm(16 * (at // 2 % 2)) for at in range(10)]
+    by_prompt = perturb.over_openings(arms, [at // 2 for at in range(10)]).returned
+    by_opening = perturb.over_openings(arms, [at // 5 for at in range(10)]).returned
+    assert by_prompt == clustered_proportion([0, 32, 0, 32, 0], [32] * 5)
+    assert by_opening == clustered_proportion([16 * (at // 2 % 2) for at in range(10)], [16] * 10)
+    assert by_prompt.high - by_prompt.low > by_opening.high - by_opening.low
+
+
 def scripted(run: Callable, *more: object) -> tuple[int, str, str]:
     models = ("--base", "scripted:base", "--aligned", "scripted:attractor")
     return run("perturb", *models, "-p", "She was", "--replace", "was", "met", "--max-tokens", 24, *more)
 
 
 def test_the_chain_that_returns_does_and_the_files_are_whole(run: Callable, tmp_path: Path) -> None:
-    code, out, _ = scripted(run, "-n", 60, "--json", "--out", tmp_path)
+    code, out, _ = scripted(run, "-n", 60, "--openings", 1, "--json", "--out", tmp_path)
     assert code == 0
     report = json.loads(out)
     assert list(report["arms"]) == ["base", "base, T 0.3", "aligned"]
-    assert report["opening"]["changed"].endswith("met")
+    [opening] = report["openings"]
+    assert opening["doses"]["1"]["changed"].endswith("met")
     aligned = report["arms"]["aligned"]
-    assert aligned["n_attractors"] >= 1
+    assert opening["arms"]["aligned"]["n_attractors"] >= 1
     assert aligned["returned"]["low"] > 0.5
     assert aligned["returned"]["n"] == 60
+    assert aligned["returned"] == opening["arms"]["aligned"]["returned"]
     names = {path.name for path in tmp_path.iterdir()}
     assert names >= {
         "index.html",
@@ -158,6 +212,31 @@ def test_the_chain_that_returns_does_and_the_files_are_whole(run: Callable, tmp_
         "perturb-surprisal.pdf",
         "perturb-returns.csv",
     }
+
+
+def test_several_openings_are_independent_and_each_is_shown(run: Callable, tmp_path: Path) -> None:
+    prompts = ("-p", "She was", "-p", "He was")
+    models = ("--base", "scripted:base", "--aligned", "scripted:homing")
+    change = ("--replace", "was", "met", "--openings", 3, "-n", 30, "--max-tokens", 16)
+    code, out, _ = run("perturb", *models, *prompts, *change, "--json", "--out", tmp_path)
+    assert code == 0
+    report = json.loads(out)
+    openings = [one["doses"]["1"]["unchanged"] for one in report["openings"]]
+    assert 2 <= len(set(openings)) == len(openings) <= 3
+    assert {one["prompt"] for one in report["openings"]} == {"She was", "He was"}
+    aligned = report["arms"]["aligned"]
+    assert aligned["openings"] == len(openings)
+    assert aligned["returned"]["n"] == report["n_of_an_opening"] * len(openings) - aligned["n_undone"]["changed"]
+    rows = (tmp_path / "perturb-openings.csv").read_text("utf-8").splitlines()
+    assert len(rows) == 1 + 3 * len(openings)
+    assert report["command"].count("-p") == 2
+    assert "--openings 3" in report["command"]
+
+
+@pytest.mark.parametrize("openings", [0, 4])
+def test_openings_need_continuations(run: Callable, openings: int) -> None:
+    code, _, err = scripted(run, "-n", 30, "--openings", openings)
+    assert (code, "-n 30 has room for 1 to 3" in err) == (2, True)
 
 
 def test_again_nothing_is_drawn_and_the_same_is_said(run: Callable) -> None:
@@ -187,16 +266,16 @@ def test_a_chain_that_returns_four_times_in_five_is_measured_as_such(run: Callab
     """The chain says its sentence after any verb with probability 0.8, whatever the opening, and else stray words."""
     code, out, _ = run(
         "perturb", "--base", "scripted:uniform", "--aligned", "scripted:homing", "-p", "She was", "--replace", "was",
-        "met", "-n", 400, "--max-tokens", 24, "--json",
+        "met", "-n", 400, "--openings", 1, "--max-tokens", 24, "--json",
     )  # fmt: skip
     assert code == 0
     report = json.loads(out)
     aligned = report["arms"]["aligned"]
-    assert aligned["n_attractors"] == 1
+    assert report["openings"][0]["arms"]["aligned"]["n_attractors"] == 1
     for share in (aligned["returned"], aligned["in_attractors"]):
         assert share["low"] <= 0.8 <= share["high"]
         assert share["high"] - share["low"] < 0.15
-    assert report["arms"]["base"]["n_attractors"] == 0
+    assert report["arms"]["base"]["with_attractors"]["k"] == 0
     assert report["arms"]["base"]["returned"]["value"] is None
 
 
@@ -214,11 +293,11 @@ def test_other_changes(run: Callable, change: tuple[object, ...], changed: str) 
     code, out, err = run(*arguments)
     assert (code, "Traceback" in err) == (0, False)
     report = json.loads(out)
-    openings = [one["opening"] for one in report["doses"].values()]
+    openings = list(report["openings"][0]["doses"].values())
     assert len({opening["unchanged"] for opening in openings}) == 1
     assert len({opening["changed"] for opening in openings}) == 2
     assert openings[0]["changed"].startswith(changed)
-    assert 0 < report["doses"]["1"]["edit_share"] < report["doses"]["2"]["edit_share"]
+    assert 0 < openings[0]["edit_share"] < openings[1]["edit_share"]
     assert report["command"].startswith("llamadiv perturb")
     assert str(change[0]) in report["command"]
     assert "--dose 1,2" in report["command"]

@@ -18,6 +18,7 @@ from llama_diversity.cli.resolve import DEFAULT_PAIR
 from llama_diversity.cli.semantic import Semantic
 from llama_diversity.cli.syntactic import Syntactic
 from llama_diversity.cli.terminal import console
+from llama_diversity.decimals import decimals
 from llama_diversity.engines import EngineOptions
 from llama_diversity.experiments import semantic, syntactic
 from llama_diversity.experiments.languages import unread_arms
@@ -155,10 +156,10 @@ def _table(rows: Mapping[str, Row]) -> Table:
     for name, (base, aligned, difference) in rows.items():
         table.add_row(
             _QUANTITIES[name][0],
-            f"{base.mean:.3f}",
-            f"{aligned.mean:.3f}",
-            f"{difference.mean:+.3f}",
-            f"{difference.low:+.3f} to {difference.high:+.3f}",
+            decimals(base.mean, ".3f"),
+            decimals(aligned.mean, ".3f"),
+            decimals(difference.mean, "+.3f"),
+            f"{decimals(difference.low, '+.3f')} to {decimals(difference.high, '+.3f')}",
         )
     return table
 

@@ -121,6 +121,10 @@ class Experiment(ABC):
         """What they are asked once the first samples are there."""
         return []
 
+    def least_of(self, label: str) -> int:
+        """How many samples of an ask can be analysed."""
+        return self.least
+
     def check(self, cells: Sequence[Cell]) -> None:
         """Refuse, before any sampling, what could not be compared afterwards; a cell's arm is its ask's label here."""
         for cell in cells[1:] if self.needs_one_vocabulary else []:
@@ -490,7 +494,7 @@ def shown(experiment: Experiment, drawn: Drawn) -> Result:
     lacking = drawn.lacks()
     is_planned_whole = bool(drawn.cells) or not experiment.asks(tuple(drawn.arms))
     enough = is_planned_whole and all(
-        cell.n - lacking.get(label, 0) >= experiment.least for label, cell in drawn.cells.items()
+        cell.n - lacking.get(label, 0) >= experiment.least_of(label) for label, cell in drawn.cells.items()
     )
     if enough and not _is_cut_short(experiment, drawn):
         result = experiment.shown(drawn)

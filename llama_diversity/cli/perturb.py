@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import click
+import numpy as np
 
 from llama_diversity.cli.arms import Choice, arms_options
-from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
-from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
+from llama_diversity.cli.experiment import Ask, Drawn, Experiment, NoAnswer, check_n, run_alone
+from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
+from llama_diversity.cli.prompts import Prompts, prompts_options, read_prompts
 from llama_diversity.cli.results import Result
 from llama_diversity.engines import EngineOptions
-from llama_diversity.errors import BadValue
-from llama_diversity.exhibits.perturb import Facts, section
+from llama_diversity.errors import BadValue, LlamadivError
+from llama_diversity.exhibits.perturb import Facts, Spot, section
 from llama_diversity.experiments import perturb as experiment
 from llama_diversity.experiments.perturbations import (
     Insert,
@@ -32,14 +36,28 @@ from llama_diversity.records import Sample, seen_ids
 from llama_diversity.render.jsonl import finite
 
 _N_SHOWN_TOKENS = 40
-_COMPLETIONS = "completions"
+_PLACE = re.compile(r"(?P<way>.*), prompt (?P<prompt>\d+), opening (?P<opening>\d+), unchanged")
 
 
-class Outcome(NamedTuple):
-    """What the ledger needs: the arms at the first dose; whether the opening has words of the aligned model's own."""
+class OlderRun(LlamadivError):
+    """A run made when there was one opening only."""
 
-    arms: Mapping[str, experiment.Arm]
-    is_own: bool
+    def __init__(self) -> None:
+        super().__init__(
+            "This run of `perturb` is of an earlier version, which had one opening only. The same command makes it "
+            "again; `llamadiv runs export` writes its samples out."
+        )
+
+
+class Place(NamedTuple):
+    """One opening: the number of its prompt, and its own number among all, both from 1."""
+
+    prompt: int
+    opening: int
+
+    def label(self, way: str, what: str) -> str:
+        """The ask of one way."""
+        return f"{way}, prompt {self.prompt}, opening {self.opening}, {what}"
 
 
 class Way(NamedTuple):
@@ -49,10 +67,20 @@ class Way(NamedTuple):
     arm: str
     temperature: float | None
 
+    @property
+    def sampler(self) -> dict[str, float] | None:
+        """What it changes of the typed sampler."""
+        return None if self.temperature is None else {"temperature": self.temperature}
+
+
+def default_prompts() -> tuple[str, ...]:
+    """The paper's prompt, and the first of the openings that ship."""
+    return (experiment.PROMPT, *read_prompts((), None, None).texts)[: experiment.N_PROMPTS]
+
 
 @dataclass(frozen=True)
 class Perturb(Experiment):
-    """The last arm's completions give an opening; every arm continues it as it is and changed, in each dose.
+    """The last arm's completions give openings; every arm continues each as it is and changed, in each dose.
 
     The base does so also at a low temperature.
     """
@@ -60,20 +88,25 @@ class Perturb(Experiment):
     name: ClassVar[str] = "perturb"
     title: ClassVar[str] = "Section 5.1: does it find its way back?"
     has_more: ClassVar[bool] = True
-    least: ClassVar[int] = 8  # four to learn attractors from, four to judge
+    least: ClassVar[int] = experiment.LEAST_EACH
 
     change: Perturbation = Replace()
     doses: tuple[int, ...] = (1,)
-    prompt: str = experiment.PROMPT
+    prompts: tuple[str, ...] = field(default_factory=default_prompts)
+    prompt_words: tuple[str, ...] = ()  # the options that named the prompts
     n: int = experiment.N_SAMPLES
+    n_openings: int | None = None
     max_tokens: int = experiment.MAX_TOKENS
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Perturb:
-        """The inverse of `asdict` after JSON; the kind of change is told by its fields."""
+        """The inverse of `asdict` after JSON; the kind of change is told by its fields. Raises OlderRun."""
         given = dict(settings)
+        if "prompts" not in given:
+            raise OlderRun
         change = from_settings(given.pop("kind"), given.pop("change"))
-        return cls(change, tuple(given.pop("doses")), **given)
+        doses, prompts, words = (tuple(given.pop(name)) for name in ("doses", "prompts", "prompt_words"))
+        return cls(change, doses, prompts, words, **given)
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "kind": self.change.name}
@@ -81,46 +114,85 @@ class Perturb(Experiment):
     def options(self) -> list[str]:
         words = self.change.words() if self.change != Replace() else []
         words += ["--dose", ",".join(map(str, self.doses))] if self.doses != (1,) else []
-        return [*words, *self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens"})]
+        changed = {"-n": "n", "--openings": "n_openings", "--max-tokens": "max_tokens"}
+        return [*words, *self.prompt_words, *self.differing(changed)]
+
+    def least_of(self, label: str) -> int:
+        return 1 if label.startswith("completions") else self.least
+
+    @property
+    def wanted(self) -> int:
+        """How many openings to look for: as many as can have enough continuations."""
+        return self.n_openings or max(1, min(experiment.N_OPENINGS, self.n // experiment.LEAST_EACH))
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
-        return [Ask(_COMPLETIONS, arms[-1], self.prompt, self.n, self.max_tokens)]
+        prompts = self.prompts if self.wanted > 1 else self.prompts[:1]
+        n, length = math.ceil(self.n / len(prompts)), min(self.max_tokens, experiment.COMPLETION_TOKENS)
+        return [
+            Ask(_completions(at), arms[-1], prompt, n, length, stream=at - 1)
+            for at, prompt in enumerate(prompts, start=1)
+        ]
 
     def asks_next(self, drawn: Drawn) -> list[Ask]:
         openings = self._openings(drawn)
-        asks = []
-        for way in self._ways(drawn):
-            for label, text in [("unchanged", openings[0].unchanged), *self._changed(openings)]:
-                sampler = None if way.temperature is None else {"temperature": way.temperature}
-                asks.append(Ask(f"{way.name}, {label}", way.arm, text, self.n, self.max_tokens, sampler=sampler))
-        return asks
+        n = self.n // len(openings)
+        sides = [
+            (way, place.label(way.name, label), text)
+            for place, doses in openings
+            for way in self._ways(drawn)
+            for label, text in [("unchanged", doses[0].unchanged), *self._changed(doses)]
+        ]
+        return [
+            Ask(label, way.arm, text, n, self.max_tokens, sampler=way.sampler, stream=len(self.prompts) + at)
+            for at, (way, label, text) in enumerate(sides)
+        ]
 
-    def _openings(self, drawn: Drawn) -> list[Opening]:
-        """Of each dose the opening that the most typical completion gives, with words of its own where one has them."""
-        samples = list(drawn.answered(_COMPLETIONS))
-        said = [one.text.decode("utf-8", "replace") for one in samples]
-        order = experiment.by_typicality(drawn.embedded({"": said})[""].vectors)
-        first: list[Opening] | None = None
-        refusal: NothingToChange | None = None
-        for at in order:
-            tokens = _pieces(drawn, samples[at])
+    def _openings(self, drawn: Drawn) -> list[tuple[Place, list[Opening]]]:
+        """Of each dose the openings that completions give, one of every prompt before a second one of any.
+
+        The paper's prompt comes first, then what has words of the model's own, then prompts alone.
+        """
+        found = {at: self._of_prompt(drawn, at) for at in range(1, len(self.asks(tuple(drawn.arms))) + 1)}
+        kept = {at: some for at, some in found.items() if isinstance(some, list)}
+        if not kept:
+            raise next(some for some in found.values() if not isinstance(some, list))
+        rounds = [
+            (not self._is_own(at, some[turn]), turn, at) for at, some in kept.items() for turn in range(len(some))
+        ]
+        first = min(kept)
+        order = [(first, 0)] + [(at, turn) for _, turn, at in sorted(rounds) if (at, turn) != (first, 0)]
+        return [(Place(at, number), kept[at][turn]) for number, (at, turn) in enumerate(order[: self.wanted], start=1)]
+
+    def _of_prompt(self, drawn: Drawn, at: int) -> list[list[Opening]] | LlamadivError:
+        """The different openings of one prompt, those with words of the model's own first; or why there is none."""
+        found: dict[str, list[Opening]] = {}
+        refusal: LlamadivError = NothingToChange("There is no completion to change", next_step="Ask for more with -n.")
+        for sample in self._completed(drawn, at):
+            said, tokens = sample.text.decode("utf-8", "replace"), _pieces(drawn, _completions(at), sample)
             try:
-                found = [self.change.opening(self.prompt, said[at], dose=dose, tokens=tokens) for dose in self.doses]
-            except NothingToChange as error:
-                refusal = refusal or error
-                continue
-            if len(found[0].unchanged) > len(self.prompt):
-                return found
-            first = first or found
-        if first is None:
-            raise refusal or NothingToChange("There is no completion to change", next_step="Ask for more with -n.")
-        return first
+                doses = [
+                    self.change.opening(self.prompts[at - 1], said, dose=dose, tokens=tokens) for dose in self.doses
+                ]
+                found.setdefault(doses[0].unchanged, doses)
+            except (NothingToChange, BadValue) as error:  # of another completion it may be possible
+                refusal = error
+        return sorted(found.values(), key=lambda doses: not self._is_own(at, doses)) or refusal
+
+    def _completed(self, drawn: Drawn, at: int) -> list[Sample]:
+        """The completions of one prompt; none where they are thoughts only."""
+        try:
+            return list(drawn.answered(_completions(at)))
+        except NoAnswer:
+            return []
+
+    def _is_own(self, at: int, doses: Sequence[Opening]) -> bool:
+        return len(doses[0].unchanged) > len(self.prompts[at - 1])
 
     def _ways(self, drawn: Drawn) -> list[Way]:
         """Every arm, and the base once more at a low temperature, unless it is as low already."""
         base, *others = drawn.arms
         cold = experiment.LOW_TEMPERATURE
-        typed = drawn.recipe(_COMPLETIONS).sampler.temperature
+        typed = drawn.recipe(_completions(1)).sampler.temperature
         control = [Way(f"{base}, T {cold:g}", base, cold)] if typed > cold else []
         return [Way(base, base, None), *control, *(Way(arm, arm, None) for arm in others)]
 
@@ -128,60 +200,97 @@ class Perturb(Experiment):
         return [(_changed(dose), opening.changed) for dose, opening in zip(self.doses, openings, strict=True)]
 
     def show(self, drawn: Drawn) -> Result:
-        ways = self._ways(drawn)
-        labels = ["unchanged", *map(_changed, self.doses)]
-        openings = [drawn.recipe(f"{ways[0].name}, {label}").prompt.text for label in labels]
-        sides = {way.name: self._sides(drawn, way, labels, openings) for way in ways}
-        found = {
-            dose: experiment.analyse({name: (of_arm[0], of_arm[at]) for name, of_arm in sides.items()})
-            for at, dose in enumerate(self.doses, start=1)
-        }
+        ways, labels = self._ways(drawn), ["unchanged", *map(_changed, self.doses)]
+        places = _places(drawn, ways[0])
+        said = {at: [drawn.recipe(at.label(ways[0].name, label)).prompt.text for label in labels] for at in places}
+        sides = self._sides(drawn, {(at, way.name): said[at] for at in places for way in ways}, labels)
+        singles = {at: self._analysed({way.name: sides[at, way.name] for way in ways}) for at in places}
+        found = {dose: _over(places, [singles[at][dose] for at in places]) for dose in self.doses}
+        first = self.doses[0]
+        own = [at for at in places if len(said[at][0]) > len(self.prompts[at.prompt - 1])]
         facts = Facts(
-            prompt=self.prompt,
-            openings={dose: Opening(openings[0], text) for dose, text in zip(self.doses, openings[1:], strict=True)},
-            edit_shares={
-                dose: edit_share(Opening(openings[0], text))
-                for dose, text in zip(self.doses, openings[1:], strict=True)
-            },
-            is_own=len(openings[0]) > len(self.prompt),
-            arms={way.name: _words(drawn, way) for way in ways},
-            n=self.n,
+            places=[
+                Spot(
+                    self.prompts[at.prompt - 1],
+                    {dose: Opening(said[at][0], text) for dose, text in zip(self.doses, said[at][1:], strict=True)},
+                    at in own,
+                    singles[at][first],
+                )
+                for at in places
+            ],
+            n_prompts=len({at.prompt for at in places}),
+            arms={way.name: _words(drawn, way, places[0]) for way in ways},
+            n=self.n // len(places),
             max_tokens=self.max_tokens,
-            tokenizer=drawn.recipe(f"{ways[-1].name}, unchanged").vocab_digest[:8],
+            tokenizer=drawn.recipe(places[0].label(ways[-1].name, "unchanged")).vocab_digest[:8],
             examples=[
-                (f"{way.name}: …{opening[-24:]} →", drawn.first_tokens(f"{way.name}, {label}", _N_SHOWN_TOKENS))
-                for label, opening in zip(labels[:2], openings[:2], strict=True)
+                (
+                    f"{way.name}: …{opening[-24:]} →",
+                    drawn.first_tokens(places[0].label(way.name, label), _N_SHOWN_TOKENS),
+                )
+                for label, opening in zip(labels[:2], said[places[0]][:2], strict=True)
                 for way in ways
             ],
         )
-        return Result(
-            section(found, facts, drawn.command),
-            _as_json(found, facts),
-            Outcome(next(iter(found.values())), facts.is_own),
-        )
+        judged = own or places
+        outcome = experiment.Outcome(_over(judged, [singles[at][first] for at in judged]), len(own), len(places))
+        return Result(section(found, facts, drawn.command), _as_json(found, facts), outcome)
 
-    def _sides(self, drawn: Drawn, way: Way, labels: Sequence[str], openings: Sequence[str]) -> list[experiment.Side]:
-        """One arm's continuations, of the opening as it is and in every dose."""
-        samples = [list(drawn.answered(f"{way.name}, {label}")) for label in labels]
-        texts = [[one.text.decode("utf-8", "replace") for one in some] for some in samples]
-        embedded = drawn.embedded({str(at): some for at, some in enumerate(texts)})
-        return [
-            experiment.Side(opening, said, embedded[str(at)].vectors, [one.tokens for one in some])
-            for at, (opening, said, some) in enumerate(zip(openings, texts, samples, strict=True))
-        ]
+    def _analysed(self, sides: Mapping[str, Sequence[experiment.Side]]) -> dict[int, dict[str, experiment.Arm]]:
+        """All arms after one opening, by dose."""
+        return {
+            dose: experiment.analyse({name: (of_arm[0], of_arm[place]) for name, of_arm in sides.items()})
+            for place, dose in enumerate(self.doses, start=1)
+        }
+
+    def _sides(
+        self, drawn: Drawn, openings: Mapping[tuple[Place, str], Sequence[str]], labels: Sequence[str]
+    ) -> dict[tuple[Place, str], list[experiment.Side]]:
+        """Of each opening and way the continuations, of the opening as it is and in every dose; embedded together."""
+        cells = [at.label(way, label) for at, way in openings for label in labels]
+        samples = {cell: list(drawn.answered(cell)) for cell in cells}
+        texts = {cell: [one.text.decode("utf-8", "replace") for one in some] for cell, some in samples.items()}
+        embedded = drawn.embedded({"": [text for some in texts.values() for text in some]})[""].vectors
+        rows = dict(zip(cells, np.split(embedded, np.cumsum([len(some) for some in texts.values()])[:-1]), strict=True))
+        return {
+            (at, way): [
+                experiment.Side(text, texts[cell], rows[cell], [one.tokens for one in samples[cell]])
+                for text, cell in ((text, at.label(way, label)) for text, label in zip(of_each, labels, strict=True))
+            ]
+            for (at, way), of_each in openings.items()
+        }
+
+
+def _completions(prompt: int) -> str:
+    return f"completions of prompt {prompt}"
+
+
+def _places(drawn: Drawn, way: Way) -> list[Place]:
+    """The openings of a run, in order."""
+    found = [_PLACE.fullmatch(label) for label in drawn.cells]
+    return sorted(
+        (Place(int(one["prompt"]), int(one["opening"])) for one in found if one and one["way"] == way.name),
+        key=lambda place: place.opening,
+    )
+
+
+def _over(places: Sequence[Place], singles: Sequence[Mapping[str, experiment.Arm]]) -> dict[str, experiment.Over]:
+    """Every arm over openings."""
+    groups = [at.prompt for at in places]
+    return {arm: experiment.over_openings([one[arm] for one in singles], groups) for arm in singles[0]}
 
 
 def _changed(dose: int) -> str:
     return "changed" if dose == 1 else f"changed {dose} times"
 
 
-def _words(drawn: Drawn, way: Way) -> str:
-    return f"{drawn.arms[way.arm]}, T {drawn.recipe(f'{way.name}, unchanged').sampler.temperature:g}"
+def _words(drawn: Drawn, way: Way, at: Place) -> str:
+    return f"{drawn.arms[way.arm]}, T {drawn.recipe(at.label(way.name, 'unchanged')).sampler.temperature:g}"
 
 
-def _pieces(drawn: Drawn, sample: Sample) -> list[tuple[bytes, bytes]]:
+def _pieces(drawn: Drawn, label: str, sample: Sample) -> list[tuple[bytes, bytes]]:
     """Of each token of a completion what it says, and what the likeliest other one would have said."""
-    pieces = drawn.store.pieces(drawn.recipe(_COMPLETIONS).vocab_digest, seen_ids(sample.tokens))
+    pieces = drawn.store.pieces(drawn.recipe(label).vocab_digest, seen_ids(sample.tokens))
     found = []
     for token in sample.tokens:
         others = [at for at in token["top_ids"].tolist() if at not in (-1, int(token["id"]))]
@@ -209,7 +318,7 @@ class _Doses(click.ParamType[tuple[int, ...]]):
 
 @click.command()
 @arms_options
-@click.option("-p", "--prompt", default=experiment.PROMPT, show_default=True, help="Where the opening begins.")
+@prompts_options
 @click.option(
     "--replace",
     nargs=2,
@@ -221,7 +330,15 @@ class _Doses(click.ParamType[tuple[int, ...]]):
 @click.option("--swap-token", type=int, metavar="K", help="Instead: another token for number K of the completion.")
 @click.option("--typos", type=float, metavar="RATE", help="Instead: mistype this share of the opening's letters.")
 @click.option("--dose", type=_Doses(), default=(1,), help="Sizes of the change, like 1,2,4.  [default: 1]")
-@click.option("-n", "n_samples", type=int, default=experiment.N_SAMPLES, show_default=True, help="Of each opening.")
+@click.option(
+    "-n",
+    "n_samples",
+    type=int,
+    default=experiment.N_SAMPLES,
+    show_default=True,
+    help="Continuations of each arm.",
+)
+@click.option("--openings", type=int, help=f"Openings to spread them over.  [default: {experiment.N_OPENINGS}]")
 @click.option("--max-tokens", type=int, default=experiment.MAX_TOKENS, show_default=True, help="Longest continuation.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
 @drawing_options
@@ -230,7 +347,9 @@ class _Doses(click.ParamType[tuple[int, ...]]):
 def perturb(
     *,
     choice: Choice,
-    prompt: str,
+    prompts: tuple[str, ...],
+    file: str | None,
+    prompt_set: str | None,
     replace: tuple[str, str] | None,
     insert: str | None,
     at: int | None,
@@ -238,6 +357,7 @@ def perturb(
     typos: float | None,
     dose: tuple[int, ...],
     n_samples: int,
+    openings: int | None,
     max_tokens: int,
     out: Path | None,
     drawing: Drawing,
@@ -246,8 +366,10 @@ def perturb(
 ) -> None:
     """Section 5.1: nudge a model off its path; does it find its way back to what it always says?
 
-    Takes an opening from the aligned model's own completions, changes it, and lets every model continue both, and the
-    base model also at temperature 0.3. Samples are kept: the same command again draws nothing.
+    Takes openings from the aligned model's own completions of the paper's prompt and of the shipped openings, or of
+    prompts of yours, changes them, and lets every model continue both, and the base model also at temperature 0.3. The
+    openings are the units: `--openings 1` is the paper's single one. Samples are kept: the same command again draws
+    nothing.
 
     \b
     Examples:
@@ -255,8 +377,12 @@ def perturb(
       llamadiv perturb --typos 0.05 --dose 1,2,4
     """
     check_n(n_samples, Perturb.least, "continuations")
+    if openings is not None and not 1 <= openings * Perturb.least <= n_samples:
+        allowed = f"each needs {Perturb.least} continuations, so -n {n_samples} has room for 1 to"
+        raise BadValue("--openings", openings, f"{allowed} {n_samples // Perturb.least}")
     change = _change(replace, insert, at, swap_token, typos, drawing.seed)
-    one = Perturb(change, dose, read_text(prompt), n_samples, max_tokens)
+    named = read_prompts(prompts, file, prompt_set) if prompts or file or prompt_set else Prompts(default_prompts(), ())
+    one = Perturb(change, dose, *named, n_samples, openings, max_tokens)
     run_alone(one, choice=choice, drawing=drawing, layout=layout, common=common, out=out)
 
 
@@ -294,32 +420,55 @@ def _change(
     return Replace(*replace) if replace is not None else Replace()
 
 
-def _as_json(found: Mapping[int, Mapping[str, experiment.Arm]], facts: Facts) -> dict[str, Any]:
+def _as_json(found: Mapping[int, Mapping[str, experiment.Over]], facts: Facts) -> dict[str, Any]:
     first = next(iter(found))
     return {
-        "arms": {arm: _arm_as_json(one, facts.arms[arm]) for arm, one in found[first].items()},
+        "arms": {arm: _over_as_json(one, facts.arms[arm]) for arm, one in found[first].items()},
         "doses": {
             str(dose): {
-                "opening": facts.openings[dose]._asdict(),
-                "edit_share": facts.edit_shares[dose],
-                "returned": {arm: one.returned._asdict() for arm, one in arms.items()},
-                "disturbed": {arm: one.disturbed._asdict() for arm, one in arms.items()},
-                "calm_after_tokens": {arm: one.calm._asdict() for arm, one in arms.items()},
+                arm: {
+                    "returned": one.returned._asdict(),
+                    "disturbed": one.disturbed._asdict(),
+                    "calm_after_tokens": one.calm._asdict(),
+                }
+                for arm, one in arms.items()
             }
             for dose, arms in found.items()
         },
-        "opening": facts.openings[first]._asdict(),
-        "opening_is_own": facts.is_own,
-        "prompt": facts.prompt,
-        "n": facts.n,
+        "openings": [
+            {
+                "prompt": spot.prompt,
+                "is_own": spot.is_own,
+                "doses": {
+                    str(dose): {**opening._asdict(), **finite({"edit_share": edit_share(opening)})}
+                    for dose, opening in spot.openings.items()
+                },
+                "arms": {arm: _arm_as_json(one) for arm, one in spot.arms.items()},
+            }
+            for spot in facts.places
+        ],
+        "n_of_an_opening": facts.n,
         "max_tokens": facts.max_tokens,
     }
 
 
-def _arm_as_json(arm: experiment.Arm, model: str) -> dict[str, Any]:
+def _over_as_json(arm: experiment.Over, model: str) -> dict[str, Any]:
     return {
         "model": model,
-        "n_attractors": arm.n_attractors,
+        "openings": arm.n_openings,
+        "openings_judged": arm.n_returned,
+        "with_attractors": arm.with_attractors._asdict(),
+        "disturbance": arm.disturbance._asdict(),
+        **_common_as_json(arm),
+    }
+
+
+def _arm_as_json(arm: experiment.Arm) -> dict[str, Any]:
+    return {"n_attractors": arm.n_attractors, **_common_as_json(arm)}
+
+
+def _common_as_json(arm: experiment.Arm | experiment.Over) -> dict[str, Any]:
+    return {
         "in_attractors": arm.in_attractors._asdict(),
         "returned": arm.returned._asdict(),
         "n_undone": {"unchanged": arm.n_undone[0], "changed": arm.n_undone[1]},

@@ -147,7 +147,7 @@ def _ledger(run: Run, pairs: Sequence[tuple[Experiment, Drawn]], results: Sequen
     drawn = {experiment.name: one for experiment, one in pairs}
     arms = drawn["personas"].arms
     base, aligned = next(iter(arms)), list(arms)[-1]
-    people, doses = found["personas"], found["perturb"]
+    people = found["personas"]
     paper = registry.load().pair(_PAPER_PAIR)
     made = Made(
         base,
@@ -157,8 +157,7 @@ def _ledger(run: Run, pairs: Sequence[tuple[Experiment, Drawn]], results: Sequen
         sentences=people and people.sentences,
         semantic=found["semantic"],
         syntactic=found["syntactic"],
-        perturb=doses and doses.arms,
-        opening_is_own=bool(doses) and doses.is_own,
+        perturb=found["perturb"],
     )
     facts = Facts(
         arms[base], arms[aligned], made.is_paper_pair, list(_deviations(run, drawn, base, aligned)), absent(made)

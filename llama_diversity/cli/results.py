@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Sampler
 from llama_diversity.render.exhibits import Section, in_terminal, write_report
 from llama_diversity.render.files import write_whole
-from llama_diversity.render.jsonl import to_line
+from llama_diversity.render.jsonl import to_json, to_line
 from llama_diversity.render.safe import visible
 
 
@@ -79,7 +78,7 @@ def make_folder(out: Path | None) -> None:
 
 def write_json(report: Mapping[str, Any], path: Path) -> None:
     """The numbers as a file that a person can read too. Raises BadValue."""
-    write_whole(path, json.dumps(report, indent=1) + "\n")
+    write_whole(path, to_json(report, indent=1) + "\n")
 
 
 def drawing_words(drawing: Drawing) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import click
@@ -23,6 +24,7 @@ from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.cli.session import opened, say_unknown_start
 from llama_diversity.cli.terminal import console
+from llama_diversity.decimals import decimals
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Piece, TokenStats, seen_ids
@@ -60,10 +62,24 @@ def score_text(engine: Engine, text: str, asking: Asking, common: Common) -> Sco
     with progress_line(common, f"scoring {len(ids)} tokens") as on_progress:
         tokens = engine.score(ids, on_progress=on_progress)[len(start.ids) :]
     pieces = {token: engine.piece(token) for token in seen_ids(tokens)}
-    n_bytes = len(text.encode("utf-8", "surrogateescape"))
-    if not start.ids and len(tokens):  # the first token has no context, so its bytes cost nothing known
-        n_bytes -= len(pieces[int(tokens["id"][0])].bytes)
-    return Scored(tokens, pieces, n_bytes, start.text, ids)
+    return Scored(tokens, pieces, n_bytes_judged(tokens, pieces, text), start.text, ids)
+
+
+def n_bytes_judged(tokens: TokenStats, pieces: Mapping[int, Piece], text: str) -> int:
+    """Bytes of the tokens that have a context: what a tokenizer drops is no token's, and a first one may have none.
+
+    The blank that SentencePiece puts before a text is its own: of a first token that is judged it does not count.
+    """
+    spelled = [pieces[int(row["id"])].bytes for row in tokens]
+    judged = sum(len(some) for some, row in zip(spelled, tokens, strict=True) if not math.isnan(row["surprisal_bits"]))
+    given = text.encode("utf-8", "surrogateescape")
+    is_put_before = _n_blanks(b"".join(spelled)) > _n_blanks(given)
+    return judged - (is_put_before and not math.isnan(tokens["surprisal_bits"][0]))
+
+
+def _n_blanks(text: bytes) -> int:
+    """How many blanks it begins with."""
+    return len(text) - len(text.lstrip(b" "))
 
 
 @click.command()
@@ -87,11 +103,21 @@ def score(*, model: str, text: str, asking: Asking, layout: EngineOptions, commo
     if common.json:
         totals = {"total_bits": scored.total_bits, "bits_per_byte": scored.bits_per_byte}
         known = {name: value if math.isfinite(value) else None for name, value in totals.items()}
-        click.echo(to_line({"tokens": token_objects(scored.tokens, scored.pieces), **known, "start": scored.start}))
+        click.echo(
+            to_line(
+                {
+                    "tokens": token_objects(scored.tokens, scored.pieces),
+                    "n_bytes": scored.n_bytes_scored,
+                    **known,
+                    "start": scored.start,
+                }
+            )
+        )
         return
     if not common.quiet:
         console(common.color).print(_table(scored))
-    click.echo(f"{scored.total_bits:.2f} bits, {scored.bits_per_byte:.3f} bits per byte")
+    total, rate = decimals(scored.total_bits, ".2f"), decimals(scored.bits_per_byte, ".3f")
+    click.echo(f"{total} bits, {rate} bits per byte")
     if not common.quiet:
         click.echo(visible(f"The text begins with {start_words(scored.start)}."), err=True)
 
@@ -119,4 +145,4 @@ def _shown(piece: Piece) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
+    return "-" if math.isnan(value) else decimals(value, ".2f")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from llama_diversity.decimals import decimals
 from llama_diversity.experiments.ledger import ERRATA, VERDICTS, Entry, Number
 from llama_diversity.render.exhibits import Between, Exhibit, Remark, Section, Table, Value
 
@@ -93,7 +94,7 @@ def _both(base: str, aligned: str) -> str:
 def _short(number: Number) -> str:
     if number.value is None:
         return number.words or "–"
-    return f"{number.value:.3g}"
+    return decimals(number.value, ".3g")
 
 
 def _numbers(found: Sequence[Entry]) -> Table:

@@ -6,8 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llama_diversity.experiments.perturb import BAND, KIND_CUT, LEAST_SHARE, N_CALM, N_FIRST, Arm
-from llama_diversity.experiments.perturbations import Opening
+from llama_diversity.experiments.perturb import (
+    BAND,
+    KIND_CUT,
+    LEAST_MEMBERS,
+    LEAST_PROMPTS,
+    LEAST_SHARE,
+    N_CALM,
+    N_FIRST,
+    Arm,
+    Calm,
+    Disturbance,
+    Over,
+)
+from llama_diversity.experiments.perturbations import Opening, edit_share
 from llama_diversity.metrics.inference import Proportion
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Tokens, Value
 from llama_diversity.render.heatmap import GenerationsHeatmap
@@ -21,16 +33,26 @@ UNDONE = 0.1  # more of them are a warning
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What was asked: the prompt, the opening and what was changed, the arms' descriptions, n and length.
-
-    `edit_shares`: of each dose, changed characters over those of the opening.
-    """
+class Spot:
+    """One opening: its prompt, the opening by dose, whether it has words of the aligned model's own; all arms there."""
 
     prompt: str
-    openings: Mapping[int, Opening]  # by dose
-    edit_shares: Mapping[int, float]
-    is_own: bool  # the opening has words of the aligned model's own
+    openings: Mapping[int, Opening]
+    is_own: bool
+    arms: Mapping[str, Arm]  # at the first dose
+
+    @property
+    def first(self) -> Opening:
+        """The opening at the first dose."""
+        return next(iter(self.openings.values()))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was asked: the openings, the arms' descriptions, continuations of an opening, their length."""
+
+    places: Sequence[Spot]  # the first is the paper's, or of the first prompt
+    n_prompts: int
     arms: Mapping[str, str]  # arm: the model, and its temperature where it is not 1
     n: int
     max_tokens: int
@@ -38,64 +60,85 @@ class Facts:
     examples: Sequence[tuple[str, Sequence[ScoredToken]]]
 
 
-def section(found: Mapping[int, Mapping[str, Arm]], facts: Facts, command: str) -> Section:
+def section(found: Mapping[int, Mapping[str, Over]], facts: Facts, command: str) -> Section:
     """The whole experiment for a reader; `found` by dose, the first one in full."""
     arms = "; ".join(f"{arm}: {words}" for arm, words in facts.arms.items())
-    opening = next(iter(facts.openings.values()))
-    own = " is the aligned model's own" if facts.is_own else ""
+    opening, how_many = facts.places[0].first, len(facts.places)
     about = (
-        f"The opening “{opening.unchanged}”{own}. {facts.n} continuations of it and of "
-        f"“{opening.changed}”, at most {facts.max_tokens} tokens each ({arms}). One prompt and one opening: the "
-        "result holds for these."
+        f"{how_many} {'opening' if how_many == 1 else 'openings'} of {facts.n_prompts} "
+        f"{'prompt' if facts.n_prompts == 1 else 'prompts'}, such as “{opening.unchanged}”, changed to "
+        f"“{opening.changed}”; {sum(one.is_own for one in facts.places)} have words of the aligned model's own. "
+        f"{facts.n} continuations of each as it is and changed, at most {facts.max_tokens} tokens ({arms}). "
+        f"{_claim(facts)}"
     )
     return Section("perturb", "Section 5.1: does it find its way back?", about, command, tuple(_exhibits(found, facts)))
 
 
-def _exhibits(doses: Mapping[int, Mapping[str, Arm]], facts: Facts) -> Iterator[Exhibit]:
-    found, opening = next(iter(doses.values())), next(iter(facts.openings.values()))
-    if not facts.is_own:
+def _claim(facts: Facts) -> str:
+    if len(facts.places) == 1:
+        return "One prompt and one opening: the result holds for these."
+    if facts.n_prompts >= LEAST_PROMPTS:
+        return "Intervals are over prompts: the result is about prompts like these."
+    return "Intervals are over openings: the result is about openings of these prompts."
+
+
+def _exhibits(doses: Mapping[int, Mapping[str, Over]], facts: Facts) -> Iterator[Exhibit]:
+    found = next(iter(doses.values()))
+    if not any(one.is_own for one in facts.places):
         yield Remark(
-            "No completion of the aligned model has the words to change in its own first sentences, so the prompt "
-            "alone is the opening: a weaker nudge than the paper's.",
+            "No completion of the aligned model has the words to change in its own first sentences, so prompts "
+            "alone are the openings: a weaker nudge than the paper's.",
             is_warning=True,
         )
+    n = facts.n * len(facts.places)
     for arm, one in found.items():
         if any(one.n_undone):
             yield Remark(
-                f"{arm}: {one.n_undone[1]} of {facts.n} continuations of the changed opening (unchanged: "
-                f"{one.n_undone[0]}) go on within its last word, which undoes the change; they are left out.",
-                is_warning=max(one.n_undone) > UNDONE * facts.n,
+                f"{arm}: {one.n_undone[1]} of {n} continuations of changed openings (unchanged: {one.n_undone[0]}) go "
+                "on within the last word, which undoes the change; they are left out.",
+                is_warning=max(one.n_undone) > UNDONE * n,
             )
     yield Table(
         "perturb-returns",
         "Who returns to what it always says",
-        ("arm", "attractors", "unchanged", "95 % interval", "returned", "95 % interval ", "n"),
+        ("arm", "with attractors", "95 % interval", "unchanged", "95 % interval ", "returned", " 95 % interval", "n"),
         tuple(
-            (arm, one.n_attractors, *_share(one.in_attractors), *_share(one.returned), one.returned.n)
+            (arm, *_share(one.with_attractors), *_share(one.in_attractors), *_share(one.returned), one.returned.n)
             for arm, one in found.items()
         ),
-        f"Attractors: kinds of the arm's own unchanged continuations (cosine {KIND_CUT:g} between all pairs) that hold "
-        f"{100 * LEAST_SHARE:g} % or more of half of them; shares are of the other half and of the changed ones. "
-        "Without one there is nothing to return to.",
+        f"With attractors: the share of the {len(facts.places)} openings that have one. Attractors: kinds of the arm's "
+        f"own unchanged continuations of an opening (cosine {KIND_CUT:g} between all pairs) that hold "
+        f"{100 * LEAST_SHARE:g} % and {LEAST_MEMBERS} or more of half of them; shares are of the other half and of the "
+        "changed ones, over the openings with one. Without one there is nothing to return to.",
     )
     yield Table(
         "perturb-surprise",
         "Who is surprised, and for how long",
-        ("arm", "disturbed", "95 % interval", "by chance", "calm after", "95 % interval "),
+        ("arm", "disturbed", "95 % interval", "by chance", "more", "95 % interval ", "calm after", " 95 % interval"),
         tuple(
-            (arm, *_share(one.disturbed), _share(one.disturbed_unchanged)[0], *_calm(one)) for arm, one in found.items()
+            (
+                arm,
+                *_share(one.disturbed),
+                _share(one.disturbed_unchanged)[0],
+                *_points(one.disturbance),
+                *_calm(one.calm),
+            )
+            for arm, one in found.items()
         ),
         f"Disturbed: one of the first {N_FIRST} tokens is more surprising than {100 * BAND:g} % of the unchanged ones "
         f"at its place; by chance: the unchanged ones themselves. Calm after: tokens until {N_CALM} in a row are not, "
-        "median of the disturbed.",
+        "median of the disturbed of an opening, and of that over openings.",
     )
     for arm, one in found.items():
         if one.returned.reason:
             yield Remark(f"{arm}: {one.returned.reason}.")
+    if len(facts.places) > 1:
+        yield _openings_table(facts)
     yield _trajectories(found)
+    opening = facts.places[0].first
     yield Tokens(
         "figure-14-tokens",
-        "Figure 14: the first continuation of each arm, after the opening as it is and changed",
+        "Figure 14: the first continuation of each arm, after the first opening as it is and changed",
         GenerationsHeatmap(
             facts.examples,
             tokenizer=facts.tokenizer,
@@ -108,8 +151,31 @@ def _exhibits(doses: Mapping[int, Mapping[str, Arm]], facts: Facts) -> Iterator[
         yield _dose_figure(doses, facts)
 
 
-def _calm(one: Arm) -> tuple[Value, Value]:
-    calm = one.calm
+def _openings_table(facts: Facts) -> Table:
+    """Opening by opening; the first row of each arm is all that a study of one opening would have."""
+    return Table(
+        "perturb-openings",
+        "Opening by opening: what one alone would have said",
+        ("opening", "own words", "arm", "attractors", "unchanged", "returned", "95 % interval", "n"),
+        tuple(
+            (
+                spot.first.unchanged,
+                "yes" if spot.is_own else "no",
+                arm,
+                one.n_attractors,
+                _share(one.in_attractors)[0],
+                *_share(one.returned),
+                one.returned.n,
+            )
+            for spot in facts.places
+            for arm, one in spot.arms.items()
+        ),
+        "Intervals are of the continuations of that opening alone (Wilson), and know nothing of other openings. The "
+        "paper has one; its prompt's is the first.",
+    )
+
+
+def _calm(calm: Calm) -> tuple[Value, Value]:
     if calm.median is None:
         return ("never" if calm.n else None), None
     high = "never" if calm.high is None else f"{calm.high:g}"
@@ -122,15 +188,22 @@ def _share(found: Proportion) -> tuple[Value, Value]:
     return Share(found.value), Between(found.low, found.high)
 
 
-def _trajectories(found: Mapping[str, Arm]) -> Figure:
+def _points(found: Disturbance) -> tuple[Value, Value]:
+    """A difference of shares and its interval."""
+    if found.value is None:
+        return None, None
+    return found.value, None if found.low is None or found.high is None else Between(found.low, found.high)
+
+
+def _trajectories(found: Mapping[str, Over]) -> Figure:
     highest = max((bits for one in found.values() for bits in (*one.unchanged_bits, *one.changed_bits)), default=1.0)
 
     def draw() -> Mapping[str, Chart]:
         from llama_diversity.render.trajectories import trajectory_panel
 
         return {
-            f"{arm} (n = {one.returned.n})": trajectory_panel(
-                one.unchanged_bits, one.changed_bits, [d.se for d in one.excess_bits], highest=highest
+            f"{arm} (openings: {one.n_openings})": trajectory_panel(
+                one.unchanged_bits, one.changed_bits, [(d.high - d.low) / 2 for d in one.excess_bits], highest=highest
             )
             for arm, one in found.items()
         }
@@ -139,36 +212,36 @@ def _trajectories(found: Mapping[str, Arm]) -> Figure:
         "perturb-surprisal",
         "How surprising each token is, after the opening as it is and changed",
         draw,
-        "Mean over the continuations that are still running, while a tenth of them are; bar: 95 % of the difference to "
-        "unchanged. Bits under the model itself at temperature 1.",
+        "Mean over openings of the mean over the continuations that are still running, while a tenth of them are; bar: "
+        "95 % of the difference to unchanged. Bits under the model itself at temperature 1.",
     )
 
 
 # ---- doses
 
 
-def _dose_table(doses: Mapping[int, Mapping[str, Arm]], facts: Facts) -> Table:
+def _dose_table(doses: Mapping[int, Mapping[str, Over]], facts: Facts) -> Table:
     return Table(
         "perturb-doses",
         "How much change it takes",
-        ("dose", "edited", "arm", "returned", "95 % interval", "calm after", "changed opening"),
+        ("dose", "edited", "arm", "returned", "95 % interval", "calm after", "changed opening, the first"),
         tuple(
             (
                 dose,
-                Share(facts.edit_shares[dose]),
+                Share(sum(edit_share(spot.openings[dose]) for spot in facts.places) / len(facts.places)),
                 arm,
                 *_share(one.returned),
-                _calm(one)[0],
-                facts.openings[dose].changed,
+                _calm(one.calm)[0],
+                facts.places[0].openings[dose].changed,
             )
             for dose, arms in doses.items()
             for arm, one in arms.items()
         ),
-        "Edited: changed characters over those of the opening (Levenshtein).",
+        "Edited: changed characters over those of the opening (Levenshtein), mean over openings.",
     )
 
 
-def _dose_figure(doses: Mapping[int, Mapping[str, Arm]], facts: Facts) -> Figure:
+def _dose_figure(doses: Mapping[int, Mapping[str, Over]], facts: Facts) -> Figure:
     def draw() -> Mapping[str, Chart]:
         from llama_diversity.render.trajectories import Dose, dose_panel
 
@@ -184,5 +257,5 @@ def _dose_figure(doses: Mapping[int, Mapping[str, Arm]], facts: Facts) -> Figure
                 panels[arm] = dose_panel(known, list(doses), arm=arm, position=position)
         return panels or {"no arm has an attractor": dose_panel([], list(doses), arm="base", position=0)}
 
-    note = "Share of the continuations that return, Wilson's 95 % intervals; arms without attractors are left out."
+    note = "Share of the continuations that return, 95 % intervals over openings; arms without attractors are left out."
     return Figure("perturb-doses-returned", "Who returns, by the size of the change", draw, note)

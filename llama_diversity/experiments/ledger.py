@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 
+from llama_diversity.decimals import decimals
 from llama_diversity.experiments import collapse, personas, perturb, review_sentences, semantic, syntactic
 from llama_diversity.metrics.coverage import rarefied_richness, seen_richness
 from llama_diversity.metrics.inference import (
@@ -55,9 +56,6 @@ _NO_INTERVAL = "no interval: too few outputs, or outputs that do not vary"
 _FORMS = "; base by forms with examples, aligned by a request, so the prompt is part of the difference"
 
 
-LEAST_FOR_ATTRACTORS = 25  # continuations judged; as many are learned from
-
-
 class Made(NamedTuple):
     """Results of the experiments, None for one that is not there; the arms compared; whether they are the paper's."""
 
@@ -68,8 +66,7 @@ class Made(NamedTuple):
     sentences: review_sentences.Clusters | None = None
     semantic: semantic.Study | None = None
     syntactic: syntactic.Result | None = None
-    perturb: Mapping[str, perturb.Arm] | None = None
-    opening_is_own: bool = True  # of words that the aligned model wrote itself
+    perturb: perturb.Outcome | None = None
 
 
 class Number(NamedTuple):
@@ -216,7 +213,8 @@ def _entry(
 def _written(number: Number) -> str:
     if number.value is None or number.low is None or number.high is None:
         return "–"
-    return f"{number.value:.3g} ({number.low:.3g} to {number.high:.3g})"
+    value, low, high = (decimals(one, ".3g") for one in (number.value, number.low, number.high))
+    return f"{value} ({low} to {high})"
 
 
 # ---- Experiment 1
@@ -448,87 +446,82 @@ def _syntactic(made: Made) -> Iterator[Entry]:
 # ---- section 5
 
 
+LEAST_OPENINGS = 5  # for a claim about openings
+_OWN = "openings with words of the aligned model's own"
+
+
 def _perturb(made: Made) -> Iterator[Entry]:
     found = made.perturb
     if found is None:
         return
-    aligned = found[made.aligned]
-    cold = next((arm for arm in found if arm.startswith(f"{made.base}, T ")), None)
+    aligned = found.arms[made.aligned]
+    cold = next((arm for arm in found.arms if arm.startswith(f"{made.base}, T ")), None)
+    too_few = "" if found.n_own >= LEAST_OPENINGS else f"{found.n_own} of {found.n_openings} are {_OWN}"
     for id, arm, words in (
         ("base", made.base, "no attractors"),
         ("cold", cold, "none, even at low temperature"),
     ):
         if arm is not None:
-            yield _attractors(made, id, words, arm, found[arm], aligned)
-            yield _returns(made, id, words, arm, found[arm], aligned)
-    yield _recovery(made, aligned)
+            yield _attractors(made, id, words, arm, too_few)
+            yield _returns(made, id, words, arm, too_few)
+    yield _recovery(made, aligned, too_few)
 
 
-def _attractors(made: Made, id: str, words: str, arm: str, base: perturb.Arm, aligned: perturb.Arm) -> Entry:
-    """Whether there are any; counts have no interval, so only none against some tells a direction."""
-    direction = {(False, True): 1, (True, False): -1, (True, True): -1}.get(
-        (base.n_attractors > 0, aligned.n_attractors > 0)
-    )
-    n = base.in_attractors.n + aligned.in_attractors.n
-    why = f"{arm} has {base.n_attractors}, the aligned model {aligned.n_attractors}"
-    if min(base.in_attractors.n, aligned.in_attractors.n) < LEAST_FOR_ATTRACTORS:
-        direction, why = None, f"{why}, of too few continuations to find one ({n})"
-    found = verdict_of(made, [], direction, why)
-    return Entry(
+def _attractors(made: Made, id: str, words: str, arm: str, too_few: str) -> Entry:
+    """In how many openings the arm has any, and the aligned model."""
+    assert made.perturb is not None
+    base, aligned = (made.perturb.arms[name].with_attractors for name in (arm, made.aligned))
+    return _entry(
+        made,
         f"5.1.attractors.{id}",
-        f"attractors of the unchanged opening, {arm} and aligned",
-        Published(words),
-        Published("its own completions"),
-        Number(float(base.n_attractors)),
-        Number(float(aligned.n_attractors)),
-        Number(),
-        *found,
+        f"share of {base.n} {_OWN} of which there are attractors, {arm} and aligned",
+        (Published(words), Published("its own completions")),
+        (_of_proportion(base), _of_proportion(aligned)),
+        Number() if too_few else _change(proportion_difference(base, aligned)),
+        rises=True,
+        why=too_few,
     )
 
 
-def _returns(made: Made, id: str, words: str, arm: str, base: perturb.Arm, aligned: perturb.Arm) -> Entry:
-    change = _change(proportion_difference(base.returned, aligned.returned))
-    lacking = [name for name, one in ((arm, base), ("the aligned model", aligned)) if one.returned.value is None]
-    why = ""
-    if not made.opening_is_own:
-        change, why = Number(), "the opening is the prompt alone, not the aligned model's own words"
-    elif lacking:
-        why = (
-            f"{' and '.join(lacking)} has nothing to return to: no attractor, or no continuation that leaves the change"
-        )
+def _returns(made: Made, id: str, words: str, arm: str, too_few: str) -> Entry:
+    assert made.perturb is not None
+    arms = {name: made.perturb.arms[name] for name in (arm, made.aligned)}
+    base, aligned = arms.values()
+    why = too_few
+    lacking = [name for name, one in arms.items() if one.n_returned < LEAST_OPENINGS]
+    if not why and lacking:
+        of_each = (f"{name} has something to return to in {arms[name].n_returned} openings" for name in lacking)
+        why = f"{' and '.join(of_each)}, too few to tell"
     return _entry(
         made,
         f"5.1.return.{id}",
-        f"share of perturbed continuations that return to an attractor, {arm} and aligned",
+        f"share of perturbed continuations that return to an attractor, over openings, {arm} and aligned",
         (Published(words), Published("returns to one of its own completions")),
         (_of_proportion(base.returned), _of_proportion(aligned.returned)),
-        change,
+        Number() if why else _change(proportion_difference(base.returned, aligned.returned)),
         rises=True,
         why=why,
     )
 
 
-def _recovery(made: Made, aligned: perturb.Arm) -> Entry:
+def _recovery(made: Made, aligned: perturb.Over, too_few: str) -> Entry:
     """Disturbed more often than by chance, and calm again: both, or the paper's picture is not there."""
-    change = _change(proportion_difference(aligned.disturbed_unchanged, aligned.disturbed))
-    sign, calm = _sign(change, 0.0), aligned.calm
+    more, calm = aligned.disturbance, aligned.calm
+    change = Number() if too_few else Number(more.value, more.low, more.high, "changed - unchanged")
     half = (
-        "half of the disturbed never" if calm.median is None else f"half of the disturbed within {calm.median:g} tokens"
+        "half of the openings never" if calm.median is None else f"half of the openings within {calm.median:g} tokens"
     )
-    direction = sign
-    if sign == 1 and calm.median is None:
-        direction = -1
-    reason = f"disturbed by chance and by the change: {_written(change)} more; calm again {half}"
-    if not made.opening_is_own:
-        direction, reason = None, "the opening is the prompt alone, not the aligned model's own words"
-    found = verdict_of(made, [], direction, reason if sign is not None else _NO_INTERVAL)
+    sign = _sign(change, 0.0)
+    direction = -1 if sign == 1 and calm.median is None else sign
+    reason = f"disturbed by chance and by the change: {_written(change)} more; calm again in {half}"
+    found = verdict_of(made, [], direction, too_few or (reason if sign is not None else _NO_INTERVAL))
     return Entry(
         "5.1.recovery",
         "share of the aligned model's continuations whose first tokens are unusually surprising after the change",
         Published(""),
         Published("first tokens red to yellow, then green again"),
         Number(),
-        _of_proportion(aligned.disturbed, f"calm again {half}"),
+        _of_proportion(aligned.disturbed, f"calm again in {half}"),
         change,
         *found,
     )

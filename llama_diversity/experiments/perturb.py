@@ -1,11 +1,14 @@
 """Section 5.1 of the paper: does a model that is nudged off its path find its way back to what it always says?
 
-Protocol: completions of the prompt "Grace Hopper was", raw. The most typical one of the aligned model's largest kind
-that has a "was" of its own in the first two sentences gives an opening, cut after that "was". Every arm (and the base
-model at a low temperature, the paper's control) continues that opening twice, n times each: as it is, and with "was"
-changed to "was not" (`perturbations` has other changes). Only what follows the opening is judged, so the opening's own
-words cannot count as a return. A continuation that goes on within the opening's last word ("was not" + "ed") has undone
-the change; it is counted and left out.
+Protocol: raw completions of the paper's prompt "Grace Hopper was", and of more prompts, by the aligned model. A
+completion that has a "was" of its own in the first two sentences gives an opening, cut after that "was"; where none of
+a prompt has one, the prompt alone may be. Every arm (and the base model at a low temperature, the paper's control)
+continues each opening twice, n times each: as it is, and with "was" changed to "was not" (`perturbations` has other
+changes). Only what follows the opening is judged, so the opening's own words cannot count as a return. A continuation
+that goes on within the opening's last word ("was not" + "ed") has undone the change; it is counted and left out.
+
+Each opening is analysed by itself, and the openings are the units: one opening alone, the paper's reading, says as much
+about others as one prompt says about others (`over_openings`).
 
 An attractor of an arm is a kind of its continuations of the unchanged opening (complete linkage, all pairs with a
 cosine of KIND_CUT or more) that holds at least LEAST_SHARE of them. Attractors are learned from the even samples; the
@@ -21,21 +24,36 @@ after that from which N_CALM in a row (or all that are left) are inside.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.metrics import clusters
-from llama_diversity.metrics.inference import Z_95, Difference, Proportion, summarize, welch_difference, wilson
+from llama_diversity.metrics.inference import (
+    Z_95,
+    Difference,
+    Proportion,
+    clustered_proportion,
+    mean_interval,
+    proportion_difference,
+    summarize,
+    welch_difference,
+    wilson,
+)
 from llama_diversity.records import TokenStats
 from llama_diversity.text import is_letter_without_blanks
 
-PROMPT = "Grace Hopper was"
-N_SAMPLES = 100
+PROMPT = "Grace Hopper was"  # the paper's
+N_SAMPLES = 96  # of each arm, as it is and changed, over all openings
+N_OPENINGS = 6
+N_PROMPTS = 12  # that are tried for openings, where none is named
+LEAST_PROMPTS = 5  # for a claim about prompts in general
+LEAST_EACH = 8  # continuations of an opening: four to learn attractors from, four to judge
 MAX_TOKENS = 64
+COMPLETION_TOKENS = 32  # of a completion, for an opening within its first two sentences
 LOW_TEMPERATURE = 0.3
 KIND_CUT = 0.7
 LEAST_SHARE, LEAST_MEMBERS = 0.05, 3
@@ -46,19 +64,6 @@ BAND = 0.95
 
 
 Vectors = npt.NDArray[np.float32]
-
-
-def by_typicality(vectors: Vectors) -> list[int]:
-    """All rows, the medoid of the largest kind first, then by their cosine to it; equal ones in order.
-
-    >>> by_typicality(np.array([[0.0, 1.0], [1.0, 0.1], [1.0, 0.0]], np.float32))
-    [1, 2, 0]
-    """
-    labels = clusters.threshold_classes(vectors, KIND_CUT)
-    medoid = clusters.medoids(vectors, labels)[int(np.argmax(np.bincount(labels)))]
-    units = clusters.unit_rows(vectors)
-    found: list[int] = np.argsort(-(units @ units[medoid]).round(6), kind="stable").tolist()
-    return found
 
 
 # ---- one arm
@@ -94,6 +99,7 @@ class Arm:
     disturbed: Proportion
     disturbed_unchanged: Proportion
     calm: Calm
+    waits: tuple[float, ...] = ()  # of each disturbed continuation, tokens until it is calm again; inf: never
 
 
 def analyse_arm(unchanged: Side, changed: Side) -> Arm:
@@ -108,6 +114,7 @@ def analyse_arm(unchanged: Side, changed: Side) -> Arm:
     learned, held_out = rows[0][0::2], rows[0][1::2]
     places = attractors_of(learned)
     outside, outside_by_chance = _outside(before, after), _outside(before, before)
+    waits = waits_of(outside, [len(row[~np.isnan(row)]) for row in after])
     return Arm(
         len(places.centres),
         clusters.return_share(held_out, places).share,
@@ -118,7 +125,8 @@ def analyse_arm(unchanged: Side, changed: Side) -> Arm:
         tuple(_excess(before, after)),
         wilson(int(_disturbed(outside).sum()), len(outside)),
         wilson(int(_disturbed(outside_by_chance).sum()), len(outside_by_chance)),
-        calm_again(outside, [len(row[~np.isnan(row)]) for row in after]),
+        median_wait(waits),
+        tuple(waits),
     )
 
 
@@ -204,32 +212,36 @@ def _disturbed(outside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return np.asarray(outside[:, :N_FIRST].any(axis=1), np.bool_)
 
 
-def calm_again(outside: npt.NDArray[np.bool_], lengths: Sequence[int]) -> Calm:
-    """When the disturbed continuations are calm again; `lengths` in tokens.
+def waits_of(outside: npt.NDArray[np.bool_], lengths: Sequence[int]) -> list[float]:
+    """After how many tokens each disturbed continuation is calm again, in order of size; `lengths` in tokens.
 
     >>> rows = np.array([[1, 0, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0], [0] * 7, [1] * 7], bool)
-    >>> calm_again(rows, [7, 7, 7, 7])[0]  # after 3 and 1 tokens and never; the third was not disturbed
+    >>> waits_of(rows, [7, 7, 7, 7])  # the third was not disturbed
+    [1.0, 3.0, inf]
+    """
+    disturbed = _disturbed(outside)
+    rows = zip(outside[disturbed], np.asarray(lengths, np.int64)[disturbed].tolist(), strict=True)
+    return sorted(_wait(row[:length]) for row, length in rows)
+
+
+def median_wait(waits: Sequence[float]) -> Calm:
+    """The median of independent waits, with the order statistics around it.
+
+    >>> median_wait([1.0, 3.0, math.inf])[0]
     3.0
     """
-    waits = sorted(
-        _wait(row[:length]) for row, length in zip(outside[_disturbed(outside)], _of(outside, lengths), strict=True)
-    )
-    n = len(waits)
+    ordered, n = sorted(waits), len(waits)
     if not n:
         return Calm(None, None, None, 0)
     reach = Z_95 * math.sqrt(n) / 2
     places = [min(n - 1, max(0, at)) for at in (math.floor(n / 2 - reach), math.ceil(n / 2 + reach))]
-    median = (waits[(n - 1) // 2] + waits[n // 2]) / 2
-    low, high = (waits[at] for at in places)
+    median = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    low, high = (ordered[at] for at in places)
     return Calm(_finite(median), _finite(low), _finite(high), n)
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _of(outside: npt.NDArray[np.bool_], lengths: Sequence[int]) -> list[int]:
-    return [length for length, is_disturbed in zip(lengths, _disturbed(outside), strict=True) if is_disturbed]
 
 
 def _wait(outside: npt.NDArray[np.bool_]) -> float:
@@ -242,5 +254,135 @@ def _wait(outside: npt.NDArray[np.bool_]) -> float:
 
 
 def analyse(sides: Mapping[str, tuple[Side, Side]]) -> dict[str, Arm]:
-    """Every arm from its unchanged and changed continuations."""
+    """Every arm from its unchanged and changed continuations of one opening."""
     return {arm: analyse_arm(*both) for arm, both in sides.items()}
+
+
+# ---- over openings
+
+
+class Disturbance(NamedTuple):
+    """How much oftener changed continuations are disturbed, with a 95 % interval; None where undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Over:
+    """What one arm did after several openings: shares over openings, each with an interval that has openings as units.
+
+    Of a single opening they are those of its continuations. `returned` and `in_attractors` are of the openings of which
+    the arm has an attractor, `returned.n` continuations in `n_returned` openings. `unchanged_bits` and the next two are
+    means over openings, `excess_bits` with a t interval over them.
+    """
+
+    n_openings: int
+    with_attractors: Proportion  # of the openings
+    in_attractors: Proportion
+    returned: Proportion
+    n_returned: int
+    n_undone: tuple[int, int]
+    unchanged_bits: tuple[float, ...]
+    changed_bits: tuple[float, ...]
+    excess_bits: tuple[Difference, ...]
+    disturbed: Proportion
+    disturbed_unchanged: Proportion
+    disturbance: Disturbance
+    calm: Calm  # median over openings of their own medians; of one opening, over its continuations
+
+
+class Outcome(NamedTuple):
+    """The arms over the openings that have words of the aligned model's own; over all where none has."""
+
+    arms: Mapping[str, Over]
+    n_own: int
+    n_openings: int
+
+
+def over_openings(arms: Sequence[Arm], groups: Sequence[int]) -> Over:
+    """One arm's openings together. `groups`: the prompt of each opening.
+
+    Openings of one prompt are alike. From LEAST_PROMPTS prompts on the prompts are the units, and the claim is about
+    prompts like these; with fewer the openings are, and it is about openings of these prompts.
+    """
+    units = list(groups) if len(set(groups)) >= LEAST_PROMPTS else list(range(len(arms)))
+    judged = [at for at, one in enumerate(arms) if one.n_attractors and one.returned.n]
+    held = [at for at, one in enumerate(arms) if one.n_attractors and one.in_attractors.n]
+    return Over(
+        len(arms),
+        _over([Proportion(None, None, None, int(one.n_attractors > 0), 1) for one in arms], units),
+        _over([arms[at].in_attractors for at in held], [units[at] for at in held], _why(arms)),
+        _over([arms[at].returned for at in judged], [units[at] for at in judged], _why(arms)),
+        len(judged),
+        (sum(one.n_undone[0] for one in arms), sum(one.n_undone[1] for one in arms)),
+        _mean_curve([one.unchanged_bits for one in arms]),
+        _mean_curve([one.changed_bits for one in arms]),
+        tuple(_excess_over([one.excess_bits for one in arms], units)) if len(arms) > 1 else arms[0].excess_bits,
+        _over([one.disturbed for one in arms], units),
+        _over([one.disturbed_unchanged for one in arms], units),
+        _disturbance(arms, units),
+        median_wait([_median(one) for one in arms if one.waits]) if len(arms) > 1 else arms[0].calm,
+    )
+
+
+def _why(arms: Sequence[Arm]) -> str:
+    """What to say where there is nothing to judge."""
+    return next((one.returned.reason for one in arms if one.returned.reason), None) or "no attractor to return to"
+
+
+def _over(shares: Sequence[Proportion], units: Sequence[int], why: str = "no continuations") -> Proportion:
+    """The share over units; of a single one its own, with its own interval."""
+    groups = _by_unit(shares, units)
+    n = [sum(one.n for one in some) for some in groups]
+    if not sum(n):
+        return Proportion(None, None, None, 0, 0, why)
+    return clustered_proportion([sum(one.k for one in some) for some in groups], n)
+
+
+T = TypeVar("T")
+
+
+def _by_unit(values: Iterable[T], units: Iterable[int]) -> list[list[T]]:
+    groups: dict[int, list[T]] = {}
+    for value, unit in zip(values, units, strict=True):
+        groups.setdefault(unit, []).append(value)
+    return list(groups.values())
+
+
+def _mean_curve(curves: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Mean over openings, token by token, while half of them are that long."""
+    columns = ([curve[at] for curve in curves if len(curve) > at] for at in range(max(map(len, curves), default=0)))
+    return tuple(float(np.mean(column)) for column in columns if 2 * len(column) >= len(curves))
+
+
+def _excess_over(curves: Sequence[Sequence[Difference]], units: Sequence[int]) -> Iterator[Difference]:
+    """Token by token the mean over units of the openings' own differences, while half of the units have one."""
+    for at in range(max(map(len, curves), default=0)):
+        there = [(curve[at].mean, unit) for curve, unit in zip(curves, units, strict=True) if len(curve) > at]
+        means = [float(np.mean(some)) for some in _by_unit(*zip(*there, strict=True))]
+        if 2 * len(means) >= len(set(units)):
+            found = mean_interval(means)
+            yield Difference(found.mean, summarize(means).se, found.low, found.high)
+
+
+def _disturbance(arms: Sequence[Arm], units: Sequence[int]) -> Disturbance:
+    """Changed less unchanged: paired by opening, a t interval over units; of one opening Newcombe's."""
+    if len(arms) == 1:
+        alone = proportion_difference(arms[0].disturbed_unchanged, arms[0].disturbed)
+        return Disturbance(*(_finite(number) for number in (alone.mean, alone.low, alone.high)))
+    known = [
+        (one.disturbed.value - one.disturbed_unchanged.value, unit)
+        for one, unit in zip(arms, units, strict=True)
+        if one.disturbed.value is not None and one.disturbed_unchanged.value is not None
+    ]
+    if not known:
+        return Disturbance(None, None, None)
+    found = mean_interval([float(np.mean(some)) for some in _by_unit(*zip(*known, strict=True))])
+    ends = [_finite(end) for end in (found.low, found.high)]
+    return Disturbance(found.mean, *(None if end is None else max(-1.0, min(1.0, end)) for end in ends))
+
+
+def _median(arm: Arm) -> float:
+    return float(np.median(arm.waits)) if np.isfinite(arm.waits).sum() > len(arm.waits) / 2 else math.inf

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from llama_diversity.decimals import decimals
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.heatmap import TokenPicture
 from llama_diversity.render.safe import visible
@@ -41,6 +42,8 @@ class Share(NamedTuple):
 
     value: float
 
+
+_ROUNDING = 1e-12  # below 0 no more than this is a 0 that was computed
 
 Value = str | int | float | Between | Share | None  # None is undefined
 
@@ -163,8 +166,8 @@ def written(value: Value) -> str:
 
     >>> written(0.12345), written(12), written(Share(0.5)), written(Between(0.1, 0.25)), written(None)
     ('0.123', '12', '50 %', '0.100 to 0.250', '–')
-    >>> written(0.0002), written(0.0)
-    ('2.0e-04', '0.000')
+    >>> written(0.0002), written(0.0), written(-0.0), written(-2.8e-16)
+    ('2.0e-04', '0.000', '0.000', '0.000')
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
@@ -192,9 +195,11 @@ def percent(share: float, digits: int = 0) -> str:
 def _number(value: float) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
+    if -_ROUNDING < value < 0:
+        return "0.000"
     if 0 < abs(value) < 0.0005:  # three decimals would say 0
         return f"{value:.1e}"
-    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 10 else decimals(value, ".3f")
 
 
 # ---- as files
@@ -261,7 +266,7 @@ def _field(value: object) -> str:
         return ""
     if isinstance(value, str):
         return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-    return repr(value) if isinstance(value, float) else str(value)
+    return repr(value + 0.0) if isinstance(value, float) else str(value)  # -0.0 + 0.0 is 0.0
 
 
 def _chart_files(figure: Figure, command: str) -> Iterator[tuple[str, bytes]]:

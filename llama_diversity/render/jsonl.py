@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -41,7 +42,29 @@ def finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 def to_line(value: Any) -> str:
     """`value` as one line of ASCII JSON; what a terminal would obey is escaped. Raises ValueError on a nan."""
-    return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f")
+    return to_json(value).replace("\x7f", "\\u007f")
+
+
+_MINUS_ZERO = re.compile(r"-0\.0(?![\de])")
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON without a minus before 0. Raises ValueError on a nan.
+
+    >>> to_json({"p": -0.0, "text": "-0.0"})
+    '{"p": 0.0, "text": "-0.0"}'
+    """
+    written = json.dumps(value, allow_nan=False, indent=indent)
+    return json.dumps(_plain(value), allow_nan=False, indent=indent) if _MINUS_ZERO.search(written) else written
+
+
+def _plain(value: Any) -> Any:
+    """The same with 0.0 for every -0.0."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value + 0.0 if isinstance(value, float) else value
 
 
 def sample_object(sample: Sample, pieces: Mapping[int, Piece], *, neutral: bool) -> dict[str, Any]:

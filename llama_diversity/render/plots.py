@@ -20,6 +20,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from llama_diversity.decimals import decimals
 from llama_diversity.records import N_TOP
 from llama_diversity.render import ramps
 from llama_diversity.render.cells import Marks, inline
@@ -376,7 +377,7 @@ def summary_table(
 def _number(value: float | None, *, signed: bool = False) -> str:
     if value is None or math.isnan(value):
         return "undefined"
-    return f"{value:+.3f}" if signed else f"{value:.3f}"
+    return decimals(value, "+.3f" if signed else ".3f")
 
 
 # Text in a column.

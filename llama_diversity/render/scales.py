@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
+from llama_diversity.decimals import decimals
 from llama_diversity.errors import BadValue, UnknownName
 from llama_diversity.records import Piece, TokenStats
 from llama_diversity.render.ramps import N_SIDE_STEPS, N_STEPS
@@ -97,7 +98,7 @@ class Scale(ABC):
 
     def exact(self, value: float) -> str:
         """The value with its unit, for a tooltip."""
-        return "no value" if math.isnan(value) else f"{value:.2f} bits"
+        return "no value" if math.isnan(value) else f"{decimals(value, '.2f')} bits"
 
     @property
     def steps(self) -> range:
@@ -155,7 +156,7 @@ class Surprisal(TokenScale):
 
     def summary(self, values: Sequence[float]) -> str:
         total = math.fsum(values)
-        return f"{total:.1f} bits in all, {total / len(values):.2f} per token"
+        return f"{decimals(total, '.1f')} bits in all, {decimals(total / len(values), '.2f')} per token"
 
 
 class Entropy(TokenScale):
@@ -280,7 +281,7 @@ class Difference(Scale):
         return f"+{number}" if number and value > 0 else number
 
     def exact(self, value: float) -> str:
-        return "no value" if math.isnan(value) else f"{value:+.2f} bits"
+        return "no value" if math.isnan(value) else f"{decimals(value, '+.2f')} bits"
 
     @property
     def steps(self) -> range:
@@ -306,7 +307,7 @@ class Difference(Scale):
 
     def summary(self, values: Sequence[float]) -> str:
         total = math.fsum(values)
-        return f"{total:+.1f} bits in all, {total / len(values):+.2f} per token"
+        return f"{decimals(total, '+.1f')} bits in all, {decimals(total / len(values), '+.2f')} per token"
 
 
 SCALES: dict[str, type[TokenScale]] = {scale.name: scale for scale in (Surprisal, Entropy, Rank, Probability)}

@@ -15,11 +15,11 @@ _KINDS = ("unchanged", "changed")
 
 
 def trajectory_panel(
-    unchanged: Sequence[float], changed: Sequence[float], errors: Sequence[float], *, highest: float
+    unchanged: Sequence[float], changed: Sequence[float], reaches: Sequence[float], *, highest: float
 ) -> alt.LayerChart:
     """Mean surprisal in bits by token after the opening, counted from 1; `highest` is the end of all panels' axis.
 
-    `errors` are standard errors of changed minus unchanged, drawn as 95 % bars around the changed ones.
+    `reaches`: half the 95 % interval of changed minus unchanged, drawn as bars around the changed ones.
     """
     rows = [
         {"token": at + 1, "bits": float(value), "opening": kind}
@@ -39,9 +39,9 @@ def trajectory_panel(
         )
     )  # fmt: skip
     bars = [
-        {"token": at + 1, "low": max(0.0, float(value) - 1.96 * se), "high": min(highest, float(value) + 1.96 * se)}
-        for at, (value, se) in enumerate(zip(changed, errors, strict=False))
-        if math.isfinite(se)
+        {"token": at + 1, "low": max(0.0, float(value) - reach), "high": min(highest, float(value) + reach)}
+        for at, (value, reach) in enumerate(zip(changed, reaches, strict=False))
+        if math.isfinite(reach)
     ]
     rules = (
         alt.Chart(alt.InlineData(values=bars))

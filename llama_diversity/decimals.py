@@ -1,0 +1,15 @@
+"""Numbers as text. Rounding may leave a minus before nothing but zeros, which says of no number that it is negative."""
+
+from __future__ import annotations
+
+
+def decimals(value: float, form: str) -> str:
+    """`value` by a format specification, without the minus of what is written as 0; a plus stays.
+
+    >>> decimals(-0.0004, ".3f"), decimals(-0.0004, "+.3f"), decimals(-0.0, "g"), decimals(-0.0006, ".3f")
+    ('0.000', '+0.000', '0', '-0.001')
+    """
+    written = format(value, form)
+    if "-" not in written or any(digit in written.partition("e")[0] for digit in "123456789") or "n" in written:
+        return written
+    return written.replace("-", "+" if form.startswith("+") else "", 1)
