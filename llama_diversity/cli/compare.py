@@ -451,7 +451,7 @@ def parse_arm(text: str) -> ArmSpec:
     """An arm as typed. Raises BadValue.
 
     >>> parse_arm("cold=tiny-base,chat,T=0.7,system=Be brief, please.")  # doctest: +ELLIPSIS
-    ArmSpec(name='cold', model='tiny-base', is_chat=True, ..., system='Be brief, please.', ..., sampler={...0.7})
+    ArmSpec(name='cold', model='tiny-base', is_chat=True, ..., system='Be brief, please.', ..., sampler={...0.7}, ...)
     """
     text, _, system = text.partition(",system=")
     name, is_named, rest = text.partition("=")
