@@ -104,7 +104,7 @@ def test_quiet_prints_the_run_and_people_read_text(run: Callable) -> None:
 def test_prompt_from_standard_input() -> None:
     command = [sys.executable, "-m", "llama_diversity", "sample", "-m", "scripted:base", "-p", "-", "--show-prompt"]
     done = subprocess.run([*command, "--json"], input=b"She was\n", capture_output=True, check=True)
-    assert json.loads(done.stdout)["rendered"] == "She was\n"
+    assert json.loads(done.stdout)["rendered"] == "She was"
 
 
 def test_chat_is_rendered_by_the_model_s_template(run: Callable) -> None:
