@@ -176,6 +176,14 @@ def test_a_vocabulary_that_does_not_match_the_weights(tmp_path: Path) -> None:
     assert "its vocabulary has 310 tokens and its weights are made for 300. Convert the model again" in said
 
 
+def test_a_vocabulary_is_not_opened_where_the_model_is_refused(tmp_path: Path) -> None:
+    header_of(tmp_path / "odd.gguf", tokens=())
+    odd_models.with_spare_tokens(tmp_path / "spare.gguf")
+    for name in ("odd.gguf", "spare.gguf"):
+        with pytest.raises(ModelFileError):
+            open_engine(ModelRef("odd", "llamacpp", str(tmp_path / name), "d"), EngineOptions(vocabulary_only=True))
+
+
 def test_words_of_llamacpp_that_nobody_foresaw_are_passed_on(tmp_path: Path) -> None:
     header = read_header(header_of(tmp_path / "odd.gguf"))
     reason = why_refused([header], "strange", "strange")

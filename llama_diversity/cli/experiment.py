@@ -496,17 +496,25 @@ def shown(experiment: Experiment, drawn: Drawn) -> Result:
     enough = is_planned_whole and all(
         cell.n - lacking.get(label, 0) >= experiment.least_of(label) for label, cell in drawn.cells.items()
     )
+    why = drawn.unfit
     if enough and not _is_cut_short(experiment, drawn):
-        result = experiment.shown(drawn)
-        remarks = _missing(drawn, lacking)
-        section = dataclasses.replace(result.section, exhibits=(*remarks, *result.section.exhibits))
-        return result._replace(section=section, report={**result.report, **({"missing": lacking} if lacking else {})})
-    why = drawn.unfit or _refusal(experiment, drawn, lacking)
+        try:
+            return _with_missing(experiment.shown(drawn), drawn, lacking)
+        except NoAnswer as error:
+            why = str(error)
+    why = why or _refusal(experiment, drawn, lacking)
     words = f"Not made: {why}" if why else "There is too little to analyse yet."
     remarks = (*_missing(drawn, lacking), Remark(words, is_warning=True))
     about = "These models cannot have this experiment." if why else "This experiment was cut short."
     section = Section(experiment.name, experiment.title, about, drawn.command, remarks)
     return Result(section, {"missing": lacking, **({"unfit": why} if why else {})}, None)
+
+
+def _with_missing(result: Result, drawn: Drawn, lacking: Mapping[str, int]) -> Result:
+    section = dataclasses.replace(
+        result.section, exhibits=(*_missing(drawn, lacking), *result.section.exhibits)
+    )
+    return result._replace(section=section, report={**result.report, **({"missing": lacking} if lacking else {})})
 
 
 def _refusal(experiment: Experiment, drawn: Drawn, lacking: Mapping[str, int]) -> str:

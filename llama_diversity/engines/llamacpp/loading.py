@@ -116,8 +116,24 @@ def check(path: Path, digest: str) -> trial.Cost | None:
         try:
             _known[parts] = kept(parts, lambda: _tried(path))
         except _Refused:
-            return None  # nothing to remember: llama.cpp will say why
+            _hear_why(path)
+            return None  # nothing to remember
     return _known[parts]
+
+
+def _hear_why(path: Path) -> None:
+    """What llama.cpp refused in another process it refuses here, though a vocabulary alone it might have opened.
+
+    Raises ModelFileError, but not where the other process only could not be run.
+    """
+    params = C.llama_model_default_params()
+    params.n_gpu_layers = 0
+    params.use_extra_bufts = False
+    forget_complaints()
+    model = C.llama_model_load_from_file(os.fsencode(path), params)
+    if not model:
+        _explain_refusal(path)
+    C.llama_model_free(model)
 
 
 def known_by(path: Path, digest: str) -> tuple[str, ...]:
