@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -339,3 +340,14 @@ def test_rm_on_a_terminal(answer: bytes, expected: bytes, two_runs: list[str], p
     assert (b"Nothing was removed" in done.stderr) == (answer == b"n\n")
     with Store.open(path, read_only=True) as store:
         assert len(store.runs()) == (2 if answer == b"n\n" else 1)
+
+
+def test_a_report_of_a_run_that_lost_an_arm_says_so(run: Callable, tmp_path: Path) -> None:
+    store = tmp_path / "s.sqlite"
+    assert run("syntactic", "--pair", "scripted", "-n", 3, "--max-tokens", 4, "--store", store)[0] == 0
+    with contextlib.closing(sqlite3.connect(store)) as raw:
+        raw.execute("UPDATE run_cells SET arm = 'x' WHERE arm = 'syntactic/aligned'")
+        raw.commit()
+    code, _, error = run("report", "last", "--out", tmp_path / "report", "--store", store)
+    assert code == 1
+    assert "damaged (the run does not say what it asked of “aligned”)" in error

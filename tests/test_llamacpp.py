@@ -14,6 +14,7 @@ import scipy.stats
 
 from llama_diversity import registry
 from llama_diversity.engines import Engine, EngineOptions, open_engine
+from llama_diversity.engines.llamacpp import tiles
 from llama_diversity.errors import BadValue, EngineError, OutOfMemory, PromptTooLong, TemplateError
 from llama_diversity.records import ModelRef, Recipe, Sample, Sampler
 
@@ -118,10 +119,11 @@ def test_scores_equal_softmax_of_the_library_s_own_logits(tiny_model: Path) -> N
         stats = engine.score(ids)
     p = library_probabilities(tiny_model, ids)
     bits = -np.log2(p)
+    within = 1e-4 if tiles.usable() else 5e-3  # the class uses them all the same, and they round
     for position in range(1, len(ids)):
         row, before = stats[position], position - 1
-        assert row["surprisal_bits"] == pytest.approx(bits[before, ids[position]], abs=1e-4)
-        assert row["entropy_bits"] == pytest.approx((p * bits)[before].sum(), abs=1e-4)
+        assert row["surprisal_bits"] == pytest.approx(bits[before, ids[position]], abs=within)
+        assert row["entropy_bits"] == pytest.approx((p * bits)[before].sum(), abs=within)
         assert row["rank"] == 1 + (p[before] > p[before, ids[position]]).sum()
         assert row["top_ids"].tolist() == np.argsort(-p[before], kind="stable")[:5].tolist()
     assert np.isnan(stats["surprisal_bits"][0])

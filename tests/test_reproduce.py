@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from llama_diversity.cli import experiment as cli_experiment
 from llama_diversity.cli import report as cli_report
+from llama_diversity.cli.semantic import Semantic
 from llama_diversity.render import charts
 from llama_diversity.render.exhibits import Figure, Section
 
@@ -188,6 +190,27 @@ def test_nothing_to_perturb_costs_no_other_result(run: Run, tmp_path: Path) -> N
     assert "perturb" in report["ledger"]["absent"] or report["perturb"]["arms"]
     again = json.loads(run("report", "last", "--out", tmp_path / "b", "--json")[1])
     assert again["perturb"] == report["perturb"]
+
+
+@dataclass(frozen=True)
+class _AskedToThink(Semantic):
+    prompt: str = "[Who]"
+    max_tokens: int = 2
+
+
+def test_a_model_that_only_thinks_gets_the_other_experiments(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every output of one experiment ends inside a thought: the report says so and holds the others."""
+    monkeypatch.setattr(cli_report, "Semantic", _AskedToThink)
+    arms = ("--base", "scripted:base", "--aligned", "scripted:thinking")
+    code, out, err = run("reproduce", *arms, "-n", 12, "--out", tmp_path / "a", "--json")
+    assert (code, "Traceback" in err) == (0, False)
+    report = json.loads(out)
+    assert "None of the 12 outputs of aligned answers anything" in report["semantic"]["unfit"]
+    assert report["syntactic"]["arms"]
+    assert "semantic" in report["ledger"]["absent"]
+    assert json.loads(run("report", "last", "--out", tmp_path / "b", "--json")[1])["semantic"] == report["semantic"]
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(run: Run, tmp_path: Path) -> None:

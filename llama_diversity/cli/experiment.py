@@ -37,7 +37,7 @@ from llama_diversity.cli.session import (
     start_run,
 )
 from llama_diversity.engines import Engine, EngineOptions
-from llama_diversity.errors import BadValue, Interrupted, LlamadivError, TemplateError, UnknownName
+from llama_diversity.errors import BadValue, Interrupted, LlamadivError, StoreDamaged, TemplateError, UnknownName
 from llama_diversity.experiments.perturbations import NothingToChange
 from llama_diversity.records import Cell, Prompt, Recipe, Sample, seen_ids
 from llama_diversity.render.exhibits import Remark, Section
@@ -450,12 +450,24 @@ def _memory(experiments: Sequence[Experiment], arms: Sequence[Arm], commands: Ma
     }
 
 
+class _Cells(dict[str, RunCell]):
+    """Cells by label; one that an experiment asked for and that is not there is damage."""
+
+    def __init__(self, path: Path, cells: Mapping[str, RunCell]) -> None:
+        super().__init__(cells)
+        self._path = path
+
+    def __missing__(self, label: str) -> RunCell:
+        raise StoreDamaged(self._path, f"the run does not say what it asked of “{label}”")
+
+
 def _drawn(store: Store, run: Run, place: embed.Place | None, common: Common) -> dict[str, Drawn]:
     """Of each experiment of a run what is stored."""
     found = {}
     for one in run.about.get("experiments", []):
         begins = f"{one['name']}/"
-        cells = {cell.arm.removeprefix(begins): cell for cell in run.cells if cell.arm.startswith(begins)}
+        mine = {cell.arm.removeprefix(begins): cell for cell in run.cells if cell.arm.startswith(begins)}
+        cells = _Cells(store.path, mine)
         unfit = run.about.get("unfit", {}).get(one["name"], "")
         found[one["name"]] = Drawn(dict(run.about["arms"]), one["command"], unfit, cells, store, place, common)
     return found
@@ -511,9 +523,7 @@ def shown(experiment: Experiment, drawn: Drawn) -> Result:
 
 
 def _with_missing(result: Result, drawn: Drawn, lacking: Mapping[str, int]) -> Result:
-    section = dataclasses.replace(
-        result.section, exhibits=(*_missing(drawn, lacking), *result.section.exhibits)
-    )
+    section = dataclasses.replace(result.section, exhibits=(*_missing(drawn, lacking), *result.section.exhibits))
     return result._replace(section=section, report={**result.report, **({"missing": lacking} if lacking else {})})
 
 
