@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -187,6 +188,22 @@ def test_from_five_prompts_on_prompts_are_the_units() -> None:
     assert by_prompt.high - by_prompt.low > by_opening.high - by_opening.low
 
 
+def test_texts_that_the_encoder_cannot_read_have_no_attractors() -> None:
+    rng = np.random.default_rng(8)
+    rows = around(0, 50, rng)
+    one, changed = side(rows, noisy(rng, [1.0] * 8)), side(rows, noisy(rng, [4.0] * 8))
+    arm = perturb.analyse({"a": (one, changed), "b": (one, changed)}, {"a": "no English"})
+    assert (arm["a"].n_attractors, arm["a"].returned, arm["b"].n_attractors) == (
+        None,
+        Proportion(None, None, None, 0, 0, "no English"),
+        1,
+    )
+    assert arm["a"].disturbed == arm["b"].disturbed
+    over = perturb.over_openings([arm["a"]] * 3, [1, 2, 3])
+    for share in (over.with_attractors, over.in_attractors, over.returned):
+        assert (share.value, share.n, share.reason) == (None, 0, "no English")
+
+
 def scripted(run: Callable, *more: object) -> tuple[int, str, str]:
     models = ("--base", "scripted:base", "--aligned", "scripted:attractor")
     return run("perturb", *models, "-p", "She was", "--replace", "was", "met", "--max-tokens", 24, *more)
@@ -333,3 +350,16 @@ def test_impossible_changes_are_one_sentence(run: Callable, arguments: tuple[obj
     assert code == 2
     assert words in err
     assert "Traceback" not in err
+
+
+def test_arms_that_the_encoder_cannot_read_are_said(monkeypatch: pytest.MonkeyPatch, run: Callable) -> None:
+    monkeypatch.setattr("llama_diversity.embed._unread_of", lambda encoding: (3, 10))
+    monkeypatch.setattr("llama_diversity.embed._MAY_BE_UNREAD", re.compile(""))
+    found = scripted(run, "-n", 16, "--openings", 2)
+    assert found[0] == 0
+    said = " ".join(found[1].split())
+    assert "30 % of aligned's text is nothing or single letters to it" in said
+    assert "none of aligned is known" in said
+    report = json.loads(scripted(run, "-n", 16, "--openings", 2, "--json")[1])
+    assert report["arms"]["aligned"]["with_attractors"]["value"] is None
+    assert report["arms"]["aligned"]["disturbed"]["value"] is not None

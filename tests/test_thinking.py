@@ -91,3 +91,14 @@ def test_personas_are_not_read_out_of_drafts(command: str, run: Callable) -> Non
         "personas", "--aligned", "scripted:thinking", "--base", "scripted:base", "--template-arg", "x=1"
     )
     assert (code, "the chat template reads no value of that name" in error) == (2, True)
+
+
+def test_perturb_leaves_open_thoughts_out_and_counts_them(run: Callable) -> None:
+    models = ("--base", "scripted:base", "--aligned", "scripted:thinking", "-p", "[Who]", "--openings", 1, "-n", 24)
+    asked = ("perturb", *models, "--max-tokens", 8, "--replace", "[Who]", "Oh [Who]")
+    arms = report(run, *asked)["arms"]
+    lost = arms["aligned"]["not_valid"]["cut off while thinking"]
+    assert 0 < lost < 24
+    assert (arms["base"]["not_valid"], arms["aligned"]["returned"]["n"] <= 24) == ({}, True)
+    said = " ".join(run(*asked)[1].split())
+    assert f"aligned: {lost} of 48 outputs are not valid and left out: cut off while thinking ({lost})." in said

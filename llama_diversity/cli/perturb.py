@@ -12,15 +12,17 @@ from typing import Any, ClassVar, NamedTuple
 import click
 import numpy as np
 
+from llama_diversity.answers import Endings
 from llama_diversity.cli.arms import Choice, arms_options
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, NoAnswer, check_n, run_alone
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
 from llama_diversity.cli.prompts import Prompts, prompts_options, read_prompts
-from llama_diversity.cli.results import Result
+from llama_diversity.cli.results import Result, endings_as_json
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.exhibits.perturb import Facts, Spot, section
 from llama_diversity.experiments import perturb as experiment
+from llama_diversity.experiments.languages import unread_arms
 from llama_diversity.experiments.perturbations import (
     Insert,
     NothingToChange,
@@ -203,8 +205,9 @@ class Perturb(Experiment):
         ways, labels = self._ways(drawn), ["unchanged", *map(_changed, self.doses)]
         places = _places(drawn, ways[0])
         said = {at: [drawn.recipe(at.label(ways[0].name, label)).prompt.text for label in labels] for at in places}
-        sides = self._sides(drawn, {(at, way.name): said[at] for at in places for way in ways}, labels)
-        singles = {at: self._analysed({way.name: sides[at, way.name] for way in ways}) for at in places}
+        cells = {way.name: {at: [at.label(way.name, label) for label in labels] for at in places} for way in ways}
+        sides, unread = _sides(drawn, cells, said)
+        singles = {at: self._analysed({way.name: sides[way.name][at] for way in ways}, unread) for at in places}
         found = {dose: _over(places, [singles[at][dose] for at in places]) for dose in self.doses}
         first = self.doses[0]
         own = [at for at in places if len(said[at][0]) > len(self.prompts[at.prompt - 1])]
@@ -231,34 +234,56 @@ class Perturb(Experiment):
                 for label, opening in zip(labels[:2], said[places[0]][:2], strict=True)
                 for way in ways
             ],
+            endings={
+                way: _endings(drawn, [label for some in of_way.values() for label in some])
+                for way, of_way in cells.items()
+            },
+            unread=unread,
         )
         judged = own or places
         outcome = experiment.Outcome(_over(judged, [singles[at][first] for at in judged]), len(own), len(places))
         return Result(section(found, facts, drawn.command), _as_json(found, facts), outcome)
 
-    def _analysed(self, sides: Mapping[str, Sequence[experiment.Side]]) -> dict[int, dict[str, experiment.Arm]]:
+    def _analysed(
+        self, sides: Mapping[str, Sequence[experiment.Side]], unread: Mapping[str, str]
+    ) -> dict[int, dict[str, experiment.Arm]]:
         """All arms after one opening, by dose."""
         return {
-            dose: experiment.analyse({name: (of_arm[0], of_arm[place]) for name, of_arm in sides.items()})
+            dose: experiment.analyse({name: (of_arm[0], of_arm[place]) for name, of_arm in sides.items()}, unread)
             for place, dose in enumerate(self.doses, start=1)
         }
 
-    def _sides(
-        self, drawn: Drawn, openings: Mapping[tuple[Place, str], Sequence[str]], labels: Sequence[str]
-    ) -> dict[tuple[Place, str], list[experiment.Side]]:
-        """Of each opening and way the continuations, of the opening as it is and in every dose; embedded together."""
-        cells = [at.label(way, label) for at, way in openings for label in labels]
-        samples = {cell: list(drawn.answered(cell)) for cell in cells}
-        texts = {cell: [one.text.decode("utf-8", "replace") for one in some] for cell, some in samples.items()}
-        embedded = drawn.embedded({"": [text for some in texts.values() for text in some]})[""].vectors
-        rows = dict(zip(cells, np.split(embedded, np.cumsum([len(some) for some in texts.values()])[:-1]), strict=True))
-        return {
-            (at, way): [
-                experiment.Side(text, texts[cell], rows[cell], [one.tokens for one in samples[cell]])
-                for text, cell in ((text, at.label(way, label)) for text, label in zip(of_each, labels, strict=True))
+
+def _sides(
+    drawn: Drawn, cells: Mapping[str, Mapping[Place, Sequence[str]]], said: Mapping[Place, Sequence[str]]
+) -> tuple[dict[str, dict[Place, list[experiment.Side]]], dict[str, str]]:
+    """By way and opening the continuations of the opening as it is and in every dose; which ways go unread, and why."""
+    samples = {
+        way: {label: list(drawn.answered(label)) for labels in of_way.values() for label in labels}
+        for way, of_way in cells.items()
+    }
+    texts = {
+        way: {label: [one.text.decode("utf-8", "replace") for one in some] for label, some in of_way.items()}
+        for way, of_way in samples.items()
+    }
+    embedded = drawn.embedded({way: [one for some in of_way.values() for one in some] for way, of_way in texts.items()})
+    found: dict[str, dict[Place, list[experiment.Side]]] = {}
+    for way, of_way in cells.items():
+        ends = np.cumsum([len(some) for some in texts[way].values()])[:-1]
+        rows = dict(zip(texts[way], np.split(embedded[way].vectors, ends), strict=True))
+        found[way] = {
+            at: [
+                experiment.Side(opening, texts[way][label], rows[label], [one.tokens for one in samples[way][label]])
+                for opening, label in zip(said[at], labels, strict=True)
             ]
-            for (at, way), of_each in openings.items()
+            for at, labels in of_way.items()
         }
+    return found, unread_arms({way: one.unread for way, one in embedded.items()})
+
+
+def _endings(drawn: Drawn, labels: Sequence[str]) -> Endings:
+    """How all continuations of one way end."""
+    return Endings.together(Endings.of_thoughts(drawn.answers(label)) for label in labels)
 
 
 def _completions(prompt: int) -> str:
@@ -423,7 +448,10 @@ def _change(
 def _as_json(found: Mapping[int, Mapping[str, experiment.Over]], facts: Facts) -> dict[str, Any]:
     first = next(iter(found))
     return {
-        "arms": {arm: _over_as_json(one, facts.arms[arm]) for arm, one in found[first].items()},
+        "arms": {
+            arm: {**_over_as_json(one, facts.arms[arm]), **endings_as_json(facts.endings[arm])}
+            for arm, one in found[first].items()
+        },
         "doses": {
             str(dose): {
                 arm: {

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llama_diversity.answers import Endings
+from llama_diversity.exhibits.reading import why_left_out
 from llama_diversity.experiments.perturb import (
     BAND,
     KIND_CUT,
@@ -49,7 +51,10 @@ class Spot:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was asked: the openings, the arms' descriptions, continuations of an opening, their length."""
+    """What was asked: the openings, the arms' descriptions, continuations of an opening, their length.
+
+    By arm too how its continuations end, and why meanings of its texts are not reported.
+    """
 
     places: Sequence[Spot]  # the first is the paper's, or of the first prompt
     n_prompts: int
@@ -58,6 +63,8 @@ class Facts:
     max_tokens: int
     tokenizer: str
     examples: Sequence[tuple[str, Sequence[ScoredToken]]]
+    endings: Mapping[str, Endings]
+    unread: Mapping[str, str]
 
 
 def section(found: Mapping[int, Mapping[str, Over]], facts: Facts, command: str) -> Section:
@@ -65,13 +72,17 @@ def section(found: Mapping[int, Mapping[str, Over]], facts: Facts, command: str)
     arms = "; ".join(f"{arm}: {words}" for arm, words in facts.arms.items())
     opening, how_many = facts.places[0].first, len(facts.places)
     about = (
-        f"{how_many} {'opening' if how_many == 1 else 'openings'} of {facts.n_prompts} "
+        f"{_openings(how_many)} of {facts.n_prompts} "
         f"{'prompt' if facts.n_prompts == 1 else 'prompts'}, such as “{opening.unchanged}”, changed to "
         f"“{opening.changed}”; {sum(one.is_own for one in facts.places)} have words of the aligned model's own. "
         f"{facts.n} continuations of each as it is and changed, at most {facts.max_tokens} tokens ({arms}). "
         f"{_claim(facts)}"
     )
     return Section("perturb", "Section 5.1: does it find its way back?", about, command, tuple(_exhibits(found, facts)))
+
+
+def _openings(n: int) -> str:
+    return f"{n} {'opening' if n == 1 else 'openings'}"
 
 
 def _claim(facts: Facts) -> str:
@@ -90,6 +101,11 @@ def _exhibits(doses: Mapping[int, Mapping[str, Over]], facts: Facts) -> Iterator
             "alone are the openings: a weaker nudge than the paper's.",
             is_warning=True,
         )
+    yield from why_left_out(facts.endings)
+    yield from (
+        Remark(f"{reason} Attractors are of meanings: none of {arm} is known.", is_warning=True)
+        for arm, reason in facts.unread.items()
+    )
     n = facts.n * len(facts.places)
     for arm, one in found.items():
         if any(one.n_undone):
@@ -106,10 +122,10 @@ def _exhibits(doses: Mapping[int, Mapping[str, Over]], facts: Facts) -> Iterator
             (arm, *_share(one.with_attractors), *_share(one.in_attractors), *_share(one.returned), one.returned.n)
             for arm, one in found.items()
         ),
-        f"With attractors: the share of the {len(facts.places)} openings that have one. Attractors: kinds of the arm's "
+        f"With attractors: the share of the {_openings(len(facts.places))} with one. Attractors: kinds of the arm's "
         f"own unchanged continuations of an opening (cosine {KIND_CUT:g} between all pairs) that hold "
         f"{100 * LEAST_SHARE:g} % and {LEAST_MEMBERS} or more of half of them; shares are of the other half and of the "
-        "changed ones, over the openings with one. Without one there is nothing to return to.",
+        "changed ones (n), over the openings with one. Without one there is nothing to return to.",
     )
     yield Table(
         "perturb-surprise",
@@ -130,8 +146,10 @@ def _exhibits(doses: Mapping[int, Mapping[str, Over]], facts: Facts) -> Iterator
         "median of the disturbed of an opening, and of that over openings.",
     )
     for arm, one in found.items():
-        if one.returned.reason:
+        if one.returned.reason and arm not in facts.unread:
             yield Remark(f"{arm}: {one.returned.reason}.")
+        if one.n_returned == 1 < one.n_openings:
+            yield Remark(f"{arm}: one opening only has an attractor; the intervals are over its continuations.")
     if len(facts.places) > 1:
         yield _openings_table(facts)
     yield _trajectories(found)

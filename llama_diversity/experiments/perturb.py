@@ -89,7 +89,7 @@ class Arm:
     continuations that have a token t. `disturbed_unchanged` is what chance makes of the unchanged ones themselves.
     """
 
-    n_attractors: int
+    n_attractors: int | None  # None where the encoder cannot read the texts
     in_attractors: Proportion  # of the odd unchanged continuations
     returned: Proportion  # of the changed ones
     n_undone: tuple[int, int]  # unchanged and changed continuations that go on within the opening's last word
@@ -102,8 +102,11 @@ class Arm:
     waits: tuple[float, ...] = ()  # of each disturbed continuation, tokens until it is calm again; inf: never
 
 
-def analyse_arm(unchanged: Side, changed: Side) -> Arm:
-    """Both sides' embeddings and token statistics, shape (n, d) and n arrays."""
+def analyse_arm(unchanged: Side, changed: Side, *, unreadable: str | None = None) -> Arm:
+    """Both sides' embeddings and token statistics, shape (n, d) and n arrays.
+
+    `unreadable`: why embeddings say nothing of the texts; then there are no attractors to speak of.
+    """
     both = (unchanged, changed)
     kept = [np.array([not undoes(side.opening, text) for text in side.texts], np.bool_) for side in both]
     rows = [side.vectors[whole] for side, whole in zip(both, kept, strict=True)]
@@ -113,12 +116,17 @@ def analyse_arm(unchanged: Side, changed: Side) -> Arm:
     )
     learned, held_out = rows[0][0::2], rows[0][1::2]
     places = attractors_of(learned)
+    held, returned = (clusters.return_share(some, places).share for some in (held_out, rows[1]))
+    if not len(rows[1]):
+        returned = returned._replace(reason="no continuation of a changed opening is left to judge")
+    if unreadable is not None:
+        held = returned = Proportion(None, None, None, 0, 0, unreadable)
     outside, outside_by_chance = _outside(before, after), _outside(before, before)
     waits = waits_of(outside, [len(row[~np.isnan(row)]) for row in after])
     return Arm(
-        len(places.centres),
-        clusters.return_share(held_out, places).share,
-        clusters.return_share(rows[1], places).share,
+        len(places.centres) if unreadable is None else None,
+        held,
+        returned,
         (int((~kept[0]).sum()), int((~kept[1]).sum())),
         _means(before),
         _means(after),
@@ -253,9 +261,10 @@ def _wait(outside: npt.NDArray[np.bool_]) -> float:
     return math.inf
 
 
-def analyse(sides: Mapping[str, tuple[Side, Side]]) -> dict[str, Arm]:
-    """Every arm from its unchanged and changed continuations of one opening."""
-    return {arm: analyse_arm(*both) for arm, both in sides.items()}
+def analyse(sides: Mapping[str, tuple[Side, Side]], unread: Mapping[str, str] | None = None) -> dict[str, Arm]:
+    """Every arm from its unchanged and changed continuations of one opening; `unread`: why one has no attractors."""
+    reasons = unread or {}
+    return {arm: analyse_arm(*both, unreadable=reasons.get(arm)) for arm, both in sides.items()}
 
 
 # ---- over openings
@@ -312,7 +321,7 @@ def over_openings(arms: Sequence[Arm], groups: Sequence[int]) -> Over:
     held = [at for at, one in enumerate(arms) if one.n_attractors and one.in_attractors.n]
     return Over(
         len(arms),
-        _over([Proportion(None, None, None, int(one.n_attractors > 0), 1) for one in arms], units),
+        _over([_has_attractors(one) for one in arms], units, _why(arms)),
         _over([arms[at].in_attractors for at in held], [units[at] for at in held], _why(arms)),
         _over([arms[at].returned for at in judged], [units[at] for at in judged], _why(arms)),
         len(judged),
@@ -325,6 +334,11 @@ def over_openings(arms: Sequence[Arm], groups: Sequence[int]) -> Over:
         _disturbance(arms, units),
         median_wait([_median(one) for one in arms if one.waits]) if len(arms) > 1 else arms[0].calm,
     )
+
+
+def _has_attractors(arm: Arm) -> Proportion:
+    """Of one opening; nothing is known of an arm that the encoder cannot read."""
+    return Proportion(None, None, None, int(bool(arm.n_attractors)), int(arm.n_attractors is not None))
 
 
 def _why(arms: Sequence[Arm]) -> str:
