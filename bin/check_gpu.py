@@ -46,7 +46,7 @@ def main() -> int:
     devices = [device["description"] for device in system_report()["devices"] if device["is_gpu"]]
     say(f"graphics processors: {', '.join(devices) or 'none, so all runs on the CPU'}")
     parts: dict[str, Callable[[], tuple[bool, dict[str, Any]]]] = {
-        "demo": demo,
+        "demo": lambda: demo(arguments.pair),
         "arithmetic": lambda: arithmetic(arguments.model, has_gpu=bool(devices)),
         "diff": lambda: diff(has_gpu=bool(devices)),
         "exact": lambda: exact(arguments.model),
@@ -62,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bin/check-gpu", description=__doc__.split("\n\n")[0])
     names = ("demo", "arithmetic", "diff", "exact", "bench")
     parser.add_argument("--model", default="tiny-base", help="whose arithmetic is compared (tiny-base)")
+    parser.add_argument("--pair", default="tiny", help="whose demo is run (tiny)")
     parser.add_argument("--shape", default="7b", help="size of the random model whose speed is measured (7b)")
     parser.add_argument("--vocab", type=int, default=32000, help="its vocabulary (32000)")
     parser.add_argument("--max-tokens", type=int, default=64, help="tokens of a completion (64)")
@@ -85,11 +86,15 @@ def timed(name: str, part: Callable[[], tuple[bool, dict[str, Any]]]) -> Check:
     return Check(name, passed, round(time.perf_counter() - before, 1), figures)
 
 
-def demo() -> tuple[bool, dict[str, Any]]:
-    """From nothing: no store, no cache."""
+def demo(pair: str) -> tuple[bool, dict[str, Any]]:
+    """From nothing, no store and no cache: the aligned model is narrower."""
     with tempfile.TemporaryDirectory() as home:
-        done = llamadiv("demo", "--out", Path(home) / "out", LLAMADIV_HOME=home)
-    return done.returncode == 0, {"exit_code": done.returncode, **said(done)}
+        done = llamadiv("demo", "--pair", pair, "--json", "-q", LLAMADIV_HOME=home)
+    if done.returncode:
+        return False, {"exit_code": done.returncode, **said(done)}
+    measures = json.loads(done.stdout)["measures"]
+    entropies = {arm: measures["entropy_bits"][arm]["mean"] for arm in ("base", "aligned")}
+    return entropies["aligned"] < entropies["base"], {"entropy_bits": entropies}
 
 
 def arithmetic(model: str, *, has_gpu: bool) -> tuple[bool, dict[str, Any]]:

@@ -23,10 +23,10 @@ def checked(*options: str) -> tuple[int, dict]:
 
 @pytest.mark.model
 def test_its_parts_run_on_the_cpu() -> None:
-    code, report = checked("--only", "arithmetic,diff,exact", "--setup-seconds", "3")
+    code, report = checked("--only", "demo,arithmetic,diff,exact", "--pair", "scripted", "--setup-seconds", "3")
     checks = {check["name"]: check for check in report["checks"]}
     assert {name: check["passed"] for name, check in checks.items()} == dict.fromkeys(
-        ("arithmetic", "diff", "exact"), True
+        ("demo", "arithmetic", "diff", "exact"), True
     )
     assert code == 0
     assert report["setup_seconds"] == 3
@@ -35,6 +35,17 @@ def test_its_parts_run_on_the_cpu() -> None:
         assert figures["cpu_again"]["one pass"] == 0  # the same way on the same device
     assert 0 < figures["cpu_noise_bits"] < 0.1
     assert "--exact computes on the CPU alone" in checks["exact"]["figures"]["refusal"]
+
+
+@pytest.mark.model
+def test_speed_is_measured_on_a_small_shape_too() -> None:
+    """The targets are for a graphics processor: elsewhere there are figures and no verdict."""
+    small = ("--shape", "tiny", "--vocab", "300", "--max-tokens", "8", "--parallel", "4")
+    code, report = checked("--only", "bench", *small)
+    [check] = report["checks"]
+    assert check["figures"]["parallel"] == 4
+    assert check["figures"]["ratio_to_naive"] > 0
+    assert code == 0 or report["devices"]
 
 
 def test_a_part_that_fails_is_a_verdict_and_not_a_traceback() -> None:
