@@ -358,7 +358,7 @@ def clustered_proportion(k: Sequence[int], n: Sequence[int]) -> Proportion:
     (2, 8) of (10, 10): p = 1/2, v = 2 (9 + 9) / 400 = 0.09, so 2.78 trials, and t of 1 degree 12.706.
 
     >>> [round(number, 4) for number in clustered_proportion([2, 8], [10, 10])[:3]]
-    [0.5, 0.0086, 0.9914]
+    [0.5, 0.0042, 0.9958]
     """
     hits, trials = np.asarray(k, np.int64), np.asarray(n, np.int64)
     if hits.ndim != 1 or hits.shape != trials.shape or not ((hits >= 0) & (hits <= trials)).all():
