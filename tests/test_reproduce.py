@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import altair as alt
 import pytest
 
 from llama_diversity.cli import experiment as cli_experiment
 from llama_diversity.cli import report as cli_report
-from llama_diversity.cli.semantic import Semantic
+from llama_diversity.cli.syntactic import Syntactic
 from llama_diversity.render import charts
 from llama_diversity.render.exhibits import Figure, Section
 
@@ -193,7 +193,8 @@ def test_nothing_to_perturb_costs_no_other_result(run: Run, tmp_path: Path) -> N
 
 
 @dataclass(frozen=True)
-class _AskedToThink(Semantic):
+class _AskedToThink(Syntactic):
+    needs_one_vocabulary: ClassVar[bool] = False
     prompt: str = "[Who]"
     max_tokens: int = 2
 
@@ -202,15 +203,15 @@ def test_a_model_that_only_thinks_gets_the_other_experiments(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every output of one experiment ends inside a thought: the report says so and holds the others."""
-    monkeypatch.setattr(cli_report, "Semantic", _AskedToThink)
+    monkeypatch.setattr(cli_report, "Syntactic", _AskedToThink)
     arms = ("--base", "scripted:base", "--aligned", "scripted:thinking")
     code, out, err = run("reproduce", *arms, "-n", 12, "--out", tmp_path / "a", "--json")
     assert (code, "Traceback" in err) == (0, False)
     report = json.loads(out)
-    assert "None of the 12 outputs of aligned answers anything" in report["semantic"]["unfit"]
-    assert report["syntactic"]["arms"]
-    assert "semantic" in report["ledger"]["absent"]
-    assert json.loads(run("report", "last", "--out", tmp_path / "b", "--json")[1])["semantic"] == report["semantic"]
+    assert "None of the 12 outputs of aligned answers anything" in report["syntactic"]["unfit"]
+    assert report["semantic"]["arms"]
+    assert "syntactic" in report["ledger"]["absent"]
+    assert json.loads(run("report", "last", "--out", tmp_path / "b", "--json")[1])["syntactic"] == report["syntactic"]
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(run: Run, tmp_path: Path) -> None:

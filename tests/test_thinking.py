@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -70,12 +71,14 @@ def test_coverage_and_semantic_leave_open_thoughts_out(run: Callable) -> None:
     assert alike["texts"]["n_empty"] >= lost
 
 
-def test_outputs_that_all_end_inside_their_thought(run: Callable) -> None:
+@pytest.mark.parametrize(("command", "label"), [("coverage", "aligned"), ("perturb", "completions")])
+def test_outputs_that_all_end_inside_their_thought(run: Callable, command: str, label: str) -> None:
     models = ("--base", "scripted:base", "--aligned", "scripted:thinking", "-p", "[Who]", "-n", 20, "--max-tokens", 2)
-    code, out, error = run("coverage", *models, "--by", "text")
+    code, out, error = run(command, *models, *(["--by", "text"] if command == "coverage" else []))
     assert (code, out) == (1, "")
-    assert (
-        "None of the 20 outputs of aligned answers anything: cut off while thinking (20). Raise --max-tokens" in error
+    assert re.search(
+        rf"None of the 20 outputs of {label}.* answers anything: cut off while thinking \(20\)\. Raise --max-tokens",
+        error,
     )
 
 

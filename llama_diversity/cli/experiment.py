@@ -326,7 +326,7 @@ def _leniently(name: str, unfit: dict[str, str], *, is_lenient: bool) -> Iterato
     """Within it what an experiment refuses is noted, not raised; what is wrong with the machine is raised."""
     try:
         yield
-    except (TemplateError, DifferentTokens, DifferentVocabularies, NothingToChange) as error:
+    except (TemplateError, DifferentTokens, DifferentVocabularies, NothingToChange, NoAnswer) as error:
         if not is_lenient:
             raise
         unfit[name] = str(error)
@@ -533,7 +533,7 @@ def _refusal(experiment: Experiment, drawn: Drawn, lacking: Mapping[str, int]) -
         return ""
     try:
         experiment.asks_next(drawn)
-    except NothingToChange as error:
+    except (NothingToChange, NoAnswer) as error:
         return str(error)
     return ""
 

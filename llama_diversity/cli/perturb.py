@@ -169,7 +169,11 @@ class Perturb(Experiment):
         """The different openings of one prompt, those with words of the model's own first; or why there is none."""
         found: dict[str, list[Opening]] = {}
         refusal: LlamadivError = NothingToChange("There is no completion to change", next_step="Ask for more with -n.")
-        for sample in self._completed(drawn, at):
+        try:
+            completed = list(drawn.answered(_completions(at)))
+        except NoAnswer as error:
+            return error
+        for sample in completed:
             said, tokens = sample.text.decode("utf-8", "replace"), _pieces(drawn, _completions(at), sample)
             try:
                 doses = [
@@ -179,13 +183,6 @@ class Perturb(Experiment):
             except (NothingToChange, BadValue) as error:  # of another completion it may be possible
                 refusal = error
         return sorted(found.values(), key=lambda doses: not self._is_own(at, doses)) or refusal
-
-    def _completed(self, drawn: Drawn, at: int) -> list[Sample]:
-        """The completions of one prompt; none where they are thoughts only."""
-        try:
-            return list(drawn.answered(_completions(at)))
-        except NoAnswer:
-            return []
 
     def _is_own(self, at: int, doses: Sequence[Opening]) -> bool:
         return len(doses[0].unchanged) > len(self.prompts[at - 1])
