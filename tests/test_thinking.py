@@ -80,6 +80,7 @@ def test_outputs_that_all_end_inside_their_thought(run: Callable, command: str, 
         rf"None of the 20 outputs of {label}.* answers anything: cut off while thinking \(20\)\. Raise --max-tokens",
         error,
     )
+    assert "--template-arg" not in error  # a raw prompt has no template, and the command no such option
 
 
 @pytest.mark.parametrize("command", ["personas", "reproduce"])

@@ -67,8 +67,8 @@ class NoAnswer(LlamadivError):
     def __init__(self, arm: str, endings: Endings) -> None:
         why = "; ".join(f"{reason} ({n})" for reason, n in endings.reasons.items())
         super().__init__(
-            f"None of the {endings.n} outputs of {arm} answers anything: {why}. Raise --max-tokens, or ask without "
-            "thoughts where the chat template can (--template-arg enable_thinking=false)."
+            f"None of the {endings.n} outputs of {arm} answers anything: {why}. Raise --max-tokens where the "
+            "command has it, or name a model that does not think."
         )
 
 
