@@ -315,3 +315,8 @@ def test_samples_before_an_engine_failure_make_a_partial_run(run: Callable, monk
     assert "of 40 samples are kept; the same command continues." in error
     monkeypatch.undo()
     assert run(*arguments, "--json")[0] == 0
+
+
+def test_a_single_token_behind_nothing_has_no_bits_per_byte(run: Callable) -> None:
+    code, out, _ = run("score", "-m", "tiny-base", "--start", "none", "a")
+    assert (code, out.splitlines()[-1]) == (0, "0.00 bits, of no token: the first has no context")

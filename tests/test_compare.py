@@ -724,3 +724,13 @@ def test_intervals_hold_where_kinds_are_few_and_some_are_rare(
         row[:] = truth < found.low - 1e-9, truth > found.high + 1e-9
     assert missed.sum() <= 300 * 0.05 + 4 * math.sqrt(300 * 0.05 * 0.95)
     assert missed.sum(axis=0).max() <= 300 * 0.025 + 4 * math.sqrt(300 * 0.025 * 0.975)
+
+
+def test_a_ratio_of_kinds_among_m_is_m_at_most() -> None:
+    """One kind against ten among ten: what may have been missed of the first must not make it more than ten."""
+    rows = np.eye(24)
+    found = line(compare([pair(generations(rows[[0] * 20]), generations(rows[1:21]))], RULES), "kinds")
+    assert (found.first, found.value) == pytest.approx((1, 10))
+    assert found.low is not None
+    assert 1 < found.low < 10
+    assert found.high == 10

@@ -186,7 +186,7 @@ def test_texts_are_the_replicates() -> None:
     # KL (1, 2) and (3,): 6 / 3 tokens = 2; residuals 3 - 4 and 3 - 2, se^2 = 2 / (2 * 1.5^2), t(1) = 12.706205.
     found = analyse([steps_of([1.0, 2.0], blocked=[True, False]), steps_of([3.0])], thresholds=[1e-4])
     kl = found.measures["kl_bits"]
-    assert tuple(kl) == pytest.approx((2.0, 2 / 3, 2 - 12.706205 * 2 / 3, 2 + 12.706205 * 2 / 3, 2), abs=1e-5)
+    assert tuple(kl) == pytest.approx((2.0, 2 / 3, 0.0, 2 + 12.706205 * 2 / 3, 2), abs=1e-5)  # KL is never below 0
     [blocked] = found.blocked
     assert blocked.of_tokens.value == pytest.approx(1 / 3)  # one of three tokens
     assert (blocked.of_tokens.low, blocked.of_tokens.high) == (0.0, 1.0)  # the t interval ends outside
@@ -572,3 +572,22 @@ def test_all_tokens_can_count(run: Callable) -> None:
     assert report["blocked_above"] == 0
     assert report["arms"]["aligned"]["blocked"][-1]["mass"]["value"] > 0  # the stray share of every token
     assert "--blocked-above 0" in report["command"]
+
+
+def test_intervals_of_few_texts_stay_where_the_measures_are() -> None:
+    found = analyse([steps_of([0.2, 3.0]), steps_of([0.1, 0.4])], thresholds=[1e-4])
+    assert found.measures["kl_bits"].low == 0  # t with one degree of freedom goes far below
+    assert found.measures["js_bits"].high <= 1
+    assert found.kl.low.min() == 0
+
+
+def test_few_texts_are_not_called_noise_of_the_arithmetic(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A floor below what the models differ by, within its interval."""
+    asked = ("diff", "--pair", "scripted", "-p", "She", "-n", 3, "--max-tokens", 8)
+    kl = json.loads(run(*asked, "--json")[1])["arms"]["aligned"]["kl_bits"]
+    floor = (kl["low"] + kl["value"]) / 2
+    noise = Noise(1, {"one": Apart(0.1, 0.1, 0.5, 0.0, 0.1, 0.1, floor, 0.01, (1.0,) * len(THRESHOLDS))})
+    monkeypatch.setattr("llama_diversity.cli.diff.noise_of", lambda engine, common, above: noise)
+    said = " ".join(run(*asked)[1].split())
+    assert "that interval reaches down to what the arithmetic alone makes of one model read in two ways" in said
+    assert "is shown by so few texts." in said

@@ -180,3 +180,14 @@ def test_the_terminal_has_tables_and_no_stray_colour_when_piped(run: Callable) -
     assert "How alike the completions of each model are" in out
     assert "\x1b" not in out
     assert "run " in err
+
+
+def test_no_effective_number_of_few_completions() -> None:
+    """Three texts that are nearly orthogonal would be some sixty."""
+    rows = np.random.default_rng(3).normal(size=(50, 384)).astype(np.float32)
+    texts = {arm: [f"{arm}{at}" for at in range(n)] for arm, n in (("base", 24), ("aligned", 25))}
+    found = study(texts, {"base": rows[:24], "aligned": rows[24:49]})
+    assert (found.vendi["base"].value, found.vendi_retained["aligned"].share) == (None, None)
+    assert "Not reported below 25 generations" in (found.vendi["base"].reason or "")
+    assert found.vendi["aligned"].value is not None
+    assert found.result.words["base"].summary.mean == found.result.words["base"].summary.sd == 0  # no word in common

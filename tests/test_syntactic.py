@@ -244,3 +244,10 @@ def test_different_vocabularies_are_refused_before_any_work(run: Callable) -> No
     assert code == 1
     assert "different vocabularies" in err
     assert json.loads(run("runs", "ls", "--json")[1]) == []
+
+
+def test_completions_that_are_all_alike_are_said(run: Callable) -> None:
+    models = ("--base", "scripted:base", "--aligned", "scripted:aligned", "-p", "She", "--temperature", 0)
+    said = " ".join(run("syntactic", *models, "-n", 20, "--max-tokens", 4)[1].split())
+    assert "aligned: all 20 completions are alike" in said
+    assert "share below 13.9 % (95 %)" in said  # 1 - 0.05^(1/20)

@@ -117,7 +117,8 @@ def score(*, model: str, text: str, asking: Asking, layout: EngineOptions, commo
     if not common.quiet:
         console(common.color).print(_table(scored))
     total, rate = decimals(scored.total_bits, ".2f"), decimals(scored.bits_per_byte, ".3f")
-    click.echo(f"{total} bits, {rate} bits per byte")
+    judged = f"{rate} bits per byte" if scored.n_bytes_scored else "of no token: the first has no context"
+    click.echo(f"{total} bits, {judged}")
     if not common.quiet:
         click.echo(visible(f"The text begins with {start_words(scored.start)}."), err=True)
 

@@ -68,6 +68,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
         "The values of all combinations",
         ("measure", *facts.arms),
         tuple((MEASURES[name], *(of_arm[arm] for arm in facts.arms)) for name, of_arm in found.values.items()),
+        f"Kinds: classes of meaning among {found.m_kinds:,} outputs. Words: different ones among {found.m_words:,}. "
         "Of several prompts geometric means.",
         in_terminal=len(facts.arms) <= 4,
     )

@@ -128,10 +128,11 @@ def _headline(arm: str, one: Comparison, facts: Facts) -> str:
     what = "completion" if facts.prompt is not None else "text"
     divergence = f"KL({facts.base}, {arm}) is {written(kl.value)} bits per token{_within(kl)}"
     if (kl.value if math.isnan(kl.low) else kl.low) <= noise.kl_bits:
-        return (
-            f"{divergence}, no more than the arithmetic alone makes of one model read in two ways "
-            f"({written(noise.kl_bits)}): no difference between {facts.base} and {arm} is shown."
-        )
+        alone = f"the arithmetic alone makes of one model read in two ways ({written(noise.kl_bits)})"
+        none = f"no difference between {facts.base} and {arm} is shown"
+        if kl.value <= noise.kl_bits:
+            return f"{divergence}, no more than {alone}: {none}."
+        return f"{divergence}; that interval reaches down to what {alone}: {none} by so few texts."
     tokens = f"Tokens of base probability above {facts.above:g} to which {arm} gives less than {HEADLINE:g}"
     texts = f"{blocked.texts.k} of {_count(blocked.texts.n, what)} hold" + ("s" if blocked.texts.n == 1 else "")
     share = f"{written(Share(blocked.mass.value))} of the base's probability{_within(blocked.mass, percent=True)}"

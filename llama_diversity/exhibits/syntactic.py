@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from llama_diversity.answers import Endings
 from llama_diversity.exhibits.reading import why_left_out
 from llama_diversity.experiments.syntactic import MEASURES, N_FIGURE_TOKENS, Result
-from llama_diversity.render.exhibits import Between, Exhibit, Figure, Section, Table, Value
+from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Table, Value
 from llama_diversity.render.plots import BoxPlots, EntropyStrip, StackedProbabilities
 from llama_diversity.render.scales import ScoredToken
 
@@ -61,6 +61,14 @@ def section(found: Result, facts: Facts, command: str) -> Section:
 
 def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     yield from why_left_out(facts.endings)
+    for name, arm in found.arms.items():
+        n = len(arm.completion_means["surprisal_bits"])
+        if n > 1 and len(set(arm.completion_means["surprisal_bits"])) == 1:
+            yield Remark(
+                f"{name}: all {n} completions are alike, so the intervals know nothing of its others, which together "
+                f"have a share below {100 * (1 - 0.05 ** (1 / n)):.1f} % (95 %).",
+                is_warning=True,
+            )
     yield _entropies(found)
     for measure, (name, title) in _FIGURE_11.items():
         yield _figure_11(found, measure, name, title)

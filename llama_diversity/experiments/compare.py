@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from llama_diversity.answers import Endings
-from llama_diversity.experiments.measured import PRIMARY, Case, Generations, Rules, case_of
+from llama_diversity.experiments.measured import PRIMARY, Case, Generations, Rules, case_of, ends_of_kinds
 from llama_diversity.experiments.refusals import objection
 from llama_diversity.metrics.coverage import two_digits
 from llama_diversity.metrics.inference import (
@@ -136,6 +136,9 @@ def _line(name: str, arms: tuple[str, str], estimates: Sequence[Mapping[str, Est
         line = line._replace(reason=refused.reason)
         return _Judged(line._replace(first=None, value=None) if refused.hides else line)
     found = _over_prompts(line, pairs) if len(pairs) >= LEAST_PROMPTS else _over_generations(line, pairs)
+    if name == "kinds" and found.line.low is not None and found.line.high is not None:
+        low, high = ends_of_kinds(found.line.low, found.line.high, max(one.m_kinds for one in case.measured))
+        found = found._replace(line=found.line._replace(low=low, high=high))
     if name == "kinds" and found.line.verdict == "equivalent":
         m = float(np.mean([one.m_kinds for one in case.measured]))
         if min(line.first or 0.0, line.value or 0.0) >= CEILING * m:

@@ -282,7 +282,7 @@ class Blocked(NamedTuple):
 
 
 class Band(NamedTuple):
-    """A mean by position in the text, its 95 % t interval (nan for one text), and how many texts reach it."""
+    """A mean of KL by position, its 95 % t interval from 0 up (nan for one text), and how many texts reach it."""
 
     mean: Float64
     low: Float64
@@ -311,7 +311,7 @@ def analyse(texts: Sequence[Steps], thresholds: Sequence[float] = THRESHOLDS) ->
     if not texts or not all(len(steps.kl_bits) for steps in texts):
         raise ValueError("at least one text, and a token in each")
     return Comparison(
-        measures={name: per_token([getattr(steps, name) for steps in texts]) for name in MEASURES},
+        measures={name: _measure(name, [getattr(steps, name) for steps in texts]) for name in MEASURES},
         blocked=tuple(_blocked(texts, at, below) for at, below in enumerate(thresholds)),
         kl=_band([steps.kl_bits for steps in texts]),
         reverse_kl=_band([steps.reverse_kl_bits for steps in texts]),
@@ -350,6 +350,13 @@ def per_token(texts: Sequence[npt.NDArray[Any]]) -> PerToken:
     return PerToken(value, se, value - half, value + half, n)
 
 
+def _measure(name: str, texts: Sequence[npt.NDArray[Any]]) -> PerToken:
+    """As `per_token`; an interval ends where the measure does: changes alone go below 0, JS to 1."""
+    found = per_token(texts)
+    least = -math.inf if name.endswith("change_bits") else 0.0
+    return found._replace(low=max(found.low, least), high=min(found.high, 1.0 if name == "js_bits" else math.inf))
+
+
 def _share(texts: Sequence[npt.NDArray[Any]]) -> PerToken:
     """As `per_token`, within [0, 1]; no width where all texts agree says nothing, so then there is no interval."""
     found = per_token([values.astype(np.float64) for values in texts])
@@ -365,4 +372,4 @@ def _band(generations: Sequence[Float64]) -> Band:
         curve = local_mean_curve(generations)
         freedom = np.where(curve.live > 1, curve.live - 1.0, np.nan)
         half: Any = stdtrit(freedom, 0.975) * curve.se
-    return Band(curve.mean, curve.mean - half, curve.mean + half, curve.live)
+    return Band(curve.mean, np.maximum(curve.mean - half, 0.0), curve.mean + half, curve.live)

@@ -243,6 +243,15 @@ def _none(one: Generations, reason: str = "no valid generations") -> Estimate:
     return Estimate(None, None, len(one.texts), reason)
 
 
+def ends_of_kinds(low: float, high: float, m: int) -> tuple[float, float]:
+    """An interval of a ratio of kinds among m, of which either arm has 1 to m: its ends are 1/m to m.
+
+    >>> ends_of_kinds(0.5, 43.9, 10)
+    (0.5, 10)
+    """
+    return max(low, 1 / m), min(high, m)
+
+
 def _kinds_of(prompt: Mapping[str, Generations]) -> dict[str, Int64]:
     """Counts of kinds formed on all arms of the prompt together."""
     pooled = np.concatenate([np.asarray(one.vectors, np.float64) for one in prompt.values()])

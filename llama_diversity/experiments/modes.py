@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.experiments.languages import unread_arms
-from llama_diversity.experiments.measured import kinds_among
+from llama_diversity.experiments.measured import ends_of_kinds, kinds_among
 from llama_diversity.experiments.refusals import LEAST_VALID, MOST_TRUNCATED
 from llama_diversity.experiments.semantic import KIND_CUT
 from llama_diversity.metrics import clusters
@@ -131,9 +131,18 @@ def analyse(
         arms,
         m,
         at_m,
-        {arm: log_ratio(at_m[first], at_m[arm]) for arm in compared[1:]},
+        {arm: _kept(at_m[first], at_m[arm], m) for arm in compared[1:] if m},
         {arm: coverage_standardised_richness(arms[first].counts, arms[arm].counts) for arm in compared[1:]},
     )
+
+
+def _kept(first: Estimate, arm: Estimate, m: int) -> Retained:
+    """The ratio of kinds among m."""
+    found = log_ratio(first, arm)
+    if found.low is None or found.high is None:
+        return found
+    low, high = ends_of_kinds(found.low, found.high, m)
+    return found._replace(low=low, high=high)
 
 
 def _at_m(counts: Counts, vectors: npt.NDArray[np.float32] | None, m: int) -> Estimate:

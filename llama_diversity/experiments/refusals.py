@@ -14,15 +14,13 @@ import numpy.typing as npt
 
 from llama_diversity.experiments.languages import MOST_UNREAD, objection_to_words, unreadable
 from llama_diversity.experiments.measured import PREFIXES, Case, Generations, excess_bits
+from llama_diversity.experiments.semantic import FEW_FOR_TAILS, LEAST_FOR_TAILS
 from llama_diversity.metrics.coverage import more_generations, refined_coverage, two_digits
 
-LEAST_VALID, LEAST_FOR_TAILS = 20, 25
+LEAST_VALID = 20
 MOST_TRUNCATED = 0.05
 LEAST_COVERAGE = 0.5
 LARGEST_Z = 4.0
-_FEW_FOR_TAILS = (
-    f"Not reported below {LEAST_FOR_TAILS} generations: at n = 10 such estimates are off by a factor of 1.2 to 1.6."
-)
 NOTHING_VARIES = "Each arm gave one output only; there is nothing to test."
 
 
@@ -54,7 +52,7 @@ def _of_measure(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
     """What this measure asks for beyond what all do."""
     fewest = min(len(one.texts) for arm in arms for one in case.of(arm))
     if name in ("vendi", "class_entropy") and fewest < LEAST_FOR_TAILS:
-        return Refusal(_FEW_FOR_TAILS)
+        return Refusal(FEW_FOR_TAILS)
     if name in ("distance", "vendi", "kinds", "class_entropy"):
         return _of_meanings(name, arms, case)
     if name in ("words", "types"):
@@ -96,7 +94,7 @@ def _of_meanings(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
 def objection_to_class_entropy(arm: str, counts: npt.NDArray[np.int64]) -> str | None:
     """Why the class entropy of these counts of kinds must not be reported; None where it may."""
     if counts.sum() < LEAST_FOR_TAILS:
-        return _FEW_FOR_TAILS
+        return FEW_FOR_TAILS
     return _little_seen(arm, counts) if _seen(counts) < LEAST_COVERAGE else None
 
 

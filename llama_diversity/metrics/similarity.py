@@ -133,6 +133,7 @@ def tf_idf_of_each_group(groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 
 
 _ALL_ALIKE = 1e-6  # cosines above 1 - this: one text, up to the rounding of float32 encoders
+_ALL_APART = 1e-12  # sums of cosines below it are rounding of none
 _GRAM_OF_SPARSE = 2000  # sparse rows, up to which the sum of squared cosines is worth its n^2
 
 
@@ -156,6 +157,7 @@ def mean_cosine(vectors: Any) -> Similarity:
         return Similarity(Summary(math.nan, math.nan, math.nan, n), np.full(n, math.nan))
     total = np.asarray(units.sum(axis=0)).ravel()
     row_sums = np.asarray(units @ total).ravel() - 1  # without the pair of a text with itself
+    row_sums[np.abs(row_sums) < _ALL_APART] = 0
     of_each = np.clip(row_sums / (n - 1), -1, 1)
     if of_each.min() > 1 - _ALL_ALIKE:  # what is left is rounding, and must not be taken for a difference
         return Similarity(Summary(1.0, 0.0, 0.0 if n > 2 else math.nan, n), np.ones(n))
