@@ -276,6 +276,10 @@ def _read(path: Path) -> _Document:
     except tomllib.TOMLDecodeError as error:
         line, reason = _place_in_toml_error(str(error), text)
         raise RegistryError(path, line, reason) from error
+    except ValueError as error:  # Python reads no number of more than 4,300 digits
+        number = re.search(r"[\d_]{4301}", text)
+        line = text.count("\n", 0, number.start()) + 1 if number else None
+        raise RegistryError(path, line, "this number has thousands of digits") from error
     except RecursionError as error:
         raise RegistryError(path, None, "it is nested too deeply", next_step="Write it plainer.") from error
 
@@ -310,7 +314,7 @@ def _keys_of(line: str) -> tuple[str, ...]:
     """The keys that one line of TOML sets, () for a line that is none by itself (inside a longer value)."""
     try:
         value: Any = tomllib.loads(line)
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return ()
     keys = []
     while isinstance(value, dict) and value:

@@ -269,6 +269,7 @@ MALFORMED = {  # text -> the line, and the reason in it
     "a text for a number": (MODEL + 'n_ctx = "8"\n', 4, "n_ctx is '8'; it must be a whole number"),
     "a truth for a number": (MODEL + "n_ctx = true\n", 4, "n_ctx is True; it must be a whole number"),
     "a fraction": (MODEL + "size_bytes = 1.5\n", 4, "size_bytes is 1.5; it must be a whole number"),
+    "thousands of digits": (MODEL + f"size_bytes = {'9' * 5000}\n", 4, "this number has thousands of digits"),
     "no bytes": (MODEL + "size_bytes = 0\n", 4, "size_bytes is 0; it must be a positive number"),
     "an empty text": (MODEL + 'family = " "\n', 4, "family is empty"),
     "an unknown role": (MODEL + 'role = "chat"\n', 4, "role is 'chat'; it must be one of base, sft, dpo, aligned"),
