@@ -278,8 +278,8 @@ def _read(path: Path) -> _Document:
         raise RegistryError(path, line, reason) from error
     except ValueError as error:  # Python reads no number of more than 4,300 digits
         number = re.search(r"[\d_]{4301}", text)
-        line = text.count("\n", 0, number.start()) + 1 if number else None
-        raise RegistryError(path, line, "this number has thousands of digits") from error
+        place = text.count("\n", 0, number.start()) + 1 if number else None
+        raise RegistryError(path, place, "this number has thousands of digits") from error
     except RecursionError as error:
         raise RegistryError(path, None, "it is nested too deeply", next_step="Write it plainer.") from error
 
