@@ -155,7 +155,7 @@ def commit_of(path: Path) -> str:
 def stated_sha256(path: Path) -> str | None:
     """The sha256 that the hub stated when `path` was fetched: the cache names the blob by it. None if unknown."""
     if not path.is_symlink():  # a cache without symbolic links keeps no blobs; what we fetched we remember
-        stated = _stated_table().get(str(path.resolve()))
+        stated = _read_table(_stated_path()).get(str(path.resolve()))
         return stated if isinstance(stated, str) and _SHA256.fullmatch(stated) else None
     name = Path(os.readlink(path)).name
     return name if _SHA256.fullmatch(name) else None
@@ -718,12 +718,8 @@ def _digests_path() -> Path:
 
 
 def _known_digests() -> dict[str, Any]:
-    """The remembered digests by path; a damaged or missing table is an empty one, since it can be computed anew."""
-    try:
-        table = json.loads(_digests_path().read_bytes())
-    except (OSError, ValueError):
-        return {}
-    digests = table.get("digests") if isinstance(table, dict) else None
+    """The remembered digests by path."""
+    digests = _read_table(_digests_path()).get("digests")
     return digests if isinstance(digests, dict) else {}
 
 
@@ -736,35 +732,33 @@ def _remembered_digest(path: Path, stamp: dict[str, Any]) -> str | None:
 
 
 def _remember_digest(path: Path, stamp: dict[str, Any], sha256: str) -> None:
-    table = _digests_path()
     digests = {**_known_digests(), str(path): {**stamp, "sha256": sha256}}
-    unfinished = table.with_name(f"{table.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-        table.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps({"version": 1, "digests": digests}, indent=1), encoding="utf-8")
-        os.replace(unfinished, table)
+    _write_table(_digests_path(), {"version": 1, "digests": digests})
 
 
-def _stated_table() -> dict[str, Any]:
-    """What the hub stated of files in caches without symbolic links, by path."""
+def _stated_path() -> Path:
+    return paths.cache_dir() / "stated.json"  # what the hub stated of files in caches without symbolic links, by path
+
+
+def _remember_stated(path: Path, sha256: str) -> None:
+    _write_table(_stated_path(), {**_read_table(_stated_path()), str(path.resolve()): sha256})
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    """A table in the cache; a damaged or missing one is an empty one, since it can be made anew."""
     try:
-        table = json.loads(_stated_path().read_bytes())
-    except (OSError, ValueError):
+        table = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
     return table if isinstance(table, dict) else {}
 
 
-def _stated_path() -> Path:
-    return paths.cache_dir() / "stated.json"
-
-
-def _remember_stated(path: Path, sha256: str) -> None:
-    table = _stated_path()
-    unfinished = table.with_name(f"{table.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):  # then nobody states it
-        table.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps({**_stated_table(), str(path.resolve()): sha256}, indent=1), encoding="utf-8")
-        os.replace(unfinished, table)
+def _write_table(path: Path, table: dict[str, Any]) -> None:
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps(table, indent=1), encoding="utf-8")
+        os.replace(unfinished, path)
 
 
 # --- Foreign errors --------------------------------------------------------------------------------------------------

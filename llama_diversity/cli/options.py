@@ -273,7 +273,7 @@ _LAYOUT = [
         "--exact",
         is_flag=True,
         envvar="LLAMADIV_EXACT",
-        help="CPU only, slower: a sample is bit for bit the same in any batch.  [env: LLAMADIV_EXACT]",
+        help="CPU only: a sample is bit for bit the same in any batch; some files get slower.  [env: LLAMADIV_EXACT]",
     ),
 ]
 
