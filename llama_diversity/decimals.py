@@ -13,3 +13,12 @@ def decimals(value: float, form: str) -> str:
     if "-" not in written or any(digit in written.partition("e")[0] for digit in "123456789") or "n" in written:
         return written
     return written.replace("-", "+" if form.startswith("+") else "", 1)
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "token"), counted(2000, "token")
+    ('1 token', '2,000 tokens')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

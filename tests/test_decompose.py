@@ -249,3 +249,30 @@ def test_too_little_for_any_effect_still_writes_what_there_is(run: Callable, tmp
     code, _, error = run("decompose", "--pair", "scripted", "-n", 2, "-p", "Once", "--max-tokens", 4, "--out", out)
     assert code == 0, error
     assert {path.suffix for path in out.iterdir()} == {".csv", ".html", ".json"}
+
+
+def test_kinds_among_m_are_held_within_m() -> None:
+    """Arms of 1 or 10 kinds among ten: no effect is above 10 or below 1/10, and no interaction beyond their squares."""
+    rows = np.eye(64)
+    one, ten = rows[[0] * 20], (rows[1:21], rows[22:42], rows[43:63])
+    arms = zip(DESIGN, (one, one, ten[0], ten[1]), strict=True)
+    effects = {
+        x.name: x for x in decompose([{arm: generations(some) for arm, some in arms}], Rules(64), DESIGN).effects
+        if x.measure == "kinds"
+    }  # fmt: skip
+    for name in ("weights", "total"):
+        assert (effects[name].factor, effects[name].high) == (pytest.approx(10), 10)
+        assert 0.1 < (effects[name].low or 0) < 10
+    assert (effects["template"].factor, effects["template"].low or 0) >= (pytest.approx(1), 0.1)
+    crossed = zip(DESIGN, (one, ten[0], ten[1], one), strict=True)
+    found = decompose([{arm: generations(some) for arm, some in crossed}], Rules(64), DESIGN).effects
+    [effect] = [x for x in found if (x.measure, x.name) == ("kinds", "weights x template")]
+    assert (effect.factor, effect.low) == (pytest.approx(1 / 100), 1 / 100)  # (1/10) / (10/1)
+    assert (effect.high or 0) > 1 / 100
+
+
+def test_a_greedy_sampler_cuts_nothing(run: Callable) -> None:
+    code, _, error = run("decompose", "--pair", "scripted", "-p", "She", "--sampler", "T=0,top_p=0.9")
+    assert (code, "--sampler is 'top_p=0.9'; at temperature 0" in error) == (2, True)
+    code, _, error = run("decompose", "--pair", "scripted", "-p", "She", "-t", 0, "--sampler", "top_k=3")
+    assert (code, "--sampler is 'top_k=3'; at temperature 0" in error) == (2, True)

@@ -102,7 +102,7 @@ def test_nothing_is_extrapolated_from_kinds_that_were_all_seen_once() -> None:
     assert base.coverage.high == pytest.approx(2 * math.log(20) / 30)  # no repeat among 30 bounds it
     said = remarks(found).split("aligned: ")[0]
     assert "base: mode count not reported: no two of 30 outputs are of one kind" in said
-    assert "More generations are needed; all 30 kinds so far were seen once." in said
+    assert "More generations are needed; the 30 kinds seen so far, each once, are a lower bound." in said
     assert "output mass has been seen" not in said
     assert "About" not in said
     assert tables(found)["coverage-seen"].rows[0][4] is None
@@ -121,7 +121,7 @@ def test_of_fewer_than_20_outputs_there_are_points_only(n: int) -> None:
     assert said.count(f"Too few valid generations ({n}) for an interval. Point estimate only; no comparison.") == 2
     assert "you have seen" not in said
     assert f"aligned: 1 kind in {n} outputs." in said
-    assert f"all {n} kinds so far were seen once" in said
+    assert f"the {n} kinds seen so far, each once, are a lower bound" in said
     assert "coverage-compared" not in tables(found)
     assert [row[5] for row in tables(found)["coverage-seen"].rows] == [None, None]
     enough = analyse({"base": [str(at) for at in range(20)], "aligned": ["x"] * 20}, None)
@@ -254,3 +254,22 @@ def test_ctrl_c_says_what_is_kept_of_the_whole_run(run: Callable, monkeypatch: p
     code, _, error = run("coverage", *models, "-n", 4, "--max-tokens", 2, "-q")
     assert code == 130
     assert error.startswith("llamadiv: Interrupted: 4 of the 8 samples of this run are kept in ")
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "said"),
+    [
+        (1, 30, "of aligned are kinds of their own, the most that 15 can show: their number is a lower bound; what "
+         "aligned keeps is a lower bound too."),
+        (30, 1, "of base are kinds of their own, the most that 15 can show: their number is a lower bound; what others "
+         "keep of base's kinds is an upper bound."),
+        (30, 30, "of base and aligned are kinds of their own, the most that 15 can show: their number is a lower "
+         "bound, and that arms are equal in it says nothing of how many kinds they have."),
+        (2, 3, ""),
+    ],
+)  # fmt: skip
+def test_a_number_of_kinds_at_its_ceiling_is_a_lower_bound(first: int, other: int, said: str) -> None:
+    """30 outputs of 1, 2, 3 or 30 kinds; m is 15."""
+    texts = {arm: [f"{arm} {at % n}" for at in range(30)] for arm, n in (("base", first), ("aligned", other))}
+    found = remarks(analyse(texts, None))
+    assert (f"Nearly all of 15 outputs {said}" in found) if said else ("Nearly all" not in found)

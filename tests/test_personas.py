@@ -306,6 +306,24 @@ def test_a_class_entropy_of_few_is_refused_as_in_compare() -> None:
         "Not reported below 25 generations: at n = 10 such estimates are off by a factor of 1.2 to 1.6."
     )
     assert found.arms["aligned"].fields["first_name"].entropy_nats.value == 0
+    tables = {one.name for one in shown(found).exhibits if isinstance(one, Table)}
+    assert ("personas-kept" in tables, "personas-fields" in tables) == (False, True)  # all of it would be dashes
+
+
+def test_why_nothing_of_few_is_compared_is_one_sentence() -> None:
+    few = personas.analyse(answers({arm: [card(name) for name in NAMES[:3]] for arm in ("base", "aligned")}))
+    said = [one.text for one in shown(few).exhibits if isinstance(one, Remark)]
+    assert [text for text in said if "Not reported" in text] == [
+        "Not reported below 25 generations: at n = 10 such estimates are off by a factor of 1.2 to 1.6. This holds for "
+        "every field, so none is compared."
+    ]
+    alike = shown(personas.analyse(answers({"base": [card()] * 25, "aligned": [card()] * 25})))
+    assert "personas-kept" not in {one.name for one in alike.exhibits if isinstance(one, Table)}
+    said = [one.text for one in alike.exhibits if isinstance(one, Remark)]
+    assert "Nothing is left to compare in any field: an arm has no diversity, so there is no ratio." in said
+    two = [card("Eve"), card("Zoe")] * 13
+    some = shown(personas.analyse(answers({"base": two, "aligned": two})))
+    assert "personas-kept" in {one.name for one in some.exhibits if isinstance(one, Table)}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from llama_diversity.experiments.syntactic import (
     completion_means,
     excess_variance_bits2,
 )
-from llama_diversity.metrics.inference import martingale_z, self_check_z
+from llama_diversity.metrics.inference import martingale_z, self_check_z, welch_difference
 from llama_diversity.records import TOKEN_DTYPE, ModelRef, Recipe, Sample, Sampler, TokenStats
 
 MAX_TOKENS = 20
@@ -251,3 +251,45 @@ def test_completions_that_are_all_alike_are_said(run: Callable) -> None:
     said = " ".join(run("syntactic", *models, "-n", 20, "--max-tokens", 4)[1].split())
     assert "aligned: all 20 completions are alike" in said
     assert "share below 13.9 % (95 %)" in said  # 1 - 0.05^(1/20)
+    assert "Between base and aligned there is no interval: nothing varies." in said
+
+
+def alike(bits: float, n: int) -> list[Sample]:
+    """n completions of one token, and of `bits` each."""
+    tokens = np.zeros(1, TOKEN_DTYPE)
+    for name in ("surprisal_bits", "entropy_bits", "sampler_surprisal_bits", "sampler_entropy_bits"):
+        tokens[name] = bits
+    tokens["top_surprisals_bits"] = 3.0
+    return [Sample("r1", index, "length", b"a", tokens) for index in range(n)]
+
+
+def test_completions_that_are_all_alike_are_not_certain() -> None:
+    """Of 20 alike with 1 bit and 0.5 and 4.5 bits beside: 3.689/20 of -0.5 and of 3.5 may be missing in its mean."""
+    first, others = alike(1.0, 20), [*alike(0.5, 10), *alike(4.5, 10)]
+    for at, sample in enumerate(others):
+        sample.tokens["id"] = at // 10
+    found = analyse({"base": first, "aligned": others})
+    assert (found.arms["base"].is_all_alike, found.arms["aligned"].is_all_alike) == (True, False)
+    plain = welch_difference(
+        found.arms["base"].measures["entropy_bits"], found.arms["aligned"].measures["entropy_bits"]
+    )
+    missed = 3.688879 / 20
+    changed = found.differences["aligned"]["entropy_bits"]
+    assert changed.mean == plain.mean == pytest.approx(1.5)
+    assert changed.mean - changed.low == pytest.approx(math.hypot(plain.mean - plain.low, 3.5 * missed), abs=1e-6)
+    assert changed.high - changed.mean == pytest.approx(math.hypot(plain.high - plain.mean, 0.5 * missed), abs=1e-6)
+    back = analyse({"aligned": others, "base": first}).differences["base"]["entropy_bits"]
+    assert (back.low, back.high) == pytest.approx((-changed.high, -changed.low))
+    assert math.isnan(found.arms["base"].entropy_rate.se_bits)
+
+
+def test_between_two_arms_that_are_all_alike_there_is_no_interval() -> None:
+    found = analyse({"base": alike(1.0, 20), "aligned": alike(3.0, 20)}).differences["aligned"]["entropy_bits"]
+    assert found.mean == pytest.approx(2)
+    assert all(map(math.isnan, found[1:]))
+
+
+def test_equal_numbers_of_different_completions_are_a_result() -> None:
+    found = analyse({"base": drawn("coin", 9), "aligned": drawn("coin", 9, seed=1)})
+    assert not found.arms["base"].is_all_alike  # every token has one bit, and completions differ
+    assert found.differences["aligned"]["entropy_bits"].low == pytest.approx(0, abs=1e-6)

@@ -24,6 +24,7 @@ from llama_diversity.cli.options import (
 )
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.results import Result
+from llama_diversity.decimals import counted
 from llama_diversity.engines import EngineOptions
 from llama_diversity.exhibits.personas import Facts, section
 from llama_diversity.experiments import personas as experiment
@@ -112,7 +113,7 @@ def _asked(drawn: Drawn, labels: Sequence[str], n: int) -> str:
     recipes = [drawn.recipe(label) for label in labels]
     longest = min(recipe.max_tokens for recipe in recipes)
     way = "the chat template" if recipes[0].prompt.mode == "chat" else f"{len(labels)} forms with worked examples"
-    return f"{n} by {way}, at most {longest} tokens"
+    return f"{n} by {way}, at most {counted(longest, 'token')}"
 
 
 @click.command()

@@ -12,7 +12,7 @@ import click
 from llama_diversity import cache, embed, minilm
 from llama_diversity.answers import Endings
 from llama_diversity.cli.arms import Choice, arms_options
-from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
+from llama_diversity.cli.experiment import Ask, Drawn, Experiment, NoAnswer, check_n, run_alone
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.results import Result, endings_as_json
@@ -42,6 +42,10 @@ class Semantic(Experiment):
 
     def show(self, drawn: Drawn) -> Result:
         answers = {arm: drawn.answers(arm) for arm in drawn.arms}
+        endings = {arm: Endings.of(some, [one.flaw for one in some]) for arm, some in answers.items()}
+        for arm, some in answers.items():
+            if all(one.flaw for one in some) and any(one.is_thinking for one in some):
+                raise NoAnswer(arm, endings[arm])
         texts = {arm: [one.text for one in some] for arm, some in answers.items()}
         embedded = drawn.embedded(texts)
         with progress_line(drawn.common, "counting kinds"):
@@ -57,7 +61,7 @@ class Semantic(Experiment):
             max_tokens=self.max_tokens,
             n_truncated={arm: one.n_truncated for arm, one in embedded.items()},
             encoder=f"{embed.REPO}, first {minilm.MAX_WORD_PIECES} word pieces",
-            endings={arm: Endings.of(some, [one.flaw for one in some]) for arm, some in answers.items()},
+            endings=endings,
         )
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 

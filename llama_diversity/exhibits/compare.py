@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llama_diversity.decimals import counted
 from llama_diversity.exhibits.reading import cut_off, letters_that_are_words, prompts_in_words, why_left_out
 from llama_diversity.experiments.compare import (
     INCLUDES_EQUALITY,
@@ -42,8 +43,8 @@ def section(found: Result, facts: Facts, command: str) -> Section:
     prompts = prompts_in_words(facts.prompts)
     judged = f", of which the first {facts.prefix} are judged" if facts.is_cut else ""
     about = (
-        f"{facts.n} generations of each arm for {prompts}, at most {facts.max_tokens} tokens each{judged}. Shares are "
-        f"of the first arm's value, {next(iter(facts.arms))}. Meanings by {facts.encoder}."
+        f"{facts.n} generations of each arm for {prompts}, at most {counted(facts.max_tokens, 'token')} each{judged}. "
+        f"Shares are of the first arm's value, {next(iter(facts.arms))}. Meanings by {facts.encoder}."
     )
     return Section("compare", "Which arm is more diverse?", about, command, tuple(_exhibits(found, facts)))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llama_diversity.decimals import counted
 from llama_diversity.exhibits.reading import cut_off, letters_that_are_words, prompts_in_words, why_left_out
 from llama_diversity.experiments.compare import LEAST_PROMPTS
 from llama_diversity.experiments.decompose import Effect, Result
@@ -34,8 +35,9 @@ def section(found: Result, facts: Facts, command: str) -> Section:
     prompts = prompts_in_words(facts.prompts)
     factors = "; ".join(f"{name}: {words}" for name, words in facts.factors.items())
     about = (
-        f"All {len(facts.arms)} combinations, {facts.n} generations of each for {prompts}, at most {facts.max_tokens} "
-        f"tokens each. {factors}. Meanings by {facts.encoder}; words on the common prefix of {facts.prefix}."
+        f"All {len(facts.arms)} combinations, {facts.n} generations of each for {prompts}, at most "
+        f"{counted(facts.max_tokens, 'token')} each. {factors}. Meanings by {facts.encoder}; "
+        f"words on the common prefix of {facts.prefix}."
     )
     return Section("decompose", "Where is the diversity lost?", about, command, tuple(_exhibits(found, facts)))
 

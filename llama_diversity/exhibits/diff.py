@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from llama_diversity.decimals import counted
 from llama_diversity.experiments.diff import HEADLINE, MEASURES, Band, Comparison, PerToken
 from llama_diversity.experiments.noise import Floor
 from llama_diversity.render.exhibits import (
@@ -70,12 +71,12 @@ def section(found: Mapping[str, Comparison], facts: Facts, command: str) -> Sect
     one = next(iter(found.values()))
     models = ", ".join(f"{arm} is {model}" for arm, model in facts.models.items())
     if facts.prompt is None:
-        texts = f"One text that was given, {_count(one.n_tokens, 'token')}"
+        texts = f"One text that was given, {counted(one.n_tokens, 'token')}"
         limit = "One text: nothing is said of others."
     else:
         texts = (
-            f"{_count(one.n_texts, 'completion')} of “{facts.prompt}” by {facts.base} itself, raw, at most "
-            f"{facts.max_tokens} tokens each, {_count(one.n_tokens, 'token')} in all"
+            f"{counted(one.n_texts, 'completion')} of “{facts.prompt}” by {facts.base} itself, raw, at most "
+            f"{counted(facts.max_tokens, 'token')} each, {counted(one.n_tokens, 'token')} in all"
         )
         limit = "One prompt: the result holds for this prompt, not for prompts in general."
     about = f"{texts}, read by every model with the same token ids ({models}). {limit}"
@@ -119,10 +120,6 @@ def _exhibits(found: Mapping[str, Comparison], facts: Facts) -> Iterator[Exhibit
 _WAYS = "64 tokens of a fixed text in one pass, one by one and in a batch, attention fused or not."
 
 
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
-
-
 def _headline(arm: str, one: Comparison, facts: Facts) -> str:
     kl, blocked, noise = one.measures["kl_bits"], one.at(HEADLINE), facts.floors[arm]
     what = "completion" if facts.prompt is not None else "text"
@@ -134,7 +131,7 @@ def _headline(arm: str, one: Comparison, facts: Facts) -> str:
             return f"{divergence}, no more than {alone}: {none}."
         return f"{divergence}; that interval reaches down to what {alone}: {none} by so few texts."
     tokens = f"Tokens of base probability above {facts.above:g} to which {arm} gives less than {HEADLINE:g}"
-    texts = f"{blocked.texts.k} of {_count(blocked.texts.n, what)} hold" + ("s" if blocked.texts.n == 1 else "")
+    texts = f"{blocked.texts.k} of {counted(blocked.texts.n, what)} hold" + ("s" if blocked.texts.n == 1 else "")
     share = f"{written(Share(blocked.mass.value))} of the base's probability{_within(blocked.mass, percent=True)}"
     if 0 < blocked.mass.value <= _floor_of_blocked(one, noise)[HEADLINE]:
         share += ", no more than the arithmetic alone makes"

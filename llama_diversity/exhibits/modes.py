@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llama_diversity.answers import Endings
+from llama_diversity.decimals import counted
 from llama_diversity.exhibits.reading import cut_off, why_left_out
+from llama_diversity.experiments.compare import CEILING
 from llama_diversity.experiments.modes import WANTED, Arm, Result
 from llama_diversity.experiments.refusals import LEAST_COVERAGE
 from llama_diversity.metrics.coverage import two_digits
@@ -33,8 +35,8 @@ def section(found: Result, facts: Facts, command: str) -> Section:
     """The whole answer for a reader."""
     n = ", ".join(f"{n} of {arm} ({facts.models[arm]})" for arm, n in found.n.items())
     about = (
-        f"Completions of “{facts.prompt}”, raw, at most {facts.max_tokens} tokens each: {n}. A kind: {facts.kind}. One "
-        "prompt: the result holds for this prompt."
+        f"Completions of “{facts.prompt}”, raw, at most {counted(facts.max_tokens, 'token')} each: {n}. A kind: "
+        f"{facts.kind}. One prompt: the result holds for this prompt."
     )
     return Section("coverage", "How many kinds of output are there?", about, command, tuple(_exhibits(found, facts)))
 
@@ -49,6 +51,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
         yield Remark(_in_words(arm, one), is_warning=one.is_few)
     if found.kept:
         yield _compared(found)
+        yield from _at_ceiling(found)
     elif found.refused and len(found.n) > 1:
         yield Remark(f"No comparison: it takes kinds of {next(iter(found.n))} and of another arm.")
     yield _curves(found)
@@ -101,7 +104,8 @@ def _in_words(arm: str, one: Arm) -> str:
     if one.is_all_new:
         return (
             f"{arm}: mode count not reported: no two of {one.n} outputs are of one kind, so how many kinds there are "
-            f"cannot be told. More generations are needed; all {one.n} kinds so far were seen once.{few} {unseen}"
+            f"cannot be told. More generations are needed; the {one.n} kinds seen so far, each once, are a lower "
+            f"bound.{few} {unseen}"
         )
     if one.is_few:
         return f"{arm}: {_kinds(one.kinds_seen)} in {one.n} outputs.{few} {unseen}"
@@ -140,6 +144,27 @@ def _compared(found: Result) -> Table:
         "Among so many outputs of each: rarefaction, exact expectations at one m. At equal "
         "coverage: kinds that make up the same share of each model's outputs; none where that share is below "
         f"{100 * LEAST_COVERAGE:g} %.",
+    )
+
+
+def _at_ceiling(found: Result) -> Iterator[Remark]:
+    """Of which arms m outputs have no room for more kinds, and what that makes of the shares kept."""
+    first, m = next(iter(found.n)), found.m or 0
+    full = [arm for arm, one in found.at_m.items() if (one.value or 0.0) >= CEILING * m]
+    if not full:
+        return
+    some = [arm for arm in full if arm != first]
+    if first not in full:
+        bound = f"; what {' and '.join(some)} {'keeps' if len(some) == 1 else 'keep'} is a lower bound too"
+    elif len(full) == len(found.at_m):
+        bound = ", and that arms are equal in it says nothing of how many kinds they have"
+    else:
+        bound = f"; what others keep of {first}'s kinds is an upper bound"
+        bound += f", and of {' and '.join(some)} it is neither" if some else ""
+    yield Remark(
+        f"Nearly all of {m} outputs of {' and '.join(full)} are kinds of their own, the most that {m} can show: their "
+        f"number is a lower bound{bound}. A larger -n shows more.",
+        is_warning=True,
     )
 
 

@@ -85,7 +85,7 @@ def _exhibits(found: Result, clusters: Clusters, facts: Facts) -> Iterator[Exhib
         return
     yield _fields(found)
     yield from _joined(found.arms)
-    yield _kept(found)
+    yield from _kept(found)
     yield from _not_reported(found)
     yield _numbers(found)
     yield from _tones(found.arms)
@@ -189,14 +189,21 @@ def _tones(arms: Mapping[str, Arm]) -> Iterator[Remark]:
             yield Remark(f"{reason}; they count as VADER has them, most as 0.")
 
 
-def _kept(found: Result) -> Table:
+def _kept(found: Result) -> Iterator[Table | Remark]:
+    """No table where no field of any arm can be compared, but why, where `_not_reported` does not say it already."""
+    every = [one for fields in found.retained.values() for one in fields.values()]
+    if all(one.share is None for one in every):
+        said = {field.entropy_nats.reason for arm in found.arms.values() for field in arm.fields.values()}
+        for reason in dict.fromkeys(one.reason for one in every if one.reason and one.reason not in said):
+            yield Remark(f"Nothing is left to compare in any field: {reason.rstrip('.')}.")
+        return
     rows: list[tuple[Value, ...]] = []
     for name in CATEGORIES:
         for arm, fields in found.retained.items():
             one = fields[name]
             interval = None if one.low is None or one.high is None else Between(one.low, one.high)
             rows.append((_plain(name), arm, one.share, interval, found.adjusted_p[arm][name]))
-    return Table(
+    yield Table(
         "personas-kept",
         "What is left of the first arm's variety",
         ("field", "arm", "kept", "95 % interval", "p"),
@@ -209,12 +216,14 @@ def _kept(found: Result) -> Table:
 def _not_reported(found: Result) -> Iterator[Remark]:
     """Why class entropies are not reported: each reason once, with the fields it holds for."""
     said: dict[str, list[str]] = {}
+    n_every = sum(len(arm.fields) for arm in found.arms.values() if arm.personas)
     for name, arm in found.arms.items():
         for field, one in arm.fields.items():
             if one.entropy_nats.value is None and one.entropy_nats.reason and arm.personas:
                 said.setdefault(one.entropy_nats.reason, []).append(f"“{_plain(field)}” of {name}")
     for reason, fields in said.items():
-        yield Remark(f"{reason.rstrip('.')}. This holds for {', '.join(fields)}.")
+        where = "every field, so none is compared" if len(fields) == n_every else ", ".join(fields)
+        yield Remark(f"{reason.rstrip('.')}. This holds for {where}.")
 
 
 def _plain(name: str) -> str:

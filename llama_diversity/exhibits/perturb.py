@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llama_diversity.answers import Endings
+from llama_diversity.decimals import counted
 from llama_diversity.exhibits.reading import why_left_out
 from llama_diversity.experiments.perturb import (
     BAND,
@@ -75,7 +76,7 @@ def section(found: Mapping[int, Mapping[str, Over]], facts: Facts, command: str)
         f"{_openings(how_many)} of {facts.n_prompts} "
         f"{'prompt' if facts.n_prompts == 1 else 'prompts'}, such as “{opening.unchanged}”, changed to "
         f"“{opening.changed}”; {sum(one.is_own for one in facts.places)} have words of the aligned model's own. "
-        f"{facts.n} continuations of each as it is and changed, at most {facts.max_tokens} tokens ({arms}). "
+        f"{facts.n} continuations of each as it is and changed, at most {counted(facts.max_tokens, 'token')} ({arms}). "
         f"{_claim(facts)}"
     )
     return Section("perturb", "Section 5.1: does it find its way back?", about, command, tuple(_exhibits(found, facts)))
@@ -95,6 +96,25 @@ def _claim(facts: Facts) -> str:
 
 def _exhibits(doses: Mapping[int, Mapping[str, Over]], facts: Facts) -> Iterator[Exhibit]:
     found = next(iter(doses.values()))
+    yield from _warnings(found, facts)
+    yield _returns(found, facts)
+    yield _surprise(found)
+    for arm, one in found.items():
+        if one.returned.reason and arm not in facts.unread:
+            yield Remark(f"{arm}: {one.returned.reason}.")
+        if one.n_returned == 1 < one.n_openings:
+            yield Remark(f"{arm}: one opening only has an attractor; the intervals are over its continuations.")
+    if len(facts.places) > 1:
+        yield _openings_table(facts)
+    yield _trajectories(found)
+    yield _figure_14(facts)
+    if len(doses) > 1:
+        yield _dose_table(doses, facts)
+        yield _dose_figure(doses, facts)
+
+
+def _warnings(found: Mapping[str, Over], facts: Facts) -> Iterator[Remark]:
+    """What the openings lack, and what of the continuations is left out."""
     if not any(one.is_own for one in facts.places):
         yield Remark(
             "No completion of the aligned model has the words to change in its own first sentences, so prompts "
@@ -114,7 +134,10 @@ def _exhibits(doses: Mapping[int, Mapping[str, Over]], facts: Facts) -> Iterator
                 "on within the last word, which undoes the change; they are left out.",
                 is_warning=max(one.n_undone) > UNDONE * n,
             )
-    yield Table(
+
+
+def _returns(found: Mapping[str, Over], facts: Facts) -> Table:
+    return Table(
         "perturb-returns",
         "Who returns to what it always says",
         ("arm", "with attractors", "95 % interval", "unchanged", "95 % interval ", "returned", " 95 % interval", "n"),
@@ -127,7 +150,10 @@ def _exhibits(doses: Mapping[int, Mapping[str, Over]], facts: Facts) -> Iterator
         f"{100 * LEAST_SHARE:g} % and {LEAST_MEMBERS} or more of half of them; shares are of the other half and of the "
         "changed ones (n), over the openings with one. Without one there is nothing to return to.",
     )
-    yield Table(
+
+
+def _surprise(found: Mapping[str, Over]) -> Table:
+    return Table(
         "perturb-surprise",
         "Who is surprised, and for how long",
         ("arm", "disturbed", "95 % interval", "by chance", "more", "95 % interval ", "calm after", " 95 % interval"),
@@ -145,16 +171,10 @@ def _exhibits(doses: Mapping[int, Mapping[str, Over]], facts: Facts) -> Iterator
         f"at its place; by chance: the unchanged ones themselves. Calm after: tokens until {N_CALM} in a row are not, "
         "median of the disturbed of an opening, and of that over openings.",
     )
-    for arm, one in found.items():
-        if one.returned.reason and arm not in facts.unread:
-            yield Remark(f"{arm}: {one.returned.reason}.")
-        if one.n_returned == 1 < one.n_openings:
-            yield Remark(f"{arm}: one opening only has an attractor; the intervals are over its continuations.")
-    if len(facts.places) > 1:
-        yield _openings_table(facts)
-    yield _trajectories(found)
-    opening = facts.places[0].first
-    yield Tokens(
+
+
+def _figure_14(facts: Facts) -> Tokens:
+    return Tokens(
         "figure-14-tokens",
         "Figure 14: the first continuation of each arm, after the first opening as it is and changed",
         GenerationsHeatmap(
@@ -162,11 +182,8 @@ def _exhibits(doses: Mapping[int, Mapping[str, Over]], facts: Facts) -> Iterator
             tokenizer=facts.tokenizer,
             title="Each arm's first continuation, coloured by surprisal",
         ),
-        f"Changed: after “{opening.changed}”.",
+        f"Changed: after “{facts.places[0].first.changed}”.",
     )
-    if len(doses) > 1:
-        yield _dose_table(doses, facts)
-        yield _dose_figure(doses, facts)
 
 
 def _openings_table(facts: Facts) -> Table:

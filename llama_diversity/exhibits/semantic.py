@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llama_diversity.answers import Endings
+from llama_diversity.decimals import counted
 from llama_diversity.exhibits.reading import letters_that_are_words, why_left_out
 from llama_diversity.experiments.refusals import MOST_TRUNCATED
 from llama_diversity.experiments.semantic import KIND_CUT, Study
@@ -38,8 +39,9 @@ def section(found: Study, facts: Facts, command: str) -> Section:
     """The whole experiment for a reader."""
     n = ", ".join(f"{texts.n} of {arm} ({facts.models[arm]})" for arm, texts in found.texts.items())
     about = (
-        f"Completions of “{facts.prompt}”, raw, at most {facts.max_tokens} tokens each: {n}. Whole completions are "
-        f"embedded by {facts.encoder}. One prompt: the result holds for this prompt, not for prompts in general."
+        f"Completions of “{facts.prompt}”, raw, at most {counted(facts.max_tokens, 'token')} each: {n}. Whole "
+        f"completions are embedded by {facts.encoder}. One prompt: the result holds for this prompt, not for prompts "
+        "in general."
     )
     return Section(
         "semantic", "Experiment 2: how alike are the completions?", about, command, tuple(_exhibits(found, facts))

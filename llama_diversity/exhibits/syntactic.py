@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llama_diversity.answers import Endings
+from llama_diversity.decimals import counted
 from llama_diversity.exhibits.reading import why_left_out
 from llama_diversity.experiments.syntactic import MEASURES, N_FIGURE_TOKENS, Result
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Table, Value
@@ -52,8 +53,8 @@ def section(found: Result, facts: Facts, command: str) -> Section:
         f"{arm.measures['entropy_bits'].n} of {name} ({facts.models[name]})" for name, arm in found.arms.items()
     )
     about = (
-        f"Completions of “{facts.prompt}”, raw, at most {facts.max_tokens} tokens each: {arms}. One prompt: the result "
-        "holds for this prompt, not for prompts in general."
+        f"Completions of “{facts.prompt}”, raw, at most {counted(facts.max_tokens, 'token')} each: {arms}. One prompt: "
+        "the result holds for this prompt, not for prompts in general."
     )
     title = "Experiment 3: how spread out are the next tokens?"
     return Section("syntactic", title, about, command, tuple(_exhibits(found, facts)))
@@ -61,20 +62,28 @@ def section(found: Result, facts: Facts, command: str) -> Section:
 
 def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     yield from why_left_out(facts.endings)
-    for name, arm in found.arms.items():
-        n = len(arm.completion_means["surprisal_bits"])
-        if n > 1 and len(set(arm.completion_means["surprisal_bits"])) == 1:
-            yield Remark(
-                f"{name}: all {n} completions are alike, so the intervals know nothing of its others, which together "
-                f"have a share below {100 * (1 - 0.05 ** (1 / n)):.1f} % (95 %).",
-                is_warning=True,
-            )
+    yield from _all_alike(found)
     yield _entropies(found)
     for measure, (name, title) in _FIGURE_11.items():
         yield _figure_11(found, measure, name, title)
     yield _figure_12(facts)
     yield _figure_13(facts)
     yield _checks(found)
+
+
+def _all_alike(found: Result) -> Iterator[Remark]:
+    """Of which arms other completions were not seen, and what that does to intervals."""
+    alike = [name for name, arm in found.arms.items() if arm.is_all_alike]
+    allowed = " Intervals of differences allow for them, each as unlike as the most unlike completion of all arms."
+    for name in alike:
+        n = found.arms[name].n
+        yield Remark(
+            f"{name}: all {n} completions are alike, and what others it has is unknown: together they have a share "
+            f"below {100 * (1 - 0.05 ** (1 / n)):.1f} % (95 %).{allowed if len(alike) < len(found.arms) else ''}",
+            is_warning=True,
+        )
+    if len(alike) > 1:
+        yield Remark(f"Between {' and '.join(alike)} there is no interval: nothing varies.", is_warning=True)
 
 
 def _entropies(found: Result) -> Table:

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from llama_diversity.decimals import counted
 from llama_diversity.experiments.noise import Floor
 from llama_diversity.experiments.tree import Opening, Ranks, Tree, possible_ranks
 from llama_diversity.records import Piece
@@ -49,8 +50,8 @@ def section(trees: Mapping[str, Tree], facts: Facts, command: str) -> Section:
     models = ", ".join(f"{arm} ({model})" for arm, model in facts.models.items())
     about = (
         f"Best-first search over exact next-token distributions after “{facts.prompt}”, raw, temperature 1, whole "
-        f"vocabulary: {models}. An opening is {_count(facts.depth, 'token')}, or fewer where it ends the text. Nothing "
-        "is sampled. Two openings that spell the same text in other tokens count apart."
+        f"vocabulary: {models}. An opening is {counted(facts.depth, 'token')}, or fewer where it ends the text. "
+        "Nothing is sampled. Two openings that spell the same text in other tokens count apart."
     )
     return Section("tree", "The heaviest openings", about, command, tuple(_exhibits(trees, facts)))
 
@@ -73,10 +74,6 @@ def _listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
-
-
 def _exhibits(trees: Mapping[str, Tree], facts: Facts) -> Iterator[Exhibit]:
     yield Remark(headline(trees, facts))
     for arm, tree in trees.items():
@@ -91,19 +88,19 @@ def _remarks(arm: str, tree: Tree, facts: Facts) -> Iterator[Remark]:
     n = len(tree.openings)
     if not tree.is_complete:
         yield Remark(
-            f"{arm}: the budget of {_count(facts.budget, 'path')} was spent before the search was done. Certain: "
+            f"{arm}: the budget of {counted(facts.budget, 'path')} was spent before the search was done. Certain: "
             f"{_certain(tree)}. The mass of the {facts.k} likeliest lies between the two bounds, and no opening that "
             f"is not listed holds more than {percent(tree.largest_left, 3)} %. A larger --budget narrows this.",
             is_warning=True,
         )
     elif n < facts.k:
-        yield Remark(f"{arm}: there {'is' if n == 1 else 'are'} only {_count(n, 'opening')} of positive probability.")
+        yield Remark(f"{arm}: there {'is' if n == 1 else 'are'} only {counted(n, 'opening')} of positive probability.")
 
     factor = 2 ** facts.floors[arm].opening_bits(facts.depth)
     if factor > 1:
         yield Remark(
-            f"{arm}: the arithmetic alone moves the probability of {_count(facts.depth, 'token')} by a factor of up to "
-            f"{written(factor)} (95 %). Openings that are closer are in no order: their ranks are ranges."
+            f"{arm}: the arithmetic alone moves the probability of {counted(facts.depth, 'token')} by a factor of up "
+            f"to {written(factor)} (95 %). Openings that are closer are in no order: their ranks are ranges."
         )
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from llama_diversity.answers import Endings
 from llama_diversity.experiments.compare import LEAST_PROMPTS, MOST_LEFT_OUT
-from llama_diversity.experiments.measured import PRIMARY, Generations, Rules, case_of
+from llama_diversity.experiments.measured import PRIMARY, Generations, Rules, case_of, ends_of_kinds
 from llama_diversity.experiments.refusals import objection
 from llama_diversity.metrics.inference import Contrast, Estimate, Part, Proportion, holm, part_of, summarize
 
@@ -82,7 +82,10 @@ def decompose(prompts: Sequence[Mapping[str, Generations]], rules: Rules, design
         refused = objection(name, tuple(design), case)
         shown = [] if refused and refused.hides else case.estimates(name)
         values[name] = {arm: _typical([one[arm].value for one in shown]) for arm in design}
-        effects += _effects(name, design, case.estimates(name), refused.reason if refused else "")
+        found = _effects(name, design, case.estimates(name), refused.reason if refused else "")
+        if name == "kinds":
+            found = _within_m(found, design, max(one.m_kinds for one in case.measured))
+        effects += found
     effective, refused = case.effective(), objection(PRIMARY, tuple(design), case)
     lost = _effects(PRIMARY, design, effective, refused.reason if refused else "") if effective else []
     is_general = len(prompts) >= LEAST_PROMPTS
@@ -132,6 +135,19 @@ def _effect(name: str, effect: str, weights: Mapping[str, float], prompts: Seque
     if not contrast.has_error:  # nan where an arm has no standard error
         return Effect(name, effect, math.exp(contrast.value), reason="no standard error is known")
     return _interval(name, effect, contrast)
+
+
+def _within_m(effects: Sequence[Effect], design: Design, m: int) -> list[Effect]:
+    """Every arm has 1 to m kinds: main effects and total end at 1/m and m, an interaction, a ratio of two, at m^2."""
+    powers = {name: sum(max(0.0, one) for one in weights.values()) for name, weights in contrasts(design).items()}
+    return [_held(one, m, powers[one.name]) for one in effects]
+
+
+def _held(effect: Effect, m: int, power: float) -> Effect:
+    if effect.low is None or effect.high is None:
+        return effect
+    low, high = ends_of_kinds(effect.low, effect.high, m, power)
+    return effect._replace(low=low, high=high)
 
 
 def _is_positive(cell: Estimate) -> bool:

@@ -243,13 +243,16 @@ def _none(one: Generations, reason: str = "no valid generations") -> Estimate:
     return Estimate(None, None, len(one.texts), reason)
 
 
-def ends_of_kinds(low: float, high: float, m: int) -> tuple[float, float]:
+def ends_of_kinds(low: float, high: float, m: int, power: float = 1.0) -> tuple[float, float]:
     """An interval of a ratio of kinds among m, of which either arm has 1 to m: its ends are 1/m to m.
 
-    >>> ends_of_kinds(0.5, 43.9, 10)
-    (0.5, 10)
+    `power`: of a product of several such ratios how many of them there are.
+
+    >>> ends_of_kinds(0.5, 43.9, 10), ends_of_kinds(0.001, 43.9, 10, power=2)
+    ((0.5, 10.0), (0.01, 43.9))
     """
-    return max(low, 1 / m), min(high, m)
+    most = float(m**power)
+    return max(low, 1 / most), min(high, most)
 
 
 def _kinds_of(prompt: Mapping[str, Generations]) -> dict[str, Int64]:

@@ -73,11 +73,21 @@ class Arm:
     self_check_z: float
     n_tokens: int
     example: Sample
+    is_all_alike: bool = False  # several completions came, and all are one: their spread says nothing of others
+
+    @property
+    def n(self) -> int:
+        """Its completions."""
+        return len(self.completion_means["surprisal_bits"])
 
 
 @dataclass(frozen=True)
 class Result:
-    """All arms, and of every later one the difference to the first, for each measure."""
+    """All arms, and of every later one the difference to the first, for each measure.
+
+    A difference to an arm whose completions are all alike has an interval as wide as others that did not come would
+    make it; between two such arms it has none.
+    """
 
     arms: Mapping[str, Arm]
     differences: Mapping[str, Mapping[str, Difference]]
@@ -88,10 +98,37 @@ def analyse(samples: Mapping[str, Iterable[Sample]]) -> Result:
     arms = {name: summarize_arm(name, stream) for name, stream in samples.items()}
     first, *others = arms
     differences = {
-        arm: {name: welch_difference(arms[first].measures[name], arms[arm].measures[name]) for name in MEASURES}
+        arm: {name: _difference(arms[first], arms[arm], name, _ends(arms.values(), name)) for name in MEASURES}
         for arm in others
     }
     return Result(arms, differences)
+
+
+def _ends(arms: Iterable[Arm], measure: str) -> tuple[float, float]:
+    """The least and the largest mean of any completion."""
+    every = [value for arm in arms for value in arm.completion_means[measure]]
+    return min(every), max(every)
+
+
+def _difference(first: Arm, arm: Arm, measure: str, ends: tuple[float, float]) -> Difference:
+    """Welch's, and beside it what may have been missed of an arm whose completions are all alike.
+
+    Of n that are all alike -log(0.025) = 3.69 others may have been missed (Poisson's exact limit, as in a comparison),
+    each as unlike as the most unlike completion of all arms: that far its mean may be off, up and down. The reaches of
+    both arms are squared and summed.
+    """
+    found = welch_difference(first.measures[measure], arm.measures[measure])
+    alike = [one for one in (first, arm) if one.is_all_alike]
+    if len(alike) == 2:
+        return Difference(found.mean, math.nan, math.nan, math.nan)
+    if not alike:
+        return found
+    one, mean = alike[0], alike[0].measures[measure].mean
+    share = min(1.0, -math.log(0.025) / one.n)
+    up, down = (share * max(0.0, reach) for reach in (ends[1] - mean, mean - ends[0]))
+    below, above = (up, down) if one is first else (down, up)
+    low = found.mean - math.hypot(found.mean - found.low, below)
+    return found._replace(low=low, high=found.mean + math.hypot(found.high - found.mean, above))
 
 
 def summarize_arm(name: str, samples: Iterable[Sample]) -> Arm:
@@ -99,8 +136,10 @@ def summarize_arm(name: str, samples: Iterable[Sample]) -> Arm:
     means: dict[str, list[float]] = {measure: [] for measure in MEASURES}
     entropies, lengths, excesses, variances = [], [], [], []
     example: Sample | None = None
+    is_all_alike = True
     for sample in samples:
         example = example or sample
+        is_all_alike = is_all_alike and np.array_equal(sample.tokens["id"], example.tokens["id"])
         for measure, value in completion_means(sample.tokens).items():
             means[measure].append(value)
         entropies.append(float(sample.tokens["entropy_bits"].sum(dtype=np.float64)))
@@ -114,13 +153,17 @@ def summarize_arm(name: str, samples: Iterable[Sample]) -> Arm:
         z = min(z, martingale_z(excesses, variances), key=abs)
     if abs(z) > LARGEST_Z:
         raise InconsistentStatistics(name, sum(excesses) / sum(lengths), z)
+    is_all_alike = is_all_alike and len(lengths) > 1
+    rate = entropy_rate(entropies, lengths)
     return Arm(
         measures={measure: summarize(values) for measure, values in means.items()},
         completion_means={measure: tuple(values) for measure, values in means.items()},
-        entropy_rate=entropy_rate(entropies, lengths),
+        # Completions that are all alike know of no error, which is not to have none.
+        entropy_rate=rate._replace(se_bits=math.nan) if is_all_alike else rate,
         self_check_z=z,
         n_tokens=sum(lengths),
         example=example,
+        is_all_alike=is_all_alike,
     )
 
 
