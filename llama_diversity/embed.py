@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity import hub, paths
+from llama_diversity import digests, hub, paths
 from llama_diversity.errors import DownloadError, LlamadivError
 from llama_diversity.minilm import MiniLM, word_pieces
 
@@ -72,14 +72,14 @@ def find() -> Place | None:
     """Where the encoder is on this machine; None where it is not. Touches no network."""
     cached = hub.locate(REPO, WEIGHTS)
     if cached is not None and all((cached.parent / name).is_file() for name in FILES):
-        if hub.digest(cached) == WEIGHTS_SHA256:
+        if digests.digest(cached) == WEIGHTS_SHA256:
             return Place(cached.parent, "the Hugging Face cache")
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         return None
     folder = Path(next(iter(spec.submodule_search_locations))) / "model"
     weights = folder / WEIGHTS
-    if not weights.is_file() or hub.digest(weights) != WEIGHTS_SHA256:
+    if not weights.is_file() or digests.digest(weights) != WEIGHTS_SHA256:
         return None
     return Place(folder, f"the package {PACKAGE_NAME}")
 

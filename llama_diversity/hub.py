@@ -1,9 +1,9 @@
 """Model files on the Hugging Face hub and in the cache that every Hugging Face tool on this machine shares.
 
 It knows repositories, files, revisions, bytes and digests, and that a model may be split into several files: what it is
-asked of the first is about all of them. It refuses to know aliases and pairs (registry) and what a GGUF contains
-(gguf, engines), and it touches the network in `plan` and `pull` only. HF_HOME, HF_HUB_CACHE, HF_ENDPOINT,
-HF_TOKEN and HF_HUB_OFFLINE mean what they mean to `hf`.
+asked of the first is about all of them. It refuses to know aliases and pairs (registry), what a GGUF contains (gguf,
+engines) and how a file is read and its digest remembered (digests). It touches the network in `plan` and `pull` only.
+HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to `hf`.
 
 Why the transfer is our own: huggingface_hub 2 writes to a temporary file that it deletes when a download fails, and
 hf_xet starts over as well, so neither continues in a later process. Here a part file in the cache survives, a later
@@ -18,33 +18,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import hashlib
 import importlib
-import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from llama_diversity import __version__, gguf, paths
+from llama_diversity import __version__, digests, gguf
+from llama_diversity.digests import OnBytes
 from llama_diversity.errors import ChecksumMismatch, DownloadError, ModelFileError
 
-OnBytes = Callable[[int, int], None]  # bytes done, bytes in all
-
 RETRY_WAITS_S = (0.0, 1.0, 2.0, 4.0)  # after a broken connection; begins anew whenever bytes have come
-HASH_CHUNK_BYTES = 4 * 2**20
-CLOCK_STEP_NS = 20_000_000  # two changes within one step of a file system's clock may bear one time
-N_PROBES, PROBE_BYTES = 8, 4096
-COARSE_CLOCK_STEP_NS = 2_000_000_000  # of FAT, for instance
 PART_ENDING = ".llamadiv.incomplete"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_read: dict[str, dict[str, Any]] = {}  # by path, the stamps of the files whose digests this process was given
 
 
 @dataclass(frozen=True)
@@ -155,8 +146,7 @@ def commit_of(path: Path) -> str:
 def stated_sha256(path: Path) -> str | None:
     """The sha256 that the hub stated when `path` was fetched: the cache names the blob by it. None if unknown."""
     if not path.is_symlink():  # a cache without symbolic links keeps no blobs; what we fetched we remember
-        stated = _read_table(_stated_path()).get(str(path.resolve()))
-        return stated if isinstance(stated, str) and _SHA256.fullmatch(stated) else None
+        return digests.stated(path)
     name = Path(os.readlink(path)).name
     return name if _SHA256.fullmatch(name) else None
 
@@ -174,83 +164,9 @@ def model_files(path: Path) -> tuple[Path, ...]:
     return gguf.shards(path) if gguf.is_shard_name(path.name) else (path,)
 
 
-def model_digest(digests: Sequence[str]) -> str:
-    """What identifies the weights of a model whose files have these sha256: one file's own, or for a split model the
-    sha256 of those of its files in order, a line each: `sha256sum FILES | cut -c -64 | sha256sum`.
-    """
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256("".join(f"{one}\n" for one in digests).encode()).hexdigest()
-
-
-def digests(files: Sequence[Path], on_progress: OnBytes | None = None, *, fresh: bool = False) -> list[str]:
-    """The sha256 of each file; progress is over all of them. As `digest`."""
-    sizes = [_size_bytes(file) for file in files]
-    return [
-        digest(file, _shifted(on_progress, sum(sizes[:number]), sum(sizes)), fresh=fresh)
-        for number, file in enumerate(files)
-    ]
-
-
-def _shifted(on_progress: OnBytes | None, before: int, total: int) -> OnBytes | None:
-    """Progress of one file among several."""
-    return on_progress and (lambda done, _: on_progress(before + done, total))
-
-
-def _size_bytes(path: Path) -> int:
-    with _readable(path):
-        return path.stat().st_size
-
-
 def _digest_if_all(stated: Sequence[str | None]) -> str | None:
     known = [one for one in stated if one]
-    return model_digest(known) if len(known) == len(stated) else None
-
-
-def digest(path: Path, on_progress: OnBytes | None = None, *, fresh: bool = False) -> str:
-    """The sha256 of a file; instant where it has been computed before and the file has not changed since.
-
-    `fresh` reads the file in any case. Raises ModelFileError, also for a file that changes while it is read.
-    """
-    with _readable(path):
-        resolved = path.resolve()
-        began_ns = time.time_ns()
-        with resolved.open("rb", buffering=0) as file:
-            stamp = _stamp(file)
-            _read[os.path.abspath(path)] = stamp
-            known = None if fresh else _remembered_digest(resolved, stamp)
-            if known is not None:
-                return known
-            known = _sha256_of(file, on_progress)
-        _require_stamp(path, stamp)
-        if _has_settled(stamp, began_ns):
-            _remember_digest(resolved, stamp, known)
-        return known
-
-
-def require_unchanged(files: Sequence[Path]) -> None:
-    """Raise ModelFileError where a file is no longer the one whose digest this process was given."""
-    for file in files:
-        with _readable(file):
-            stamp = _read.get(os.path.abspath(file))
-            if stamp is not None:
-                _require_stamp(file, stamp)
-
-
-def _require_stamp(path: Path, stamp: dict[str, Any]) -> None:
-    with path.open("rb", buffering=0) as file:
-        if _stamp(file) != stamp:
-            next_step = "Run the command again when nothing writes to it."
-            raise ModelFileError(path, "it changed while it was read", next_step=next_step)
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ModelFileError(path, reason, next_step="Check the path and its permissions.") from error
+    return digests.model_digest(known) if len(known) == len(stated) else None
 
 
 def readable_bytes(n_bytes: int) -> str:
@@ -273,7 +189,7 @@ def plan(repo: str, file: str, revision: str | None = None, *, name: str | None 
     sources = _sources(repo, file, revision, name)
     found = [_find(source) for source in sources]
     here = [path for path in found if path]
-    here_bytes = sum(map(_size_bytes, here))
+    here_bytes = sum(map(digests.size_bytes, here))
     missing = _ask_for_missing(sources, found)
     return Plan(
         commit=commit_of(here[0]) if here else missing[0][1].commit,
@@ -311,10 +227,10 @@ def pull(
         raise DownloadError(
             f"{sources[0].name}: the repository changed while its files were fetched. Run the command again."
         )
-    read = digests(files, on_hash)
+    read = digests.digests(files, on_hash)
     stated_by = check_sha256(sources[0].name, files, read, pinned=sha256)
-    size_bytes = sum(map(_size_bytes, files))
-    return Pulled(files[0], commit_of(files[0]), size_bytes, model_digest(read), stated_by, transferred_bytes)
+    size_bytes = sum(map(digests.size_bytes, files))
+    return Pulled(files[0], commit_of(files[0]), size_bytes, digests.model_digest(read), stated_by, transferred_bytes)
 
 
 def check_sha256(name: str, files: Sequence[Path], found: Sequence[str], *, pinned: str | None) -> str | None:
@@ -325,7 +241,7 @@ def check_sha256(name: str, files: Sequence[Path], found: Sequence[str], *, pinn
     stated = [stated_sha256(file) for file in files]
     if pinned:
         all_files = str(files[0]) if len(files) == 1 else f"{files[0]} and the files after it"
-        _refuse_mismatch(name, all_files, model_digest(found), pinned, "models.toml")
+        _refuse_mismatch(name, all_files, digests.model_digest(found), pinned, "models.toml")
     else:
         for file, sha256, expected in zip(files, found, stated, strict=True):
             _refuse_mismatch(name, file, sha256, expected or sha256, "the hub")
@@ -391,7 +307,8 @@ def _fetch_all(
     for source, remote in missing:
         with _translated(source):
             transferred_bytes += remote.size_bytes - _kept_bytes(source, remote)
-            _fetch(source, remote, sha256, _shifted(on_fetch, done, total), _shifted(on_hash, done, total))
+            shifted = [digests.shifted(some, done, total) for some in (on_fetch, on_hash)]
+            _fetch(source, remote, sha256, *shifted)
         done += remote.size_bytes
     return transferred_bytes
 
@@ -452,16 +369,15 @@ def _fetch(
         with _only_one_process(source, part):
             _require_space(source, part, remote.size_bytes)
             _transfer(source, remote, part, on_fetch)
-            found = digest(part, on_hash)
+            found = digests.digest(part, on_hash)
             expected = sha256 or remote.sha256 or found
             _refuse_mismatch(source.name, part, found, expected, "models.toml" if sha256 else "the hub")
             os.replace(part, blob)
-            with blob.open("rb", buffering=0) as file:  # however young it is: under the lock nobody else wrote to it
-                _remember_digest(blob.resolve(), _stamp(file), found)
+            digests.remember(blob, found)  # under the lock nobody else wrote to it
     here = Path(hf_hub_download(source.repo, source.file, revision=source.revision))
     if not here.is_symlink():  # then the snapshot holds the file itself
         if remote.sha256:
-            _remember_stated(here, remote.sha256)
+            digests.remember_stated(here, remote.sha256)
         if not remote.is_cached:
             blob.unlink(missing_ok=True)  # no second copy
     return here
@@ -663,102 +579,6 @@ def _parts(source: _Source) -> list[Path]:
 
 def _flat(file: str) -> str:
     return file.replace("/", "--")
-
-
-# --- Digests ---------------------------------------------------------------------------------------------------------
-
-
-def _sha256_of(file: FileIO, on_progress: OnBytes | None) -> str:
-    state = hashlib.sha256()
-    done = 0
-    size_bytes = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    while chunk := file.read(HASH_CHUNK_BYTES):
-        state.update(chunk)
-        done += len(chunk)
-        if on_progress:
-            on_progress(done, size_bytes)
-    return state.hexdigest()
-
-
-def _stamp(file: FileIO) -> dict[str, int | str]:
-    """What changes with a file's bytes. `cp -p` keeps size and time; where ctime and inode do too (file systems of
-    other systems and of the network), the probe speaks.
-    """
-    stat = os.fstat(file.fileno())
-    return {
-        "size_bytes": stat.st_size,
-        "mtime_ns": stat.st_mtime_ns,
-        "ctime_ns": stat.st_ctime_ns,
-        "inode": stat.st_ino,
-        "device": stat.st_dev,
-        "probe": _probe(file, stat.st_size),
-    }
-
-
-def _probe(file: FileIO, size_bytes: int) -> str:
-    """The sha256 of a few pages all over the file."""
-    state = hashlib.sha256()
-    for number in range(N_PROBES):
-        file.seek(max(0, size_bytes - PROBE_BYTES) * number // (N_PROBES - 1))
-        state.update(file.read(PROBE_BYTES))
-    return state.hexdigest()
-
-
-def _has_settled(stamp: dict[str, Any], began_ns: int) -> bool:
-    """Whether a change since `began_ns` would have shown: one within the same step of the clock would not."""
-    set_by_hand = stamp["mtime_ns"] > began_ns  # a time to come says nothing
-    changed_ns = max(stamp["ctime_ns"], 0 if set_by_hand else stamp["mtime_ns"])
-    step_ns = CLOCK_STEP_NS if stamp["ctime_ns"] % 10**9 else COARSE_CLOCK_STEP_NS
-    return bool(began_ns - changed_ns > step_ns)
-
-
-def _digests_path() -> Path:
-    return paths.cache_dir() / "digests.json"
-
-
-def _known_digests() -> dict[str, Any]:
-    """The remembered digests by path."""
-    digests = _read_table(_digests_path()).get("digests")
-    return digests if isinstance(digests, dict) else {}
-
-
-def _remembered_digest(path: Path, stamp: dict[str, Any]) -> str | None:
-    entry = _known_digests().get(str(path))
-    if not isinstance(entry, dict) or any(entry.get(key) != value for key, value in stamp.items()):
-        return None
-    known = entry.get("sha256")
-    return known if isinstance(known, str) and _SHA256.fullmatch(known) else None
-
-
-def _remember_digest(path: Path, stamp: dict[str, Any], sha256: str) -> None:
-    digests = {**_known_digests(), str(path): {**stamp, "sha256": sha256}}
-    _write_table(_digests_path(), {"version": 1, "digests": digests})
-
-
-def _stated_path() -> Path:
-    return paths.cache_dir() / "stated.json"  # what the hub stated of files in caches without symbolic links, by path
-
-
-def _remember_stated(path: Path, sha256: str) -> None:
-    _write_table(_stated_path(), {**_read_table(_stated_path()), str(path.resolve()): sha256})
-
-
-def _read_table(path: Path) -> dict[str, Any]:
-    """A table in the cache; a damaged or missing one is an empty one, since it can be made anew."""
-    try:
-        table = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return table if isinstance(table, dict) else {}
-
-
-def _write_table(path: Path, table: dict[str, Any]) -> None:
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(table, indent=1), encoding="utf-8")
-        os.replace(unfinished, path)
 
 
 # --- Foreign errors --------------------------------------------------------------------------------------------------

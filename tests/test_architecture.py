@@ -31,12 +31,13 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "text": {"errors"},
     "metrics": {"errors", "text"},  # arrays and strings in, numbers out: no records
     "registry": BASE | {"gguf"},
-    "hub": BASE | {"gguf"},
-    "embed": BASE | {"hub", "minilm"},
+    "digests": {"errors", "paths"},
+    "hub": BASE | {"digests", "gguf"},
+    "embed": BASE | {"digests", "hub", "minilm"},
     "minilm": set(),
     "store": BASE,
     "engines": {"cache", "errors", "gguf", "records"},
-    "render": {"decimals", "cache", "errors", "records"},
+    "render": {"answers", "decimals", "cache", "errors", "records"},
     "experiments": {
         "decimals",
         "answers",

@@ -11,7 +11,7 @@ import pytest
 from hub_server import COMMIT, FakeHub, HubFile, Machine
 from split_models import write_split, write_split_llama
 
-from llama_diversity import hub, registry
+from llama_diversity import digests, registry
 from llama_diversity.cli.options import Common
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.cli.session import reading
@@ -35,16 +35,16 @@ def combined(files: tuple[Path, ...]) -> str:
 
 def test_the_digest_of_one_file_is_its_own(tmp_path):
     files = write_split(tmp_path, NAME)
-    assert hub.model_digest([sha256(files[0])]) == sha256(files[0])
-    assert hub.model_digest(hub.digests(files)) == combined(files)
-    assert hub.model_digest(hub.digests(files[::-1])) != combined(files)
+    assert digests.model_digest([sha256(files[0])]) == sha256(files[0])
+    assert digests.model_digest(digests.digests(files)) == combined(files)
+    assert digests.model_digest(digests.digests(files[::-1])) != combined(files)
 
 
 def test_progress_is_over_all_files(tmp_path):
     files = write_split(tmp_path, NAME)
     sizes = [file.stat().st_size for file in files]
     calls = []
-    hub.digests(files, lambda done, total: calls.append((done, total)))
+    digests.digests(files, lambda done, total: calls.append((done, total)))
     assert calls == [(sum(sizes[: number + 1]), sum(sizes)) for number in range(4)]
 
 
@@ -135,8 +135,13 @@ def test_ls_and_show_are_about_all_files(tmp_path, run):
     assert shown["files"] == [str(file) for file in files]
     assert json.loads(run("models", "path", "split", "--json")[1])["files"] == shown["files"]
     assert run("models", "path", "split")[1] == f"{files[0]}\n"
+    assert shown["missing"] == []
     files[1].unlink()
-    assert json.loads(run("models", "show", "split", "--json")[1])["here"] is False
+    code, out, err = run("models", "show", "split", "--json")
+    assert (code, "Fetch Big-Model.Q4_K_M-00002-of-00004.gguf into the same folder." in err) == (1, True)
+    assert (json.loads(out)["here"], json.loads(out)["missing"]) == (False, ["Big-Model.Q4_K_M-00002-of-00004.gguf"])
+    for code, out, _ in (run("models", "show", name) for name in ("split", files[0])):
+        assert (code, "Big-Model.Q4_K_M-00002-of-00004.gguf" in out) == (1, True)
 
 
 def test_a_link_to_the_first_file_is_named_as_it_is(tmp_path, run):

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from llama_diversity import gguf, hub, registry
+from llama_diversity import digests, gguf, hub, registry
 from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.options import Common, common_options
 from llama_diversity.cli.resolve import byte_progress, find_file, find_files, not_downloaded, require_files
@@ -56,7 +56,10 @@ def ls(pair_name: str | None, family: str | None, common: Common) -> None:
 @click.argument("name", shell_complete=complete_model)
 @common_options
 def show(name: str, common: Common) -> None:
-    """Show everything known about a model."""
+    """Show everything known about a model.
+
+    Ends with 1 if some of its files are here and others are missing.
+    """
     known = registry.load()
     one = _look(known.find(name))
     details = one.as_json() | {
@@ -69,6 +72,8 @@ def show(name: str, common: Common) -> None:
         _print_lines([str(one.path or one.entry.reference)])
     else:
         _print_details(details | {"here": one.here})
+    if any(one.files) and one.missing:
+        require_files(one.entry)  # raises, as every other command does that needs them all
 
 
 @models.command()
@@ -225,6 +230,13 @@ class _Listed:
         return self.files[0] if self.files and all(self.files) else None
 
     @property
+    def missing(self) -> list[str]:
+        """The names of those of its files that are not here."""
+        first = self.entry.path.name if self.entry.path else self.entry.file
+        names = gguf.shard_names(first.rpartition("/")[2]) if first else []
+        return [name for name, file in zip(names, self.files, strict=True) if file is None]
+
+    @property
     def size_bytes(self) -> int | None:
         return sum(file.stat().st_size for file in self.files if file) if self.path else self.entry.size_bytes
 
@@ -268,6 +280,7 @@ class _Listed:
             "here": self.path is not None or entry.chain is not None,
             "path": str(self.path) if self.path else None,
             "files": [str(file) for file in self.files if file],
+            "missing": self.missing,
             "partial_bytes": self.partial_bytes,
             "defined_in": str(entry.defined_in) if entry.defined_in else None,
         }
@@ -405,9 +418,9 @@ def _read_anew(entry: ModelEntry, files: Sequence[Path], common: Common) -> dict
     result: dict[str, Any] = {}
     try:
         with byte_progress(common) as progress:
-            digests = hub.digests(files, progress(f"Reading {entry.reference}"), fresh=True)
-        result |= {"sha256": hub.model_digest(digests)}
-        stated_by = hub.check_sha256(entry.reference, files, digests, pinned=entry.sha256)
+            read = digests.digests(files, progress(f"Reading {entry.reference}"), fresh=True)
+        result |= {"sha256": digests.model_digest(read)}
+        stated_by = hub.check_sha256(entry.reference, files, read, pinned=entry.sha256)
         if stated_by is None:  # then it can be read, and is as long as it says: more is not known
             for file in files:
                 gguf.read_header(file).require_whole()

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from llama_diversity import gguf, hub, registry
+from llama_diversity import digests, gguf, hub, registry
 from llama_diversity.cli.options import Common
 from llama_diversity.errors import ModelFileError, NotDownloaded
 from llama_diversity.records import ModelRef
@@ -25,7 +25,7 @@ DEFAULT_PAIR = "tiny"  # ships with llamadiv
 HEARTBEAT_S = 15.0  # between two lines of progress where stderr is no terminal
 
 
-def resolve_model(reference: str, *, common: Common, on_progress: hub.OnBytes | None = None) -> ModelRef:
+def resolve_model(reference: str, *, common: Common, on_progress: digests.OnBytes | None = None) -> ModelRef:
     """The model that `reference` means, with the digest of its bytes; hashing reports to `on_progress` or shows a bar.
 
     Raises UnknownName, BadValue, RegistryError, ModelFileError, and DownloadError where the file is not here or is not
@@ -36,9 +36,11 @@ def resolve_model(reference: str, *, common: Common, on_progress: hub.OnBytes | 
         return ModelRef(reference, "scripted", entry.chain, "")
     files = require_files(entry)
     with byte_progress(common) as progress:
-        digests = hub.digests(files, on_progress or progress(f"Reading {reference}"))
-    hub.check_sha256(reference, files, digests, pinned=entry.sha256)
-    return ModelRef(reference, "llamacpp", str(files[0]), hub.model_digest(digests), entry.chat_template(), entry.start)
+        read = digests.digests(files, on_progress or progress(f"Reading {reference}"))
+    hub.check_sha256(reference, files, read, pinned=entry.sha256)
+    return ModelRef(
+        reference, "llamacpp", str(files[0]), digests.model_digest(read), entry.chat_template(), entry.start
+    )
 
 
 def resolve_pair(name: str) -> tuple[str, str]:
@@ -110,7 +112,7 @@ def _pull_arguments(reference: str) -> str:
 
 
 @contextlib.contextmanager
-def byte_progress(common: Common) -> Iterator[Callable[[str], hub.OnBytes | None]]:
+def byte_progress(common: Common) -> Iterator[Callable[[str], digests.OnBytes | None]]:
     """A maker of progress by label: a bar on a terminal, a line now and then elsewhere, nothing with -q.
 
     Until bytes come, nothing is shown.
@@ -141,7 +143,7 @@ class _Heartbeat:
 
 
 @contextlib.contextmanager
-def _bars(common: Common) -> Iterator[Callable[[str], hub.OnBytes]]:
+def _bars(common: Common) -> Iterator[Callable[[str], digests.OnBytes]]:
     from rich import progress as rich_progress
     from rich.console import Console
 
@@ -163,7 +165,7 @@ def _bars(common: Common) -> Iterator[Callable[[str], hub.OnBytes]]:
         redirect_stdout=sys.stdout.isatty(),  # a pipe keeps its results
     ) as bars:
 
-        def progress(label: str) -> hub.OnBytes:
+        def progress(label: str) -> digests.OnBytes:
             task: rich_progress.TaskID | None = None
 
             def on_bytes(done: int, total: int) -> None:

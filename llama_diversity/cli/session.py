@@ -12,12 +12,12 @@ from typing import Any
 
 import click
 
-from llama_diversity import __version__, hub
+from llama_diversity import __version__, digests, hub
 from llama_diversity.cli.options import Common, Drawing
 from llama_diversity.cli.progress import progress_line, sampling_progress
 from llama_diversity.engines import Engine, EngineOptions, open_engine
 from llama_diversity.errors import EngineError, LlamadivError, PartialRun
-from llama_diversity.records import Asking, Cell, ModelRef, Prompt, Recipe, Sample
+from llama_diversity.records import Asking, Cell, ModelRef, Prompt, Recipe, Sample, Sampler
 from llama_diversity.render.safe import visible
 from llama_diversity.runner import run
 from llama_diversity.store import Store
@@ -83,7 +83,7 @@ def opened(model: ModelRef, options: EngineOptions, common: Common) -> Iterator[
         say_once(f"{model.reference}: {note}", common)
     with contextlib.closing(engine):
         if model.engine == "llamacpp":  # what was opened must be what was hashed
-            hub.require_unchanged(hub.model_files(Path(model.location)))
+            digests.require_unchanged(hub.model_files(Path(model.location)))
         yield engine
 
 
@@ -107,7 +107,11 @@ def plan_cell(
     stop: Sequence[str] = (),
     grammar: str | None = None,
 ) -> Cell:
-    """The cell of `n` samples of `prompt` on `model`. Raises BadValue."""
+    """The cell of `n` samples of `prompt` on `model`. Raises BadValue.
+
+    What greedy decoding does not read, a seed and what cuts tokens off, is no part of the recipe: with another seed it
+    draws the same, so that is the same recipe.
+    """
     recipe = Recipe(
         engine=model.engine,
         engine_build=engine.build,
@@ -123,6 +127,8 @@ def plan_cell(
         flash_attention=engine.fused,
         grammar=grammar,
     )
+    if recipe.sampler.temperature == 0:
+        recipe = dataclasses.replace(recipe, seed=0, sampler=Sampler(temperature=0.0))
     return Cell(arm, model.reference, recipe, n)
 
 
