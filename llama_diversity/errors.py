@@ -91,7 +91,8 @@ class PromptTooLong(LlamadivError):
     exit_code = 2
 
     def __init__(self, n_prompt: int, max_tokens: int, n_ctx: int) -> None:
-        wanted = f"{n_prompt} prompt tokens" + (f" and {max_tokens} new ones" if max_tokens else "")
+        wanted = "1 prompt token" if n_prompt == 1 else f"{n_prompt} prompt tokens"
+        wanted += f" and {max_tokens} new ones" if max_tokens else ""
         super().__init__(
             f"{wanted} do not fit the model's context of {n_ctx}. "
             "Shorten the prompt"

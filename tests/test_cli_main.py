@@ -163,7 +163,10 @@ def test_full_disk_is_a_sentence():
     with open("/dev/full", "w") as full:
         result = subprocess.run([*LLAMADIV, "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 1
-    assert result.stderr == "llamadiv: No space left on device.\n"
+    assert result.stderr == (
+        "llamadiv: No space left on device. Free some space where the command writes (`df -h` shows how much there "
+        "is), then run it again.\n"
+    )
 
 
 def test_ctrl_c_from_the_terminal(tmp_path):

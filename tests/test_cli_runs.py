@@ -207,7 +207,7 @@ def test_export_csv_has_a_row_a_sample(runs: Run, two_runs: list[str], tmp_path:
     with place.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        "arm", "model", "mode", "prompt", "sampler", "seed", "index", "text", "finish_reason", "n_tokens",
+        "arm", "model", "mode", "prompt", "sampler", "seed", "index", "text", "answer", "finish_reason", "n_tokens",
         "bits_per_token",
     ]  # fmt: skip
     assert [row["index"] for row in rows] == [*map(str, range(9)), *map(str, range(3))]
@@ -351,3 +351,12 @@ def test_a_report_of_a_run_that_lost_an_arm_says_so(run: Callable, tmp_path: Pat
     code, _, error = run("report", "last", "--out", tmp_path / "report", "--store", store)
     assert code == 1
     assert "damaged (the run does not say what it asked of “aligned”)" in error
+
+
+def test_one_token_is_no_tokens(run: Callable) -> None:
+    code, out, error = run("sample", "-m", "scripted:base", "-p", "She", "-n", 1, "--max-tokens", 1)
+    assert (code, "#0  1 token, " in out, "1 sample of " in error) == (0, True, True)
+    assert "at most 1 token\n" in run("runs", "show", "last")[1]
+    for command in (("syntactic",), ("semantic",), ("coverage", "--by", "text"), ("compare",)):
+        code, out, _ = run(*command, "--pair", "scripted", "-p", "She", "-n", 2, "--max-tokens", 1)
+        assert (code, "at most 1 token each" in " ".join(out.split())) == (0, True), command

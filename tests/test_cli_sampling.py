@@ -320,3 +320,29 @@ def test_samples_before_an_engine_failure_make_a_partial_run(run: Callable, monk
 def test_a_single_token_behind_nothing_has_no_bits_per_byte(run: Callable) -> None:
     code, out, _ = run("score", "-m", "tiny-base", "--start", "none", "a")
     assert (code, out.splitlines()[-1]) == (0, "0.00 bits, of no token: the first has no context")
+
+
+def test_greedy_samples_of_two_seeds_are_of_one_recipe(run: Callable) -> None:
+    asked = ("sample", "-m", "scripted:base", "-p", "She", "-n", 2, "--max-tokens", 4)
+    for seed in (0, 5):
+        code, _, error = run(*asked, "-t", 0, "--seed", seed)
+        assert (code, "2 samples of scripted:base" in error) == (0, True)
+        assert "the likeliest token each time, so all are alike, run" in error
+    greedy = [cell["recipe"] for one in json.loads(run("runs", "ls", "--json")[1]) for cell in one["cells"]]
+    assert len(greedy) == 2
+    assert greedy[0] == greedy[1]
+    for seed in (0, 5):
+        assert f", seed {seed}, run" in run(*asked, "--seed", seed)[2]
+    drawn = [cell["recipe"] for one in json.loads(run("runs", "ls", "--json")[1]) for cell in one["cells"]][2:]
+    assert len(set(drawn) | set(greedy)) == 3
+    code, _, error = run(*asked, "-t", 0, "--seed", -1)
+    assert (code, "--seed is -1" in error) == (2, True)
+
+
+def test_what_draws_nothing_takes_no_parallel(run: Callable) -> None:
+    for command in (("score", "-m", "scripted:base", "She"), ("heatmap", "-m", "scripted:base", "She"), ("tree",)):
+        code, _, error = run(*command, "--parallel", 2)
+        assert (code, "No such option '--parallel'" in error) == (2, True)
+    code, _, error = run("diff", "--pair", "scripted", "--parallel", 2, "She was")
+    assert (code, "--parallel is for the base model's own completions, and of a TEXT" in error) == (2, True)
+    assert run("diff", "--pair", "scripted", "--parallel", 2, "-n", 2, "--max-tokens", 2)[0] == 0

@@ -734,3 +734,26 @@ def test_a_ratio_of_kinds_among_m_is_m_at_most() -> None:
     assert found.low is not None
     assert 1 < found.low < 10
     assert found.high == 10
+
+
+@pytest.mark.parametrize(
+    ("arms", "options", "said"),
+    [
+        (("a=scripted:base,T=0,top_p=0.9", "b=scripted:base"), (), "--arm a is 'top_p=0.9'; at temperature 0"),
+        (("b=scripted:base", "a=scripted:base,T=0,min_p=0.1"), (), "--arm a is 'min_p=0.1'; at temperature 0"),
+        (("a=scripted:base,top_k=40", "b=scripted:base"), ("-t", 0), "--arm a is 'top_k=40'; at temperature 0"),
+    ],
+)
+def test_what_a_greedy_arm_does_not_cut_is_refused(run: Run, arms: tuple, options: tuple, said: str) -> None:
+    typed = [word for arm in arms for word in ("--arm", arm)]
+    code, out, error = run("compare", *typed, *options, "-p", "She", "-n", 2, "--max-tokens", 2)
+    assert (code, out, said in error) == (2, "", True)
+    assert "leave it out" in error
+
+
+def test_cuts_of_all_arms_are_none_of_a_greedy_one(run: Run) -> None:
+    """Of two arms, one greedy, the typed top-k cuts the other alone; off is no cut."""
+    arms = ("--arm", "a=scripted:base", "--arm", "b=scripted:base,T=0,top_p=1")
+    assert run("compare", *arms, "-p", "She", "-n", 3, "--max-tokens", 2, "--top-k", 2)[0] == 0
+    recipes = json.loads(run("runs", "show", "last", "--json")[1])["recipes"].values()
+    assert sorted((one["sampler"]["temperature"], one["sampler"]["top_k"]) for one in recipes) == [(0, 0), (1, 2)]

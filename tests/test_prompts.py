@@ -78,6 +78,13 @@ REFUSED = {
     "JSON lines as JSON": ("p.json", '{"prompt": "a"}\n{"prompt": "b"}', "of JSON a line each the name is .jsonl"),
     "JSON as JSON lines": ("p.jsonl", '["a",\n"b"]', "line 1 is neither a JSON string nor an object"),
     "no field": ("p.jsonl", '{"prompt": "a"}\n\n{"text": "b"}', "line 3 is neither a JSON string nor an object with a"),
+    "a field twice": (
+        "p.jsonl",
+        '{"prompt": "a"}\n{"prompt": "b", "id": 1, "prompt": "c"}',
+        "the field `prompt` of line 2 is there more than once; leave one",
+    ),
+    "a field twice, JSON": ("p.json", '["z", {"prompt": "b", "prompt": "b"}]', "`prompt` of entry 2 is there more"),
+    "two lists": ("p.json", '{"prompts": ["a"], "prompts": ["b"]}', "the field `prompts` more than once"),
     "deep JSON": ("p.jsonl", "[" * 9999, "line 1 is neither"),
     "a field of another kind": ("p.jsonl", '{"prompt": ["a", "b"]}', "the field `prompt` of line 1 must be text"),
     "null": ("p.json", '["a", {"prompt": null}]', "the field `prompt` of entry 2 must be text"),

@@ -430,6 +430,9 @@ def test_doctor_of_a_model_reads_neutral_text_behind_each_start(run: Callable[..
     words = run("doctor", "scripted:base", "-q")[1]
     assert "clearly better than the chosen one" in words
     assert "less than that between two models is no finding" in words
+    page = run("doctor", "scripted:base")[1]
+    for heading in ("Surprisal of", "Noise of the arithmetic", "Bits: all tokens"):
+        assert f"\n\n{heading}" in page, heading
 
 
 @pytest.mark.real

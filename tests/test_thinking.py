@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -71,7 +73,9 @@ def test_coverage_and_semantic_leave_open_thoughts_out(run: Callable) -> None:
     assert alike["texts"]["n_empty"] >= lost
 
 
-@pytest.mark.parametrize(("command", "label"), [("coverage", "aligned"), ("perturb", "completions")])
+@pytest.mark.parametrize(
+    ("command", "label"), [("coverage", "aligned"), ("semantic", "aligned"), ("perturb", "completions")]
+)
 def test_outputs_that_all_end_inside_their_thought(run: Callable, command: str, label: str) -> None:
     models = ("--base", "scripted:base", "--aligned", "scripted:thinking", "-p", "[Who]", "-n", 20, "--max-tokens", 2)
     code, out, error = run(command, *models, *(["--by", "text"] if command == "coverage" else []))
@@ -106,3 +110,18 @@ def test_perturb_leaves_open_thoughts_out_and_counts_them(run: Callable) -> None
     assert (arms["base"]["not_valid"], arms["aligned"]["returned"]["n"] <= 24) == ({}, True)
     said = " ".join(run(*asked)[1].split())
     assert f"aligned: {lost} of 48 outputs are not valid and left out: cut off while thinking ({lost})." in said
+
+
+def test_an_export_has_the_answer_where_it_is_not_the_text(run: Callable, tmp_path: Path) -> None:
+    drawn = run("sample", "-m", "scripted:thinking", "--chat", *ASKED, "--json")[1]
+    samples = [json.loads(line) for line in drawn.splitlines()]
+    exported = [json.loads(line) for line in run("runs", "export", "last")[1].splitlines()]
+    assert [one["answer"] for one in exported] == [one["answer"] for one in samples]
+    assert {None} < {one["answer"] for one in exported}
+    assert run("runs", "export", "last", "--out", tmp_path / "s.csv")[0] == 0
+    rows = list(csv.DictReader((tmp_path / "s.csv").open(encoding="utf-8", newline="")))
+    assert [row["answer"] for row in rows] == [one["answer"] or "" for one in samples]
+    run("sample", "-m", "scripted:base", "-p", "She", "-n", 3, "--max-tokens", 4)
+    assert all("answer" not in json.loads(line) for line in run("runs", "export", "last")[1].splitlines())
+    run("runs", "export", "last", "--out", tmp_path / "b.csv")
+    assert all(row["answer"] == row["text"] for row in csv.DictReader((tmp_path / "b.csv").open(encoding="utf-8")))

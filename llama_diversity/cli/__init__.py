@@ -6,6 +6,7 @@ that `--help` stays light.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -144,9 +145,19 @@ def _flushed(code: int) -> int:
     return code
 
 
+_NEXT_STEP = "Check the path and its permissions, then run the command again."
+_FREE_SPACE = "Free some space where the command writes (`df -h` shows how much there is), then run it again."
+_NEXT_STEPS = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EMFILE: "Allow more open files (`ulimit -n 1024`), then run the command again.",
+    errno.ENOMEM: "Close other programs, or name a smaller model, then run the command again.",
+}
+
+
 def _sentence(error: OSError) -> str:
     place = "" if error.filename is None else f"{error.filename}: "
-    return f"{place}{error.strerror or error}."
+    return f"{place}{error.strerror or error}. {_NEXT_STEPS.get(error.errno or 0, _NEXT_STEP)}"
 
 
 def _fail(sentence: str, code: int, *, debug: bool) -> int:

@@ -50,8 +50,9 @@ def check_model(model: str, asking: Asking, common: Common) -> None:
         target = console(common.color)
         if not common.quiet:
             target.print(_stated(engine))
-            target.print(_table(found))
-            target.print(_noise_table(noise))
+            for table in (_table(found), _noise_table(noise)):
+                target.print(table)
+                target.print()
         lines = [*_advice(found), _noise_words(noise)]
         target.print(Text("\n".join(visible(line) for line in lines)), soft_wrap=True)
 

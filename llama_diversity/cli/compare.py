@@ -25,6 +25,7 @@ from llama_diversity.cli.options import (
     common_options,
     drawing_options,
     layout_options,
+    refuse_cuts_of_greedy,
     start_words,
     template_args_of,
 )
@@ -363,7 +364,7 @@ def _shortened(text: str) -> str:
 
 @click.command()
 @arms_options
-@click.option("--arm", "typed", multiple=True, metavar="NAME=MODEL[,...]", help="An arm of your own; see below.")
+@click.option("--arm", "typed", multiple=True, metavar="NAME=MODEL[,...]", help="An arm of your own; see above.")
 @prompts_options
 @click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Generations of each prompt.")
 @click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest generation.")
@@ -398,9 +399,9 @@ def compare(
     """Which of two or more arms is more diverse, and by how much? With intervals that hold, or the reason for none.
 
     An arm is NAME=MODEL and what differs, by commas: chat (ask through the chat template), template=MODEL (another
-    model's), arg.KEY=VALUE (a value for it, like arg.enable_thinking=false), start=bos (what a raw prompt begins with),
-    T=0.8, top_k=40, top_p=0.9, min_p=0.05, n=100, seed=1, and last system=TEXT. Arms that differ in the seed alone are
-    one recipe twice: what `compare` says of those is chance.
+    model's), arg.KEY=VALUE (a value for it, like arg.enable_thinking=false: it does what --template-arg does in other
+    commands), start=bos (what a raw prompt begins with), T=0.8, top_k=40, top_p=0.9, min_p=0.05, n=100, seed=1, and
+    last system=TEXT. Arms that differ in the seed alone are one recipe twice: what `compare` says of those is chance.
 
     \b
     Examples:
@@ -410,6 +411,8 @@ def compare(
     check_n(n_samples, 2, "generations")
     check_pattern(valid)
     specs, arms = _arms(choice, typed, common)
+    for spec in specs:
+        check_cuts(f"--arm {spec.name}", spec.sampler, drawing.sampler)
     texts, words_of = read_prompts(prompts, file, prompt_set)
     one = Compare(specs, texts, words_of, n_samples, max_tokens, prefix, equal_n, joint, valid)
     named = choice.words() if not typed else [part for spec in specs for part in ("--arm", spec.word())]
@@ -504,6 +507,18 @@ def parse_sampler(text: str) -> dict[str, float]:
     {'temperature': 0.7, 'top_k': 40}
     """
     return _sampler_fields("--sampler", text.split(","))
+
+
+def check_cuts(option: str, changed: Mapping[str, float], typed: Sampler) -> None:
+    """Refuse what cuts tokens off where an arm, whose fields are `changed`, is greedy, as the options are refused.
+
+    Cuts that were typed for all arms are not those of a greedy one: its recipe is without them. Raises BadValue.
+    """
+    temperature = changed.get("temperature", typed.temperature)
+    names = {value: key for key, value in _SAMPLER.items()}
+    for name, value in changed.items():
+        with _under(option, f"{names[name]}={value:g}"):
+            refuse_cuts_of_greedy(Sampler(**{"temperature": temperature, name: value}))  # type: ignore[arg-type]
 
 
 def _sampler_fields(option: str, parts: Sequence[str]) -> dict[str, float]:

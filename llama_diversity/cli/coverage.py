@@ -109,7 +109,8 @@ def coverage(
     """How many kinds of output has each model for a prompt, seen and unseen, and how many more outputs would show them?
 
     Draws completions, puts them into kinds by meaning (or equal text), and says which share of each model's output mass
-    has been seen. Samples are kept: the same command again draws nothing, a larger -n draws the rest.
+    has been seen. The prompt is asked raw, so no chat template takes part and none can be given values (`compare --arm`
+    asks through one). Samples are kept: the same command again draws nothing, a larger -n draws the rest.
 
     \b
     Example:

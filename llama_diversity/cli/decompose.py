@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from llama_diversity.cli.compare import (
     ArmSpec,
     Compare,
     NotComparable,
+    check_cuts,
     check_pairs,
     check_pattern,
     described,
@@ -188,17 +189,13 @@ def decompose(
     models = resolve_arms(pair, base, aligned)
     check_different([resolve_model(model, common=common) for model in models])
     cut = {} if sampler is None else parse_sampler(sampler)
-    if starts is not None and (not all(starts) or starts[0] == starts[1]):
-        raise BadValue("--starts", " ".join(starts), "name two that differ, like none bos")
-    if starts is not None and template_args:
-        raise click.UsageError("--starts asks raw only, so there is no template to give arguments to. Give either.")
+    check_cuts("--sampler", cut, drawing.sampler)
+    _check_starts(starts, template_args)
     args = template_args_of(template_args)
     specs = combinations(models, cut, quantised, args, starts)
-    texts, words_of = read_prompts(prompts, file, prompt_set)
     one = Decompose(
         specs,
-        texts,
-        words_of,
+        *read_prompts(prompts, file, prompt_set),
         n_samples,
         max_tokens,
         prefix,
@@ -207,14 +204,26 @@ def decompose(
         has_starts=starts is not None,
     )
     named = {"--pair": pair, "--base": base, "--aligned": aligned, "--sampler": sampler}
-    words = [word for option, value in named.items() if value for word in (option, value)]
-    words += [*(["--quantised", *quantised] if quantised else []), *template_words(args)]
-    words += ["--starts", *starts] if starts else []
+    words = [*_words(named, {"--quantised": quantised, "--starts": starts}), *template_words(args)]
     arms: list[Arm] = [resolve_spec(spec, common) for spec in specs]
     make_folder(out)
     with conducted([one], arms, words, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
         result = one.shown(drawn)
     give(result, out=out, run_id=run_id, common=common)
+
+
+def _check_starts(starts: tuple[str, str] | None, template_args: Sequence[str]) -> None:
+    """Raises BadValue for two starts that are no two, UsageError beside values for a template."""
+    if starts is not None and (not all(starts) or starts[0] == starts[1]):
+        raise BadValue("--starts", " ".join(starts), "name two that differ, like none bos")
+    if starts is not None and template_args:
+        raise click.UsageError("--starts asks raw only, so there is no template to give arguments to. Give either.")
+
+
+def _words(ones: Mapping[str, str | None], twos: Mapping[str, tuple[str, str] | None]) -> list[str]:
+    """Options of one value and of two that were typed, as words of a command line."""
+    words = [word for option, value in ones.items() if value for word in (option, value)]
+    return words + [word for option, values in twos.items() if values for word in (option, *values)]
 
 
 def combinations(

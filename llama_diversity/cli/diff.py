@@ -33,7 +33,7 @@ from llama_diversity.render.jsonl import finite
 from llama_diversity.render.scales import ScoredToken, scored_tokens
 
 _MOST_THREADS = 8
-_OF_DRAWING = ("prompt", "n_samples", "max_tokens", "temperature", "top_k", "top_p", "min_p", "seed")
+_OF_DRAWING = ("prompt", "n_samples", "max_tokens", "temperature", "top_k", "top_p", "min_p", "seed", "parallel")
 _LONGEST_SHOWN = 200  # characters of a text that its command line repeats
 
 

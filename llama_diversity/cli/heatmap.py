@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from llama_diversity.cli.arms import check_different
 from llama_diversity.cli.complete import complete_model, complete_run
-from llama_diversity.cli.options import Common, asking_options, common_options, layout_options, read_text, start_words
+from llama_diversity.cli.options import Common, asking_options, common_options, read_text, reading_options, start_words
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.cli.score import score_text
 from llama_diversity.cli.session import DifferentTokens, opened
@@ -86,7 +86,7 @@ class Subject(NamedTuple):
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Also write a picture.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page, numbers on hover.")
 @asking_options
-@layout_options
+@reading_options
 @common_options
 def heatmap(
     *,
@@ -134,32 +134,11 @@ def heatmap(
         ascii=ascii,
         background="light" if background == "light" else "dark",
     )
-    tokens = [scored_tokens(subject.tokens, subject.pieces.__getitem__) for subject in subjects]
-    picture: TokenPicture
     if len(subjects) == 1:
-        picture = Heatmap(
-            tokens[0],
-            model=subjects[0].model,
-            tokenizer=subjects[0].vocabulary,
-            by=by,
-            distribution="sampler" if sampler else "raw",
-            maximum_bits=maximum,
-            looks=looks,
-        )
+        picture: TokenPicture = _one(subjects[0], by, maximum, looks, has_sampler=sampler)
     else:
-        picture = DifferenceHeatmap(
-            tokens[0],
-            tokens[1],
-            models=(subjects[0].model, subjects[1].model),
-            tokenizer=subjects[0].vocabulary,
-            maximum_bits=maximum,
-            maximum_difference_bits=maximum_difference,
-            looks=looks,
-        )
-    if svg is not None:
-        write_whole(svg, to_svg(picture, width or _EXPORT_WIDTH))
-    if html is not None:
-        write_whole(html, to_html(picture, "Token heatmap"))
+        picture = _two(subjects, maximum, maximum_difference, looks)
+    _write(picture, svg, html, width)
     if common.quiet:
         for path in filter(None, (svg, html)):
             click.echo(visible(str(path)))
@@ -167,6 +146,43 @@ def heatmap(
         console(common.color, width=width).print(picture)
         for start in dict.fromkeys(subject.start for subject in subjects if subject.start is not None):
             click.echo(visible(f"The text begins with {start_words(start)}."), err=True)
+
+
+def _write(picture: TokenPicture, svg: Path | None, html: Path | None, width: int | None) -> None:
+    """The files that were asked for. Raises BadValue."""
+    if svg is not None:
+        write_whole(svg, to_svg(picture, width or _EXPORT_WIDTH))
+    if html is not None:
+        write_whole(html, to_html(picture, "Token heatmap"))
+
+
+def _one(subject: Subject, by: str, maximum: float | None, looks: Looks, *, has_sampler: bool) -> Heatmap:
+    """A text under one model, or a sample; with `has_sampler` under the distribution that it was drawn from."""
+    return Heatmap(
+        scored_tokens(subject.tokens, subject.pieces.__getitem__),
+        model=subject.model,
+        tokenizer=subject.vocabulary,
+        by=by,
+        distribution="sampler" if has_sampler else "raw",
+        maximum_bits=maximum,
+        looks=looks,
+    )
+
+
+def _two(
+    subjects: Sequence[Subject], maximum: float | None, maximum_difference: float | None, looks: Looks
+) -> DifferenceHeatmap:
+    """A text under two models."""
+    first, second = (scored_tokens(subject.tokens, subject.pieces.__getitem__) for subject in subjects)
+    return DifferenceHeatmap(
+        first,
+        second,
+        models=(subjects[0].model, subjects[1].model),
+        tokenizer=subjects[0].vocabulary,
+        maximum_bits=maximum,
+        maximum_difference_bits=maximum_difference,
+        looks=looks,
+    )
 
 
 def _subjects(

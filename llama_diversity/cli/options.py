@@ -238,14 +238,15 @@ _DRAWING = [
     seed_option,
 ]
 
+_PARALLEL = click.option(
+    "--parallel",
+    type=_Parallel(),
+    default="auto",
+    envvar="LLAMADIV_PARALLEL",
+    help="Samples decoded at once, or `auto`.  [default: auto; env: LLAMADIV_PARALLEL]",
+)
+
 _LAYOUT = [
-    click.option(
-        "--parallel",
-        type=_Parallel(),
-        default="auto",
-        envvar="LLAMADIV_PARALLEL",
-        help="Samples decoded at once, or `auto`.  [default: auto; env: LLAMADIV_PARALLEL]",
-    ),
     click.option(
         "--threads", type=click.IntRange(1), envvar="LLAMADIV_THREADS", help="CPU threads.  [env: LLAMADIV_THREADS]"
     ),
@@ -331,15 +332,15 @@ def drawing_options(command: Command) -> Command:
         *args: Any, temperature: float, top_k: int, top_p: float, min_p: float, seed: int, asking: Asking, **kwargs: Any
     ) -> Any:
         sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        _refuse_cuts_of_greedy(sampler)
+        refuse_cuts_of_greedy(sampler)
         return command(*args, drawing=Drawing(sampler, seed, asking), **kwargs)
 
     decorated: Command = asking_options(_decorated(with_drawing, _DRAWING))
     return decorated
 
 
-def _refuse_cuts_of_greedy(sampler: Sampler) -> None:
-    """The likeliest token survives every cut, so they would change the recipe alone. Raises BadValue."""
+def refuse_cuts_of_greedy(sampler: Sampler) -> None:
+    """The likeliest token survives every cut, so they would change nothing. Raises BadValue."""
     if sampler.temperature == 0:
         for option, value, off in (
             ("--top-k", sampler.top_k, 0),
@@ -350,13 +351,23 @@ def _refuse_cuts_of_greedy(sampler: Sampler) -> None:
                 raise BadValue(option, value, "at temperature 0 the likeliest token is taken anyway; leave it out")
 
 
+def reading_options(command: Command) -> Command:
+    """The same for a command that draws nothing: texts are read one after the other, so there is no --parallel."""
+    decorated: Command = _decorated(_with_layout(command), _LAYOUT)
+    return decorated
+
+
 def layout_options(command: Command) -> Command:
     """Add what concerns the machine; the command receives it as one argument `layout` (EngineOptions)."""
+    decorated: Command = _decorated(_with_layout(command), [_PARALLEL, *_LAYOUT])
+    return decorated
 
+
+def _with_layout(command: Command) -> Any:
     @functools.wraps(command)
     def with_layout(
         *args: Any,
-        parallel: int | None,
+        parallel: int | None = None,
         threads: int | None,
         gpu_layers: int | None,
         flash_attention: bool | None,
@@ -374,8 +385,7 @@ def layout_options(command: Command) -> Command:
         )
         return command(*args, layout=layout, **kwargs)
 
-    decorated: Command = _decorated(with_layout, _LAYOUT)
-    return decorated
+    return with_layout
 
 
 def _decorated(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:

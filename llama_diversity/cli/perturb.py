@@ -390,8 +390,8 @@ def perturb(
 
     Takes openings from the aligned model's own completions of the paper's prompt and of the shipped openings, or of
     prompts of yours, changes them, and lets every model continue both, and the base model also at temperature 0.3. The
-    openings are the units: `--openings 1` is the paper's single one. Samples are kept: the same command again draws
-    nothing.
+    openings are the units: `--openings 1` is the paper's single one. All is asked raw: no chat template takes part, and
+    none can be given values. Samples are kept: the same command again draws nothing.
 
     \b
     Examples:

@@ -202,9 +202,19 @@ def _lines(text: str) -> Iterator[_Found]:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError):
         return None
+
+
+class _Repeated:
+    """Stands for an object that has its field `prompt`, or `prompts`, more than once: which is meant nobody knows."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    keys = [key for key, _ in pairs]
+    return found | {key: _Repeated() for key in ("prompt", "prompts") if keys.count(key) > 1}
 
 
 def _json_lines(text: str) -> Iterator[_Found]:
@@ -215,6 +225,8 @@ def _json(text: str) -> Iterator[_Found]:
     found = _parsed(text)
     if isinstance(found, dict):
         found = found.get("prompts")
+    if isinstance(found, _Repeated):
+        raise _Malformed("it has the field `prompts` more than once; leave one")
     if not isinstance(found, list):
         raise _Malformed(
             "it is no JSON list of strings, or of objects with a field `prompt`; of JSON a line each the name is .jsonl"
@@ -230,6 +242,8 @@ def _prompt_of(entry: Any, place: str) -> str:
         prompt, what = entry, place
     else:
         raise _Malformed(f"{place} is neither a JSON string nor an object with a field `prompt`")
+    if isinstance(prompt, _Repeated):
+        raise _Malformed(f"{what} is there more than once; leave one")
     if not isinstance(prompt, str):
         raise _Malformed(f"{what} must be text")
     if not prompt.strip():

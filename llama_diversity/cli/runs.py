@@ -17,9 +17,11 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from llama_diversity.answers import Reader
 from llama_diversity.cli.complete import complete_run
 from llama_diversity.cli.options import Common, common_options
 from llama_diversity.cli.terminal import console
+from llama_diversity.decimals import counted
 from llama_diversity.errors import BadValue, LlamadivError, StoreMissing
 from llama_diversity.records import Piece, Recipe
 from llama_diversity.render.csv import write_csv
@@ -100,7 +102,8 @@ def export(
     """Write samples as JSONL, CSV or Parquet.
 
     Those of RUN, or with --all those of the whole store. JSONL and Parquet have the statistics of each token, a CSV
-    has them with --tokens. Bits are -log2 p under the raw model at temperature 1.
+    has them with --tokens. Of a model that thinks JSONL and CSV also have the answer, the text without thoughts. Bits
+    are -log2 p under the raw model at temperature 1.
 
     \b
     Examples:
@@ -122,7 +125,7 @@ def export(
     elif common.quiet:
         click.echo(str(out))
     else:
-        click.echo(f"{_counted(n_samples, 'sample')} in {visible(str(out))}.")
+        click.echo(f"{counted(n_samples, 'sample')} in {visible(str(out))}.")
 
 
 @runs.command()
@@ -139,8 +142,8 @@ def merge(others: tuple[Path, ...], common: Common) -> None:
             counts = store.merge(other)
             merged.append({"path": str(other), **counts._asdict()})
             if not (common.json or common.quiet):
-                added = f"{_counted(counts.n_runs, 'run')} and {_counted(counts.n_samples, 'sample')} added"
-                click.echo(f"{visible(str(other))}: {added}, {_counted(counts.n_known, 'sample')} here already.")
+                added = f"{counted(counts.n_runs, 'run')} and {counted(counts.n_samples, 'sample')} added"
+                click.echo(f"{visible(str(other))}: {added}, {counted(counts.n_known, 'sample')} here already.")
     if common.json:
         click.echo(to_line(merged))
 
@@ -162,7 +165,7 @@ def rm(run: str, yes: bool, common: Common) -> None:  # noqa: FBT001  Click pass
     elif common.quiet:
         click.echo(found.id)
     else:
-        click.echo(f"Removed run {found.id} and {_counted(n_removed, 'sample')}.")
+        click.echo(f"Removed run {found.id} and {counted(n_removed, 'sample')}.")
 
 
 def _confirmed(run: Run) -> bool:
@@ -250,12 +253,14 @@ def _cell_lines(cell: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     sampler = recipe.sampler
     cuts = "" if sampler.is_neutral else f", top-k {sampler.top_k}, top-p {sampler.top_p:g}, min-p {sampler.min_p:g}"
     yield f"{visible(cell['arm'])}: {visible(cell['model'])}"
-    yield f"  stored    {cell['n_stored']} of {cell['n']} samples, {cell['n_tokens']:,} tokens"
-    yield f"  prompt    {recipe.prompt.mode}, {len(recipe.prompt.ids)} tokens: {visible(prompt[:_PROMPT_SHOWN])}{more}"
+    yield f"  stored    {cell['n_stored']} of {cell['n']} samples, {counted(cell['n_tokens'], 'token')}"
+    n_tokens = counted(len(recipe.prompt.ids), "token")
+    yield f"  prompt    {recipe.prompt.mode}, {n_tokens}: {visible(prompt[:_PROMPT_SHOWN])}{more}"
     yield f"  sampler   temperature {sampler.temperature:g}{cuts or ', nothing cut off'}"
     if recipe.grammar is not None:
         yield f"  grammar   {visible(recipe.grammar[:_PROMPT_SHOWN])}"
-    yield f"  limits    at most {recipe.max_tokens} tokens" + "".join(f", stop {visible(repr(s))}" for s in recipe.stop)
+    stops = "".join(f", stop {visible(repr(s))}" for s in recipe.stop)
+    yield f"  limits    at most {counted(recipe.max_tokens, 'token')}{stops}"
     yield f"  seed      {recipe.seed}"
     yield f"  recipe    {cell['recipe']}"
     yield f"  weights   sha256 {recipe.model_digest}"
@@ -267,10 +272,6 @@ def _facts(facts: dict[str, Any], *, indent: str) -> Iterator[str]:
     for name, value in facts.items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         yield f"{indent}{visible(name):<9} {visible(shown)}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 # ---- taking samples elsewhere
@@ -291,11 +292,12 @@ def _exported(store: Store, cells: Sequence[RunCell]) -> Iterator[Exported]:
     for cell in cells:
         recipe = store.recipe(cell.recipe_key)
         known = pieces.setdefault(recipe.vocab_digest, store.pieces(recipe.vocab_digest, ()))
+        read = Reader(recipe.prompt, store.controls(recipe.vocab_digest), lambda _, known=known: known).read
         for sample in store.samples(cell.recipe_key, cell.n):
             unknown = set(sample.tokens["id"].tolist()) - known.keys()
             if unknown:
                 known.update(store.pieces(recipe.vocab_digest, unknown))
-            yield Exported(cell.arm, cell.reference, recipe, sample, known)
+            yield Exported(cell.arm, cell.reference, recipe, sample, known, read(sample))
 
 
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}

@@ -26,6 +26,7 @@ from llama_diversity.cli.options import (
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.cli.session import draw, in_order, opened, plan_cell, reading, say_unknown_start, start_run
 from llama_diversity.cli.terminal import console
+from llama_diversity.decimals import counted
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.records import MAX_SAMPLES, Cell, Piece, Prompt, Sample, seen_ids
@@ -135,20 +136,18 @@ def _print_prompt(prompt: Prompt, start: str | None, common: Common) -> None:
     else:
         click.echo(visible(prompt.rendered, newline="keep"))
         begins = "" if start is None else f"begins with {start_words(start)}, "
-        click.echo(visible(f"{begins}{len(prompt.ids)} tokens: {' '.join(map(str, prompt.ids))}"), err=True)
+        click.echo(visible(f"{begins}{counted(len(prompt.ids), 'token')}: {' '.join(map(str, prompt.ids))}"), err=True)
 
 
 def _print_sample(sample: Sample, cell: Cell, store: Store, common: Common) -> None:
     if common.json:
         pieces = store.pieces(cell.recipe.vocab_digest, seen_ids(sample.tokens))
-        described = sample_object(sample, pieces, neutral=cell.recipe.is_neutral)
         answer = _reader(cell, pieces).read(sample)
-        if answer.data != sample.text:  # there is a thought in it
-            described["answer"] = None if answer.is_thinking else answer.text
+        described = sample_object(sample, pieces, neutral=cell.recipe.is_neutral, answer=answer)
         click.echo(to_line(described))
     elif not common.quiet:
         bits = float(sample.tokens["surprisal_bits"].mean())
-        head = f"#{sample.index}  {len(sample.tokens)} tokens, {bits:.2f} bits/token, {sample.finish_reason}"
+        head = f"#{sample.index}  {counted(len(sample.tokens), 'token')}, {bits:.2f} bits/token, {sample.finish_reason}"
         out = console(common.color)
         out.print(Text(head, style="bold"))
         shown = visible(sample.text.decode("utf-8", "replace"), newline="keep", encoding=out.encoding)
@@ -163,5 +162,8 @@ def _reader(cell: Cell, pieces: Mapping[int, Piece]) -> Reader:
 def _print_footer(cell: Cell, start: str | None, run_id: str) -> None:
     bounds = "" if cell.recipe.grammar is None else " within the grammar"
     begins = "" if start is None else f", behind {start_words(start)}"
-    words = f"{cell.n} samples of {cell.reference}{bounds}{begins}, seed {cell.recipe.seed}, run {run_id}"
+    drawn = f"seed {cell.recipe.seed}"
+    if cell.recipe.sampler.temperature == 0:
+        drawn = "the likeliest token each time" + (", so all are alike" if cell.n > 1 else "")
+    words = f"{counted(cell.n, 'sample')} of {cell.reference}{bounds}{begins}, {drawn}, run {run_id}"
     click.echo(visible(f"{words}; `llamadiv heatmap --run {run_id} --sample 0` colours one."), err=True)

@@ -15,16 +15,16 @@ from llama_diversity.cli.options import (
     Common,
     asking_options,
     common_options,
-    layout_options,
     model_option,
     read_text,
+    reading_options,
     start_words,
 )
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.cli.session import opened, say_unknown_start
 from llama_diversity.cli.terminal import console
-from llama_diversity.decimals import decimals
+from llama_diversity.decimals import counted, decimals
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Piece, TokenStats, seen_ids
@@ -59,7 +59,7 @@ def score_text(engine: Engine, text: str, asking: Asking, common: Common) -> Sco
     say_unknown_start(engine, asking, common)
     start = engine.start(asking)
     ids = engine.tokenize(text, asking)
-    with progress_line(common, f"scoring {len(ids)} tokens") as on_progress:
+    with progress_line(common, f"scoring {counted(len(ids), 'token')}") as on_progress:
         tokens = engine.score(ids, on_progress=on_progress)[len(start.ids) :]
     pieces = {token: engine.piece(token) for token in seen_ids(tokens)}
     return Scored(tokens, pieces, n_bytes_judged(tokens, pieces, text), start.text, ids)
@@ -86,7 +86,7 @@ def _n_blanks(text: bytes) -> int:
 @model_option
 @click.argument("text")
 @asking_options
-@layout_options
+@reading_options
 @common_options
 def score(*, model: str, text: str, asking: Asking, layout: EngineOptions, common: Common) -> None:
     """Token statistics of TEXT under a model; `-` reads standard input less its last line break.

@@ -14,7 +14,7 @@ import click
 from llama_diversity import cache
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.noise import noise_of
-from llama_diversity.cli.options import Common, asking_options, common_options, layout_options, read_text
+from llama_diversity.cli.options import Common, asking_options, common_options, read_text, reading_options
 from llama_diversity.cli.progress import worded_progress
 from llama_diversity.cli.results import Result, asking_words, give, make_folder, with_starts
 from llama_diversity.cli.session import DifferentTokens, DifferentVocabularies, opened, reading, say_unknown_start
@@ -64,7 +64,7 @@ class Question:
 @click.option("--budget", type=int, default=BUDGET, show_default=True, help="Paths that are followed up at most.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
 @asking_options
-@layout_options
+@reading_options
 @common_options
 def tree(
     *,

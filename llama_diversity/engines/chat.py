@@ -108,7 +108,7 @@ class Chat:
         """
         given = self._checked({} if args is None else json.loads(args))
         texts = {"user": user} if system is None else {"system": system, "user": user}
-        form, marked = self._marked(list(texts), given)
+        form, marked = self._marked(texts, given)
         rendered = self._rendered(texts, form, given)
         for chosen in itertools.product(*map(_trimmed, texts.values())):
             parts = _filled(marked, dict(zip(texts, chosen, strict=True)))
@@ -124,9 +124,9 @@ class Chat:
                 raise BadValue("--template-arg", f"{name}={value}", "the chat template reads no value of that name")
         return args
 
-    def _marked(self, kinds: Sequence[str], args: Mapping[str, Any]) -> tuple[_Form, list[str]]:
+    def _marked(self, texts: Mapping[str, str], args: Mapping[str, Any]) -> tuple[_Form, list[str]]:
         """How the texts must be given to come out, and what the template writes around and between their marks."""
-        marks = {kind: _MARKS[kind] for kind in kinds}
+        marks = {kind: _MARKS[kind] for kind in texts}
         refusal: TemplateError | None = None
         for form in _FORMS:
             try:
@@ -138,8 +138,8 @@ class Chat:
             lost = [kind for kind, mark in marks.items() if mark not in marked]
             if not lost and not (any(form) and _SHOWN_PARTS.search(rendered)):
                 return form, marked
-            refusal = refusal or (_lost(lost[-1]) if lost else None)
-        raise refusal or _lost(kinds[-1])
+            refusal = refusal or (_missing(lost[-1], texts, rendered) if lost else None)
+        raise refusal or _lost(next(reversed(texts)))
 
     def _rendered(self, texts: Mapping[str, str], form: _Form, args: Mapping[str, Any]) -> str:
         messages = [
@@ -218,6 +218,12 @@ def _found(rendered: str, marked: Sequence[str], texts: Mapping[str, str]) -> It
         at = place + len(core)
     if at < len(rendered):
         yield Part(rendered[at:], True)
+
+
+def _missing(kind: str, texts: Mapping[str, str], rendered: str) -> TemplateError:
+    """Why the mark of a text is not in a prompt: it is there in other letters, large ones for instance, or not."""
+    is_there = _MARKS[kind].casefold() in rendered.casefold()
+    return _changed(kind, texts[kind]) if is_there else _lost(kind)
 
 
 def _lost(kind: str) -> TemplateError:

@@ -15,7 +15,8 @@ from llama_diversity.records import Sampler
 from llama_diversity.render.jsonl import Exported
 
 COLUMNS = (
-    "arm", "model", "mode", "prompt", "sampler", "seed", "index", "text", "finish_reason", "n_tokens", "bits_per_token",
+    "arm", "model", "mode", "prompt", "sampler", "seed", "index", "text", "answer", "finish_reason", "n_tokens",
+    "bits_per_token",
 )  # fmt: skip
 TOKEN_COLUMNS = ("token_ids", "surprisal_bits", "entropy_bits")  # JSON lists; null where a token has no context
 
@@ -23,7 +24,8 @@ TOKEN_COLUMNS = ("token_ids", "surprisal_bits", "entropy_bits")  # JSON lists; n
 def write_csv(file: IO[bytes], samples: Iterable[Exported], *, with_tokens: bool = False) -> int:
     """Write a head and a row of each sample, UTF-8 and with quotes as RFC 4180 has them; how many samples there were.
 
-    `bits_per_token` is the mean surprisal of the tokens that have a context, empty where none has.
+    `answer` is the text without the thoughts in it, empty where one never ends. `bits_per_token` is the mean surprisal
+    of the tokens that have a context, empty where none has.
     """
     text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True)
     try:
@@ -43,7 +45,9 @@ def _row(exported: Exported) -> Iterator[object]:
     judged = sample.tokens["surprisal_bits"][~np.isnan(sample.tokens["surprisal_bits"])]
     yield from (exported.arm, exported.reference, recipe.prompt.mode, recipe.prompt.text)
     yield from (_words(recipe.sampler), recipe.seed, sample.index)
-    yield from (sample.text.decode("utf-8", "replace"), sample.finish_reason, len(sample.tokens))
+    text = sample.text.decode("utf-8", "replace")
+    yield from (text, text if exported.answer is None else exported.answer.text)
+    yield from (sample.finish_reason, len(sample.tokens))
     yield float(judged.mean(dtype=np.float64)) if len(judged) else ""
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from llama_diversity.answers import Answer
 from llama_diversity.records import Piece, Recipe, Sample, TokenStats
 
 
@@ -23,12 +24,14 @@ class Exported(NamedTuple):
     recipe: Recipe
     sample: Sample
     pieces: Mapping[int, Piece]
+    answer: Answer | None = None  # what stands outside of its thoughts, where somebody has read it
 
 
 def export_line(exported: Exported) -> str:
     """One line of JSONL: the recipe's key, arm and model, then the sample."""
     origin = {"recipe": exported.sample.recipe_key, "arm": exported.arm, "model": exported.reference}
-    return to_line({**origin, **sample_object(exported.sample, exported.pieces, neutral=exported.recipe.is_neutral)})
+    sample = sample_object(exported.sample, exported.pieces, neutral=exported.recipe.is_neutral, answer=exported.answer)
+    return to_line({**origin, **sample})
 
 
 def finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,14 +70,21 @@ def _plain(value: Any) -> Any:
     return value + 0.0 if isinstance(value, float) else value
 
 
-def sample_object(sample: Sample, pieces: Mapping[int, Piece], *, neutral: bool) -> dict[str, Any]:
-    """A sample; `text_hex` holds the true bytes where they are not UTF-8, and `text` then has replacement marks."""
+def sample_object(
+    sample: Sample, pieces: Mapping[int, Piece], *, neutral: bool, answer: Answer | None = None
+) -> dict[str, Any]:
+    """A sample; `text_hex` holds the true bytes where they are not UTF-8, and `text` then has replacement marks.
+
+    `answer` is there where it is not the text itself: what stands outside of thoughts, null of one that never ends.
+    """
     text = sample.text.decode("utf-8", "replace")
     described: dict[str, Any] = {"index": sample.index, "text": text}
     if text.encode() != sample.text:
         described["text_hex"] = sample.text.hex()
     described["finish_reason"] = sample.finish_reason
     described["tokens"] = token_objects(sample.tokens, pieces, neutral=neutral)
+    if answer is not None and answer.data != sample.text:
+        described["answer"] = None if answer.is_thinking else answer.text
     return described
 
 
