@@ -264,7 +264,7 @@ def test_ctrl_c_says_what_is_kept_of_the_whole_run(run: Callable, monkeypatch: p
         (30, 1, "of base are kinds of their own, the most that 15 can show: their number is a lower bound; what others "
          "keep of base's kinds is an upper bound."),
         (30, 30, "of base and aligned are kinds of their own, the most that 15 can show: their number is a lower "
-         "bound, and that arms are equal in it says nothing of how many kinds they have."),
+         "bound, and that the arms are nearly equal in it says nothing of how many kinds they have."),
         (2, 3, ""),
     ],
 )  # fmt: skip

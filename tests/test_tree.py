@@ -380,6 +380,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_search(
     assert (code, out) == (2, "")
     assert "--out is " in err
     assert "it cannot be written" in err
+    assert err.endswith("; name another place.\n")
 
 
 def test_an_interrupted_search_says_what_is_kept(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

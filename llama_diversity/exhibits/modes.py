@@ -157,7 +157,7 @@ def _at_ceiling(found: Result) -> Iterator[Remark]:
     if first not in full:
         bound = f"; what {' and '.join(some)} {'keeps' if len(some) == 1 else 'keep'} is a lower bound too"
     elif len(full) == len(found.at_m):
-        bound = ", and that arms are equal in it says nothing of how many kinds they have"
+        bound = ", and that the arms are nearly equal in it says nothing of how many kinds they have"
     else:
         bound = f"; what others keep of {first}'s kinds is an upper bound"
         bound += f", and of {' and '.join(some)} it is neither" if some else ""

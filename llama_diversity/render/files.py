@@ -27,7 +27,9 @@ def write_whole(path: Path, data: bytes | str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink()
-        raise BadValue("the output file", str(path), f"it cannot be written ({error.strerror})") from error
+        raise BadValue(
+            "the output file", str(path), f"it cannot be written ({error.strerror}); name another place"
+        ) from error
     except BaseException:  # Ctrl-C in the middle leaves nothing behind either
         beside.unlink(missing_ok=True)
         raise
