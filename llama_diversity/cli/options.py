@@ -351,15 +351,15 @@ def refuse_cuts_of_greedy(sampler: Sampler) -> None:
                 raise BadValue(option, value, "at temperature 0 the likeliest token is taken anyway; leave it out")
 
 
-def reading_options(command: Command) -> Command:
-    """The same for a command that draws nothing: texts are read one after the other, so there is no --parallel."""
-    decorated: Command = _decorated(_with_layout(command), _LAYOUT)
-    return decorated
-
-
 def layout_options(command: Command) -> Command:
     """Add what concerns the machine; the command receives it as one argument `layout` (EngineOptions)."""
     decorated: Command = _decorated(_with_layout(command), [_PARALLEL, *_LAYOUT])
+    return decorated
+
+
+def reading_options(command: Command) -> Command:
+    """The same for a command that draws nothing: texts are read one after the other, so there is no --parallel."""
+    decorated: Command = _decorated(_with_layout(command), _LAYOUT)
     return decorated
 
 

@@ -139,7 +139,7 @@ class Chat:
             if not lost and not (any(form) and _SHOWN_PARTS.search(rendered)):
                 return form, marked
             refusal = refusal or (_missing(lost[-1], texts, rendered) if lost else None)
-        raise refusal or _lost(next(reversed(texts)))
+        raise refusal or _lost([*texts][-1])
 
     def _rendered(self, texts: Mapping[str, str], form: _Form, args: Mapping[str, Any]) -> str:
         messages = [
