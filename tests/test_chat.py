@@ -267,8 +267,8 @@ def test_a_value_that_does_nothing_is_refused(args: str, said: str) -> None:
 @pytest.mark.parametrize("change", ["upper", "lower", "title"])
 def test_a_template_that_writes_other_letters_changes_the_text(change: str) -> None:
     """It may not change this text at all, but what it does to a text is known from others."""
-    with pytest.raises(TemplateError, match="changes what is asked: 'Who is Ada?'"):
-        chat("{{ messages[0].content | " + change + " }}").render("Who is Ada?")
+    with pytest.raises(TemplateError, match="changes what is asked: 'Who is Ada.'"):
+        chat("{{ messages[0].content | " + change + " }}").render("Who is Ada.")
     template = "{{ messages[0].content | " + change + " }}{{ messages[1].content }}"
     with pytest.raises(TemplateError, match="changes the system text: 'Be brief.'"):
         chat(template).render("Who?", system="Be brief.")

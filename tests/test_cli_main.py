@@ -128,7 +128,9 @@ def test_defect_is_one_sentence(run):
 
 def test_file_error_names_the_file(run):
     _, _, err = run("trial", raises=throw(PermissionError(13, "Permission denied", "/a/b")))
-    assert err == "llamadiv: /a/b: Permission denied.\n"
+    assert err == (
+        "llamadiv: /a/b: Permission denied. Check the path and its permissions, then run the command again.\n"
+    )
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), errors.BadValue("-n", 0, "ask for more")])

@@ -112,6 +112,11 @@ def test_perturb_leaves_open_thoughts_out_and_counts_them(run: Callable) -> None
     assert f"aligned: {lost} of 48 outputs are not valid and left out: cut off while thinking ({lost})." in said
 
 
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_an_export_has_the_answer_where_it_is_not_the_text(run: Callable, tmp_path: Path) -> None:
     drawn = run("sample", "-m", "scripted:thinking", "--chat", *ASKED, "--json")[1]
     samples = [json.loads(line) for line in drawn.splitlines()]
@@ -119,9 +124,9 @@ def test_an_export_has_the_answer_where_it_is_not_the_text(run: Callable, tmp_pa
     assert [one["answer"] for one in exported] == [one["answer"] for one in samples]
     assert {None} < {one["answer"] for one in exported}
     assert run("runs", "export", "last", "--out", tmp_path / "s.csv")[0] == 0
-    rows = list(csv.DictReader((tmp_path / "s.csv").open(encoding="utf-8", newline="")))
+    rows = rows_of(tmp_path / "s.csv")
     assert [row["answer"] for row in rows] == [one["answer"] or "" for one in samples]
     run("sample", "-m", "scripted:base", "-p", "She", "-n", 3, "--max-tokens", 4)
     assert all("answer" not in json.loads(line) for line in run("runs", "export", "last")[1].splitlines())
     run("runs", "export", "last", "--out", tmp_path / "b.csv")
-    assert all(row["answer"] == row["text"] for row in csv.DictReader((tmp_path / "b.csv").open(encoding="utf-8")))
+    assert all(row["answer"] == row["text"] for row in rows_of(tmp_path / "b.csv"))
