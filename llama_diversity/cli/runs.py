@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -292,12 +292,17 @@ def _exported(store: Store, cells: Sequence[RunCell]) -> Iterator[Exported]:
     for cell in cells:
         recipe = store.recipe(cell.recipe_key)
         known = pieces.setdefault(recipe.vocab_digest, store.pieces(recipe.vocab_digest, ()))
-        read = Reader(recipe.prompt, store.controls(recipe.vocab_digest), lambda _, known=known: known).read
+        read = _reader(store, recipe, known).read
         for sample in store.samples(cell.recipe_key, cell.n):
             unknown = set(sample.tokens["id"].tolist()) - known.keys()
             if unknown:
                 known.update(store.pieces(recipe.vocab_digest, unknown))
             yield Exported(cell.arm, cell.reference, recipe, sample, known, read(sample))
+
+
+def _reader(store: Store, recipe: Recipe, known: Mapping[int, Piece]) -> Reader:
+    """Reads samples whose pieces are `known` by the time that it reads them."""
+    return Reader(recipe.prompt, store.controls(recipe.vocab_digest), lambda ids: known)
 
 
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
