@@ -16,7 +16,8 @@ from llama_diversity.exhibits.personas import Facts, section
 from llama_diversity.experiments import personas, review_sentences
 from llama_diversity.experiments.persona_parser import parse
 from llama_diversity.records import TOKEN_DTYPE
-from llama_diversity.render.exhibits import Remark, Section, Table, files_of
+from llama_diversity.render.exhibits import Remark, Section, Table
+from llama_diversity.render.folder import files_of
 
 NAMES = ("Emily", "Ravi", "Aiko", "Chidi", "Lena")
 

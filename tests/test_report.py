@@ -22,9 +22,8 @@ from llama_diversity.render.exhibits import (
     Share,
     Table,
     in_terminal,
-    to_csv,
-    write_report,
 )
+from llama_diversity.render.folder import to_csv, write_report
 from llama_diversity.render.report import to_page
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>\x1b[2J\u202e"
@@ -132,6 +131,7 @@ def test_all_files_are_written_and_the_terminal_shows_tables(tmp_path: Path) -> 
     write_report(section(), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         "index.html", "table-1.csv", "figure-10-map.png", "figure-10-map.svg", "figure-10-map.pdf",
+        "figure-10-map.vl.json",
     }  # fmt: skip
     assert in_terminal(section())
 

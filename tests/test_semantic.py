@@ -13,7 +13,8 @@ import pytest
 from llama_diversity.answers import Endings
 from llama_diversity.exhibits.semantic import Facts, section
 from llama_diversity.experiments.semantic import Study, study, t_sne
-from llama_diversity.render.exhibits import Remark, Table, files_of
+from llama_diversity.render.exhibits import Remark, Table
+from llama_diversity.render.folder import files_of
 
 N = 60
 

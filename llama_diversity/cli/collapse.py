@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import click
 
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment
+from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.options import Common, common_options, seed_option
 from llama_diversity.cli.results import Result, give
 from llama_diversity.exhibits.collapse import section
@@ -46,7 +47,7 @@ from llama_diversity.render.jsonl import finite
 @click.option("--steps", type=int, default=50, show_default=True, help="Responses drawn in each run.")
 @click.option("--runs", type=int, default=200, show_default=True, help="Independent runs.")
 @click.option("--third", is_flag=True, help="Add the paper's “Chad-Chat”: reward 1.5, at first drawn 1 in 100.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@figure_options
 @seed_option
 @common_options
 def collapse(

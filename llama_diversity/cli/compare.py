@@ -18,6 +18,7 @@ from llama_diversity import cache, embed, minilm
 from llama_diversity.answers import Answer, Endings
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, conducted
+from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.options import (
     Common,
     Drawing,
@@ -374,7 +375,7 @@ def _shortened(text: str) -> str:
 )
 @click.option("--joint", is_flag=True, help="Report arms that differ in more than one part; the effect is a joint one.")
 @click.option("--valid", metavar="PATTERN", help="A regular expression that a valid output must contain.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@figure_options
 @drawing_options
 @layout_options
 @common_options

@@ -13,6 +13,7 @@ from llama_diversity import cache, embed
 from llama_diversity.answers import Endings
 from llama_diversity.cli.arms import Choice, arms_options
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, NoAnswer, check_n, run_alone
+from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.results import Result, endings_as_json
@@ -90,7 +91,7 @@ class Coverage(Experiment):
 @click.option(
     "--by", type=click.Choice(["meaning", "text"]), default="meaning", show_default=True, help="What makes a kind."
 )
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@figure_options
 @drawing_options
 @layout_options
 @common_options

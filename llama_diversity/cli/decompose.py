@@ -32,6 +32,7 @@ from llama_diversity.cli.compare import (
 )
 from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.experiment import Drawn, check_n, conducted
+from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.options import (
     Common,
     Drawing,
@@ -147,7 +148,7 @@ class Decompose(Compare):
 @click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest generation.")
 @click.option("--prefix", type=click.IntRange(1), help="Judge the first so many tokens only.")
 @click.option("--valid", metavar="PATTERN", help="A regular expression that a valid output must contain.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@figure_options
 @drawing_options
 @layout_options
 @common_options

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, conducted
+from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.noise import noise_of
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
@@ -104,7 +105,7 @@ class Diff(Experiment):
     show_default=True,
     help="Base probability from which on a token can be blocked; 0 counts all.",
 )
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@figure_options
 @drawing_options
 @layout_options
 @common_options

@@ -19,6 +19,7 @@ from llama_diversity.cli.complete import complete_model
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Sampler
+from llama_diversity.render.print_form import ON_SCREEN, PrintForm
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -32,6 +33,7 @@ class Common:
     named_store: Path | None  # by --store
     offline: bool
     color: str
+    form: PrintForm = ON_SCREEN  # of figures
 
     @property
     def store(self) -> Path:
@@ -83,9 +85,10 @@ def common_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def with_common(
-        *args: Any, json: bool, quiet: bool, store: Path | None, offline: bool, color: str, **kwargs: Any
-    ) -> Any:
-        common = Common(json, quiet, store, offline=offline or _hub_is_offline(), color=color)
+        *args: Any, json: bool, quiet: bool, store: Path | None, offline: bool, color: str,
+        form: PrintForm = ON_SCREEN, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        common = Common(json, quiet, store, offline=offline or _hub_is_offline(), color=color, form=form)
         return command(*args, common=common, **kwargs)
 
     decorated: Command = _decorated(with_common, _COMMON)

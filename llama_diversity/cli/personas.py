@@ -12,6 +12,7 @@ import click
 from llama_diversity import cache
 from llama_diversity.cli.arms import Choice, arms_options
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
+from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.options import (
     Common,
     Drawing,
@@ -122,7 +123,7 @@ def _asked(drawn: Drawn, labels: Sequence[str], n: int) -> str:
 @click.option("--max-tokens", type=int, default=experiment.MAX_TOKENS, show_default=True, help="Longest completion.")
 @click.option("--grammar", is_flag=True, help="Force whole forms; this changes what is measured.")
 @template_arg_option
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@figure_options
 @drawing_options
 @layout_options
 @common_options

@@ -15,6 +15,7 @@ import numpy as np
 from llama_diversity.answers import Endings
 from llama_diversity.cli.arms import Choice, arms_options
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, NoAnswer, check_n, run_alone
+from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options
 from llama_diversity.cli.prompts import Prompts, prompts_options, read_prompts
 from llama_diversity.cli.results import Result, endings_as_json
@@ -362,7 +363,7 @@ class _Doses(click.ParamType[tuple[int, ...]]):
 )
 @click.option("--openings", type=int, help=f"Openings to spread them over.  [default: {experiment.N_OPENINGS}]")
 @click.option("--max-tokens", type=int, default=experiment.MAX_TOKENS, show_default=True, help="Longest continuation.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@figure_options
 @drawing_options
 @layout_options
 @common_options

@@ -16,6 +16,7 @@ from llama_diversity.cli.arms import Choice, arms_options, resolve_choice
 from llama_diversity.cli.collapse import Collapse
 from llama_diversity.cli.complete import complete_run
 from llama_diversity.cli.experiment import Drawn, Experiment, check_n, conducted, remembered, shown
+from llama_diversity.cli.figure_options import folder_options
 from llama_diversity.cli.options import (
     Common,
     Drawing,
@@ -29,7 +30,7 @@ from llama_diversity.cli.options import (
 from llama_diversity.cli.personas import Personas
 from llama_diversity.cli.perturb import Perturb
 from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.results import Result, drawing_words, make_folder, write_json
+from llama_diversity.cli.results import Result, drawing_words, make_folder, say_undrawn, write_json
 from llama_diversity.cli.semantic import Semantic
 from llama_diversity.cli.syntactic import Syntactic
 from llama_diversity.cli.terminal import console
@@ -37,8 +38,9 @@ from llama_diversity.engines import EngineOptions
 from llama_diversity.exhibits.ledger import Facts, ledger_as_json, section
 from llama_diversity.experiments.ledger import Made, absent, entries
 from llama_diversity.records import Recipe
-from llama_diversity.render.exhibits import in_terminal, write_files
+from llama_diversity.render.exhibits import in_terminal
 from llama_diversity.render.files import write_whole
+from llama_diversity.render.folder import write_files
 from llama_diversity.render.jsonl import to_line
 from llama_diversity.render.report import to_page
 from llama_diversity.render.safe import visible
@@ -50,9 +52,7 @@ _PAPER_PAIR = "llama-2-7b"
 
 @click.command()
 @click.argument("run", metavar="RUN", shell_complete=complete_run)
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="The folder to write.  [default: report-RUN]"
-)
+@folder_options
 @common_options
 def report(*, run: str, out: Path | None, common: Common) -> None:
     """Write the report of a stored run: one page, and every figure and table as files.
@@ -79,9 +79,7 @@ def report(*, run: str, out: Path | None, common: Common) -> None:
 @arms_options
 @click.option("-n", "n_samples", type=int, help="Samples of each experiment.  [default: as in the paper]")
 @template_arg_option
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="The folder to write.  [default: report-RUN]"
-)
+@folder_options
 @drawing_options
 @layout_options
 @common_options
@@ -211,14 +209,16 @@ def _deviations(run: Run, drawn: Mapping[str, Drawn], base: str, aligned: str) -
 
 def _write(results: Sequence[Result], folder: Path, common: Common) -> None:
     """`index.html`, every figure and table, and NAME.json of each section."""
+    undrawn: dict[str, list[str]] = {}
     with progress_line(common, "drawing figures") as show:
         for at, result in enumerate(results):
-            write_files(result.section, folder)
+            undrawn.update(write_files(result.section, folder, common.form).undrawn)
             write_json({**result.report, "command": result.section.command}, folder / f"{result.section.name}.json")
             show((at + 1) / (len(results) + 1))
         sections = [result.section for result in results]
         title = sections[0].title if len(sections) == 1 else "llamadiv: what post-training took away"
         write_whole(folder / "index.html", to_page(sections, title))
+    say_undrawn(undrawn)
 
 
 def _say(results: Sequence[Result], folder: Path, run_id: str, common: Common) -> None:

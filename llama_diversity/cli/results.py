@@ -15,8 +15,10 @@ from llama_diversity.cli.options import Common, Drawing, start_words
 from llama_diversity.cli.terminal import console
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Sampler
-from llama_diversity.render.exhibits import Section, in_terminal, write_report
+from llama_diversity.render import glyphs
+from llama_diversity.render.exhibits import Section, in_terminal
 from llama_diversity.render.files import write_whole
+from llama_diversity.render.folder import write_report
 from llama_diversity.render.jsonl import to_json, to_line
 from llama_diversity.render.safe import visible
 
@@ -48,8 +50,9 @@ def give(result: Result, *, out: Path | None, run_id: str | None, common: Common
     section = result.section
     report = {**result.report, "command": section.command, **({"run": run_id} if run_id else {})}
     if out is not None:
-        write_report(section, out)
+        written = write_report(section, out, common.form)
         write_json(report, out / f"{section.name}.json")
+        say_undrawn(written.undrawn)
         if not common.quiet:
             click.echo(visible(f"Figures and numbers are in {out}"), err=True)
     if common.json:
@@ -61,6 +64,12 @@ def give(result: Result, *, out: Path | None, run_id: str | None, common: Common
         console(common.color).print(in_terminal(section))
         if run_id:
             click.echo(visible(f"run {run_id}, kept in {common.store}"), err=True)
+
+
+def say_undrawn(undrawn: Mapping[str, Sequence[str]]) -> None:
+    """One sentence on stderr about characters that are boxes in the figures named, where there are any."""
+    if undrawn:
+        click.echo(visible(glyphs.sentence(undrawn)), err=True)
 
 
 def make_folder(out: Path | None) -> None:

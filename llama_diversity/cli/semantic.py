@@ -13,6 +13,7 @@ from llama_diversity import cache, embed, minilm
 from llama_diversity.answers import Endings
 from llama_diversity.cli.arms import Choice, arms_options
 from llama_diversity.cli.experiment import Ask, Drawn, Experiment, NoAnswer, check_n, run_alone
+from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.progress import progress_line
 from llama_diversity.cli.results import Result, endings_as_json
@@ -77,7 +78,7 @@ class Semantic(Experiment):
 )
 @click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Completions of each model.")
 @click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest completion.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@figure_options
 @drawing_options
 @layout_options
 @common_options

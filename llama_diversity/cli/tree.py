@@ -13,6 +13,7 @@ import click
 
 from llama_diversity import cache
 from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
+from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.noise import noise_of
 from llama_diversity.cli.options import Common, asking_options, common_options, read_text, reading_options
 from llama_diversity.cli.progress import worded_progress
@@ -62,7 +63,7 @@ class Question:
 @click.option("--depth", type=int, default=DEPTH, show_default=True, help="Tokens of an opening.")
 @click.option("-k", "k", type=int, default=K, show_default=True, help="How many openings, the likeliest first.")
 @click.option("--budget", type=int, default=BUDGET, show_default=True, help="Paths that are followed up at most.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Also write figures and numbers there.")
+@figure_options
 @asking_options
 @reading_options
 @common_options

@@ -10,29 +10,25 @@ import json
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
-from llama_diversity import cache
 from llama_diversity.errors import BadValue
 from llama_diversity.records import N_TOP
 from llama_diversity.render.cells import inline
+from llama_diversity.render.drawing import Spec, from_svg, svg_of
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.ramps import ARM_COLOURS, RAMPS, arm_place
 from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import ScoredToken
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart
-Spec = dict[str, Any]  # Vega-Lite
 Figure = TypeVar("Figure", alt.LayerChart, alt.HConcatChart, alt.VConcatChart)
 
 FORMATS = ("png", "svg", "pdf", "json")
-VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-PNG_SCALE = 2  # pixels per point: sharp on a screen and in print
 FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 REST = "rest"
@@ -137,33 +133,14 @@ def save_chart(chart: Chart | Spec, path: Path) -> None:
 def rendered(chart: Chart | Spec, kinds: Sequence[str]) -> dict[str, bytes]:
     """The bytes of a chart as each of `kinds`; equal charts are drawn once, on this machine."""
     spec = chart if isinstance(chart, dict) else spec_of(chart)
-    text = json.dumps(spec, indent=1)
-    parts = ("chart", version("vl-convert-python"), str(PNG_SCALE), *kinds, text)
-    return cache.kept(parts, lambda: _drawn(spec, text, kinds))
+    drawn = [kind for kind in kinds if kind != "json"]
+    pictures = from_svg(svg_of(spec), drawn) if drawn else {}
+    return {kind: to_json(spec) if kind == "json" else pictures[kind] for kind in kinds}
 
 
-def _drawn(spec: Spec, text: str, kinds: Sequence[str]) -> dict[str, bytes]:
-    """All from one drawing: PNG and PDF are made of the SVG."""
-    if list(kinds) == ["json"]:
-        return {"json": text.encode()}
-    import vl_convert  # heavy: a browser's engine with Vega inside
-
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
-    return {kind: text.encode() if kind == "json" else _from_svg(svg, kind) for kind in kinds}
-
-
-def from_svg(svg: str, kinds: Sequence[str]) -> dict[str, bytes]:
-    """A picture that is SVG already, as "svg", "png" or "pdf"."""
-    parts = ("picture", version("vl-convert-python"), str(PNG_SCALE), *kinds, svg)
-    return cache.kept(parts, lambda: {kind: _from_svg(svg, kind) for kind in kinds})
-
-
-def _from_svg(svg: str, kind: str) -> bytes:
-    import vl_convert  # heavy: a browser's engine with Vega inside
-
-    if kind == "svg":
-        return svg.encode()
-    return vl_convert.svg_to_png(svg, scale=PNG_SCALE) if kind == "png" else vl_convert.svg_to_pdf(svg)
+def to_json(spec: Spec) -> bytes:
+    """The chart as Vega-Lite that a person can read and change."""
+    return json.dumps(spec, indent=1).encode()
 
 
 def specs_of(draw: Callable[[], Mapping[str, Chart]]) -> dict[str, Spec]:
@@ -179,26 +156,37 @@ def spec_of(chart: Chart) -> Spec:
 
 
 def side_by_side(panels: Mapping[str, Chart | Spec], *, title: str, subtitle: str = "") -> Spec:
-    """One chart of several panels, each under its heading, as a file needs it.
+    """One chart of several panels, each under its heading, as a file needs it."""
+    specs = {heading: panel if isinstance(panel, dict) else spec_of(panel) for heading, panel in panels.items()}
+    return joined([headed(heading, spec) for heading, spec in specs.items()], specs, title, subtitle)
+
+
+def joined(
+    headed: Sequence[Spec], panels: Mapping[str, Spec], title: str, subtitle: str, *, columns: int = 0, letters: int = 0
+) -> Spec:
+    """Panels `headed` in rows of `columns`, title and subtitle folded to so many letters; 0 is what suits a screen.
 
     Joined as Vega-Lite rather than by Altair, which copies all data several times on the way: data sets and the choices
     of panels belong to the whole.
     """
-    specs = {heading: panel if isinstance(panel, dict) else spec_of(panel) for heading, panel in panels.items()}
-    headed = [_headed(heading, spec) for heading, spec in specs.items()]
-    columns = 3 if len(headed) == 3 else 2
-    rows = [{"hconcat": headed[start : start + columns]} for start in range(0, len(headed), columns)]
-    looks = spec_of(_finished(alt.vconcat(), title=title, subtitle=subtitle, n_columns=52 * min(columns, len(headed))))
+    columns = columns or (3 if len(headed) == 3 else 2)
+    letters = letters or 52 * min(columns, len(headed))
+    rows = [{"hconcat": list(headed[start : start + columns])} for start in range(0, len(headed), columns)]
+    looks = spec_of(_finished(alt.vconcat(), title=title, subtitle=subtitle, n_columns=letters))
+    if not title and not subtitle:
+        del looks["title"]
     shared: Spec = {
-        "datasets": {name: rows for spec in specs.values() for name, rows in spec.get("datasets", {}).items()},
-        "params": [param for spec in specs.values() for param in spec.get("params", [])],
+        "datasets": {name: rows for spec in panels.values() for name, rows in spec.get("datasets", {}).items()},
+        "params": [param for spec in panels.values() for param in spec.get("params", [])],
     }
     return {**looks, **{name: found for name, found in shared.items() if found}, "vconcat": rows}
 
 
-def _headed(heading: str, panel: Spec) -> Spec:
+def headed(heading: str | Sequence[str], panel: Spec) -> Spec:
+    """The panel with a heading, which may have lines, and without what belongs to the whole."""
     inside = {name: part for name, part in panel.items() if name not in ("$schema", "config", "datasets", "params")}
-    return {**inside, "title": visible(heading)} if heading else inside
+    lines = [visible(line) for line in ([heading] if isinstance(heading, str) else heading)]
+    return {**inside, "title": lines[0] if len(lines) == 1 else lines} if any(lines) else inside
 
 
 def _token_labels(tokens: Sequence[ScoredToken]) -> list[str]:

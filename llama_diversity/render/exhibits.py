@@ -1,33 +1,28 @@
 """What a reader gets of an experiment: tables, figures, coloured texts and sentences, in order, each with its caption.
 
-One description feeds the terminal (`in_terminal`), the files (`files_of`) and the HTML report. It knows ready numbers
-and how to lay them out, not where they come from.
+One description feeds the terminal (`in_terminal`), the files (folder.py) and the HTML report (report.py). It knows
+ready numbers and how to lay them out, not where they come from.
 """
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from llama_diversity.decimals import decimals
-from llama_diversity.render.files import write_whole
 from llama_diversity.render.heatmap import TokenPicture
 from llama_diversity.render.safe import visible
 from llama_diversity.render.word_table import WordTable
 
 if TYPE_CHECKING:
-    from llama_diversity.render.charts import Chart, Spec
-
-CHART_FORMATS = ("png", "svg", "pdf")
+    from llama_diversity.render.charts import Chart
+    from llama_diversity.render.drawing import Spec
 
 
 class Between(NamedTuple):
@@ -200,78 +195,3 @@ def _number(value: float) -> str:
     if 0 < abs(value) < 0.0005:  # three decimals would say 0
         return f"{value:.1e}"
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 10 else decimals(value, ".3f")
-
-
-# ---- as files
-
-
-def files_of(section: Section) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every file: tables as CSV, figures as PNG, SVG and PDF, coloured texts as SVG."""
-    for exhibit in section.exhibits:
-        if isinstance(exhibit, Table):
-            yield f"{exhibit.name}.csv", to_csv(exhibit).encode()
-        elif isinstance(exhibit, Figure) and exhibit.panels:
-            yield from _chart_files(exhibit, section.command)
-        elif isinstance(exhibit, Tokens):
-            from llama_diversity.render.charts import from_svg
-            from llama_diversity.render.svg import to_svg
-
-            for kind, content in from_svg(to_svg(exhibit.picture), CHART_FORMATS).items():
-                yield f"{exhibit.name}.{kind}", content
-
-
-def write_files(section: Section, folder: Path) -> list[Path]:
-    """Write every file of the section into `folder`, each whole or not at all. Raises BadValue."""
-    paths = []
-    for name, content in files_of(section):
-        write_whole(folder / name, content)
-        paths.append(folder / name)
-    return paths
-
-
-def write_report(section: Section, folder: Path) -> list[Path]:
-    """Every file of the section, and `index.html` that shows them together; their paths. Raises BadValue."""
-    from llama_diversity.render.report import to_page
-
-    paths = [*write_files(section, folder), folder / "index.html"]
-    write_whole(paths[-1], to_page([section], section.title))
-    return paths
-
-
-def to_csv(table: Table) -> str:
-    """The table with unrounded numbers; an interval is two columns, an undefined value an empty field.
-
-    A text that a spreadsheet would take for a formula gets an apostrophe before it.
-    """
-    intervals = [any(isinstance(row[at], Between) for row in table.rows) for at in range(len(table.headings))]
-    heads: list[str] = []
-    for heading, is_interval in zip(table.headings, intervals, strict=True):
-        heads += [f"{heading}, low", f"{heading}, high"] if is_interval else [heading]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(heads)
-    for row in table.rows:
-        fields: list[str] = []
-        for value, is_interval in zip(row, intervals, strict=True):
-            if is_interval:
-                fields += [_field(end) for end in (value if isinstance(value, Between) else (None, None))]
-            else:
-                fields.append(_field(value.value if isinstance(value, Share) else value))
-        writer.writerow(fields)
-    return out.getvalue()
-
-
-def _field(value: object) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-    return repr(value + 0.0) if isinstance(value, float) else str(value)  # -0.0 + 0.0 is 0.0
-
-
-def _chart_files(figure: Figure, command: str) -> Iterator[tuple[str, bytes]]:
-    from llama_diversity.render import charts  # Altair is heavy, and only needed for files
-
-    chart = charts.side_by_side(figure.panels, title=figure.title, subtitle=f"{figure.note} Made by: {command}".strip())
-    for kind, content in charts.rendered(chart, CHART_FORMATS).items():
-        yield f"{figure.name}.{kind}", content

@@ -9,6 +9,7 @@ import altair as alt
 
 from llama_diversity.render.ramps import ARM_COLOURS, arm_place
 from llama_diversity.render.safe import visible
+from llama_diversity.render.ticks import log_ticks
 
 WIDTH, ROW = 280, 26
 MARGIN = 1.08  # beside the longest bars, so that none looks cut off
@@ -31,9 +32,11 @@ def forest_panels(rows: Mapping[str, Sequence[Row]], *, title: str) -> dict[str,
     """
     lowest = min([0.8, *(row.low for some in rows.values() for row in some)])
     highest = max([1.25, *(row.high for some in rows.values() for row in some)])
-    scale = alt.Scale(type="log", domain=[max(lowest / MARGIN, 0.01), min(highest * MARGIN, 100.0)], clamp=True)
+    domain = [max(lowest / MARGIN, 0.01), min(highest * MARGIN, 100.0)]
+    scale = alt.Scale(type="log", domain=domain, clamp=True)
+    axis = alt.Axis(values=log_ticks(domain[0], domain[1]), format="~g")
     return {
-        name: _panel(some, alt.X("ratio:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5)), name, position)
+        name: _panel(some, alt.X("ratio:Q", title=title, scale=scale, axis=axis), name, position)
         for position, (name, some) in enumerate(rows.items())
         if some
     }

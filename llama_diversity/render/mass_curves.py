@@ -14,8 +14,10 @@ import numpy as np
 
 from llama_diversity.render.ramps import ARM_COLOURS, arm_place
 from llama_diversity.render.safe import visible
+from llama_diversity.render.ticks import log_ticks
 
 WIDTH, HEIGHT = 520, 260
+_MARGIN = 1.15
 MOST_POINTS = 300  # of a line; more are no clearer
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 
@@ -38,17 +40,19 @@ def mass_panel(curves: Mapping[str, MassCurve]) -> alt.LayerChart:
         "rank:Q",
         title="rank of the opening",
         scale=alt.Scale(type="log", domain=[1, max(2, n_ranks)], nice=False),
-        axis=alt.Axis(format="~s"),
+        axis=alt.Axis(values=log_ticks(1, max(2, n_ranks)), format="~s"),
     )
-    scale = alt.Scale(type="log", nice=True)
-    axis = alt.Axis(format="~g")
+    rows = _rows(curves)
+    domain = _around([float(row[end]) for row in rows for end in ("low", "high")])
+    scale = alt.Scale(type="log", domain=domain, nice=False)
+    axis = alt.Axis(values=log_ticks(domain[0], domain[1]), format="~g")
     colour = alt.Color(
         "arm:N",
         sort=names,
         scale=alt.Scale(domain=names, range=[ARM_COLOURS[place] for place in places]),
         legend=alt.Legend(title=None, orient="top", symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3),
     )
-    base = alt.Chart(alt.InlineData(values=_rows(curves))).encode(x=across, color=colour)
+    base = alt.Chart(alt.InlineData(values=rows)).encode(x=across, color=colour)
     band = base.mark_area(opacity=0.2, line=False).encode(
         y=alt.Y("low:Q", title="cumulative probability, %", scale=scale, axis=axis), y2="high:Q"
     )
@@ -69,6 +73,12 @@ def mass_panel(curves: Mapping[str, MassCurve]) -> alt.LayerChart:
         ],
     )
     return alt.LayerChart(layer=[band, line], width=WIDTH, height=HEIGHT)
+
+
+def _around(values: Sequence[float]) -> list[float]:
+    """Where an axis of percent begins and ends that has room for the values, all above 0."""
+    low, high = min(values, default=1.0), max(values, default=100.0)
+    return [low / _MARGIN, min(high * _MARGIN, 100.0)]
 
 
 def _rows(curves: Mapping[str, MassCurve]) -> list[dict[str, str | int | float]]:

@@ -18,7 +18,7 @@ from llama_diversity.render.html import fragment, paged, rules
 from llama_diversity.render.safe import visible
 
 if TYPE_CHECKING:
-    from llama_diversity.render.charts import Spec
+    from llama_diversity.render.drawing import Spec
 
 # Vega compiles its expressions, so scripts of this page may evaluate; nothing may be fetched or sent.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"

@@ -7,6 +7,7 @@ Bars are a matter of the terminal, so a picture always colours.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import escape
 from itertools import groupby
 
@@ -23,28 +24,39 @@ CELL_WIDTH, LINE_HEIGHT, FONT_SIZE, MARGIN = 8.4, 21, 14, 14
 BASELINE = 15  # of a line, from its top
 CANVAS = {"dark": ("#111111", "#e6e6e6"), "light": ("#ffffff", "#1a1a1a")}
 FONTS = "'DejaVu Sans Mono', Menlo, Consolas, 'Liberation Mono', monospace"
+_WIDTH, _NARROWEST = 100, 20  # cells
 
 
-def to_svg(picture: TokenPicture, width: int = 100) -> str:
-    """The picture `width` terminal cells wide, on the background that its looks name."""
+def cells_in(units: float | None) -> int:
+    """How many terminal cells a picture `units` wide has room for; a usual number where no width is given.
+
+    >>> cells_in(None), cells_in(476.2)
+    (100, 53)
+    """
+    return _WIDTH if units is None else max(_NARROWEST, int((units - 2 * MARGIN) / CELL_WIDTH))
+
+
+def to_svg(picture: TokenPicture, width: int = _WIDTH, *, has_title: bool = True, on_paper: bool = False) -> str:
+    """The picture `width` terminal cells wide, on the background that its looks name, or on white paper."""
+    looks = replace(picture.looks, background="light") if on_paper else picture.looks
     page = picture.page(Marks(), numbers=picture.looks.numbers)
     rows: list[str] = []
 
     def add(elements: Iterator[str]) -> None:
         rows.append(f'<g transform="translate({MARGIN},{MARGIN + LINE_HEIGHT * len(rows)})">{"".join(elements)}</g>')
 
-    for line in _wrapped(visible(page.title), width):
+    for line in _wrapped(visible(page.title) if has_title else "", width):
         add(_sentence(line, bold=True))
     for block in page.blocks:
         for line in _wrapped(visible(block.heading), width):
             add(_sentence(line, bold=True))
         for spans in lay_out(block.cells, width):
-            add(_spans(spans, block.scale, picture.looks))
+            add(_spans(spans, block.scale, looks))
         add(iter(()))
     for legend in page.legends:
-        for elements in _legend(legend, picture.looks, width):
+        for elements in _legend(legend, looks, width):
             add(elements)
-    return _document(rows, width, picture.looks, title=visible(page.title) or "token heatmap")
+    return _document(rows, width, looks, title=visible(page.title) or "token heatmap")
 
 
 def _document(rows: Sequence[str], width: int, looks: Looks, *, title: str) -> str:
