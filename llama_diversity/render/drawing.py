@@ -55,9 +55,9 @@ def _from_svg(svg: str, kind: str, scale: float, form: PrintForm) -> bytes:
     import vl_convert  # heavy: a browser's engine with Vega inside
 
     if kind == "svg":
-        return (svg if form.is_on_screen else _in_millimetres(svg, scale)).encode()
+        return (svg if form.is_on_screen else _scaled(svg, scale, "mm")).encode()
     if kind == "pdf":
-        return vl_convert.svg_to_pdf(svg, scale=scale)
+        return vl_convert.svg_to_pdf(_scaled(svg, scale))  # its own `scale` leaves the page as large as it was
     return vl_convert.svg_to_png(svg, scale=scale, ppi=form.ppi)
 
 
@@ -82,12 +82,13 @@ def _resized(svg: str, wide: float) -> str:
     return svg.replace(found[0], f'width="{wide:.3f}" {ends} viewBox="0 0 {wide:.3f} {found[2]}"', 1)
 
 
-def _in_millimetres(svg: str, scale: float) -> str:
-    """The SVG with its size on paper; what it draws is as before."""
+def _scaled(svg: str, scale: float, unit: str = "") -> str:
+    """The SVG with its size on paper, in points or in millimetres; what it draws is as before."""
     found = _size(svg)
-    wide, high = float(found[1]), float(found[2])
-    size = f'width="{in_millimetres(wide * scale):g}mm" height="{in_millimetres(high * scale):g}mm"'
-    return svg.replace(found[0], f'{size} viewBox="0 0 {wide:g} {high:g}"', 1)
+    wide, high = (float(found[at]) * scale for at in (1, 2))
+    ends = (f"{in_millimetres(end):g}mm" for end in (wide, high)) if unit == "mm" else (f"{wide:.3f}", f"{high:.3f}")
+    size = 'width="{}" height="{}"'.format(*ends)
+    return svg.replace(found[0], f'{size} viewBox="0 0 {found[1]} {found[2]}"', 1)
 
 
 def _size(svg: str) -> re.Match[str]:

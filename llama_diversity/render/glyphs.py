@@ -21,6 +21,12 @@ _NEVER_DRAWN = "\U0010fffd"  # the last private character, which no font of the 
 _PLAIN = 0x250  # below are the letters of European languages, which every text font has
 _PUNCTUATION = range(0x2010, 0x2028)
 _EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPH", "FULLWIDTH")  # in names of characters
+_SCRIPTS = (
+    "ARABIC", "ARMENIAN", "BENGALI", "CHEROKEE", "DEVANAGARI", "ETHIOPIC", "GEORGIAN", "GUJARATI", "GURMUKHI", "HEBREW",
+    "KANNADA", "KHMER", "LAO", "MALAYALAM", "MONGOLIAN", "MYANMAR", "ORIYA", "SINHALA", "SYRIAC", "TAMIL", "TELUGU",
+    "THAANA", "THAI",
+)  # fmt: skip  # which Noto Sans has in files of their own
+_DRAW_NOTHING = ("Cc", "Cf", "Cs")
 _MOST_SHOWN = 12
 _found: dict[str, bool] = {}  # of this process: fonts are read once
 
@@ -46,7 +52,8 @@ def _is_judged(char: str) -> bool:
     point = ord(char)
     if point < _PLAIN or point in _PUNCTUATION:
         return False
-    return unicodedata.category(char)[0] not in "MCZ"  # marks stand on others; the rest draws nothing
+    category = unicodedata.category(char)
+    return category[0] not in "MZ" and category not in _DRAW_NOTHING  # marks stand on others
 
 
 def _are_drawn(chars: Sequence[str]) -> list[bool]:
@@ -109,8 +116,9 @@ def package_of(char: str) -> tuple[str, str]:
         script in name for script in ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPH", "FULLWIDTH")
     ):
         return "fonts-noto-cjk", "font-noto-sans-cjk"
-    if unicodedata.category(char) == "So" and ord(char) >= 0x1F000:
+    if 0x1F000 <= ord(char) < 0x20000:  # many of them newer than this Python knows
         return "fonts-noto-color-emoji", "font-noto-color-emoji"
     if unicodedata.category(char)[0] == "S":
         return "fonts-noto-core", "font-noto-sans-symbols-2"
-    return "fonts-noto-core", f"font-noto-sans-{name.split(' ')[0].lower()}"
+    script = name.split(" ")[0]
+    return "fonts-noto-core", f"font-noto-sans-{script.lower()}" if script in _SCRIPTS else "font-noto-sans"

@@ -91,7 +91,7 @@ def _in_pdf(content: bytes, about: About) -> bytes:
     number = int(size)
     start = len(content) + 1
     update = b"\n%d 0 obj\n<< %s >>\nendobj\n" % (number, b" ".join(_pdf_fields(about)))
-    table = b"xref\n%d 1\n%010d 00000 n\r\n" % (number, start)
+    table = b"xref\n0 1\n0000000000 65535 f\r\n%d 1\n%010d 00000 n\r\n" % (number, start)
     trailer = b"trailer\n<< /Size %d /Root %s /Info %d 0 R /Prev %s >>\n" % (number + 1, root, number, tail[1])
     return content + update + table + trailer + b"startxref\n%d\n%%%%EOF\n" % (len(content) + len(update))
 

@@ -10,7 +10,7 @@ import math
 MOST = 7  # marks between which a label has room
 _LEAST = 3  # fewer do not tell that the axis is logarithmic
 # By roundness, within a decade. 8 and 1.25 are a fifth less and its inverse, as 5 and 2 are a half and its inverse.
-_ROUNDNESS = ((1.0,), (2.0, 5.0), (3.0,), (1.25, 8.0), (1.5, 7.0), (1.1, 9.0), (1.05, 9.5), (1.02, 9.8))
+_ROUNDNESS = ((1.0,), (2.0, 5.0), (3.0,), (1.25, 8.0), (1.5, 7.0), (6.0,), (1.1, 9.0), (1.05, 9.5), (1.02, 9.8))
 
 
 def log_ticks(low: float, high: float, most: int = MOST) -> list[float]:
