@@ -324,6 +324,7 @@ def _mass_panel(one: Comparison, base: str, arm: str, least: float, highest: flo
     import altair as alt  # heavy
 
     from llama_diversity.render.ramps import ARM_COLOURS
+    from llama_diversity.render.ticks import log_ticks
 
     kinds = [visible(f"{base}, blocked by {arm}"), visible(f"{arm}, blocked by {base}")]
     rows = [
@@ -351,8 +352,9 @@ def _mass_panel(one: Comparison, base: str, arm: str, least: float, highest: flo
         x=alt.X("q:Q", title="q", scale=alt.Scale(type="log"), axis=alt.Axis(format="~e", values=grid)),
         color=colour,
     )
+    axis = alt.Axis(format="~g", values=log_ticks(100 * least, 100 * highest))
     rules = drawn.mark_rule(strokeWidth=2, opacity=0.6).encode(
-        y=alt.Y("low:Q", title=title, scale=scale, axis=alt.Axis(format="~g")), y2="high:Q"
+        y=alt.Y("low:Q", title=title, scale=scale, axis=axis), y2="high:Q"
     )
     line = drawn.mark_line(point=True).encode(
         y=alt.Y("share:Q", title=title, scale=scale),
