@@ -6,12 +6,14 @@ import importlib.machinery
 import importlib.util
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
+import llama_diversity
 from llama_diversity import __version__
 from llama_diversity.cli import COMMANDS, group
 
@@ -129,3 +131,119 @@ def test_every_metric_has_an_example_on_its_page():
     page = (ROOT / "docs/metrics.md").read_text("utf-8")
     bare = re.findall(r"^\| \[`(\w+)`\]\(#\w+\) \| [^|]+ \|  \|$", page, re.MULTILINE)
     assert bare == []
+
+
+def commands_of(text: str) -> list[str]:
+    """The llamadiv commands of a page's code blocks, without what a shell or a column of remarks adds to them."""
+    code = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    code += re.findall(r"(?<=\n\n)(?:    .*\n)+", outside)
+    joined = re.sub(r"\s*\\\n\s*", " ", "\n".join(code))
+    lines = re.sub(r"\$\([^)]*\)", "VALUE", joined).splitlines()
+    found = []
+    for line in lines:
+        for part in re.split(r"&&|(?<!\|)\||>>?", line):
+            match = re.match(r"\s*(?:bin/)?(llamadiv [^\n]*?)(?:  +.*)?$", part)
+            if match and not re.search(r"\bCOMMAND\b", match[1]):
+                found.append(match[1].strip())
+    return found
+
+
+def test_commands_are_found():
+    page = """Text.
+
+    llamadiv models ls          what there is
+    llamadiv models rm a
+
+```sh
+bin/llamadiv demo && bin/llamadiv sample -m a \\
+  -p "b c"
+llamadiv completion bash >> ~/.bashrc
+```
+"""
+    expected = ["llamadiv demo", 'llamadiv sample -m a -p "b c"', "llamadiv completion bash"]
+    found = commands_of(page)
+    assert found == [*expected, "llamadiv models ls", "llamadiv models rm a"]
+
+
+def misspelt(command: str) -> str | None:
+    """Why the command line refuses these words, none of which is carried out; None where it takes them."""
+    words = shlex.split(command)[1:]
+    context = click.Context(group, info_name="llamadiv")
+    try:
+        while isinstance(context.command, click.Group):
+            if not words or words[0] in {"--help", "--version"}:
+                return None
+            child = context.command.get_command(context, words[0])
+            if child is None:
+                return f"there is no command {words[0]}"
+            context = click.Context(child, info_name=words.pop(0), parent=context)
+        context.command.parse_args(context, words)
+    except click.exceptions.Exit:
+        return None
+    except click.ClickException as error:
+        return error.format_message()
+    return None
+
+
+@pytest.fixture
+def files_exist(monkeypatch):
+    """A page's own files, such as prompts.csv, are the reader's."""
+    for kind in (click.Path, click.File):
+        monkeypatch.setattr(kind, "convert", lambda self, value, parameter, context: value)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "llama_diversity/data/tiny.md"], ids=lambda page: page.name)
+def test_commands_on_pages_can_be_typed(page, files_exist):
+    refused = {command: misspelt(command) for command in commands_of(page.read_text("utf-8"))}
+    assert {command: why for command, why in refused.items() if why} == {}
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("llamadiv smaple", "there is no command smaple"),
+        ("llamadiv demo --pear tiny", "No such option '--pear'"),
+        ("llamadiv sample -m a", "Missing option '-p' / '--prompt'"),
+        ("llamadiv coverage --by sound", "'sound' is not one of"),
+        ("llamadiv coverage -n many", "'many' is not a valid integer"),
+        ("llamadiv demo now", "unexpected extra argument (now)"),
+    ],
+)
+def test_a_misspelt_command_is_refused(command, why, files_exist):
+    assert why in misspelt(command)
+
+
+def test_every_page_has_one_place_in_the_menu():
+    index = (ROOT / "docs/index.md").read_text("utf-8")
+    trees = re.findall(r"```\{toctree\}\n(.*?)```", index, re.DOTALL)
+    placed = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+    pages = {path.name for kind in ("*.md", "*.ipynb") for path in (ROOT / "docs").glob(kind)} - {"index.md"}
+    assert sorted(placed) == sorted(pages), "docs/index.md lists every page of docs/ once"
+
+
+def unnamed(names: Iterator[str], page: str) -> list[str]:
+    """The names that a page has in no code."""
+    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", page, re.DOTALL))
+    return [name for name in names if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", code)]
+
+
+def test_unnamed_names_are_found():
+    page = "The function `model(name)` gives a model; compare is a word.\n\n```python\nld.pair('tiny')\n```\n"
+    assert unnamed(["model", "pair", "compare", "air"], page) == ["compare", "air"]
+
+
+def test_every_public_name_is_on_the_page_about_python():
+    names = getattr(llama_diversity, "__all__", ())
+    page = ROOT / "docs/python.md"
+    assert unnamed(names, page.read_text("utf-8") if page.exists() else "") == []
+
+
+def test_every_picture_of_the_gallery_has_its_command():
+    page = (ROOT / "docs/gallery.md").read_text("utf-8")
+    shown = re.findall(r"!\[[^]]+\]\((gallery/[^)]+)\)", page)
+    drawn = re.findall(r"```sh\nllamadiv [^\n]+\n```\n\n!\[[^]]+\]\((gallery/[^)]+)\)", page)
+    kept = sorted((ROOT / "docs/gallery").iterdir())
+    assert len(shown) > 8
+    assert sorted(drawn) == sorted(shown) == [f"gallery/{path.name}" for path in kept]
+    assert sum(path.stat().st_size for path in kept) < 1_500_000

@@ -1,0 +1,82 @@
+"""What the pages of docs/ tell a reader to type is typed here, and what they say of it is looked at."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+Ran = tuple[int, str, str]
+
+
+def blocks(name: str) -> list[tuple[int, list[str]]]:
+    """The commands of a page, block by block, each with the exit code that the page states; 0 where it states none."""
+    text = (ROOT / "docs" / name).read_text("utf-8")
+    found = re.findall(r"(?:<!-- exits with (\d+) -->\n\n)?```sh\n(.*?)```", text, re.DOTALL)
+    return [(int(code or 0), body.splitlines()) for code, body in found]
+
+
+@pytest.fixture
+def typed(run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Types every command of a page, one after the other; what all of them printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def typed(name: str) -> str:
+        printed = []
+        for code, commands in blocks(name):
+            for command in commands:
+                program, *arguments = shlex.split(command)
+                assert program == "llamadiv"
+                ended, out, err = run(*arguments)
+                assert ended == code, f"{command}\n{err}"
+                printed += [out, err]
+        return " ".join("\n".join(printed).split())
+
+    return typed
+
+
+@pytest.mark.model
+def test_the_page_for_researchers(typed, tmp_path):
+    printed = typed("researcher.md")
+    assert (tmp_path / "study/index.html").exists()
+    assert (tmp_path / "report/index.html").exists()
+    assert (tmp_path / "samples.parquet").exists()
+    text = (ROOT / "docs/researcher.md").read_text("utf-8")
+    table = text.partition("## Refusals you will meet")[2].partition("\n\n<!--")[0]
+    phrases = [row.split(" | ")[0].strip("| ") for row in table.splitlines() if row.startswith("| ")][1:]
+    expected = " ".join(path.read_text("utf-8") for path in sorted((ROOT / "tests").glob("test_*.py")))
+    assert len(phrases) == 7
+    assert [phrase for phrase in phrases if phrase not in printed and phrase not in expected] == []
+    assert sum(phrase in printed for phrase in phrases) == 6
+
+
+@pytest.mark.model
+def test_the_page_for_makers_of_personas(typed, tmp_path):
+    printed = typed("personas.md")
+    assert (tmp_path / "personas/index.html").exists()
+    assert (tmp_path / "customers.csv").read_text("utf-8").count("tiny-") >= 60
+    for word in ("valid", "same", "coverage", "kept", "inconclusive"):
+        assert word in printed
+
+
+@pytest.mark.model
+def test_the_page_for_the_curious(typed, run):
+    typed("curious.md")
+    command = next(one for _, some in blocks("curious.md") for one in some if " coverage " in one)
+    arms = json.loads(run(*shlex.split(command)[1:], "--json")[1])["arms"]
+    assert arms["base"]["kinds_seen"] > 90
+    assert not (arms["base"]["coverage"]["value"] or 0) > 0.5
+    assert arms["aligned"]["kinds_seen"] < 20
+    assert arms["aligned"]["coverage"]["low"] > 0.8
+    narrowed, held = (
+        json.loads(run(*shlex.split(one)[1:], "--json")[1])["policies"]["final_mean"]["Jeepiti"]
+        for _, some in blocks("curious.md")
+        for one in some
+        if " collapse" in one
+    )
+    assert narrowed > 0.95 > 0.85 > held
