@@ -44,7 +44,6 @@ def typed(run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_page_for_researchers(typed, tmp_path):
     printed = typed("researcher.md")
     assert (tmp_path / "study/index.html").exists()
-    assert (tmp_path / "report/index.html").exists()
     assert (tmp_path / "samples.parquet").exists()
     text = (ROOT / "docs/researcher.md").read_text("utf-8")
     table = text.partition("## Refusals you will meet")[2].partition("\n\n<!--")[0]
@@ -58,7 +57,6 @@ def test_the_page_for_researchers(typed, tmp_path):
 @pytest.mark.model
 def test_the_page_for_makers_of_personas(typed, tmp_path):
     printed = typed("personas.md")
-    assert (tmp_path / "personas/index.html").exists()
     assert (tmp_path / "customers.csv").read_text("utf-8").count("tiny-") >= 60
     for word in ("valid", "same", "coverage", "kept", "inconclusive"):
         assert word in printed
