@@ -376,7 +376,7 @@ def test_files(run, tmp_path):
     code, out, error = run("collapse", "--runs", 10, "--steps", 5, "--out", folder, "-q")
     assert (code, error) == (0, "")
     names = {path.name for path in folder.iterdir()}
-    figures = {f"collapse-paths.{kind}" for kind in ("png", "svg", "pdf")}
+    figures = {f"collapse-paths.{kind}" for kind in ("png", "svg", "pdf", "vl.json")}
     tables = {f"{name}.csv" for name in ("table-1-mode-collapse", "collapse-steps", "collapse-policies")}
     assert names == figures | tables | {"collapse-shares.csv", "collapse.json", "index.html"}
     assert out.split() == [str(folder)]

@@ -507,7 +507,9 @@ def test_figures_and_numbers_are_written(run: Callable, tmp_path: Path) -> None:
     out = tmp_path / "figures"
     code, _, error = run("diff", "--pair", "scripted", "-n", 5, "--max-tokens", 16, "--out", out)
     assert (code, "Figures and numbers are in" in error) == (0, True)
-    figures = {f"figure-diff-{name}.{kind}" for name in ("kl", "blocked-mass") for kind in ("png", "svg", "pdf")}
+    figures = {
+        f"figure-diff-{name}.{kind}" for name in ("kl", "blocked-mass") for kind in ("png", "svg", "pdf", "vl.json")
+    }
     tables = ("divergences", "blocked-mass", "blocked-tokens", "kl-by-position", "tokens-numbers")
     tokens = {f"diff-tokens.{kind}" for kind in ("png", "svg", "pdf")}
     names = figures | tokens | {f"diff-{name}.csv" for name in tables} | {"diff.json", "index.html"}

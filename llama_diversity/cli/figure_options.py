@@ -49,7 +49,7 @@ def _formed(command: Command, needs_out: bool) -> Command:  # noqa: FBT001  # pr
             if needs_out and out is None and value is not None:
                 raise BadValue(option, value, "it shapes the files of figures; name a folder for them with --out")
         form = PrintForm(None if width is None else points_of(width), font_size, has_caption=not no_caption)
-        return command(*args, out=out, form=form, **kwargs)
+        return command(*args, out=out, figure_form=form, **kwargs)
 
     for option in reversed(_FORM):
         with_form = option(with_form)

@@ -86,9 +86,9 @@ def common_options(command: Command) -> Command:
     @functools.wraps(command)
     def with_common(
         *args: Any, json: bool, quiet: bool, store: Path | None, offline: bool, color: str,
-        form: PrintForm = ON_SCREEN, **kwargs: Any,
+        figure_form: PrintForm = ON_SCREEN, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        common = Common(json, quiet, store, offline=offline or _hub_is_offline(), color=color, form=form)
+        common = Common(json, quiet, store, offline=offline or _hub_is_offline(), color=color, form=figure_form)
         return command(*args, common=common, **kwargs)
 
     decorated: Command = _decorated(with_common, _COMMON)

@@ -23,8 +23,8 @@ _SIZE = re.compile(r'width="([0-9.]+)" height="([0-9.]+)" viewBox="0 0 [0-9.]+ [
 
 def svg_of(spec: Spec) -> str:
     """The chart as SVG."""
-    text = json.dumps(spec, indent=1)
-    return cache.kept((*_drawer("chart", json.dumps(spec, ensure_ascii=False)), text), lambda: _svg_of(spec))
+    text = json.dumps(spec, ensure_ascii=False)
+    return cache.kept((*_drawer("chart", text), text), lambda: _svg_of(spec))
 
 
 def _svg_of(spec: Spec) -> str:

@@ -33,11 +33,12 @@ _found: dict[str, bool] = {}  # of this process: fonts are read once
 
 def undrawn(text: str) -> list[str]:
     """The characters of `text` that would be drawn as a box or not at all, sorted. Marks and joiners are not judged."""
-    asked = sorted({char for char in text if _is_judged(char)} - _found.keys())
+    chars = {char for char in set(text) if _is_judged(char)}
+    asked = sorted(chars - _found.keys())
     for start in range(0, len(asked), _COLUMNS * _COLUMNS):
         some = asked[start : start + _COLUMNS * _COLUMNS]
         _found.update(zip(some, _are_drawn(some), strict=True))
-    return sorted({char for char in text if not _found.get(char, True)})
+    return sorted(char for char in chars if not _found[char])
 
 
 def texts_of(svg: str) -> str:
