@@ -9,7 +9,9 @@ sums come from the summed rows, nearest neighbours and Euclidean distances block
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,14 +111,34 @@ def tf_idf(groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     >>> tf_idf({"a": ["aa bb"], "b": ["aa"]})["a"].toarray().round(6).tolist()
     [[0.579739, 0.814802]]
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    texts = [text for group in groups.values() for text in group]
-    if not any(words(text) for text in texts):
+    counted = [Counter(words(text)) for group in groups.values() for text in group]
+    if not any(counted):
         return {name: np.zeros((len(group), 1)) for name, group in groups.items()}
-    rows = TfidfVectorizer(analyzer=words).fit_transform(texts)
+    rows = _weighted(counted)
     ends = np.cumsum([len(group) for group in groups.values()])
     return {name: rows[end - len(group) : end] for (name, group), end in zip(groups.items(), ends, strict=True)}
+
+
+def _weighted(counted: Sequence[Counter[str]]) -> Any:
+    """The rows of `tf_idf` from the words of each text, at least one in all; columns in alphabetical order.
+
+    The arithmetic of scikit-learn, in its order (words of a text as they first came up in any), and so its numbers;
+    importing it takes longer than a thousand texts do.
+    """
+    from scipy.sparse import csr_array  # heavy, and needed only here
+
+    seen = {word: at for at, word in enumerate(dict.fromkeys(chain.from_iterable(counted)))}
+    of_texts = [sorted((seen[word], n) for word, n in one.items()) for one in counted]
+    column = np.empty(len(seen), np.int32)
+    column[[seen[word] for word in sorted(seen)]] = np.arange(len(seen))
+    pairs = np.array([pair for of_text in of_texts for pair in of_text], np.int64)
+    columns, weights = column[pairs[:, 0]], pairs[:, 1].astype(np.float64)
+    n_distinct = np.array([len(of_text) for of_text in of_texts])
+    weights *= (np.log((1 + len(counted)) / (1.0 + np.bincount(columns))) + 1)[columns]
+    of_row = np.repeat(np.arange(len(counted)), n_distinct)
+    weights /= np.sqrt(np.bincount(of_row, weights * weights, len(counted)))[of_row]
+    ends = np.cumsum(n_distinct, dtype=np.int32)
+    return csr_array((weights, columns, np.append(np.int32(0), ends)), (len(counted), len(seen)))
 
 
 def tf_idf_of_each_group(groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
