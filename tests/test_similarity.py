@@ -8,10 +8,12 @@ import math
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from llama_diversity.experiments import semantic
 from llama_diversity.metrics import similarity
 from llama_diversity.metrics.similarity import mean_cosine, mean_pairwise_distance, tf_idf
+from llama_diversity.text import words
 
 
 def test_idf_of_one_group_and_pooled() -> None:
@@ -39,6 +41,17 @@ def test_both_ends_and_texts_without_words() -> None:
     assert mean_cosine(rows["empty"]).summary.n == 0
     assert math.isnan(mean_cosine(rows["empty"]).summary.mean)
     assert tf_idf({"a": [""], "b": []})["a"].shape == (1, 1)
+
+
+def test_the_rows_are_those_of_scikit_learn() -> None:
+    """Words in any order and number, texts without one, groups of several sizes; within the last bit or two."""
+    random = np.random.default_rng(0)
+    named = np.array([f"w{number}" for number in random.permutation(300)])
+    lengths = random.integers(0, 60, 90).tolist()
+    texts = [" ".join(random.choice(named[: random.choice([5, 40, 300])], length)) for length in (0, *lengths)]
+    found = tf_idf({"a": texts[:30], "b": texts[30:]})
+    expected = TfidfVectorizer(analyzer=words).fit_transform(texts).toarray()
+    np.testing.assert_allclose(np.vstack([found["a"].toarray(), found["b"].toarray()]), expected, rtol=1e-15, atol=0)
 
 
 def test_the_variance_of_a_mean_over_pairs_by_hand() -> None:
