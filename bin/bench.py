@@ -71,9 +71,9 @@ print(n_texts * length / (time.perf_counter() - before))
 """
 DIFF = """
 import sys, time
-from llama_diversity.cli.diff import Texts, compared
+from llama_diversity.studies.diff.study import Texts, compared
 from llama_diversity.cli.options import Common
-from llama_diversity.cli.resolve import resolve_model
+from llama_diversity.resolve import resolve_model
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.paths import default_store
 path, n_texts, length, threads = sys.argv[1], *map(int, sys.argv[2:])

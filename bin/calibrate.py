@@ -20,14 +20,14 @@ import numpy as np
 
 from llama_diversity import cache, embed
 from llama_diversity.cli.options import Common
-from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.engines import Engine, EngineOptions, open_engine
-from llama_diversity.experiments.compare import Result, compare
-from llama_diversity.experiments.measured import Generations, Rules
 from llama_diversity.metrics.indices import corrected_vendi
 from llama_diversity.metrics.similarity import mean_pairwise_distance
 from llama_diversity.paths import default_store
 from llama_diversity.records import Recipe, Sample, Sampler
+from llama_diversity.resolve import resolve_model
+from llama_diversity.studies.compare.analysis import Result, compare
+from llama_diversity.studies.compare.measured import Generations, Rules
 from llama_diversity.text import words
 
 COMMON = Common(json=False, quiet=True, named_store=default_store(), offline=True, color="never")

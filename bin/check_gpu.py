@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llama_diversity.cli.options import Common
-from llama_diversity.cli.resolve import resolve_model
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.llamacpp import system_report
-from llama_diversity.experiments.noise import N_TOKENS, REFERENCE, TEXT, WAYS, analyse, floor
+from llama_diversity.resolve import resolve_model
+from llama_diversity.studies.noise import N_TOKENS, REFERENCE, TEXT, WAYS, analyse, floor
 
 BENCH = Path(__file__).with_name("bench.py")
 LEAST_TO_BATCHED_BENCH, LEAST_TO_NAIVE = 0.9, 60  # targets for 64 sequences of the 7B shape on a processor of its own

@@ -12,9 +12,11 @@ from hub_server import COMMIT, FakeHub, HubFile, Machine
 
 from llama_diversity.cli.models import models
 from llama_diversity.cli.options import Common
-from llama_diversity.cli.resolve import byte_progress, resolve_model, resolve_pair
+from llama_diversity.cli.progress import byte_progress
 from llama_diversity.errors import ChecksumMismatch, ModelFileError, NotDownloaded, UnknownName
 from llama_diversity.records import ModelRef
+from llama_diversity.resolve import resolve_model
+from llama_diversity.studies.arms import resolve_pair
 
 BASE, ALIGNED = b"base" * 20_000, b"aligned" * 20_000
 SHA256 = {"base": hashlib.sha256(BASE).hexdigest(), "aligned": hashlib.sha256(ALIGNED).hexdigest()}

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llama_diversity.cli.score import n_bytes_judged
 from llama_diversity.engines.draws import Reducer
 from llama_diversity.engines.scripted import transition
 from llama_diversity.errors import EngineError
 from llama_diversity.records import TOKEN_DTYPE, Piece
+from llama_diversity.studies.scored import n_bytes_judged
 
 DOCS = Path(__file__).parent.parent / "docs"
 TOKEN_KEYS = {"id", "bytes", "surprisal_bits", "entropy_bits", "varentropy_bits2", "rank", "top"}

@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from llama_diversity.errors import BadValue
-from llama_diversity.exhibits.collapse import section
-from llama_diversity.experiments.collapse import (
+from llama_diversity.metrics.inference import wilson
+from llama_diversity.render.exhibits import Figure, Remark, Table, in_terminal
+from llama_diversity.studies.collapse.analysis import (
     PAPER,
     PRINTED_TABLE_1,
     WITH_THIRD,
@@ -33,8 +34,7 @@ from llama_diversity.experiments.collapse import (
     table_1,
     uniforms,
 )
-from llama_diversity.metrics.inference import wilson
-from llama_diversity.render.exhibits import Figure, Remark, Table, in_terminal
+from llama_diversity.studies.collapse.exhibits import section
 
 
 def logistic(x: float) -> float:

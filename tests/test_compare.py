@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llama_diversity.cli.compare import parse_arm
 from llama_diversity.errors import BadValue
-from llama_diversity.exhibits.compare import Facts, section
-from llama_diversity.experiments.compare import LEAST_PROMPTS, Line, Result, _over_generations, compare
-from llama_diversity.experiments.measured import MEASURES, Generations, Rules, _distance, _vendi, common_prefix
 from llama_diversity.metrics.inference import Contrast, Part
 from llama_diversity.paths import default_store
 from llama_diversity.render.exhibits import Remark, Table
+from llama_diversity.studies.compare.analysis import LEAST_PROMPTS, Line, Result, _over_generations, compare
+from llama_diversity.studies.compare.exhibits import Facts, section
+from llama_diversity.studies.compare.measured import MEASURES, Generations, Rules, _distance, _vendi, common_prefix
+from llama_diversity.studies.compare.specs import parse_arm
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -218,7 +218,7 @@ def test_prompts_are_the_population_from_five_on() -> None:
 
 def test_holm_takes_a_weak_difference_back() -> None:
     """One line with p = 0.03 among seven: adjusted above 0.05, so no difference is claimed."""
-    from llama_diversity.experiments.compare import NOT_AFTER_HOLM, _adjusted, _Judged
+    from llama_diversity.studies.compare.analysis import NOT_AFTER_HOLM, _adjusted, _Judged
 
     se = 0.0486  # log(0.9) / 0.0486 = -2.168, p = 0.03
     weak = Line("distance", "b", "less diverse", 1.0, 0.9, 0.9, 0.82, 0.99, log_se=se, p=0.03, n_units=100)
@@ -235,7 +235,7 @@ def test_holm_takes_a_weak_difference_back() -> None:
 def test_how_many_more_uses_the_t_of_few_prompts() -> None:
     """Five prompts, log share -0.2, se 0.09: t(4) 2.776 makes it undecided. With 6, 0.2 / 0.09 sqrt(6/5) = 2.434 is
     below t(4.8) = 2.603; with 7, 2.629 is above t(5.6) = 2.490: two more."""
-    from llama_diversity.experiments.compare import _more
+    from llama_diversity.studies.compare.analysis import _more
 
     undecided = Contrast(-0.2, (Part(0.09, 4, 4),))
     assert _more(undecided, 5, 1) == 2

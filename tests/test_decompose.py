@@ -13,10 +13,10 @@ import pytest
 from test_compare import clouds, generations
 
 import llama_diversity
-from llama_diversity.cli.decompose import Decompose, combinations
-from llama_diversity.experiments.decompose import _effect, contrasts, decompose
-from llama_diversity.experiments.measured import Rules
 from llama_diversity.metrics.inference import Estimate
+from llama_diversity.studies.compare.measured import Rules
+from llama_diversity.studies.decompose.analysis import _effect, contrasts, decompose
+from llama_diversity.studies.decompose.study import Decompose, combinations
 
 DATA = Path(llama_diversity.__file__).parent / "data"
 DESIGN = {

@@ -17,15 +17,16 @@ from scripted_work import cell_of, draw, open_scripted
 from test_llamacpp import library_probabilities
 
 from llama_diversity import registry
-from llama_diversity.cli.diff import check_able
 from llama_diversity.engines import Engine, EngineOptions, open_engine
 from llama_diversity.engines.scripted import EOS, transition
 from llama_diversity.errors import EngineError, PromptTooLong
-from llama_diversity.experiments.diff import THRESHOLDS, Comparer, Steps, analyse, joined, per_token
-from llama_diversity.experiments.noise import Apart, Noise
 from llama_diversity.lab.random_gguf import SHAPES, write_model
 from llama_diversity.metrics.entropy import blocked_mass, step_divergence
 from llama_diversity.records import ModelRef
+from llama_diversity.studies.diff.analysis import analyse, per_token
+from llama_diversity.studies.diff.study import check_able
+from llama_diversity.studies.divergence import THRESHOLDS, Comparer, Steps, joined
+from llama_diversity.studies.noise import Apart, Noise
 
 P, Q = (0.5, 0.3, 0.2), (0.9, 0.09999, 0.00001)
 DATA = Path(registry.__file__).parent / "data"
@@ -483,7 +484,7 @@ def test_the_first_token_has_no_interval_where_all_texts_have_one_prefix(run: Ca
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(
     run: Callable, text: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llama_diversity.cli.diff.read_by", lambda *work, **more: pytest.fail("it read"))
+    monkeypatch.setattr("llama_diversity.studies.diff.study.read_by", lambda *work, **more: pytest.fail("it read"))
     (tmp_path / "file").touch()
     code, out, error = run("diff", *text, "--pair", "scripted", "--out", tmp_path / "file" / "x")
     assert (code, out) == (2, "")
@@ -496,7 +497,7 @@ def test_an_interrupted_text_leaves_nothing_and_says_so(run: Callable, monkeypat
     def read(*work: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("llama_diversity.cli.diff.read_by", read)
+    monkeypatch.setattr("llama_diversity.studies.diff.study.read_by", read)
     code, _, error = run("diff", TEXT, "--pair", "scripted")
     assert (code, "Nothing is kept of a text; the same command starts again." in error) == (130, True)
     code, _, error = run("diff", "--pair", "scripted", "-n", 2, "--max-tokens", 4)

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from llama_diversity.answers import Answer
-from llama_diversity.exhibits.ledger import Facts, ledger_as_json, section
-from llama_diversity.experiments import collapse, ledger, personas, syntactic
-from llama_diversity.experiments.ledger import Entry, Made, Number, Published, entries, verdict_of
 from llama_diversity.metrics.entropy import Rate
 from llama_diversity.metrics.inference import Proportion, Summary, welch_difference, wilson
 from llama_diversity.records import TOKEN_DTYPE
 from llama_diversity.render.exhibits import Remark, Table
+from llama_diversity.studies.collapse import analysis as collapse
+from llama_diversity.studies.paper import analysis as ledger
+from llama_diversity.studies.paper.analysis import Entry, Made, Number, Published, entries, verdict_of
+from llama_diversity.studies.paper.exhibits import Facts, ledger_as_json, section
+from llama_diversity.studies.personas import analysis as personas
+from llama_diversity.studies.syntactic import analysis as syntactic
 
 PAPER = Made("base", "aligned", is_paper_pair=True)
 OTHER = Made("base", "aligned", is_paper_pair=False)

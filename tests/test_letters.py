@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from llama_diversity.exhibits.reading import letters_that_are_words
-from llama_diversity.experiments import modes, semantic
-from llama_diversity.experiments import persona_values as values
-from llama_diversity.experiments.compare import Line, Result, compare
-from llama_diversity.experiments.measured import Generations, Rules
-from llama_diversity.experiments.perturb import undoes
-from llama_diversity.experiments.perturbations import Insert, Replace
 from llama_diversity.metrics.lexical import distinct, homogenization, self_bleu
+from llama_diversity.studies.compare.analysis import Line, Result, compare
+from llama_diversity.studies.compare.measured import Generations, Rules
+from llama_diversity.studies.coverage import analysis as modes
+from llama_diversity.studies.personas import values as values
+from llama_diversity.studies.perturb.analysis import undoes
+from llama_diversity.studies.perturb.perturbations import Insert, Replace
+from llama_diversity.studies.phrases import letters_that_are_words
+from llama_diversity.studies.semantic import analysis as semantic
 from llama_diversity.text import words
 
 WORDS = [f"w{number}" for number in range(60)]

@@ -12,11 +12,11 @@ import pytest
 
 from llama_diversity.cli import experiment
 from llama_diversity.errors import Interrupted
-from llama_diversity.exhibits.modes import Facts, section
-from llama_diversity.experiments.modes import Result, analyse
 from llama_diversity.records import Cell
 from llama_diversity.render.exhibits import Figure, Remark, Table
 from llama_diversity.render.folder import files_of
+from llama_diversity.studies.coverage.analysis import Result, analyse
+from llama_diversity.studies.coverage.exhibits import Facts, section
 
 
 def remarks(found: Result) -> str:

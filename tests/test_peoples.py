@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from llama_diversity.experiments.peoples import PEOPLES
-from llama_diversity.experiments.persona_values import PEOPLE_WORDS, _key, folded, nationality
+from llama_diversity.studies.personas.peoples import PEOPLES
+from llama_diversity.studies.personas.values import PEOPLE_WORDS, _key, folded, nationality
 
 MEMBERS = """
 Afghanistan, Albania, Algeria, Andorra, Angola, Antigua and Barbuda, Argentina, Armenia, Australia, Austria, Azerbaijan, Bahamas,

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from llama_diversity.experiments.persona_examples import EXAMPLES, LABELS, PRODUCT, REQUEST, document
-from llama_diversity.experiments.persona_parser import Persona, parse
-from llama_diversity.experiments.persona_values import MBTI_TYPES
 from llama_diversity.lab import cards
+from llama_diversity.studies.personas.examples import EXAMPLES, LABELS, PRODUCT, REQUEST, document
+from llama_diversity.studies.personas.parser import Persona, parse
+from llama_diversity.studies.personas.values import MBTI_TYPES
 
 
 def shown(text: str) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from llama_diversity.experiments.persona_parser import FIELDS, Persona, Rejected, parse
+from llama_diversity.studies.personas.parser import FIELDS, Persona, Rejected, parse
 
 LIKED = "I love that my coffee is still hot."
 EMILY = Persona("Emily", "Jones", "Female", 32, "American", "White", "ENFP", LIKED)

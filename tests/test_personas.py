@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from llama_diversity.answers import Answer
-from llama_diversity.exhibits.personas import Facts, section
-from llama_diversity.experiments import personas, review_sentences
-from llama_diversity.experiments.persona_parser import parse
 from llama_diversity.records import TOKEN_DTYPE
 from llama_diversity.render.exhibits import Remark, Section, Table
 from llama_diversity.render.folder import files_of
+from llama_diversity.studies.personas import analysis as personas
+from llama_diversity.studies.personas import sentences as review_sentences
+from llama_diversity.studies.personas.exhibits import Facts, section
+from llama_diversity.studies.personas.parser import parse
 
 NAMES = ("Emily", "Ravi", "Aiko", "Chidi", "Lena")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llama_diversity.experiments import perturb
 from llama_diversity.metrics.clusters import return_share
 from llama_diversity.metrics.inference import Difference, Proportion, clustered_proportion, wilson
 from llama_diversity.records import TOKEN_DTYPE, TokenStats
+from llama_diversity.studies.perturb import analysis as perturb
 
 D = 24
 

@@ -12,8 +12,8 @@ from collections import Counter
 import pytest
 
 from llama_diversity.errors import BadValue
-from llama_diversity.experiments import perturbations
-from llama_diversity.experiments.perturbations import (
+from llama_diversity.studies.perturb import perturbations
+from llama_diversity.studies.perturb.perturbations import (
     KINDS,
     MOST_COMPARED,
     NEIGHBOURS,

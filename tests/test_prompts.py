@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llama_diversity.cli.prompts import read_prompts
 from llama_diversity.errors import BadValue
+from llama_diversity.studies.prompts import read_prompts
 
 Run = Callable[..., tuple[int, str, str]]
 TWO = ("She was", "He, too, was")

@@ -13,9 +13,9 @@ import pytest
 
 from llama_diversity.cli import experiment as cli_experiment
 from llama_diversity.cli import report as cli_report
-from llama_diversity.cli.syntactic import Syntactic
 from llama_diversity.render import charts
 from llama_diversity.render.exhibits import Figure, Section
+from llama_diversity.studies.syntactic.study import Syntactic
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from llama_diversity.answers import Endings
-from llama_diversity.exhibits.semantic import Facts, section
-from llama_diversity.experiments.semantic import Study, study, t_sne
 from llama_diversity.render.exhibits import Remark, Table
 from llama_diversity.render.folder import files_of
+from llama_diversity.studies.kinds import t_sne
+from llama_diversity.studies.semantic.analysis import Study, study
+from llama_diversity.studies.semantic.exhibits import Facts, section
 
 N = 60
 

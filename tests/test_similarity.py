@@ -10,9 +10,9 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from llama_diversity.experiments import semantic
 from llama_diversity.metrics import similarity
 from llama_diversity.metrics.similarity import mean_cosine, mean_pairwise_distance, tf_idf
+from llama_diversity.studies.semantic import analysis as semantic
 from llama_diversity.text import words
 
 

@@ -13,10 +13,10 @@ from split_models import write_split, write_split_llama
 
 from llama_diversity import digests, registry
 from llama_diversity.cli.options import Common
-from llama_diversity.cli.resolve import resolve_model
-from llama_diversity.cli.session import reading
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue, ModelFileError, RegistryError
+from llama_diversity.resolve import resolve_model
+from llama_diversity.studies.session import reading
 
 QUIET = Common(json=False, quiet=True, named_store=Path("unused"), offline=False, color="never")
 REPO, FOLDER, NAME = "Org/Split-GGUF", "Q4_K_M", "Big-Model.Q4_K_M"

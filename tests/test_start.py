@@ -17,9 +17,9 @@ from llama_diversity.engines.control import cut
 from llama_diversity.engines.llamacpp.notes import notes_of
 from llama_diversity.engines.start import NOTHING, Start, Stated, resolve
 from llama_diversity.errors import BadValue
-from llama_diversity.experiments.starts import Reading, clearly_better, read
 from llama_diversity.lab.random_gguf import SHAPES, write_model
 from llama_diversity.records import Asking, ModelRef, Prompt, Recipe, Sampler
+from llama_diversity.studies.checkup.analysis import Reading, clearly_better, read
 
 # ---- which start is meant: by what is stated
 

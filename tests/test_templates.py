@@ -10,9 +10,9 @@ import odd_models
 import pytest
 
 from llama_diversity import paths
-from llama_diversity.cli.options import arg_words, template_args_of
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Prompt, Recipe, Sampler
+from llama_diversity.studies.words import arg_words, template_args_of
 
 OWN = "own: {{ messages[-1].content }}"
 THINKS = "{{ messages[0].content }}{% if enable_thinking is defined and not enable_thinking %} no{% endif %}"

@@ -21,12 +21,12 @@ from llama_diversity.cli import tree as command_of_tree
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.scripted import BOS, EOS, transition
 from llama_diversity.errors import PromptTooLong
-from llama_diversity.exhibits.tree import Facts, headline, section
-from llama_diversity.experiments.noise import Floor
-from llama_diversity.experiments.tree import N_KEPT, Opening, Tree, grow, possible_ranks
 from llama_diversity.records import ModelRef, Piece
 from llama_diversity.render.branches import WeightedPath, branches_of, words_of
 from llama_diversity.render.exhibits import Remark
+from llama_diversity.studies.noise import Floor
+from llama_diversity.studies.tree.analysis import N_KEPT, Opening, Tree, grow, possible_ranks
+from llama_diversity.studies.tree.exhibits import Facts, headline, section
 
 Rows = Callable[[Sequence[tuple[int, ...]]], np.ndarray]
 
@@ -374,7 +374,7 @@ def test_a_page_of_50_columns_breaks_no_word(run: Callable, monkeypatch: pytest.
 def test_a_folder_that_cannot_be_written_is_refused_before_the_search(
     run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llama_diversity.cli.tree._searched", lambda *work: pytest.fail("it searched"))
+    monkeypatch.setattr("llama_diversity.studies.tree.study._searched", lambda *work: pytest.fail("it searched"))
     (tmp_path / "file").touch()
     code, out, err = scripted(run, "--out", tmp_path / "file" / "x")
     assert (code, out) == (2, "")
@@ -409,7 +409,7 @@ def test_an_interrupted_search_says_what_is_kept(run: Callable, monkeypatch: pyt
 
 def test_one_opening_and_one_token(run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is one coin only, so both arms are it."""
-    monkeypatch.setattr("llama_diversity.cli.arms.check_different", lambda models: None)
+    monkeypatch.setattr("llama_diversity.studies.arms.check_different", lambda models: None)
     code, out, _ = run("tree", "--base", "scripted:coin", "--aligned", "scripted:coin", "--depth", 1, "-k", 1,
                        "--out", tmp_path)  # fmt: skip
     assert code == 0

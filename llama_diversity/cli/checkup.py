@@ -4,38 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from llama_diversity.cli.noise import noise_of
-from llama_diversity.cli.options import Common, start_words
-from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.resolve import resolve_model
-from llama_diversity.cli.session import opened
+from llama_diversity.cli.options import Common
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import Engine, EngineOptions
-from llama_diversity.errors import BadValue
-from llama_diversity.experiments.noise import REFERENCE, Noise, floor
-from llama_diversity.experiments.starts import TEXTS, Finding, Reading, clearly_better, read
 from llama_diversity.records import Asking
 from llama_diversity.render.exhibits import written
 from llama_diversity.render.jsonl import finite
 from llama_diversity.render.safe import visible
-
-_NAMED = ("none", "bos", "separator")
-_LINE_BREAK = "\n"  # a start that no file states, to hold the others against
-
-
-class Checkup(NamedTuple):
-    """A model's readings by the starts as they are typed, the chosen one, and those beside which it is worse."""
-
-    readings: Mapping[str, Reading]
-    chosen: str
-    better: Sequence[Finding]
+from llama_diversity.resolve import resolve_model
+from llama_diversity.studies.checkup.analysis import TEXTS
+from llama_diversity.studies.checkup.study import Checkup, _read_behind
+from llama_diversity.studies.noise import REFERENCE, Noise, floor, noise_of
+from llama_diversity.studies.session import opened
+from llama_diversity.studies.words import start_words
 
 
 def check_model(model: str, asking: Asking, common: Common) -> None:
@@ -55,34 +43,6 @@ def check_model(model: str, asking: Asking, common: Common) -> None:
                 target.print()
         lines = [*_advice(found), _noise_words(noise)]
         target.print(Text("\n".join(visible(line) for line in lines)), soft_wrap=True)
-
-
-def _read_behind(engine: Engine, asking: Asking, common: Common) -> Checkup:
-    """The texts behind every start that the model has; of two that are one, the first name."""
-    starts: dict[str, Asking] = {}
-    known: dict[tuple[int, ...], str] = {}
-    for name in dict.fromkeys((*_NAMED, _LINE_BREAK, asking.start)):
-        try:
-            ids = engine.start(Asking(name)).ids
-        except BadValue:
-            if name == asking.start:
-                raise
-            continue
-        if ids not in known:
-            known[ids] = name
-            starts[name] = Asking(name)
-    readings = {}
-    with progress_line(common, "reading neutral texts") as show:
-        for at, (name, asked) in enumerate(starts.items()):
-            readings[name] = read(engine.start(asked).text, [_bits(engine, text, asked) for text in TEXTS])
-            show((at + 1) / len(starts))
-    chosen = known[engine.start(asking).ids]
-    return Checkup(readings, chosen, clearly_better(readings, chosen))
-
-
-def _bits(engine: Engine, text: str, asking: Asking) -> list[float]:
-    tokens = engine.score(engine.tokenize(text, asking))[len(engine.start(asking).ids) :]
-    return [float(bits) for bits in tokens["surprisal_bits"]]
 
 
 def _stated(engine: Engine) -> Text:

@@ -2,126 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
 import click
 
-from llama_diversity import cache
-from llama_diversity.cli.arms import Arm, check_different
-from llama_diversity.cli.compare import (
-    ENCODER,
+from llama_diversity.cli.arms import typed_pair
+from llama_diversity.cli.complete import complete_model, complete_pair
+from llama_diversity.cli.figure_options import figure_options
+from llama_diversity.cli.options import Common, common_options, drawing_options, layout_options, template_arg_option
+from llama_diversity.cli.prompts import prompts_options
+from llama_diversity.cli.results import give
+from llama_diversity.engines import EngineOptions
+from llama_diversity.resolve import resolve_model
+from llama_diversity.studies.arms import Arm, check_different, resolve_arms
+from llama_diversity.studies.compare.specs import check_cuts, parse_sampler
+from llama_diversity.studies.compare.study import (
     MAX_TOKENS,
     N_SAMPLES,
-    ArmSpec,
-    Compare,
-    NotComparable,
-    check_cuts,
-    check_pairs,
     check_pattern,
-    described,
-    different,
-    label,
-    measuring,
-    parse_sampler,
-    prefix_words,
     resolve_spec,
 )
-from llama_diversity.cli.complete import complete_model, complete_pair
-from llama_diversity.cli.experiment import Drawn, check_n, conducted
-from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import (
-    Common,
-    Drawing,
-    common_options,
-    drawing_options,
-    layout_options,
-    template_arg_option,
-    template_args_of,
-    template_words,
-)
-from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.prompts import prompts_options, read_prompts
-from llama_diversity.cli.resolve import resolve_arms, resolve_model, typed_pair
-from llama_diversity.cli.results import Result, endings_as_json, give, make_folder
-from llama_diversity.engines import EngineOptions
-from llama_diversity.errors import BadValue
-from llama_diversity.exhibits.decompose import Facts, section
-from llama_diversity.experiments import decompose as experiment
-from llama_diversity.experiments.measured import Rules
-from llama_diversity.records import Cell
-from llama_diversity.render.safe import visible
-
-
-@dataclass(frozen=True)
-class Decompose(Compare):
-    """All combinations of weights, template and, where they are named, quantisation and sampler, for every prompt."""
-
-    name: ClassVar[str] = "decompose"
-    title: ClassVar[str] = "Where is the diversity lost?"
-
-    is_quantised: bool = False  # whether quantisation is a factor
-    has_starts: bool = False  # whether the start of raw prompts is one, in the place of the template
-
-    def check(self, cells: Sequence[Cell]) -> None:
-        """Nothing of a full design is unattributable, but no two arms may be one recipe."""
-        check_pairs(self.n, len(self.specs))
-        recipes = {cell.arm: cell.recipe for cell in cells}
-        keys = [(spec.name, recipes[label(spec.name, 0)]) for spec in self.specs]
-        half = len(keys) // 2
-        factors = {half >> place: factor for place, factor in enumerate(self.factors())}
-        for (at, (name, one)), (to, (other, two)) in itertools.combinations(enumerate(keys), 2):
-            if not different(one, two):
-                changed = [factor for bit, factor in factors.items() if (at ^ to) & bit]  # arms count in binary
-                said = "The factor {} changes" if len(changed) == 1 else "The factors {} together change"
-                raise NotComparable(
-                    f"{said.format(' and '.join(changed))} nothing: {name} and {other} are one model, prompt and "
-                    "sampler."
-                )
-
-    def show(self, drawn: Drawn) -> Result:
-        prompts, rules = self.gathered(drawn)
-        with progress_line(drawn.common, "decomposing"):
-            found = cache.called(experiment.decompose, prompts, rules, self.design())
-        facts = Facts(
-            arms={spec.name: described(spec, drawn.recipe(label(spec.name, 0))) for spec in self.specs},
-            factors=self.factors(),
-            prompts=self.prompts,
-            n=self.n_used(drawn),
-            max_tokens=self.max_tokens,
-            prefix=prefix_words(rules) + (", which alone is judged" if self.prefix else ""),
-            encoder=ENCODER,
-        )
-        return Result(section(found, facts, drawn.command), _as_json(found, facts, rules, drawn.digest()), found)
-
-    def design(self) -> dict[str, dict[str, bool]]:
-        """Which factors each arm has: the arms count in binary, as `combinations` makes them."""
-        names = list(self.factors())
-        return {
-            spec.name: {name: bool(at >> (len(names) - 1 - place) & 1) for place, name in enumerate(names)}
-            for at, spec in enumerate(self.specs)
-        }
-
-    def factors(self) -> dict[str, str]:
-        """The factors in words, in the order of the arms."""
-        first, last = self.specs[0], self.specs[-1]
-        unquantised = self.specs[len(self.specs) // 2]  # the first of the aligned
-        words = {"weights": f"{first.model} or {unquantised.model}"}
-        if self.has_starts:
-            words["start"] = f"raw prompts begin with {first.start} or {last.start}"
-        else:
-            words["template"] = "raw or the chat template of the latter"
-        if self.is_quantised:
-            other = 2 if last.sampler else 1  # the first arm that differs in the file alone
-            files = [self.specs[at].model for at in (other, other + len(self.specs) // 2)]
-            words["quantisation"] = f"those files or {' and '.join(files)}"
-        if last.sampler:
-            cut = ", ".join(f"{name} {value:g}" for name, value in last.sampler.items())
-            words["sampler"] = f"as typed or {cut}"
-        return words
+from llama_diversity.studies.conduct import conducted
+from llama_diversity.studies.decompose.study import Decompose, _check_starts, _words, combinations
+from llama_diversity.studies.prompts import read_prompts
+from llama_diversity.studies.results import make_folder
+from llama_diversity.studies.session import Drawing
+from llama_diversity.studies.study import check_n
+from llama_diversity.studies.words import template_args_of, template_words
 
 
 @click.command()
@@ -211,67 +118,3 @@ def decompose(
     with conducted([one], arms, words, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
         result = one.shown(drawn)
     give(result, out=out, run_id=run_id, common=common)
-
-
-def _check_starts(starts: tuple[str, str] | None, template_args: Sequence[str]) -> None:
-    """Raises BadValue for two starts that are no two, UsageError beside values for a template."""
-    if starts is not None and (not all(starts) or starts[0] == starts[1]):
-        raise BadValue("--starts", " ".join(starts), "name two that differ, like none bos")
-    if starts is not None and template_args:
-        raise click.UsageError("--starts asks raw only, so there is no template to give arguments to. Give either.")
-
-
-def _words(ones: Mapping[str, str | None], twos: Mapping[str, tuple[str, str] | None]) -> list[str]:
-    """Options of one value and of two that were typed, as words of a command line."""
-    words = [word for option, value in ones.items() if value for word in (option, value)]
-    return words + [word for option, values in twos.items() if values for word in (option, *values)]
-
-
-def combinations(
-    models: tuple[str, str],
-    sampler: dict[str, float],
-    quantised: tuple[str, str] | None = None,
-    template_args: str | None = None,
-    starts: tuple[str, str] | None = None,
-) -> tuple[ArmSpec, ...]:
-    """The arms of the full design, the one without any factor first, the one with all of them last."""
-    specs = []
-    for (role, *files), is_other, at, cut in itertools.product(
-        zip(("base", "aligned"), models, quantised or ("", ""), strict=True),
-        (False, True),
-        (0, 1) if quantised else (0,),
-        ({}, sampler) if sampler else ({},),
-    ):
-        ending = f"{', quantised' if at else ''}{', cut' if cut else ''}"
-        if starts is not None:
-            name = f"{role} start {visible(starts[is_other])}{ending}"
-            specs.append(ArmSpec(name, files[at], sampler=dict(cut), start=starts[is_other]))
-        else:
-            name = f"{role} {'chat' if is_other else 'raw'}{ending}"
-            of_chat: dict[str, Any] = {"template": models[1], "template_args": template_args} if is_other else {}
-            specs.append(ArmSpec(name, files[at], is_other, sampler=dict(cut), **of_chat))
-    return tuple(specs)
-
-
-def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) -> dict[str, Any]:
-    return {
-        "effects": [one._asdict() for one in found.effects],
-        "counted_as_lost": [one._asdict() for one in found.counted_as_lost],
-        "values": {name: dict(of_arm) for name, of_arm in found.values.items()},
-        "arms": {
-            arm: {
-                "is": words,
-                "valid": found.valid[arm]._asdict(),
-                **endings_as_json(found.endings[arm]),
-                "self_check_z": found.self_check[arm],
-                "letters_counted_as_words": found.by_letter[arm],
-            }
-            for arm, words in facts.arms.items()
-        },
-        "factors": dict(facts.factors),
-        "claim": "prompts like these" if found.is_general else "these prompts",
-        "prompts": list(facts.prompts),
-        "n": facts.n,
-        **measuring(rules, found.m_kinds, found.m_words),
-        "inputs": inputs,
-    }

@@ -10,23 +10,26 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from llama_diversity.cli.arms import Choice, resolve_choice
 from llama_diversity.cli.complete import complete_pair
-from llama_diversity.cli.experiment import Drawn, conducted
-from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, start_words
-from llama_diversity.cli.resolve import DEFAULT_PAIR
-from llama_diversity.cli.semantic import Semantic
-from llama_diversity.cli.syntactic import Syntactic
+from llama_diversity.cli.options import Common, common_options, drawing_options, layout_options
 from llama_diversity.cli.terminal import console
 from llama_diversity.decimals import decimals
 from llama_diversity.engines import EngineOptions
-from llama_diversity.experiments import semantic, syntactic
-from llama_diversity.experiments.languages import unread_arms
 from llama_diversity.metrics.inference import Difference, Summary
 from llama_diversity.metrics.similarity import Similarity
 from llama_diversity.render.heatmap import GenerationsHeatmap
 from llama_diversity.render.jsonl import finite, to_line
 from llama_diversity.render.safe import visible
+from llama_diversity.studies.arms import DEFAULT_PAIR, Choice, resolve_choice
+from llama_diversity.studies.conduct import conducted
+from llama_diversity.studies.languages import unread_arms
+from llama_diversity.studies.semantic import analysis as semantic
+from llama_diversity.studies.semantic.study import Semantic
+from llama_diversity.studies.session import Drawing
+from llama_diversity.studies.study import Drawn
+from llama_diversity.studies.syntactic import analysis as syntactic
+from llama_diversity.studies.syntactic.study import Syntactic
+from llama_diversity.studies.words import start_words
 
 _N_SYNTACTIC, _N_SEMANTIC = 100, 100  # the paper's number, and half of it
 _N_SHOWN_TOKENS = 48

@@ -10,12 +10,8 @@ from typing import NamedTuple
 import click
 from click.core import ParameterSource
 
-from llama_diversity.cli.arms import check_different
 from llama_diversity.cli.complete import complete_model, complete_run
-from llama_diversity.cli.options import Common, asking_options, common_options, read_text, reading_options, start_words
-from llama_diversity.cli.resolve import resolve_model
-from llama_diversity.cli.score import score_text
-from llama_diversity.cli.session import DifferentTokens, opened
+from llama_diversity.cli.options import Common, asking_options, common_options, read_text, reading_options
 from llama_diversity.cli.terminal import console
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue, UnknownName
@@ -28,7 +24,12 @@ from llama_diversity.render.ramps import RAMPS
 from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import SCALES, scored_tokens
 from llama_diversity.render.svg import to_svg
+from llama_diversity.resolve import resolve_model
 from llama_diversity.store import Store
+from llama_diversity.studies.arms import check_different
+from llama_diversity.studies.scored import score_text
+from llama_diversity.studies.session import DifferentTokens, opened
+from llama_diversity.studies.words import start_words
 
 _EXPORT_WIDTH = 100
 

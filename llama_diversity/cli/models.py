@@ -16,9 +16,10 @@ import click
 from llama_diversity import digests, gguf, hub, registry
 from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.options import Common, common_options
-from llama_diversity.cli.resolve import byte_progress, find_file, find_files, not_downloaded, require_files
+from llama_diversity.cli.progress import byte_progress
 from llama_diversity.errors import BadValue, ChecksumMismatch, DownloadError, ModelFileError, UnknownName
 from llama_diversity.registry import ModelEntry, Registry
+from llama_diversity.resolve import find_file, find_files, not_downloaded, require_files
 
 
 @click.group()

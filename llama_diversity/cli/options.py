@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import secrets
 import sys
@@ -20,6 +19,7 @@ from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Sampler
 from llama_diversity.render.print_form import ON_SCREEN, PrintForm
+from llama_diversity.studies.session import Drawing, refuse_cuts_of_greedy
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -121,48 +121,6 @@ template_arg_option = click.option(
 )
 
 
-def template_args_of(typed: Sequence[str], option: str = "--template-arg") -> str | None:
-    """Values for a template as a JSON object with sorted keys, None for none; what is no JSON is text. Raises BadValue.
-
-    >>> template_args_of(["enable_thinking=false", "reasoning_effort=low"])
-    '{"enable_thinking": false, "reasoning_effort": "low"}'
-    """
-    found: dict[str, Any] = {}
-    for one in typed:
-        key, is_given, value = one.partition("=")
-        if not is_given or not key.isidentifier():
-            raise BadValue(option, one, "write KEY=VALUE, for example enable_thinking=false")
-        if key in found:
-            raise BadValue(option, one, f"{key} is there twice; leave one out")
-        found[key] = _json_or_text(value)
-    return json.dumps(found, sort_keys=True) if found else None
-
-
-def template_words(args: str | None) -> list[str]:
-    """The same as options of a command line."""
-    return [word for one in arg_words(args) for word in ("--template-arg", one)]
-
-
-def arg_words(args: str | None) -> list[str]:
-    """Values for a template as KEY=VALUE: a text bare, where it would not be taken for something else."""
-    given: dict[str, Any] = {} if args is None else json.loads(args)
-    return [
-        f"{key}={value if isinstance(value, str) and _json_or_text(value) == value else json.dumps(value)}"
-        for key, value in given.items()
-    ]
-
-
-def _json_or_text(value: str) -> Any:
-    try:
-        return json.loads(value, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        return value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
 class _Seed(click.ParamType[int]):
     """A number, or `random` for a drawn one, which is then printed and recorded like any other."""
 
@@ -199,7 +157,6 @@ model_option = click.option(
     shell_complete=complete_model,
     help="An alias, a .gguf path, hf:OWNER/REPO:FILE, or scripted:NAME.  [env: LLAMADIV_MODEL]",
 )
-
 seed_option = click.option(
     "--seed",
     type=_Seed(),
@@ -207,7 +164,6 @@ seed_option = click.option(
     envvar="LLAMADIV_SEED",
     help="Seed of all draws, or `random`.  [default: 0; env: LLAMADIV_SEED]",
 )
-
 _DRAWING = [
     click.option(
         "-t",
@@ -240,7 +196,6 @@ _DRAWING = [
     ),
     seed_option,
 ]
-
 _PARALLEL = click.option(
     "--parallel",
     type=_Parallel(),
@@ -248,7 +203,6 @@ _PARALLEL = click.option(
     envvar="LLAMADIV_PARALLEL",
     help="Samples decoded at once, or `auto`.  [default: auto; env: LLAMADIV_PARALLEL]",
 )
-
 _LAYOUT = [
     click.option(
         "--threads", type=click.IntRange(1), envvar="LLAMADIV_THREADS", help="CPU threads.  [env: LLAMADIV_THREADS]"
@@ -281,7 +235,6 @@ _LAYOUT = [
     ),
 ]
 
-
 _ASKING = [
     click.option(
         "--start",
@@ -309,24 +262,6 @@ def asking_options(command: Command) -> Command:
     return decorated
 
 
-def start_words(start: str) -> str:
-    """What a raw text begins with, for a sentence.
-
-    >>> start_words("<s>"), start_words("")
-    ('“<s>”', 'nothing')
-    """
-    return f"“{start}”" if start else "nothing"
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How a prompt is asked, how tokens are drawn, and from which seed."""
-
-    sampler: Sampler
-    seed: int
-    asking: Asking = Asking()
-
-
 def drawing_options(command: Command) -> Command:
     """Add how a prompt is asked, sampler and seed; the command receives them as one argument `drawing`."""
 
@@ -340,18 +275,6 @@ def drawing_options(command: Command) -> Command:
 
     decorated: Command = asking_options(_decorated(with_drawing, _DRAWING))
     return decorated
-
-
-def refuse_cuts_of_greedy(sampler: Sampler) -> None:
-    """The likeliest token survives every cut, so they would change nothing. Raises BadValue."""
-    if sampler.temperature == 0:
-        for option, value, off in (
-            ("--top-k", sampler.top_k, 0),
-            ("--top-p", sampler.top_p, 1.0),
-            ("--min-p", sampler.min_p, 0.0),
-        ):
-            if value != off:
-                raise BadValue(option, value, "at temperature 0 the likeliest token is taken anyway; leave it out")
 
 
 def layout_options(command: Command) -> Command:

@@ -2,119 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
 
 import click
 
-from llama_diversity import cache
-from llama_diversity.cli.arms import Choice, arms_options
-from llama_diversity.cli.experiment import Ask, Drawn, Experiment, check_n, run_alone
+from llama_diversity.cli.arms import arms_options
+from llama_diversity.cli.experiment import run_alone
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import (
-    Common,
-    Drawing,
-    common_options,
-    drawing_options,
-    layout_options,
-    template_arg_option,
-    template_args_of,
-    template_words,
-)
-from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.results import Result
-from llama_diversity.decimals import counted
+from llama_diversity.cli.options import Common, common_options, drawing_options, layout_options, template_arg_option
 from llama_diversity.engines import EngineOptions
-from llama_diversity.exhibits.personas import Facts, section
-from llama_diversity.experiments import personas as experiment
-from llama_diversity.experiments import review_sentences
-from llama_diversity.experiments.languages import unread_arms
-from llama_diversity.experiments.persona_examples import REQUEST, document
-from llama_diversity.render.jsonl import finite
-
-
-class Outcome(NamedTuple):
-    """Fields and numbers of the personas, and the sentences of their reviews."""
-
-    personas: experiment.Result
-    sentences: review_sentences.Clusters
-
-
-@dataclass(frozen=True)
-class Personas(Experiment):
-    """The base continues forms with worked examples, in turn; the others are asked through their chat template."""
-
-    name: ClassVar[str] = "personas"
-    title: ClassVar[str] = "Experiment 1: how varied are the personas?"
-
-    n: int = experiment.N_SAMPLES
-    max_tokens: int = experiment.MAX_TOKENS
-    is_bound: bool = False  # to a grammar of forms
-    template_args: str | None = None
-
-    def options(self) -> list[str]:
-        words = self.differing({"-n": "n", "--max-tokens": "max_tokens"})
-        return [*words, *(["--grammar"] if self.is_bound else []), *template_words(self.template_args)]
-
-    def asks(self, arms: Sequence[str]) -> list[Ask]:
-        base, *others = arms
-        forms = [
-            Ask(
-                f"{base}, form {number}",
-                base,
-                document(number, n_examples=experiment.N_EXAMPLES),
-                n=len(range(number, self.n, experiment.N_DOCUMENTS)),
-                max_tokens=self.max_tokens,
-                is_shortened=True,
-                stop=experiment.STOP,
-                grammar=experiment.FORM_GRAMMAR if self.is_bound else None,
-            )
-            for number in range(min(experiment.N_DOCUMENTS, self.n))
-        ]
-        return forms + [
-            Ask(
-                arm,
-                arm,
-                REQUEST,
-                self.n,
-                self.max_tokens,
-                is_shortened=True,
-                is_chat=True,
-                grammar=experiment.CARD_GRAMMAR if self.is_bound else None,
-                template_args=self.template_args,
-            )
-            for arm in others
-        ]
-
-    def show(self, drawn: Drawn) -> Result:
-        base = next(iter(drawn.arms))
-        labels: dict[str, list[str]] = {arm: [] for arm in drawn.arms}
-        for ask in self.asks(tuple(drawn.arms)):
-            labels[ask.arm].append(ask.label)
-        answers = {arm: [one for label in some for one in drawn.answers(label)] for arm, some in labels.items()}
-        found = experiment.analyse(answers, forms=[base])
-        said = review_sentences.sentences_of(found)
-        embedded = drawn.embedded(said)
-        vectors = {arm: one.vectors for arm, one in embedded.items()}
-        with progress_line(drawn.common, "clustering sentences"):
-            clusters = cache.called(review_sentences.cluster, said, vectors)
-        asked = {arm: _asked(drawn, some, len(answers[arm])) for arm, some in labels.items()}
-        unread = unread_arms({arm: one.unread for arm, one in embedded.items()})
-        facts = Facts(drawn.arms, asked, is_bound=self.is_bound, unread=unread)
-        return Result(
-            section(found, clusters, facts, drawn.command),
-            _as_json(found, clusters, facts),
-            Outcome(found, clusters),
-        )
-
-
-def _asked(drawn: Drawn, labels: Sequence[str], n: int) -> str:
-    recipes = [drawn.recipe(label) for label in labels]
-    longest = min(recipe.max_tokens for recipe in recipes)
-    way = "the chat template" if recipes[0].prompt.mode == "chat" else f"{len(labels)} forms with worked examples"
-    return f"{n} by {way}, at most {counted(longest, 'token')}"
+from llama_diversity.studies.arms import Choice
+from llama_diversity.studies.personas import analysis as experiment
+from llama_diversity.studies.personas.study import Personas
+from llama_diversity.studies.session import Drawing
+from llama_diversity.studies.study import check_n
+from llama_diversity.studies.words import template_args_of
 
 
 @click.command()
@@ -151,46 +53,3 @@ def personas(
     check_n(n_samples, Personas.least, "personas")
     one = Personas(n_samples, max_tokens, grammar, template_args_of(template_args))
     run_alone(one, choice=choice, drawing=drawing, layout=layout, common=common, out=out)
-
-
-def _as_json(found: experiment.Result, clusters: review_sentences.Clusters, facts: Facts) -> dict[str, Any]:
-    arms = {
-        name: {
-            "model": facts.models[name],
-            "n": arm.n,
-            "valid": arm.valid._asdict(),
-            "cut_off": arm.n_cut_off,
-            "reasons": dict(arm.reasons),
-            "reviews_of_unknown_tone": arm.n_unknown_tones,
-            "reviews_in_another_language": arm.n_other_language,
-            "fields": {
-                field: {
-                    "counts": dict(one.counts),
-                    "spellings": one.n_spellings,
-                    "entropy_nats": one.entropy_nats._asdict(),
-                    "rarefied": {"m": found.m, **one.rarefied._asdict()},
-                    "concentration": one.concentration._asdict(),
-                    "concentration_of_all_outputs": one.concentration_of_all,
-                    "coverage": one.coverage._asdict(),
-                }
-                for field, one in arm.fields.items()
-            },
-            "numbers": {number: finite(summary._asdict()) for number, summary in arm.summaries.items()},
-            "sentences": {
-                "n": clusters.arms.count(name),
-                "own_k": {"silhouette": clusters.own[name].by_silhouette.k, "gap": clusters.own[name].by_gap.k},
-                "pooled_clusters_effective": clusters.effective[name].value,
-            },
-        }
-        for name, arm in found.arms.items()
-    }
-    differences = {
-        name: {
-            "retained": {
-                field: {**one._asdict(), "p_holm": found.adjusted_p[name][field]} for field, one in fields.items()
-            },
-            "numbers": {number: finite(one._asdict()) for number, one in found.differences[name].items()},
-        }
-        for name, fields in found.retained.items()
-    }
-    return {"arms": arms, "differences": differences, "pooled_k": clusters.pooled.k, "grammar": facts.is_bound}

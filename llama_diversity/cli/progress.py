@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Display
 
+from llama_diversity import digests, hub
 from llama_diversity.cli.options import Common
 from llama_diversity.cli.terminal import console
 from llama_diversity.render.safe import visible
@@ -116,3 +117,74 @@ def _heartbeat(title: str, clock: Callable[[], float]) -> Show:
             click.echo(f"{title}: {words}", err=True)
 
     return show
+
+
+HEARTBEAT_S = 15.0  # between two lines of progress where stderr is no terminal
+
+
+@contextlib.contextmanager
+def byte_progress(common: Common) -> Iterator[Callable[[str], digests.OnBytes | None]]:
+    """A maker of progress by label: a bar on a terminal, a line now and then elsewhere, nothing with -q.
+
+    Until bytes come, nothing is shown.
+    """
+    if not common.shows_progress:
+        yield lambda label: None
+    elif not sys.stderr.isatty():
+        yield _Heartbeat
+    else:
+        with _bars(common) as progress:
+            yield progress
+
+
+class _Heartbeat:
+    """One plain line every `HEARTBEAT_S`, for logs."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._next_s = time.monotonic() + HEARTBEAT_S
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + HEARTBEAT_S
+            from llama_diversity.render.safe import visible
+
+            amounts = f"{hub.readable_bytes(done)} of {hub.readable_bytes(total)}"
+            click.echo(f"{visible(self._label)}: {amounts}", err=True)
+
+
+@contextlib.contextmanager
+def _bars(common: Common) -> Iterator[Callable[[str], digests.OnBytes]]:
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    from llama_diversity.render.safe import visible
+
+    columns = (
+        rich_progress.TextColumn("{task.description}", markup=False),
+        rich_progress.BarColumn(bar_width=None),
+        rich_progress.DownloadColumn(),
+        rich_progress.TransferSpeedColumn(),
+        rich_progress.TimeRemainingColumn(compact=True),
+    )
+    console = Console(stderr=True, no_color=True if common.color == "never" else None)
+    with rich_progress.Progress(
+        *columns,
+        console=console,
+        transient=True,
+        expand=True,
+        redirect_stdout=sys.stdout.isatty(),  # a pipe keeps its results
+    ) as bars:
+
+        def progress(label: str) -> digests.OnBytes:
+            task: rich_progress.TaskID | None = None
+
+            def on_bytes(done: int, total: int) -> None:
+                nonlocal task
+                if task is None:  # a continued download does not start at 0, and its speed must not pretend so
+                    task = bars.add_task(visible(label), total=total, completed=done)
+                bars.update(task, completed=done, visible=done < total)
+
+            return on_bytes
+
+        yield progress

@@ -13,18 +13,13 @@ from rich.text import Text
 from llama_diversity.answers import Reader
 from llama_diversity.cli.options import (
     Common,
-    Drawing,
     common_options,
     drawing_options,
     layout_options,
     model_option,
     read_text,
-    start_words,
     template_arg_option,
-    template_args_of,
 )
-from llama_diversity.cli.resolve import resolve_model
-from llama_diversity.cli.session import draw, in_order, opened, plan_cell, reading, say_unknown_start, start_run
 from llama_diversity.cli.terminal import console
 from llama_diversity.decimals import counted
 from llama_diversity.engines import Engine, EngineOptions
@@ -32,7 +27,19 @@ from llama_diversity.errors import BadValue
 from llama_diversity.records import MAX_SAMPLES, Cell, Piece, Prompt, Sample, seen_ids
 from llama_diversity.render.jsonl import sample_object, to_line
 from llama_diversity.render.safe import visible
+from llama_diversity.resolve import resolve_model
 from llama_diversity.store import Store
+from llama_diversity.studies.session import (
+    Drawing,
+    draw,
+    in_order,
+    opened,
+    plan_cell,
+    reading,
+    say_unknown_start,
+    start_run,
+)
+from llama_diversity.studies.words import start_words, template_args_of
 
 
 @click.command()

@@ -3,83 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
 
 import click
-import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from llama_diversity.cli.options import (
-    Common,
-    asking_options,
-    common_options,
-    model_option,
-    read_text,
-    reading_options,
-    start_words,
-)
-from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.resolve import resolve_model
-from llama_diversity.cli.session import opened, say_unknown_start
+from llama_diversity.cli.options import Common, asking_options, common_options, model_option, read_text, reading_options
 from llama_diversity.cli.terminal import console
-from llama_diversity.decimals import counted, decimals
-from llama_diversity.engines import Engine, EngineOptions
-from llama_diversity.errors import BadValue
-from llama_diversity.records import Asking, Piece, TokenStats, seen_ids
+from llama_diversity.decimals import decimals
+from llama_diversity.engines import EngineOptions
+from llama_diversity.records import Asking, Piece
 from llama_diversity.render.jsonl import to_line, token_objects
 from llama_diversity.render.safe import visible
-
-
-class Scored(NamedTuple):
-    """A text under a model: its tokens without what precedes them, their pieces, and the bytes they stand for."""
-
-    tokens: TokenStats
-    pieces: dict[int, Piece]
-    n_bytes_scored: int
-    start: str  # what precedes them, as it is spelled
-    ids: tuple[int, ...]  # what was read, all of it
-
-    @property
-    def total_bits(self) -> float:
-        """Summed surprisal of the tokens that have a context."""
-        return float(np.nansum(self.tokens["surprisal_bits"], dtype=np.float64))
-
-    @property
-    def bits_per_byte(self) -> float:
-        """`total_bits` over the bytes of the tokens that have a context; nan where there are none."""
-        return self.total_bits / self.n_bytes_scored if self.n_bytes_scored else math.nan
-
-
-def score_text(engine: Engine, text: str, asking: Asking, common: Common) -> Scored:
-    """Score `text` on `engine`. Raises BadValue for an empty one, PromptTooLong."""
-    if not text:
-        raise BadValue("the text", "", "there is nothing to score")
-    say_unknown_start(engine, asking, common)
-    start = engine.start(asking)
-    ids = engine.tokenize(text, asking)
-    with progress_line(common, f"scoring {counted(len(ids), 'token')}") as on_progress:
-        tokens = engine.score(ids, on_progress=on_progress)[len(start.ids) :]
-    pieces = {token: engine.piece(token) for token in seen_ids(tokens)}
-    return Scored(tokens, pieces, n_bytes_judged(tokens, pieces, text), start.text, ids)
-
-
-def n_bytes_judged(tokens: TokenStats, pieces: Mapping[int, Piece], text: str) -> int:
-    """Bytes of the tokens that have a context: what a tokenizer drops is no token's, and a first one may have none.
-
-    The blank that SentencePiece puts before a text is its own: of a first token that is judged it does not count.
-    """
-    spelled = [pieces[int(row["id"])].bytes for row in tokens]
-    judged = sum(len(some) for some, row in zip(spelled, tokens, strict=True) if not math.isnan(row["surprisal_bits"]))
-    given = text.encode("utf-8", "surrogateescape")
-    is_put_before = _n_blanks(b"".join(spelled)) > _n_blanks(given)
-    return judged - (is_put_before and not math.isnan(tokens["surprisal_bits"][0]))
-
-
-def _n_blanks(text: bytes) -> int:
-    """How many blanks it begins with."""
-    return len(text) - len(text.lstrip(b" "))
+from llama_diversity.resolve import resolve_model
+from llama_diversity.studies.scored import Scored, score_text
+from llama_diversity.studies.session import opened
+from llama_diversity.studies.words import start_words
 
 
 @click.command()

@@ -2,69 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
 import click
 
-from llama_diversity import cache, embed, minilm
-from llama_diversity.answers import Endings
-from llama_diversity.cli.arms import Choice, arms_options
-from llama_diversity.cli.experiment import Ask, Drawn, Experiment, NoAnswer, check_n, run_alone
+from llama_diversity.cli.arms import arms_options
+from llama_diversity.cli.experiment import run_alone
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import Common, Drawing, common_options, drawing_options, layout_options, read_text
-from llama_diversity.cli.progress import progress_line
-from llama_diversity.cli.results import Result, endings_as_json
+from llama_diversity.cli.options import Common, common_options, drawing_options, layout_options, read_text
 from llama_diversity.engines import EngineOptions
-from llama_diversity.exhibits.semantic import Facts, section
-from llama_diversity.experiments.semantic import MAX_TOKENS, N_SAMPLES, PROMPT, Study, study
-from llama_diversity.render.jsonl import finite
-
-
-@dataclass(frozen=True)
-class Semantic(Experiment):
-    """Completions of one prompt, raw, of every arm. Texts compare whatever the tokenizers."""
-
-    name: ClassVar[str] = "semantic"
-    title: ClassVar[str] = "Experiment 2: how alike are the completions?"
-    least: ClassVar[int] = 2
-
-    prompt: str = PROMPT
-    n: int = N_SAMPLES
-    max_tokens: int = MAX_TOKENS
-
-    def options(self) -> list[str]:
-        return self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens"})
-
-    def asks(self, arms: Sequence[str]) -> list[Ask]:
-        return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]
-
-    def show(self, drawn: Drawn) -> Result:
-        answers = {arm: drawn.answers(arm) for arm in drawn.arms}
-        endings = {arm: Endings.of(some, [one.flaw for one in some]) for arm, some in answers.items()}
-        for arm, some in answers.items():
-            if all(one.flaw for one in some) and any(one.is_thinking for one in some):
-                raise NoAnswer(arm, endings[arm])
-        texts = {arm: [one.text for one in some] for arm, some in answers.items()}
-        embedded = drawn.embedded(texts)
-        with progress_line(drawn.common, "counting kinds"):
-            found = cache.called(
-                study,
-                texts,
-                {arm: one.vectors for arm, one in embedded.items()},
-                unread={arm: one.unread for arm, one in embedded.items()},
-            )
-        facts = Facts(
-            prompt=self.prompt,
-            models=drawn.arms,
-            max_tokens=self.max_tokens,
-            n_truncated={arm: one.n_truncated for arm, one in embedded.items()},
-            encoder=f"{embed.REPO}, first {minilm.MAX_WORD_PIECES} word pieces",
-            endings=endings,
-        )
-        return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
+from llama_diversity.studies.arms import Choice
+from llama_diversity.studies.semantic.analysis import MAX_TOKENS, N_SAMPLES, PROMPT
+from llama_diversity.studies.semantic.study import Semantic
+from llama_diversity.studies.session import Drawing
+from llama_diversity.studies.study import check_n
 
 
 @click.command()
@@ -105,56 +56,3 @@ def semantic(
     check_n(n_samples, Semantic.least, "completions, likeness needs two")
     experiment = Semantic(read_text(prompt), n_samples, max_tokens)
     run_alone(experiment, choice=choice, drawing=drawing, layout=layout, common=common, out=out)
-
-
-def _as_json(found: Study, facts: Facts) -> dict[str, Any]:
-    def plain(numbers: Any) -> Any:
-        return finite(numbers._asdict())
-
-    arms = {
-        arm: {
-            "model": facts.models[arm],
-            "texts": found.texts[arm]._asdict(),
-            "letters_counted_as_words": found.cutting[arm].by_letter,
-            "n_truncated": facts.n_truncated[arm],
-            **endings_as_json(facts.endings[arm]),
-            **({"unreadable": found.unreadable[arm]} if arm in found.unreadable else {}),
-            "tf_idf_cosine": plain(found.result.words[arm].summary),
-            "tf_idf_cosine_own_idf": plain(found.own_idf[arm].summary),
-            "sbert_cosine": plain(found.result.meanings[arm].summary),
-            "mean_pairwise_distance": found.distance[arm]._asdict(),
-            "corrected_vendi": found.vendi[arm]._asdict(),
-            "clusters": _occupied(found.classes.occupancy, arm),
-            "kinds": _occupied(found.classes.kinds, arm),
-            "own_k": {"silhouette": found.own_k[arm][0].k, "gap": found.own_k[arm][1].k},
-        }
-        for arm in found.texts
-    }
-    others, unfit = list(found.texts)[1:], found.result.words_unfit
-    return {
-        "arms": arms,
-        "differences": {
-            "definition": "arm - first arm, 95 % Welch interval over completions, jackknife standard errors",
-            **{
-                arm: {
-                    "tf_idf_cosine": plain(found.result.words_differences[arm]),
-                    **({"words_unfit": unfit[arm]} if arm in unfit else {}),
-                    "sbert_cosine": plain(found.result.meanings_differences[arm]),
-                    "mean_pairwise_distance_retained": found.distance_retained[arm]._asdict(),
-                    "corrected_vendi_retained": found.vendi_retained[arm]._asdict(),
-                }
-                for arm in others
-            },
-        },
-        "pooled_k": {"silhouette": found.classes.by_silhouette.k, "gap": found.classes.by_gap.k},
-        "stability": found.classes.stability._asdict(),
-        "perplexity": found.perplexity,
-        "encoder": facts.encoder,
-        "prompt": facts.prompt,
-    }
-
-
-def _occupied(occupancy: Mapping[str, Any], arm: str) -> dict[str, Any]:
-    if arm not in occupancy:  # an arm that said nothing at all
-        return {"counts": [], "effective": None}
-    return {"counts": occupancy[arm].counts.tolist(), "effective": occupancy[arm].effective.value}

@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
-from llama_diversity import cache
-from llama_diversity.cli.arms import Arm, Choice, arms_options, resolve_choice
+from llama_diversity.cli.arms import arms_options
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.noise import noise_of
 from llama_diversity.cli.options import Common, asking_options, common_options, read_text, reading_options
-from llama_diversity.cli.progress import worded_progress
-from llama_diversity.cli.results import Result, asking_words, give, make_folder, with_starts
-from llama_diversity.cli.session import DifferentTokens, DifferentVocabularies, opened, reading, say_unknown_start
-from llama_diversity.engines import Engine, EngineOptions
-from llama_diversity.errors import BadValue, Interrupted, PromptTooLong
-from llama_diversity.exhibits.tree import Facts, section
-from llama_diversity.experiments.noise import Floor, floor
-from llama_diversity.experiments.tree import BUDGET, DEPTH, MOST_OPENINGS, PROMPT, K, Opening, Tree, grow
-from llama_diversity.records import Asking, Piece, Prompt
-
-_NOTHING_KEPT = "No search was finished, so nothing is kept; the same command starts again."
-
-
-@dataclass(frozen=True)
-class Question:
-    """What every arm is asked."""
-
-    prompt: str
-    depth: int
-    k: int
-    budget: int
-    asking: Asking = Asking()
-
-    def words(self) -> list[str]:
-        """The same as options of a command line, where they differ from the defaults."""
-        words = ["-p", self.prompt] if self.prompt != PROMPT else []
-        for option, value, default in (
-            ("--depth", self.depth, DEPTH),
-            ("-k", self.k, K),
-            ("--budget", self.budget, BUDGET),
-        ):
-            words += [option, str(value)] if value != default else []
-        return [*words, *asking_words(self.asking)]
+from llama_diversity.cli.results import give
+from llama_diversity.engines import EngineOptions
+from llama_diversity.records import Asking, Piece
+from llama_diversity.studies.arms import Choice, resolve_choice
+from llama_diversity.studies.noise import Floor
+from llama_diversity.studies.results import Result, make_folder, with_starts
+from llama_diversity.studies.tree.analysis import BUDGET, DEPTH, PROMPT, K, Tree
+from llama_diversity.studies.tree.exhibits import Facts, section
+from llama_diversity.studies.tree.study import Question, _as_json, _check, _check_arms, _grown, _interruptible
 
 
 @click.command()
@@ -106,132 +77,3 @@ def tree(
         command = shlex.join(["llamadiv", "tree", *choice.words(), *question.words()])
         result = Result(section(trees, facts, command), _as_json(trees, facts), trees)
         give(with_starts(result, starts), out=out, run_id=None, common=common)
-
-
-@contextlib.contextmanager
-def _interruptible(done: Collection[str]) -> Iterator[None]:
-    """Within it Ctrl-C says what is kept: the searches that are `done` then, nothing of the one under way."""
-    try:
-        yield
-    except (click.Abort, KeyboardInterrupt) as error:
-        kept = f"Finished searches are kept ({', '.join(done)}); the same command does the rest."
-        raise Interrupted(f"Interrupted. {kept if done else _NOTHING_KEPT}") from error
-
-
-def _check(depth: int, k: int, budget: int) -> None:
-    if depth < 1:
-        raise BadValue("--depth", depth, "an opening has at least 1 token")
-    if not 1 <= k <= MOST_OPENINGS:
-        raise BadValue("-k", k, f"ask for 1 to {MOST_OPENINGS:,} openings")
-    if budget < 1:
-        raise BadValue("--budget", budget, "at least 1 path has to be followed up")
-
-
-def _check_arms(arms: Sequence[Arm], question: Question, layout: EngineOptions, common: Common) -> dict[str, list[str]]:
-    """What the prompt begins with for each model; refuses before any model is loaded.
-
-    Raises DifferentVocabularies, DifferentTokens, PromptTooLong, BadValue.
-    """
-    starts: dict[str, list[str]] = {}
-    first: tuple[str, tuple[int, ...]] | None = None
-    for arm in arms:
-        with reading(arm.model, layout, common) as engine:
-            say_unknown_start(engine, question.asking, common)
-            prompt = engine.prompt(question.prompt, asking=question.asking)
-            first = first or (engine.facts.vocab_digest, prompt.ids)
-            if first[0] != engine.facts.vocab_digest:
-                raise DifferentVocabularies(arms[0].model.reference, arm.model.reference)
-            if first[1] != prompt.ids:
-                raise DifferentTokens(arms[0].model.reference, arm.model.reference, first[1], prompt.ids)
-            _check_length(engine, prompt, question.depth)
-            starts[arm.model.reference] = [engine.start(question.asking).text]
-    return starts
-
-
-def _check_length(engine: Engine, prompt: Prompt, depth: int) -> None:
-    n_prompt, n_ctx = len(prompt.ids), engine.facts.n_ctx_train
-    if n_prompt >= n_ctx:
-        raise PromptTooLong(n_prompt, 0, n_ctx)
-    if n_prompt + depth > n_ctx:
-        raise BadValue(
-            "--depth", depth, f"{n_prompt} prompt tokens leave room for {n_ctx - n_prompt} in the model's context"
-        )
-
-
-def _grown(
-    arm: Arm, question: Question, layout: EngineOptions, common: Common
-) -> tuple[tuple[Tree, Floor], Mapping[int, Piece]]:
-    """An arm's tree and floor, from the cache where the same was searched before, and the pieces of its openings."""
-    with reading(arm.model, layout, common) as engine:
-        prompt = engine.prompt(question.prompt, asking=question.asking)
-        kind = (layout.kv_type, str(layout.exact), str(layout.flash_attention))
-        parts = (
-            "tree and floor",
-            cache.code_digest(),
-            engine.facts.digest,
-            engine.build,
-            *kind,
-            repr((prompt.ids, question)),
-        )
-        found = cache.kept(parts, lambda: _searched(arm, prompt, question, layout, common))
-        ids = {token for opening in found[0].openings for token in opening.ids}
-        return found, {token: engine.piece(token) for token in sorted(ids)}
-
-
-def _searched(
-    arm: Arm, prompt: Prompt, question: Question, layout: EngineOptions, common: Common
-) -> tuple[Tree, Floor]:
-    with opened(arm.model, layout, common) as engine:
-        noise = noise_of(engine, common)
-        with (
-            worded_progress(common, f"searching {arm.model.reference}") as show,
-            engine.after(prompt.ids, longest=question.depth - 1) as log_probabilities,
-        ):
-            tree = grow(
-                log_probabilities,
-                depth=question.depth,
-                k=question.k,
-                budget=question.budget,
-                ends=engine.ends,
-                on_progress=lambda n: show(n / question.budget, f"{n:,} of at most {question.budget:,} paths"),
-            )
-        return tree, floor([noise])
-
-
-def _as_json(trees: Mapping[str, Tree], facts: Facts) -> dict[str, Any]:
-    return {
-        "arms": {
-            arm: {
-                "model": facts.models[arm],
-                "mass": {"low": found.mass[0], "high": found.mass[1]},
-                "is_complete": found.is_complete,
-                "n_certain": found.n_certain,
-                "left": {"mass": found.mass_left, "largest_opening": found.largest_left},
-                "n_expanded": found.n_expanded,
-                "noise_floor": facts.floors[arm]._asdict(),
-                "openings": [
-                    {**_opening_as_json(one, facts.pieces[arm]), "ranks": ranks._asdict()}
-                    for one, ranks in zip(found.openings, facts.ranks(arm, found), strict=True)
-                ],
-                "cumulative": {"low": list(found.low), "high": list(found.high)},
-            }
-            for arm, found in trees.items()
-        },
-        "prompt": facts.prompt,
-        "depth": facts.depth,
-        "k": facts.k,
-        "budget": facts.budget,
-    }
-
-
-def _opening_as_json(opening: Opening, pieces: Mapping[int, Piece]) -> dict[str, Any]:
-    """`text_hex` holds the true bytes where they are not UTF-8, and `text` then has replacement marks."""
-    data = b"".join(pieces[token].bytes for token in opening.ids)
-    text = data.decode("utf-8", "replace")
-    return {
-        "ids": list(opening.ids),
-        "text": text,
-        **({"text_hex": data.hex()} if text.encode() != data else {}),
-        "probability": opening.probability,
-        "log_probabilities": list(opening.log_probabilities),
-    }

@@ -1,0 +1,80 @@
+"""From a name to a model that can be opened.
+
+Nothing here touches the network: a file that is not on this machine is an error that says how to fetch it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from llama_diversity import digests, gguf, hub, registry
+from llama_diversity.cli.options import Common
+from llama_diversity.cli.progress import byte_progress
+from llama_diversity.errors import ModelFileError, NotDownloaded
+from llama_diversity.records import ModelRef
+
+
+def resolve_model(reference: str, *, common: Common, on_progress: digests.OnBytes | None = None) -> ModelRef:
+    """The model that `reference` means, with the digest of its bytes; hashing reports to `on_progress` or shows a bar.
+
+    Raises UnknownName, BadValue, RegistryError, ModelFileError, and DownloadError where the file is not here or is not
+    the one that models.toml pins.
+    """
+    entry = registry.load().find(reference)
+    if entry.chain is not None:
+        return ModelRef(reference, "scripted", entry.chain, "")
+    files = require_files(entry)
+    with byte_progress(common) as progress:
+        read = digests.digests(files, on_progress or progress(f"Reading {reference}"))
+    hub.check_sha256(reference, files, read, pinned=entry.sha256)
+    return ModelRef(
+        reference, "llamacpp", str(files[0]), digests.model_digest(read), entry.chat_template(), entry.start
+    )
+
+
+def find_files(entry: registry.ModelEntry) -> list[Path | None]:
+    """Where the files of `entry` are on this machine, in order, None for those that are not; a scripted model has none.
+
+    A split model has several, as the name of its first one says.
+    """
+    if entry.path is not None:
+        files = [entry.path.with_name(name) for name in gguf.shard_names(entry.path.name)]
+        return [file if os.path.isfile(file) else None for file in files]
+    if entry.repo is None or entry.file is None:
+        return []
+    return hub.find(entry.repo, entry.file, entry.revision)
+
+
+def find_file(entry: registry.ModelEntry) -> Path | None:
+    """Where the first file of `entry` is on this machine, None if not all are here (or there is none)."""
+    files = find_files(entry)
+    return files[0] if files and all(files) else None
+
+
+def require_files(entry: registry.ModelEntry) -> tuple[Path, ...]:
+    """The files of `entry`, in order.
+
+    Raises NotDownloaded, or ModelFileError for a path that no longer leads anywhere or lacks others beside it.
+    """
+    files = find_files(entry)
+    if files[0] is not None and (all(files) or entry.path is not None):
+        return hub.model_files(files[0])
+    if entry.path is not None:
+        next_step = f"Correct the path of {entry.reference} in {entry.defined_in}."
+        raise ModelFileError(entry.path, "there is no such file", next_step=next_step)
+    raise not_downloaded(entry)
+
+
+def not_downloaded(entry: registry.ModelEntry) -> NotDownloaded:
+    """That a model of the hub is not on this machine, or some of its files, and how to fetch what lacks."""
+    size = hub.readable_bytes(entry.size_bytes) if entry.size_bytes else None
+    files = find_files(entry)
+    missing = (files.count(None), len(files)) if any(files) else None
+    return NotDownloaded(entry.reference, _pull_arguments(entry.reference), size, missing=missing)
+
+
+def _pull_arguments(reference: str) -> str:
+    # A name that a model and a pair share means the pair to `pull`.
+    return shlex.quote(reference) + (" --single" if reference in registry.load().pairs else "")

@@ -1,0 +1,101 @@
+"""Which models an experiment compares: a pair, two models by name, or all stages of a ladder."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import click
+
+from llama_diversity import registry
+from llama_diversity.cli.options import Common
+from llama_diversity.errors import LlamadivError
+from llama_diversity.records import ModelRef
+from llama_diversity.resolve import resolve_model
+
+
+class Choice(NamedTuple):
+    """What was typed."""
+
+    pair: str | None
+    base: str | None
+    aligned: str | None
+    ladder: str | None
+
+    def words(self) -> list[str]:
+        """The same choice as options of a command line."""
+        named = {"--pair": self.pair, "--base": self.base, "--aligned": self.aligned, "--ladder": self.ladder}
+        return [word for option, value in named.items() if value for word in (option, value)]
+
+
+class OneModel(LlamadivError):
+    """Two arms are the same bytes: whatever is found between them is chance."""
+
+    def __init__(self, first: str, second: str) -> None:
+        same = first if first == second else f"{first} and {second}"
+        super().__init__(
+            f"Both arms are one model ({same}), so there is nothing to compare. Name two models that differ; two ways "
+            "of using one are compared by `llamadiv compare --arm`."
+        )
+
+
+class Arm(NamedTuple):
+    """One side of a comparison: what it is called in tables and figures, and the model.
+
+    `template`: the model whose chat template asks it, where that is not its own.
+    """
+
+    name: str
+    model: ModelRef
+    template: ModelRef | None = None
+
+
+def resolve_choice(choice: Choice, common: Common) -> list[Arm]:
+    """The models of `choice`, two or more, the base first.
+
+    Raises UsageError, UnknownName, OneModel and what a model raises.
+    """
+    if choice.ladder is None:
+        references: Sequence[str] = resolve_arms(choice.pair, choice.base, choice.aligned)
+        names: Sequence[str] = ("base", "aligned")
+    elif choice.pair or choice.base or choice.aligned:
+        raise click.UsageError("--ladder names all models by itself; leave out --pair, --base and --aligned.")
+    else:
+        references = registry.load().ladder(choice.ladder).rungs
+        names = _names(references)
+    models = [resolve_model(reference, common=common) for reference in references]
+    check_different(models)
+    return [Arm(name, model) for name, model in zip(names, models, strict=True)]
+
+
+def check_different(models: Sequence[ModelRef]) -> None:
+    """Raises OneModel where two of `models` are the same bytes under one name or two."""
+    for one, other in itertools.combinations(models, 2):
+        if (one.engine, one.digest or one.location) == (other.engine, other.digest or other.location):
+            raise OneModel(one.reference, other.reference)
+
+
+def _names(references: Sequence[str]) -> Sequence[str]:
+    """Stages by their roles where those tell them apart, else as they are called."""
+    roles = [registry.load().find(reference).role for reference in references]
+    told = [role for role in roles if role]
+    return told if len(set(told)) == len(references) else references
+
+
+DEFAULT_PAIR = "tiny"  # ships with llamadiv
+
+
+def resolve_pair(name: str) -> tuple[str, str]:
+    """The references of base and aligned. Raises UnknownName, RegistryError."""
+    pair = registry.load().pair(name)
+    return pair.base, pair.aligned
+
+
+def resolve_arms(pair: str | None, base: str | None, aligned: str | None) -> tuple[str, str]:
+    """The references of base and aligned, of DEFAULT_PAIR where none is named. Raises UsageError, UnknownName."""
+    if base is None and aligned is None:
+        return resolve_pair(pair or DEFAULT_PAIR)
+    if pair is None and base is not None and aligned is not None:
+        return base, aligned
+    raise click.UsageError("Name the models: either --pair NAME, or --base MODEL --aligned MODEL.")

@@ -1,0 +1,310 @@
+"""Is one arm more diverse than another? A comparison of many measures that says when it cannot tell, and why.
+
+Protocol: n generations of every arm for every prompt (`measured`). The effect is the share kept, the arm's value over
+the first arm's, on the log scale. The primary measure, declared before any data, is the mean pairwise distance of
+meanings; p-values of all lines are adjusted after Holm. What must not be compared is refused (`refusals`).
+
+Prompts are the population: from LEAST_PROMPTS on, differences are paired by prompt and the interval is a t interval
+over prompts, the claim about prompts like these. With fewer it is one over generations, a claim about these prompts
+alone. Each end of it has degrees of freedom of its own (`inference.part_of`): an arm that nearly always says one thing
+has its spread from a few other outputs, and may have shown more of them than it should have.
+"Equivalent" is said only where the 90 % interval lies within a tenth of equality (TOST).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from llama_diversity.answers import Endings
+from llama_diversity.metrics.coverage import two_digits
+from llama_diversity.metrics.inference import (
+    Contrast,
+    Estimate,
+    Float64,
+    Part,
+    Proportion,
+    holm,
+    jackknife_se,
+    paired_t,
+    part_of,
+    summarize,
+)
+from llama_diversity.studies.compare.measured import PRIMARY, Case, Generations, Rules, case_of
+from llama_diversity.studies.compare.refusals import objection
+from llama_diversity.studies.kinds import ends_of_kinds
+
+LEAST_PROMPTS = 5  # for a claim about prompts in general
+MOST_LEFT_OUT = 0.2  # of the prompts, those without a value
+MARGIN = math.log(1.1)
+CEILING = 0.9  # of m, where kinds among m can hardly rise any more
+WITHIN_MARGIN = "the 90 % interval lies within a tenth of equality"
+INCLUDES_EQUALITY = "the interval includes equality"
+NOT_AFTER_HOLM = "the interval leaves out equality, but not after Holm's adjustment for all lines"
+Verdict = Literal["less diverse", "more diverse", "equivalent", "inconclusive", "not comparable"]
+Pair = tuple[Estimate, Estimate]  # of the first arm and a later one
+
+
+class Line(NamedTuple):
+    """One measure of one arm against the first: the share kept with its 95 % interval, and what may be said of it."""
+
+    measure: str
+    arm: str
+    verdict: Verdict
+    first: float | None = None  # the first arm's value: over prompts a mean, geometric where none is 0
+    value: float | None = None
+    share: float | None = None
+    low: float | None = None
+    high: float | None = None
+    log_se: float | None = None  # standard error of log(share)
+    p: float | None = None
+    p_holm: float | None = None
+    n_units: int = 0  # prompts or generations, as the claim says
+    more: int | None = None  # further units of an undecided line that may settle it, about
+    reason: str = ""
+
+
+class _Judged(NamedTuple):
+    """A line, and the contrast of logarithms that it comes from, where there is one."""
+
+    line: Line
+    contrast: Contrast | None = None
+
+    def because(self, verdict: Verdict, reason: str) -> _Judged:
+        """Another verdict, and a further reason beside what is said already."""
+        said = f"{reason}; {self.line.reason}" if self.line.reason else reason
+        return self._replace(line=self.line._replace(verdict=verdict, reason=said))
+
+
+@dataclass(frozen=True)
+class Result:
+    """All lines, in the order of MEASURES; of each arm what is valid; what the claim is about."""
+
+    lines: tuple[Line, ...]
+    valid: Mapping[str, Proportion]
+    lengths: Mapping[str, float | None]  # mean tokens of a valid generation
+    is_general: bool  # about prompts like these, not these alone
+    n_prompts: int
+    m_kinds: int  # outputs among which kinds are counted, on the prompt with the fewest
+    m_words: int
+    self_check: Mapping[str, float | None]  # z of each arm over all prompts
+    counted_as_lost: tuple[Line, ...]  # the primary measure once more, invalid outputs counted, where shares differ
+    by_letter: Mapping[str, float]  # of each arm the share of letters that count as words, their script has no blanks
+    endings: Mapping[str, Endings]  # of each arm what was cut off, and why how many are not valid
+
+
+def compare(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Result:
+    """Every later arm against the first; `prompts` has the same arms, in one order, for each prompt."""
+    first, *others = prompts[0]
+    case = case_of(prompts, rules)
+    lines = [_line(name, (first, arm), case.estimates(name), case) for name in case.measures() for arm in others]
+    effective = case.effective()
+    lost = [_line(PRIMARY, (first, arm), effective, case) for arm in others] if effective else []
+    return Result(
+        tuple(_adjusted(lines)),
+        case.valid,
+        {arm: _mean_length(case.of(arm)) for arm in prompts[0]},
+        len(prompts) >= LEAST_PROMPTS,
+        len(prompts),
+        min(one.m_kinds for one in case.measured),
+        min(one.m_words for one in case.measured),
+        case.checks,
+        tuple(_adjusted(lost)),
+        {arm: case.cutting(arm).by_letter for arm in prompts[0]},
+        case.endings(),
+    )
+
+
+def _mean_length(generations: Sequence[Generations]) -> float | None:
+    lengths = np.concatenate([one.lengths for one in generations])
+    return float(lengths.mean()) if len(lengths) else None
+
+
+# ---- one line
+
+
+def _line(name: str, arms: tuple[str, str], estimates: Sequence[Mapping[str, Estimate]], case: Case) -> _Judged:
+    first, arm = arms
+    pairs = [(one[first], one[arm]) for one in estimates]
+    line = Line(name, arm, "not comparable", *_values(pairs))
+    refused = objection(name, arms, case)
+    if refused:
+        line = line._replace(reason=refused.reason)
+        return _Judged(line._replace(first=None, value=None) if refused.hides else line)
+    found = _over_prompts(line, pairs) if len(pairs) >= LEAST_PROMPTS else _over_generations(line, pairs)
+    if name == "kinds" and found.line.low is not None and found.line.high is not None:
+        low, high = ends_of_kinds(found.line.low, found.line.high, max(one.m_kinds for one in case.measured))
+        found = found._replace(line=found.line._replace(low=low, high=high))
+    if name == "kinds" and found.line.verdict == "equivalent":
+        m = float(np.mean([one.m_kinds for one in case.measured]))
+        if min(line.first or 0.0, line.value or 0.0) >= CEILING * m:
+            # Two arms whose outputs are nearly all of kinds of their own are equal in this, and maybe in nothing else.
+            said = f"nearly all of {m:.0f} outputs are kinds of their own in both arms, so this number can tell no more"
+            return _Judged(found.line._replace(verdict="inconclusive", reason=said))
+    return found
+
+
+def _values(pairs: Sequence[Pair]) -> tuple[float | None, float | None]:
+    """Of a single prompt its values, None and all; of several the geometric means, plain ones where there is a 0."""
+    if len(pairs) == 1:
+        return pairs[0][0].value, pairs[0][1].value
+    known = _known(pairs)
+    if not len(known):
+        return None, None
+    means = np.exp(np.log(known).mean(axis=0)) if known.all() else known.mean(axis=0)
+    return float(means[0]), float(means[1])
+
+
+def _known(pairs: Sequence[Pair]) -> Float64:
+    """The values of the prompts where both arms have one, shape (prompts, 2)."""
+    known = [(one.value, other.value) for one, other in pairs if one.value is not None and other.value is not None]
+    return np.array(known, np.float64).reshape(-1, 2)
+
+
+def _over_prompts(line: Line, pairs: Sequence[Pair]) -> _Judged:
+    """The claim about prompts in general: log ratios paired by prompt, t with P - 1 degrees of freedom.
+
+    A prompt on which an arm has none at all has no log ratio, and to leave it out would hide a collapse: then it is the
+    ratio of the means over prompts, with the jackknife over prompts.
+    """
+    known = _known(pairs)
+    left_out, n = len(pairs) - len(known), len(known)
+    line = line._replace(n_units=n)
+    if left_out > MOST_LEFT_OUT * len(pairs):
+        reason = next(one.reason for pair in pairs for one in pair if one.reason)
+        return _Judged(line._replace(reason=f"{left_out} of {len(pairs)} prompts have no value: {reason}."))
+    note = f"{left_out} of {len(pairs)} prompts have no value and are left out" if left_out else ""
+    if known.all():
+        found = paired_t(*np.log(known).T)
+        mean, se = found.mean, found.se
+    else:
+        note = f"on {int((known == 0).any(axis=1).sum())} of {n} prompts an arm has none: ratio of means over prompts"
+        sums = known.sum(axis=0)
+        if not sums.any():
+            return _Judged(line._replace(reason="neither arm has any on any prompt"))
+        if not sums.all():
+            spread = summarize(known[:, 0] - known[:, 1])
+            change = Contrast(float(sums[1] - sums[0]), (Part(n * spread.se, n - 1, n - 1),), is_log=False)
+            return _by_difference(line, float(sums[0]), change)
+        mean = math.log(sums[1] / sums[0])
+        with np.errstate(divide="ignore"):
+            left = np.log(sums - known)
+        se = jackknife_se(left[:, 1] - left[:, 0]) if np.isfinite(left).all() else None
+    if mean is None or not se:
+        share = None if mean is None else math.exp(mean)
+        reason = note or "no variation over the prompts; there is nothing to test"
+        return _Judged(line._replace(verdict="inconclusive", share=share, reason=reason))
+    return _judged(line._replace(reason=note), Contrast(mean, (Part(se, n - 1, n - 1),)))
+
+
+def _over_generations(line: Line, pairs: Sequence[Pair]) -> _Judged:
+    """The claim about these prompts alone, from each generation's errors: the mean of the prompts' log ratios.
+
+    Where an arm has none at all on a prompt it is the ratio of the means over prompts, and the difference where it has
+    none on any.
+    """
+    line = line._replace(n_units=min(one.n for pair in pairs for one in pair))
+    known = _known(pairs)
+    reason = next((one.reason for pair in pairs for one in pair if one.value is None), None)
+    if reason is not None:
+        return _Judged(line._replace(reason=reason))
+    if not known.any():
+        return _Judged(line._replace(reason="neither arm has any"))
+    if known.all():
+        mean = float(np.log(known[:, 1] / known[:, 0]).mean())
+        contrast = Contrast(mean, _parts(pairs, known, 1 / len(pairs)))
+    else:
+        first, second = (float(one) for one in known.sum(axis=0))
+        if not (first and second):
+            change = Contrast(second - first, _parts(pairs, np.ones_like(known)), is_log=False)
+            return _by_difference(line, first, change)
+        contrast = Contrast(math.log(second / first), _parts(pairs, np.broadcast_to([first, second], known.shape)))
+    if not contrast.has_error:
+        share = math.exp(contrast.value)
+        return _Judged(line._replace(share=share, reason="no standard error is known for this number"))
+    return _judged(line, contrast)
+
+
+def _parts(pairs: Sequence[Pair], scales: Float64, weight: float = 1.0) -> tuple[Part, ...]:
+    """Second arms minus first ones, errors divided by their scales, shape (prompts, 2)."""
+    return tuple(
+        part_of(one, sign * weight, float(scale))
+        for pair, of_pair in zip(pairs, scales, strict=True)
+        for one, sign, scale in zip(pair, (-1, 1), of_pair, strict=True)
+    )
+
+
+def _by_difference(line: Line, first: float, change: Contrast) -> _Judged:
+    """One of the arms has none at all, on any prompt: whether the other has, by the difference and its error."""
+    p = change.p() if change.has_error else None
+    verdict: Verdict = "inconclusive"
+    if p is not None and p < 0.05:
+        verdict = "less diverse" if change.value < 0 else "more diverse"
+    reason = "one arm has none at all: by the difference instead of the ratio"
+    line = line._replace(verdict=verdict, p=p, reason=reason)
+    if not first:
+        return _Judged(line)
+    share, low, high = (max(0.0, 1 + one / first) for one in (change.value, *change.limits()))
+    return _Judged(line._replace(share=share, low=low, high=high))
+
+
+def _judged(line: Line, contrast: Contrast) -> _Judged:
+    """The interval and the verdict before Holm's adjustment."""
+    low, high = contrast.factors()
+    line = line._replace(share=math.exp(contrast.value), low=low, high=high, log_se=contrast.se, p=contrast.p())
+    found = _Judged(line, contrast)
+    if _is_within_margin(contrast):
+        return found.because("equivalent", WITHIN_MARGIN)
+    if low > 1 or high < 1:
+        return found._replace(line=line._replace(verdict="less diverse" if high < 1 else "more diverse"))
+    return found.because("inconclusive", INCLUDES_EQUALITY)
+
+
+def _is_within_margin(contrast: Contrast) -> bool:
+    """Two one-sided tests at 5 %."""
+    low, high = contrast.limits(0.90)
+    return -MARGIN < low and high < MARGIN
+
+
+def _adjusted(judged: Sequence[_Judged]) -> list[Line]:
+    """Holm over all lines that were tested; a difference that does not survive it is inconclusive."""
+    adjusted = holm([math.nan if one.line.p is None else one.line.p for one in judged]) if judged else np.zeros(0)
+    n_tests = int(np.isfinite(adjusted).sum())
+    found = []
+    for one, p in zip(judged, adjusted.tolist(), strict=True):
+        if one.line.p is not None:
+            one = one._replace(line=one.line._replace(p_holm=p))
+            if p >= 0.05 and one.line.verdict in ("less diverse", "more diverse"):
+                one = one.because("inconclusive", NOT_AFTER_HOLM)
+        is_undecided = any(why in one.line.reason for why in (INCLUDES_EQUALITY, NOT_AFTER_HOLM))
+        more = _more(one.contrast, one.line.n_units, n_tests) if is_undecided and one.contrast else None
+        found.append(one.line._replace(more=more))
+    return found
+
+
+def _more(contrast: Contrast, n: int, n_tests: int) -> int | None:
+    """Further units after which a line would be settled, about, if its share is as it is now.
+
+    Settled: the interval leaves out equality also after Holm among `n_tests`, or the 90 % interval lies within the
+    margin. None where not even a hundred times as many would do.
+
+    >>> _more(Contrast(-0.1, (Part(0.1),)), 100, 1)  # (1.96 * 0.1 / 0.1)^2 = 3.84 times as many
+    280
+    """
+
+    def is_settled(total: int) -> bool:
+        then = contrast.of_more(total / n)
+        low, high = then.limits(1 - 0.05 / n_tests)
+        return low > 0 or high < 0 or _is_within_margin(then)
+
+    low, high = n, 100 * n  # not settled, settled: halve until neighbours
+    if not is_settled(high):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_settled(middle) else (middle, high)
+    return two_digits(high - n)

@@ -1,0 +1,145 @@
+"""`personas`: Experiment 1 of the paper on a pair or on all stages of a family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from llama_diversity import cache
+from llama_diversity.cli.progress import progress_line
+from llama_diversity.decimals import counted
+from llama_diversity.render.jsonl import finite
+from llama_diversity.studies.languages import unread_arms
+from llama_diversity.studies.personas import analysis as experiment
+from llama_diversity.studies.personas import sentences as review_sentences
+from llama_diversity.studies.personas.examples import REQUEST, document
+from llama_diversity.studies.personas.exhibits import Facts, section
+from llama_diversity.studies.results import Result
+from llama_diversity.studies.study import Ask, Drawn, Experiment
+from llama_diversity.studies.words import template_words
+
+
+class Outcome(NamedTuple):
+    """Fields and numbers of the personas, and the sentences of their reviews."""
+
+    personas: experiment.Result
+    sentences: review_sentences.Clusters
+
+
+@dataclass(frozen=True)
+class Personas(Experiment):
+    """The base continues forms with worked examples, in turn; the others are asked through their chat template."""
+
+    name: ClassVar[str] = "personas"
+    title: ClassVar[str] = "Experiment 1: how varied are the personas?"
+
+    n: int = experiment.N_SAMPLES
+    max_tokens: int = experiment.MAX_TOKENS
+    is_bound: bool = False  # to a grammar of forms
+    template_args: str | None = None
+
+    def options(self) -> list[str]:
+        words = self.differing({"-n": "n", "--max-tokens": "max_tokens"})
+        return [*words, *(["--grammar"] if self.is_bound else []), *template_words(self.template_args)]
+
+    def asks(self, arms: Sequence[str]) -> list[Ask]:
+        base, *others = arms
+        forms = [
+            Ask(
+                f"{base}, form {number}",
+                base,
+                document(number, n_examples=experiment.N_EXAMPLES),
+                n=len(range(number, self.n, experiment.N_DOCUMENTS)),
+                max_tokens=self.max_tokens,
+                is_shortened=True,
+                stop=experiment.STOP,
+                grammar=experiment.FORM_GRAMMAR if self.is_bound else None,
+            )
+            for number in range(min(experiment.N_DOCUMENTS, self.n))
+        ]
+        return forms + [
+            Ask(
+                arm,
+                arm,
+                REQUEST,
+                self.n,
+                self.max_tokens,
+                is_shortened=True,
+                is_chat=True,
+                grammar=experiment.CARD_GRAMMAR if self.is_bound else None,
+                template_args=self.template_args,
+            )
+            for arm in others
+        ]
+
+    def show(self, drawn: Drawn) -> Result:
+        base = next(iter(drawn.arms))
+        labels: dict[str, list[str]] = {arm: [] for arm in drawn.arms}
+        for ask in self.asks(tuple(drawn.arms)):
+            labels[ask.arm].append(ask.label)
+        answers = {arm: [one for label in some for one in drawn.answers(label)] for arm, some in labels.items()}
+        found = experiment.analyse(answers, forms=[base])
+        said = review_sentences.sentences_of(found)
+        embedded = drawn.embedded(said)
+        vectors = {arm: one.vectors for arm, one in embedded.items()}
+        with progress_line(drawn.common, "clustering sentences"):
+            clusters = cache.called(review_sentences.cluster, said, vectors)
+        asked = {arm: _asked(drawn, some, len(answers[arm])) for arm, some in labels.items()}
+        unread = unread_arms({arm: one.unread for arm, one in embedded.items()})
+        facts = Facts(drawn.arms, asked, is_bound=self.is_bound, unread=unread)
+        return Result(
+            section(found, clusters, facts, drawn.command),
+            _as_json(found, clusters, facts),
+            Outcome(found, clusters),
+        )
+
+
+def _asked(drawn: Drawn, labels: Sequence[str], n: int) -> str:
+    recipes = [drawn.recipe(label) for label in labels]
+    longest = min(recipe.max_tokens for recipe in recipes)
+    way = "the chat template" if recipes[0].prompt.mode == "chat" else f"{len(labels)} forms with worked examples"
+    return f"{n} by {way}, at most {counted(longest, 'token')}"
+
+
+def _as_json(found: experiment.Result, clusters: review_sentences.Clusters, facts: Facts) -> dict[str, Any]:
+    arms = {
+        name: {
+            "model": facts.models[name],
+            "n": arm.n,
+            "valid": arm.valid._asdict(),
+            "cut_off": arm.n_cut_off,
+            "reasons": dict(arm.reasons),
+            "reviews_of_unknown_tone": arm.n_unknown_tones,
+            "reviews_in_another_language": arm.n_other_language,
+            "fields": {
+                field: {
+                    "counts": dict(one.counts),
+                    "spellings": one.n_spellings,
+                    "entropy_nats": one.entropy_nats._asdict(),
+                    "rarefied": {"m": found.m, **one.rarefied._asdict()},
+                    "concentration": one.concentration._asdict(),
+                    "concentration_of_all_outputs": one.concentration_of_all,
+                    "coverage": one.coverage._asdict(),
+                }
+                for field, one in arm.fields.items()
+            },
+            "numbers": {number: finite(summary._asdict()) for number, summary in arm.summaries.items()},
+            "sentences": {
+                "n": clusters.arms.count(name),
+                "own_k": {"silhouette": clusters.own[name].by_silhouette.k, "gap": clusters.own[name].by_gap.k},
+                "pooled_clusters_effective": clusters.effective[name].value,
+            },
+        }
+        for name, arm in found.arms.items()
+    }
+    differences = {
+        name: {
+            "retained": {
+                field: {**one._asdict(), "p_holm": found.adjusted_p[name][field]} for field, one in fields.items()
+            },
+            "numbers": {number: finite(one._asdict()) for number, one in found.differences[name].items()},
+        }
+        for name, fields in found.retained.items()
+    }
+    return {"arms": arms, "differences": differences, "pooled_k": clusters.pooled.k, "grammar": facts.is_bound}

@@ -1,0 +1,34 @@
+"""How fast a model is sampled, statistics included."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+from llama_diversity.engines import Engine
+from llama_diversity.records import Cell
+
+
+def measure(engine: Engine, cell: Cell, on_progress: Callable[[float], None]) -> dict[str, float]:
+    """Time the drawing of the whole cell, prompt included; making and freeing the KV cache is a figure of its own."""
+    warm_up = dataclasses.replace(cell.recipe, max_tokens=2)
+    for _ in engine.sample(warm_up, range(min(2, cell.n))):
+        pass
+    watch, start = dataclasses.replace(engine.stopwatch), time.perf_counter()
+    n_tokens = n_finished = 0
+    for step in engine.sample(cell.recipe, range(cell.n)):
+        n_tokens += step.n_tokens
+        n_finished += len(step.finished)
+        on_progress(n_finished / cell.n)
+    setup_seconds = engine.stopwatch.setup_seconds - watch.setup_seconds
+    seconds = time.perf_counter() - start - setup_seconds
+    return {
+        "parallel": engine.layout["parallel"],
+        "generated_tokens": n_tokens,
+        "seconds": seconds,
+        "tokens_per_second": n_tokens / seconds,
+        "decode_share": (engine.stopwatch.decode_seconds - watch.decode_seconds) / seconds,
+        "sampling_share": (engine.stopwatch.sampling_seconds - watch.sampling_seconds) / seconds,
+        "setup_seconds": setup_seconds,
+    }

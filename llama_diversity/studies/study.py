@@ -1,0 +1,229 @@
+"""What a study is: what it asks of models, what it gathers, what it shows; and the one table of studies.
+
+A study is a frozen dataclass whose fields JSON can hold. It reads the store and loads no model of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from llama_diversity import embed
+from llama_diversity.answers import Answer, Endings, Reader
+from llama_diversity.cli.encoding import say
+from llama_diversity.cli.options import Common
+from llama_diversity.cli.progress import progress_line
+from llama_diversity.errors import BadValue, LlamadivError
+from llama_diversity.records import Cell, Recipe, Sample, seen_ids
+from llama_diversity.render.scales import ScoredToken, scored_tokens
+from llama_diversity.store import RunCell, Store
+from llama_diversity.studies.results import Result, with_starts
+from llama_diversity.studies.session import (
+    DifferentTokens,
+    DifferentVocabularies,
+)
+
+EXPERIMENTS = {  # name -> module:class, in the order of a report
+    "personas": "llama_diversity.studies.personas.study:Personas",
+    "semantic": "llama_diversity.studies.semantic.study:Semantic",
+    "syntactic": "llama_diversity.studies.syntactic.study:Syntactic",
+    "perturb": "llama_diversity.studies.perturb.study:Perturb",
+    "collapse": "llama_diversity.studies.collapse.study:Collapse",
+    "compare": "llama_diversity.studies.compare.study:Compare",
+    "decompose": "llama_diversity.studies.decompose.study:Decompose",
+    "coverage": "llama_diversity.studies.coverage.study:Coverage",
+    "diff": "llama_diversity.studies.diff.study:Diff",
+}
+
+MOST_ANALYSED = 100_000  # samples of an arm, over all that it is asked: an analysis has them in memory together
+
+
+class NoAnswer(LlamadivError):
+    """All outputs of an arm are thoughts that were never closed."""
+
+    def __init__(self, arm: str, endings: Endings) -> None:
+        why = "; ".join(f"{reason} ({n})" for reason, n in endings.reasons.items())
+        super().__init__(
+            f"None of the {endings.n} outputs of {arm} answers anything: {why}. Raise --max-tokens where the "
+            "command has it, or name a model that does not think."
+        )
+
+
+class Ask(NamedTuple):
+    """What one arm is asked `n` times; the label tells it from the experiment's other asks."""
+
+    label: str
+    arm: str
+    text: str
+    n: int
+    max_tokens: int
+    is_shortened: bool = False  # to what the model's context has room for; else too much is an error
+    is_chat: bool = False
+    stop: tuple[str, ...] = ()
+    grammar: str | None = None
+    system: str | None = None
+    template_args: str | None = None
+    sampler: Mapping[str, float] | None = None  # fields of the sampler in place of the typed ones
+    asking: Mapping[str, Any] | None = None  # fields of Asking in place of the typed ones
+    stream: int = 0  # asks of other streams are drawn independently of each other
+
+
+class Experiment(ABC):
+    """One experiment of the paper with its settings: a frozen dataclass whose fields JSON can hold."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    needs_encoder: ClassVar[bool] = True
+    needs_one_vocabulary: ClassVar[bool] = False
+    has_more: ClassVar[bool] = False  # asks that depend on the first samples
+    least: ClassVar[int] = 1  # samples of each ask that can be analysed
+
+    @abstractmethod
+    def options(self) -> list[str]:
+        """The settings as options of its command, where they differ from the defaults."""
+
+    def differing(self, names: Mapping[str, str]) -> list[str]:
+        """Options and values of the fields, by their options, that are not what the class has by default."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        changed = {
+            option: getattr(self, name) for option, name in names.items() if getattr(self, name) != defaults[name]
+        }
+        return [word for option, value in changed.items() for word in (option, str(value))]
+
+    @abstractmethod
+    def asks(self, arms: Sequence[str]) -> list[Ask]:
+        """What the arms are asked, the base first."""
+
+    def asks_next(self, drawn: Drawn) -> list[Ask]:
+        """What they are asked once the first samples are there."""
+        return []
+
+    def least_of(self, label: str) -> int:
+        """How many samples of an ask can be analysed."""
+        return self.least
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Refuse, before any sampling, what could not be compared afterwards; a cell's arm is its ask's label here."""
+        for cell in cells[1:] if self.needs_one_vocabulary else []:
+            if cell.recipe.vocab_digest != cells[0].recipe.vocab_digest:
+                raise DifferentVocabularies(cells[0].reference, cell.reference)
+            if cell.recipe.prompt.ids != cells[0].recipe.prompt.ids:
+                raise DifferentTokens(
+                    cells[0].reference, cell.reference, cells[0].recipe.prompt.ids, cell.recipe.prompt.ids
+                )
+
+    @abstractmethod
+    def show(self, drawn: Drawn) -> Result:
+        """The result for a reader, from what is stored."""
+
+    def shown(self, drawn: Drawn) -> Result:
+        """The same, and what raw prompts began with."""
+        return with_starts(self.show(drawn), drawn.starts())
+
+    def settings(self) -> dict[str, Any]:
+        """The fields, as JSON can hold them."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]  # every experiment is a dataclass
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Experiment:
+        """The inverse of `settings`, after JSON."""
+        return cls(**settings)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is stored of one experiment: reads the store, loads no model."""
+
+    arms: Mapping[str, str]  # arm -> model
+    command: str
+    unfit: str  # why these models cannot have the experiment; empty where they can
+    cells: Mapping[str, RunCell]  # by label
+    store: Store
+    place: embed.Place | None
+    common: Common
+
+    def recipe(self, label: str) -> Recipe:
+        """The recipe of an ask."""
+        return self.store.recipe(self.cells[label].recipe_key)
+
+    def stream(self, label: str) -> Iterator[Sample]:
+        """Its samples, in order, a few in memory at a time."""
+        return self.store.samples(self.cells[label].recipe_key, self.cells[label].n)
+
+    def samples(self, label: str) -> list[Sample]:
+        """All of them."""
+        return list(self.stream(label))
+
+    def answers(self, label: str) -> list[Answer]:
+        """What they answer, thoughts left out."""
+        read = self._reader(label).read
+        return [read(sample) for sample in self.stream(label)]
+
+    def answered(self, label: str) -> Iterator[Sample]:
+        """Those that answer, with the text and the tokens of the answer alone. Raises NoAnswer where none does."""
+        read, is_any = self._reader(label).read, False
+        for sample in self.stream(label):
+            answer = read(sample)
+            if not answer.is_thinking and len(answer.tokens):
+                is_any = True
+                yield dataclasses.replace(sample, text=answer.data, tokens=answer.tokens)
+        if not is_any:
+            raise NoAnswer(label, self.endings(label))
+
+    def endings(self, label: str) -> Endings:
+        """How they end, and why how many answer nothing."""
+        answers = self.answers(label)
+        return Endings.of(answers, [one.flaw for one in answers])
+
+    def _reader(self, label: str) -> Reader:
+        recipe = self.recipe(label)
+        pieces = functools.partial(self.store.pieces, recipe.vocab_digest)
+        return Reader(recipe.prompt, self.store.controls(recipe.vocab_digest), pieces)
+
+    def first_tokens(self, label: str, n: int) -> tuple[ScoredToken, ...]:
+        """The first `n` tokens of the first answer."""
+        sample = next(self.answered(label))
+        tokens = sample.tokens[:n]
+        return scored_tokens(tokens, self.store.pieces(self.recipe(label).vocab_digest, seen_ids(tokens)).__getitem__)
+
+    def embedded(self, texts: Mapping[str, Sequence[str]]) -> dict[str, embed.Embedded]:
+        """The vectors of texts, with a progress line while they are made."""
+        assert self.place is not None
+        with progress_line(self.common, "embedding") as show:
+            encoder = embed.Encoder(self.place, say)
+            return {name: encoder.embed(some, on_progress=show) for name, some in texts.items()}
+
+    def starts(self) -> dict[str, list[str]]:
+        """What the raw prompts of each model began with, as it is spelled."""
+        found: dict[str, dict[str, None]] = {}
+        for label, cell in self.cells.items():
+            prompt, model = self.recipe(label).prompt, cell.about.get("model", {})
+            if prompt.mode == "raw":
+                usual = model.get("start", "BOS") if model.get("adds_bos") else ""
+                found.setdefault(cell.reference, {})[usual if prompt.start is None else prompt.start] = None
+        return {model: list(starts) for model, starts in found.items()}
+
+    def digest(self) -> str:
+        """Of what was asked for: of each label the recipe (weights, prompt, sampler, seed) and how many samples.
+
+        Two results with one digest and one `code` are of the same samples, measured alike.
+        """
+        asked = [[label, cell.recipe_key, cell.n] for label, cell in sorted(self.cells.items())]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+
+    def lacks(self) -> dict[str, int]:
+        """How many samples are missing, by label, where some are."""
+        counted = {label: c.n - self.store.counts(c.recipe_key, c.n).n_samples for label, c in self.cells.items()}
+        return {label: n for label, n in counted.items() if n}
+
+
+def check_n(n: int, least: int, noun: str) -> None:
+    """Raises BadValue for too few or more than can be analysed together."""
+    if not least <= n <= MOST_ANALYSED:
+        raise BadValue("-n", n, f"ask for {least} to {MOST_ANALYSED:,} {noun}")
