@@ -72,18 +72,16 @@ print(n_texts * length / (time.perf_counter() - before))
 DIFF = """
 import sys, time
 from llama_diversity.studies.diff.study import Texts, compared
-from llama_diversity.cli.options import Common
 from llama_diversity.resolve import resolve_model
 from llama_diversity.engines import EngineOptions, open_engine
-from llama_diversity.paths import default_store
+from llama_diversity.studies.session import Session
 path, n_texts, length, threads = sys.argv[1], *map(int, sys.argv[2:])
-common = Common(json=False, quiet=True, named_store=default_store(), offline=True, color="never")
 layout = EngineOptions(n_threads=threads or None)
-engines = [open_engine(resolve_model(path, common=common), layout) for _ in range(2)]
+engines = [open_engine(resolve_model(path), layout) for _ in range(2)]
 ids = tuple(3 + at % (engines[0].facts.n_vocab - 3) for at in range(length + 1))
 
 def read(n):
-    return list(compared(*engines, Texts([ids] * n, 1), 0.01, layout, common, title="itself"))
+    return list(compared(*engines, Texts([ids] * n, 1), 0.01, Session(layout=layout), title="itself"))
 
 read(1)
 before = time.perf_counter()

@@ -3,9 +3,9 @@
     bin/calibrate [RUNS] [POWER.svg]
 
 Draws large pools from the scripted engine and from the tiny pair, then compares disjoint parts of them as the command
-does (experiments.compare), in settings where the truth is known: nominal 5 % of false alarms, 95 % of intervals that
-hold. Prints tables, and the running setting on stderr; takes one and a half to two hours on one core with the default
-of 1000 comparisons a setting. The pools, a quarter of that, are kept in the cache.
+does, in settings where the truth is known: nominal 5 % of false alarms, 95 % of intervals that hold. Prints tables, and
+the running setting on stderr; takes one and a half to two hours on one core with the default of 1000 comparisons a
+setting. The pools, a quarter of that, are kept in the cache.
 """
 
 from __future__ import annotations
@@ -19,18 +19,15 @@ from typing import NamedTuple
 import numpy as np
 
 from llama_diversity import cache, embed
-from llama_diversity.cli.options import Common
 from llama_diversity.engines import Engine, EngineOptions, open_engine
 from llama_diversity.metrics.indices import corrected_vendi
 from llama_diversity.metrics.similarity import mean_pairwise_distance
-from llama_diversity.paths import default_store
 from llama_diversity.records import Recipe, Sample, Sampler
 from llama_diversity.resolve import resolve_model
 from llama_diversity.studies.compare.analysis import Result, compare
 from llama_diversity.studies.compare.measured import Generations, Rules
 from llama_diversity.text import words
 
-COMMON = Common(json=False, quiet=True, named_store=default_store(), offline=True, color="never")
 SHOWN = ("distance", "vendi", "kinds", "words", "types", "entropy")
 FITTED_TO_N = ("kinds", "words", "types")  # depend on n by m or by the IDF: the truth is the mean of such comparisons
 PREFIX = 16
@@ -73,7 +70,7 @@ def pool(
     reference: str, prompt: str, n: int, *, seed: int, max_tokens: int = 32, cut: int = 10**6, temperature: float = 1.0
 ) -> Pool:
     """Draw and embed n generations, judged by their first `cut` tokens; kept for the next time."""
-    engine = open_engine(resolve_model(reference, common=COMMON), EngineOptions())
+    engine = open_engine(resolve_model(reference), EngineOptions())
     recipe = Recipe(
         engine="calibrate", engine_build=engine.build, model_digest=engine.facts.digest,
         vocab_digest=engine.facts.vocab_digest, prompt=engine.prompt(prompt), sampler=Sampler(temperature=temperature),

@@ -20,11 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llama_diversity.cli.options import Common
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.llamacpp import system_report
 from llama_diversity.resolve import resolve_model
-from llama_diversity.studies.noise import N_TOKENS, REFERENCE, TEXT, WAYS, analyse, floor
+from llama_diversity.studies.measuring.noise import N_TOKENS, REFERENCE, TEXT, WAYS, analyse, floor
 
 BENCH = Path(__file__).with_name("bench.py")
 LEAST_TO_BATCHED_BENCH, LEAST_TO_NAIVE = 0.9, 60  # targets for 64 sequences of the 7B shape on a processor of its own
@@ -114,9 +113,8 @@ def arithmetic(model: str, *, has_gpu: bool) -> tuple[bool, dict[str, Any]]:
 
 
 def readings(model: str, layers: int | None) -> tuple[dict[str, Any], tuple[int, ...]]:
-    common = Common(json=False, quiet=True, named_store=None, offline=True, color="never")
     options = EngineOptions(n_gpu_layers=layers)
-    with contextlib.closing(open_engine(resolve_model(model, common=common), options)) as engine:
+    with contextlib.closing(open_engine(resolve_model(model), options)) as engine:
         ids = engine.tokenize(TEXT)[:N_TOKENS]
         ways = (REFERENCE, *WAYS)
         return {way.name: engine.reading(ids, together=way.together, fused=way.is_fused) for way in ways}, ids

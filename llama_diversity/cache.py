@@ -21,7 +21,8 @@ from llama_diversity import paths
 Value = TypeVar("Value")
 
 MOST_ENTRIES = 1000  # beyond, those used longest ago go
-_ANALYSIS = ("metrics/*.py", "experiments/*.py", "text.py")  # code that numbers depend on
+_ANALYSIS = ("metrics/*.py", "studies/*/*.py", "text.py")  # code that numbers depend on
+_SHOWING = ("study.py", "exhibits.py", "sentence_exhibits.py")  # of a room: what asks and shows
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "vaderSentiment")
 
 
@@ -76,8 +77,13 @@ def _write(path: Path, content: bytes) -> None:
 @functools.cache
 def code_digest() -> str:
     """What the numbers of an analysis depend on besides its arguments: our code and the libraries' versions."""
-    root = Path(__file__).parent
     digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in _LIBRARIES).encode())
-    for file in sorted(file for pattern in _ANALYSIS for file in root.glob(pattern)):
+    for file in analysis_files():
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def analysis_files() -> list[Path]:
+    """The code that numbers depend on: neither what asks models nor what draws pictures."""
+    root = Path(__file__).parent
+    return sorted(file for pattern in _ANALYSIS for file in root.glob(pattern) if file.name not in _SHOWING)

@@ -2,11 +2,13 @@
 
     LlamadivError (1)
     ├── BadValue (2)             an argument that cannot be meant
+    ├── BadUsage (2)             arguments that do not go together
     ├── NoHome (1)               nowhere to keep files, and nobody said where
     ├── UnknownName (2)          with the near matches and how to list all
     ├── ModelFileError (1)       a GGUF that cannot be used, and why
     ├── EngineError (1)          the engine refused or failed
     │   └── OutOfMemory (1)      with what would fit
+    ├── Unfit (1)                these models cannot have this study
     ├── PromptTooLong (2)
     ├── TemplateError (1)        a chat template that is missing, broken or hostile
     ├── RegistryError (2)        a malformed models.toml, with its line
@@ -49,6 +51,12 @@ class BadValue(LlamadivError):
         super().__init__(f"{name} is {given!r}; {allowed}.")
 
 
+class BadUsage(LlamadivError):
+    """Arguments that do not go together, or of which one is lacking."""
+
+    exit_code = 2
+
+
 class NoHome(LlamadivError):
     """The user has no home directory, as in some containers."""
 
@@ -83,6 +91,10 @@ class EngineError(LlamadivError):
 
 class OutOfMemory(EngineError):
     """The KV cache does not fit: says what was asked and what would fit."""
+
+
+class Unfit(LlamadivError):
+    """What these models, or what they said, cannot be studied for; of a run of several studies it costs this one."""
 
 
 class PromptTooLong(LlamadivError):

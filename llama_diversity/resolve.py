@@ -10,14 +10,12 @@ import shlex
 from pathlib import Path
 
 from llama_diversity import digests, gguf, hub, registry
-from llama_diversity.cli.options import Common
-from llama_diversity.cli.progress import byte_progress
 from llama_diversity.errors import ModelFileError, NotDownloaded
 from llama_diversity.records import ModelRef
 
 
-def resolve_model(reference: str, *, common: Common, on_progress: digests.OnBytes | None = None) -> ModelRef:
-    """The model that `reference` means, with the digest of its bytes; hashing reports to `on_progress` or shows a bar.
+def resolve_model(reference: str, *, on_progress: digests.OnBytes | None = None) -> ModelRef:
+    """The model that `reference` means, with the digest of its bytes; `on_progress` hears of the hashing.
 
     Raises UnknownName, BadValue, RegistryError, ModelFileError, and DownloadError where the file is not here or is not
     the one that models.toml pins.
@@ -26,12 +24,10 @@ def resolve_model(reference: str, *, common: Common, on_progress: digests.OnByte
     if entry.chain is not None:
         return ModelRef(reference, "scripted", entry.chain, "")
     files = require_files(entry)
-    with byte_progress(common) as progress:
-        read = digests.digests(files, on_progress or progress(f"Reading {reference}"))
+    read = digests.digests(files, on_progress)
     hub.check_sha256(reference, files, read, pinned=entry.sha256)
-    return ModelRef(
-        reference, "llamacpp", str(files[0]), digests.model_digest(read), entry.chat_template(), entry.start
-    )
+    digest = digests.model_digest(read)
+    return ModelRef(reference, "llamacpp", str(files[0]), digest, entry.chat_template(), entry.start)
 
 
 def find_files(entry: registry.ModelEntry) -> list[Path | None]:

@@ -64,12 +64,14 @@ def test_other_code_or_arguments_are_another_result(monkeypatch: pytest.MonkeyPa
 
 def test_the_digest_covers_the_analysis() -> None:
     root = Path(cache.__file__).parent
-    covered = {file for pattern in cache._ANALYSIS for file in root.glob(pattern)}
-    assert {root / "metrics/clusters.py", root / "experiments/semantic.py", root / "text.py"} <= covered
+    covered = set(cache.analysis_files())
+    assert {root / "metrics/clusters.py", root / "studies/semantic/analysis.py", root / "text.py"} <= covered
+    assert root / "studies/measuring/kinds.py" in covered
+    assert root / "studies/semantic/exhibits.py" not in covered
     assert not [
         file
-        for folder in ("metrics", "experiments")
-        for file in (root / folder).iterdir()
+        for folder in (root / "metrics", *(root / "studies").glob("[a-z]*/"))
+        for file in (folder.iterdir() if folder.is_dir() else ())
         if file.is_dir() and file.name != "__pycache__"
     ]
     assert len(cache.code_digest()) == 64

@@ -10,9 +10,9 @@ import click
 import pytest
 from hub_server import COMMIT, FakeHub, HubFile, Machine
 
+from llama_diversity.cli.byte_progress import byte_progress
 from llama_diversity.cli.models import models
-from llama_diversity.cli.options import Common
-from llama_diversity.cli.progress import byte_progress
+from llama_diversity.cli.output import Output
 from llama_diversity.errors import ChecksumMismatch, ModelFileError, NotDownloaded, UnknownName
 from llama_diversity.records import ModelRef
 from llama_diversity.resolve import resolve_model
@@ -20,7 +20,7 @@ from llama_diversity.studies.arms import resolve_pair
 
 BASE, ALIGNED = b"base" * 20_000, b"aligned" * 20_000
 SHA256 = {"base": hashlib.sha256(BASE).hexdigest(), "aligned": hashlib.sha256(ALIGNED).hexdigest()}
-QUIET = Common(json=False, quiet=True, named_store=Path("unused"), offline=False, color="never")
+QUIET = Output(json=False, quiet=True, color="never")
 
 
 @pytest.fixture
@@ -248,13 +248,13 @@ def test_resolve_a_path(tmp_path):
     path = tmp_path / "m.gguf"
     path.write_bytes(BASE)
     calls: list[tuple[int, int]] = []
-    found = resolve_model(str(path), common=QUIET, on_progress=lambda done, total: calls.append((done, total)))
+    found = resolve_model(str(path), on_progress=lambda done, total: calls.append((done, total)))
     assert found == ModelRef(str(path), "llamacpp", str(path), SHA256["base"])
     assert calls == [(80_000, 80_000)]
 
 
 def test_resolve_a_scripted_model_and_a_pair():
-    assert resolve_model("scripted:base", common=QUIET) == ModelRef("scripted:base", "scripted", "base", "")
+    assert resolve_model("scripted:base") == ModelRef("scripted:base", "scripted", "base", "")
     assert resolve_pair("scripted") == ("scripted:base", "scripted:aligned")
     with pytest.raises(UnknownName, match="Did you mean scripted"):
         resolve_pair("scriptd")
@@ -268,11 +268,11 @@ def test_resolve_refuses_what_is_not_here_or_not_the_pinned_file(own_folders, tm
     table.write_text(
         f'[models.right]\n{source}\nsha256 = "{SHA256["base"]}"\n[models.wrong]\n{source}\nsha256 = "{"0" * 64}"\n'
     )
-    assert resolve_model("right", common=QUIET).digest == SHA256["base"]
+    assert resolve_model("right").digest == SHA256["base"]
     with pytest.raises(ChecksumMismatch, match="wrong: the bytes of .* have sha256"):
-        resolve_model("wrong", common=QUIET)
+        resolve_model("wrong")
     with pytest.raises(ModelFileError, match="there is no such file"):
-        resolve_model("gone.gguf", common=QUIET)
+        resolve_model("gone.gguf")
 
 
 def test_resolve_says_how_to_fetch(machine):
@@ -286,9 +286,7 @@ def test_resolve_says_how_to_fetch(machine):
 
 
 def test_progress_without_a_terminal_is_quiet_at_first(capsys):
-    with byte_progress(
-        Common(json=False, quiet=False, named_store=Path("unused"), offline=False, color="auto")
-    ) as progress:
+    with byte_progress(Output(json=False, quiet=False, color="auto")) as progress:
         on_bytes = progress("Fetching m")
         assert on_bytes is not None
         on_bytes(1, 2)

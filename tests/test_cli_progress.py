@@ -7,17 +7,16 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from llama_diversity.cli.options import Common
+from llama_diversity.cli.output import Output
 from llama_diversity.cli.progress import HEARTBEAT_S, progress_line, sampling_progress
 from llama_diversity.runner import Progress
 
 
-def common(*, quiet: bool = False) -> Common:
-    return Common(json=False, quiet=quiet, named_store=Path("unused"), offline=True, color="auto")
+def output(*, quiet: bool = False) -> Output:
+    return Output(json=False, quiet=quiet, color="auto")
 
 
 class Clock:
@@ -35,7 +34,7 @@ Report = Callable[[Progress], None]
 
 def test_a_heartbeat_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with sampling_progress(common(), "base", clock=clock) as report:
+    with sampling_progress(output(), "base", clock=clock) as report:
         report(Progress(20, 100, n_resumed=20, n_tokens=0))
         clock.now_s += HEARTBEAT_S / 2
         report(Progress(25, 100, n_resumed=20, n_tokens=500))
@@ -62,7 +61,7 @@ def test_a_heartbeat_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> No
 )
 def test_what_is_said_after_ten_seconds(progress: Progress, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with sampling_progress(common(), "base", clock=clock) as report:
+    with sampling_progress(output(), "base", clock=clock) as report:
         clock.now_s += HEARTBEAT_S
         report(progress)
     assert capsys.readouterr().err == f"base: {words}\n"
@@ -70,7 +69,7 @@ def test_what_is_said_after_ten_seconds(progress: Progress, words: str, capsys: 
 
 def test_loading(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with progress_line(common(), "loading m", clock=clock) as report:
+    with progress_line(output(), "loading m", clock=clock) as report:
         report(0.1)
         clock.now_s += HEARTBEAT_S
         report(0.255)
@@ -79,10 +78,10 @@ def test_loading(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_quiet_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with sampling_progress(common(quiet=True), "base", clock=clock) as report:
+    with sampling_progress(output(quiet=True), "base", clock=clock) as report:
         clock.now_s += 100
         report(Progress(1, 2, n_resumed=0, n_tokens=5))
-    with progress_line(common(quiet=True), "base", clock=clock) as share:
+    with progress_line(output(quiet=True), "base", clock=clock) as share:
         clock.now_s += 100
         share(0.5)
     assert capsys.readouterr() == ("", "")
@@ -90,19 +89,18 @@ def test_quiet_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_title_cannot_command_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with progress_line(common(), "\x1b[2J", clock=clock) as report:
+    with progress_line(output(), "\x1b[2J", clock=clock) as report:
         clock.now_s += 100
         report(1.0)
     assert capsys.readouterr().err == "⟨U+001B⟩[2J: 100%\n"
 
 
 ON_A_TERMINAL = """
-from pathlib import Path
-from llama_diversity.cli.options import Common
+from llama_diversity.cli.output import Output
 from llama_diversity.cli.progress import sampling_progress
 from llama_diversity.runner import Progress
-common = Common(json=False, quiet=False, named_store=Path("x"), offline=True, color="auto")
-with sampling_progress(common, "[b]base[/b]") as report:
+output = Output(json=False, quiet=False, color="auto")
+with sampling_progress(output, "[b]base[/b]") as report:
     for n in range(1, 4):
         report(Progress(n, 3, n_resumed=0, n_tokens=n))
         print("sample", n, flush=True)

@@ -23,10 +23,11 @@ from llama_diversity.errors import EngineError, PromptTooLong
 from llama_diversity.lab.random_gguf import SHAPES, write_model
 from llama_diversity.metrics.entropy import blocked_mass, step_divergence
 from llama_diversity.records import ModelRef
+from llama_diversity.studies.diff import study
 from llama_diversity.studies.diff.analysis import analyse, per_token
 from llama_diversity.studies.diff.study import check_able
-from llama_diversity.studies.divergence import THRESHOLDS, Comparer, Steps, joined
-from llama_diversity.studies.noise import Apart, Noise
+from llama_diversity.studies.measuring.divergence import THRESHOLDS, Comparer, Steps, joined
+from llama_diversity.studies.measuring.noise import Apart, Noise
 
 P, Q = (0.5, 0.3, 0.2), (0.9, 0.09999, 0.00001)
 DATA = Path(registry.__file__).parent / "data"
@@ -432,7 +433,7 @@ def test_below_the_floor_nothing_is_said_to_be_found(run: Callable, monkeypatch:
     kl = json.loads(run(*arguments, "--json")[1])["arms"]["aligned"]["kl_bits"]["value"]
     for factor, is_shown in ((0.99, True), (1.01, False)):
         noise = Noise(1, {"one": Apart(0.1, 0.1, 0.5, 0.0, 0.1, 0.1, factor * kl, 0.01, (1.0,) * len(THRESHOLDS))})
-        monkeypatch.setattr("llama_diversity.cli.diff.noise_of", lambda engine, common, above, noise=noise: noise)
+        monkeypatch.setattr(study, "noise_of", lambda engine, session, above, noise=noise: noise)
         words = " ".join(run(*arguments)[1].split())
         assert ("no difference between base and aligned is shown" in words) != is_shown
         assert ("have" in words and "of the base's probability" in words) == is_shown
@@ -590,7 +591,7 @@ def test_few_texts_are_not_called_noise_of_the_arithmetic(run: Callable, monkeyp
     kl = json.loads(run(*asked, "--json")[1])["arms"]["aligned"]["kl_bits"]
     floor = (kl["low"] + kl["value"]) / 2
     noise = Noise(1, {"one": Apart(0.1, 0.1, 0.5, 0.0, 0.1, 0.1, floor, 0.01, (1.0,) * len(THRESHOLDS))})
-    monkeypatch.setattr("llama_diversity.cli.diff.noise_of", lambda engine, common, above: noise)
+    monkeypatch.setattr("llama_diversity.studies.diff.study.noise_of", lambda engine, session, above: noise)
     said = " ".join(run(*asked)[1].split())
     assert "that interval reaches down to what the arithmetic alone makes of one model read in two ways" in said
     assert "is shown by so few texts." in said

@@ -135,7 +135,7 @@ def test_no_kinds_by_meaning_of_what_the_encoder_cannot_read() -> None:
 def test_semantic_has_no_meanings_of_what_the_encoder_cannot_read() -> None:
     texts = {arm: spelled(drawn(seed, 30.0, n=8), WORDS, " ") for seed, arm in enumerate(("base", "aligned"))}
     vectors = {arm: np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32) for arm in texts}
-    found = semantic.study(texts, vectors, unread={"base": 0.0, "aligned": 0.9})
+    found = semantic.whole(texts, vectors, unread={"base": 0.0, "aligned": 0.9})
     assert found.distance["aligned"].value is found.vendi["aligned"].value is None
     assert found.distance["base"].value is not None
     assert found.distance_retained["aligned"].share is None

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llama_diversity.cli import experiment
 from llama_diversity.errors import Interrupted
 from llama_diversity.records import Cell
 from llama_diversity.render.exhibits import Figure, Remark, Table
 from llama_diversity.render.folder import files_of
+from llama_diversity.studies import conduct
 from llama_diversity.studies.coverage.analysis import Result, analyse
 from llama_diversity.studies.coverage.exhibits import Facts, section
 
@@ -249,8 +249,8 @@ def test_ctrl_c_says_what_is_kept_of_the_whole_run(run: Callable, monkeypatch: p
             raise Interrupted("Interrupted: 0 of 4 samples (coverage/aligned) are kept.")
         real(cell, *others)
 
-    real = experiment.fill
-    monkeypatch.setattr(experiment, "fill", fill)
+    real = conduct.fill
+    monkeypatch.setattr(conduct, "fill", fill)
     models = ("--base", "scripted:base", "--aligned", "scripted:coin")
     code, _, error = run("coverage", *models, "-n", 4, "--max-tokens", 2, "-q")
     assert code == 130

@@ -12,8 +12,8 @@ from scripted_work import open_scripted
 
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.records import ModelRef
-from llama_diversity.studies.divergence import RESOLUTION_BITS, THRESHOLDS
-from llama_diversity.studies.noise import WAYS, Apart, Noise, analyse, floor
+from llama_diversity.studies.measuring.divergence import RESOLUTION_BITS, THRESHOLDS
+from llama_diversity.studies.measuring.noise import WAYS, Apart, Noise, analyse, floor
 
 
 def test_by_hand() -> None:

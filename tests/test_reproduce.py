@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import altair as alt
 import pytest
 
-from llama_diversity.cli import experiment as cli_experiment
-from llama_diversity.cli import report as cli_report
 from llama_diversity.render import charts
 from llama_diversity.render.exhibits import Figure, Section
+from llama_diversity.studies import conduct
+from llama_diversity.studies.paper import study as paper
 from llama_diversity.studies.syntactic.study import Syntactic
 
 Run = Callable[..., tuple[int, str, str]]
@@ -30,7 +30,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def cut_short() -> Iterator[Callable[[int | None], None]]:
     """After so many cells the next one is interrupted, half way; None: never again."""
-    fill = cli_experiment.fill
+    fill = conduct.fill
 
     def after(n_cells: int | None) -> None:
         left = [n_cells if n_cells is not None else 10**9]
@@ -43,7 +43,7 @@ def cut_short() -> Iterator[Callable[[int | None], None]]:
             left[0] -= 1
             fill(cell, engine, store, run_id, common)
 
-        patch.setattr(cli_experiment, "fill", interrupted)
+        patch.setattr(conduct, "fill", interrupted)
 
     with pytest.MonkeyPatch.context() as patch:
         yield after
@@ -148,7 +148,7 @@ def test_every_figure_is_valid_vega_lite(run: Run, tmp_path: Path, monkeypatch: 
     """Altair's own validation is off where reports are made; here every panel and chart is validated."""
     sections: list[Section] = []
     monkeypatch.setattr(
-        cli_report, "_write", lambda results, folder, common: sections.extend(r.section for r in results)
+        paper.Report, "save", lambda report, folder, show: sections.extend(one.section for one in report.results)
     )
     assert run("reproduce", *PAIR, "-n", 8, "--out", tmp_path)[0] == 0
     figures = [one for section in sections for one in section.exhibits if isinstance(one, Figure)]
@@ -203,7 +203,7 @@ def test_a_model_that_only_thinks_gets_the_other_experiments(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every output of one experiment ends inside a thought: the report says so and holds the others."""
-    monkeypatch.setattr(cli_report, "Syntactic", _AskedToThink)
+    monkeypatch.setattr(paper, "Syntactic", _AskedToThink)
     arms = ("--base", "scripted:base", "--aligned", "scripted:thinking")
     code, out, err = run("reproduce", *arms, "-n", 12, "--out", tmp_path / "a", "--json")
     assert (code, "Traceback" in err) == (0, False)

@@ -13,14 +13,14 @@ import pytest
 from llama_diversity.answers import Endings
 from llama_diversity.render.exhibits import Remark, Table
 from llama_diversity.render.folder import files_of
-from llama_diversity.studies.kinds import t_sne
-from llama_diversity.studies.semantic.analysis import Study, study
+from llama_diversity.studies.measuring.kinds import t_sne
+from llama_diversity.studies.semantic.analysis import Whole, whole
 from llama_diversity.studies.semantic.exhibits import Facts, section
 
 N = 60
 
 
-def planted(seed: int = 0) -> Study:
+def planted(seed: int = 0) -> Whole:
     """Base: directions all over a space of 24 axes. Aligned: three tight bundles, 30, 20 and 10 of 60."""
     rng = np.random.default_rng(seed)
     base = rng.normal(size=(N, 24))
@@ -33,7 +33,7 @@ def planted(seed: int = 0) -> Study:
             " ".join(rng.choice(words[20 * kind : 20 * kind + 8], 12)) for kind in np.repeat(range(3), (30, 20, 10))
         ],
     }
-    return study(texts, {"base": base.astype(np.float32), "aligned": aligned.astype(np.float32)})
+    return whole(texts, {"base": base.astype(np.float32), "aligned": aligned.astype(np.float32)})
 
 
 def facts(arms: dict[str, str] | None = None, **changes: object) -> Facts:
@@ -91,7 +91,7 @@ def test_little_or_odd_text_is_described_and_breaks_nothing(base: list[str], ali
     texts = {"base": base, "aligned": aligned}
     place = {text: rng.normal(size=6) for text in dict.fromkeys(base + aligned)}
     vectors = {arm: np.array([place[text] for text in some], np.float32) for arm, some in texts.items()}
-    found = study(texts, vectors)
+    found = whole(texts, vectors)
     shown = section(found, facts(), "llamadiv semantic")
     assert {exhibit.name for exhibit in shown.exhibits if isinstance(exhibit, Table)} >= {"semantic-likeness"}
     assert found.texts["base"].n == len(base)
@@ -103,7 +103,7 @@ def test_what_is_missing_or_cut_is_said() -> None:
     rows = {"base": np.eye(4, dtype=np.float32), "aligned": np.ones((4, 4), np.float32)}
     endings = {"base": Endings(4, 3, {"no text": 1}), "aligned": Endings(4)}
     known = facts(n_truncated={"base": 0, "aligned": 3}, endings=endings)
-    shown = section(study(texts, rows), known, "llamadiv semantic")
+    shown = section(whole(texts, rows), known, "llamadiv semantic")
     said = " ".join(exhibit.text for exhibit in shown.exhibits if isinstance(exhibit, Remark))
     assert "base: 1 of 4 outputs are not valid and left out: no text (1)." in said
     assert "aligned: all 4 completions are identical" in said
@@ -113,7 +113,7 @@ def test_what_is_missing_or_cut_is_said() -> None:
 def test_model_text_cannot_become_a_formula_or_a_control_sequence(tmp_path: Path) -> None:
     texts = {"base": ["=1+1", "\x1b[2Jhello", "c"], "aligned": ["<script>alert(1)</script>", "b", "d"]}
     rows = {arm: np.eye(3, dtype=np.float32) for arm in texts}
-    files = dict(files_of(section(study(texts, rows), facts(), "llamadiv semantic")))
+    files = dict(files_of(section(whole(texts, rows), facts(), "llamadiv semantic")))
     [head, first, *_] = csv.reader(files["table-4-samples.csv"].decode().splitlines())
     assert head == ["base", "aligned"]
     assert first[0] == "'=1+1"
@@ -188,7 +188,7 @@ def test_no_effective_number_of_few_completions() -> None:
     """Three texts that are nearly orthogonal would be some sixty."""
     rows = np.random.default_rng(3).normal(size=(50, 384)).astype(np.float32)
     texts = {arm: [f"{arm}{at}" for at in range(n)] for arm, n in (("base", 24), ("aligned", 25))}
-    found = study(texts, {"base": rows[:24], "aligned": rows[24:49]})
+    found = whole(texts, {"base": rows[:24], "aligned": rows[24:49]})
     assert (found.vendi["base"].value, found.vendi_retained["aligned"].share) == (None, None)
     assert "Not reported below 25 generations" in (found.vendi["base"].reason or "")
     assert found.vendi["aligned"].value is not None

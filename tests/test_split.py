@@ -12,13 +12,10 @@ from hub_server import COMMIT, FakeHub, HubFile, Machine
 from split_models import write_split, write_split_llama
 
 from llama_diversity import digests, registry
-from llama_diversity.cli.options import Common
-from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue, ModelFileError, RegistryError
 from llama_diversity.resolve import resolve_model
-from llama_diversity.studies.session import reading
+from llama_diversity.studies.session import Session
 
-QUIET = Common(json=False, quiet=True, named_store=Path("unused"), offline=False, color="never")
 REPO, FOLDER, NAME = "Org/Split-GGUF", "Q4_K_M", "Big-Model.Q4_K_M"
 
 
@@ -75,8 +72,8 @@ def test_two_trainings_of_one_architecture_never_share_samples(tmp_path, run):
 def test_a_file_replaced_between_reading_and_opening_is_refused(tmp_path, tiny_model, base_model, how):
     path = tmp_path / "m.gguf"
     path.symlink_to(tiny_model) if how == "linked anew" else shutil.copy(tiny_model, path)
-    reference = resolve_model(str(path), common=QUIET)
-    with reading(reference, EngineOptions(), QUIET) as engine:
+    reference = resolve_model(str(path))
+    with Session().reading(reference) as engine:
         assert engine.facts.digest == reference.digest
     if how == "linked anew":
         path.unlink()
@@ -85,7 +82,7 @@ def test_a_file_replaced_between_reading_and_opening_is_refused(tmp_path, tiny_m
         shutil.copy(base_model, path)
     with (
         pytest.raises(ModelFileError, match="it changed while it was read"),
-        reading(reference, EngineOptions(), QUIET),
+        Session().reading(reference),
     ):
         pass
 

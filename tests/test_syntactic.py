@@ -14,7 +14,7 @@ from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.scripted import BOS, EOS, transition
 from llama_diversity.metrics.inference import martingale_z, self_check_z, welch_difference
 from llama_diversity.records import TOKEN_DTYPE, ModelRef, Recipe, Sample, Sampler, TokenStats
-from llama_diversity.studies.self_check import excess_variance_bits2
+from llama_diversity.studies.measuring.self_check import excess_variance_bits2
 from llama_diversity.studies.syntactic.analysis import MEASURES, InconsistentStatistics, analyse, completion_means
 
 MAX_TOKENS = 20

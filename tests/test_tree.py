@@ -17,14 +17,14 @@ import other_architectures
 import pytest
 from scripted_work import open_scripted
 
-from llama_diversity.cli import tree as command_of_tree
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.scripted import BOS, EOS, transition
 from llama_diversity.errors import PromptTooLong
 from llama_diversity.records import ModelRef, Piece
 from llama_diversity.render.branches import WeightedPath, branches_of, words_of
 from llama_diversity.render.exhibits import Remark
-from llama_diversity.studies.noise import Floor
+from llama_diversity.studies.measuring.noise import Floor
+from llama_diversity.studies.tree import study as study_of_tree
 from llama_diversity.studies.tree.analysis import N_KEPT, Opening, Tree, grow, possible_ranks
 from llama_diversity.studies.tree.exhibits import Facts, headline, section
 
@@ -392,8 +392,8 @@ def test_an_interrupted_search_says_what_is_kept(run: Callable, monkeypatch: pyt
             raise KeyboardInterrupt
         return real(arm, *work)
 
-    real = command_of_tree._searched
-    monkeypatch.setattr(command_of_tree, "_searched", search)
+    real = study_of_tree._searched
+    monkeypatch.setattr(study_of_tree, "_searched", search)
     last = "base"
     code, _, err = scripted(run)
     nothing = "No search was finished, so nothing is kept; the same command starts again."

@@ -1,4 +1,4 @@
-"""Which models an experiment compares: a pair, two models by name, or all stages of a ladder."""
+"""The options that name models: a pair, two models by name, or all stages of a ladder."""
 
 from __future__ import annotations
 

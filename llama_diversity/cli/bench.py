@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import click
 
-from llama_diversity.cli.options import Common, common_options, layout_options, model_option, read_text, seed_option
-from llama_diversity.cli.progress import progress_line
-from llama_diversity.engines import EngineOptions
-from llama_diversity.records import Sampler
-from llama_diversity.render.jsonl import to_line
-from llama_diversity.resolve import resolve_model
-from llama_diversity.studies.session import Drawing, opened, plan_cell
-from llama_diversity.studies.speed import measure
+from llama_diversity.cli.options import common_options, layout_options, model_option, read_text, seed_option
+from llama_diversity.cli.output import Output, print_json
+from llama_diversity.studies.session import Session
+from llama_diversity.studies.speed import speed_of
 
 
 @click.command()
@@ -23,7 +19,7 @@ from llama_diversity.studies.speed import measure
 @layout_options
 @common_options
 def bench(
-    *, model: str, n_samples: int, max_tokens: int, prompt: str, seed: int, layout: EngineOptions, common: Common
+    *, model: str, n_samples: int, max_tokens: int, prompt: str, seed: int, session: Session, output: Output
 ) -> None:
     """Measure the speed of sampling a model, with all token statistics; nothing is stored.
 
@@ -31,22 +27,10 @@ def bench(
     Example:
       llamadiv bench -m llama-2-7b --parallel 32 -n 64
     """
-    reference = resolve_model(model, common=common)
-    with opened(reference, layout, common) as engine:
-        cell = plan_cell(
-            engine,
-            reference,
-            engine.prompt(read_text(prompt)),
-            arm="bench",
-            n=n_samples,
-            max_tokens=max_tokens,
-            drawing=Drawing(Sampler(), seed),
-            layout=layout,
-        )
-        with progress_line(common, "sampling") as on_progress:
-            result = measure(engine, cell, on_progress)
-    if common.json:
-        click.echo(to_line(result))
+    text = read_text(prompt)
+    result = speed_of(session.model(model), text, n=n_samples, max_tokens=max_tokens, seed=seed, session=session)
+    if output.json:
+        print_json(result)
     else:
         click.echo(
             f"{result['tokens_per_second']:,.0f} tokens/s: {result['generated_tokens']} tokens in "

@@ -7,13 +7,15 @@ from pathlib import Path
 import click
 
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import Common, common_options, seed_option
+from llama_diversity.cli.options import common_options, seed_option
+from llama_diversity.cli.output import Output
 from llama_diversity.cli.results import give
 from llama_diversity.studies.collapse.analysis import (
     RULES,
     Knobs,
 )
 from llama_diversity.studies.collapse.study import Collapse
+from llama_diversity.studies.session import Session
 
 
 @click.command()
@@ -48,7 +50,8 @@ def collapse(
     third: bool,
     out: Path | None,
     seed: int,
-    common: Common,
+    session: Session,
+    output: Output,
 ) -> None:
     """Section 5.2: why does rewarding responses narrow a policy, and what holds against it?
 
@@ -70,4 +73,4 @@ def collapse(
         n_runs=runs,
         seed=seed,
     )
-    give(Collapse(knobs, third).result(), out=out, run_id=None, common=common)
+    give(Collapse(knobs, third).result(), out=out, session=session, output=output)

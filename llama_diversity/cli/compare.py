@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from llama_diversity.cli.arms import arms_options
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import Common, common_options, drawing_options, layout_options
+from llama_diversity.cli.options import common_options, drawing_options, layout_options
+from llama_diversity.cli.output import Output
 from llama_diversity.cli.prompts import prompts_options
-from llama_diversity.cli.results import give
-from llama_diversity.engines import EngineOptions
-from llama_diversity.studies.arms import Arm, Choice, resolve_choice
-from llama_diversity.studies.compare.specs import ArmSpec, check_cuts, parse_arm
-from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, Compare, check_pattern, resolve_spec
-from llama_diversity.studies.conduct import conducted
-from llama_diversity.studies.prompts import read_prompts
-from llama_diversity.studies.results import make_folder
-from llama_diversity.studies.session import Drawing
-from llama_diversity.studies.study import check_n
-
-# ---- the command
+from llama_diversity.cli.results import run_arms
+from llama_diversity.studies.arms import Choice, check_different
+from llama_diversity.studies.compare.specs import check_cuts, specs_of
+from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, Compare, resolve_spec
+from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.prompts import Prompts, shipped
+from llama_diversity.studies.session import Session
 
 
 @click.command()
@@ -45,9 +40,7 @@ def compare(
     *,
     choice: Choice,
     typed: tuple[str, ...],
-    prompts: tuple[str, ...],
-    file: str | None,
-    prompt_set: str | None,
+    named: Prompts | None,
     n_samples: int,
     max_tokens: int,
     prefix: int | None,
@@ -56,8 +49,8 @@ def compare(
     valid: str | None,
     out: Path | None,
     drawing: Drawing,
-    layout: EngineOptions,
-    common: Common,
+    session: Session,
+    output: Output,
 ) -> None:
     """Which of two or more arms is more diverse, and by how much? With intervals that hold, or the reason for none.
 
@@ -71,29 +64,14 @@ def compare(
       llamadiv compare --ladder tiny
       llamadiv compare --arm cold=tiny-base,T=0.7 --arm warm=tiny-base -p "Grace Hopper was"
     """
-    check_n(n_samples, 2, "generations")
-    check_pattern(valid)
-    specs, arms = _arms(choice, typed, common)
+    specs = specs_of(choice, typed)
     for spec in specs:
         check_cuts(f"--arm {spec.name}", spec.sampler, drawing.sampler)
-    texts, words_of = read_prompts(prompts, file, prompt_set)
+    texts, words_of = named or shipped()
     one = Compare(specs, texts, words_of, n_samples, max_tokens, prefix, equal_n, joint, valid)
-    named = choice.words() if not typed else [part for spec in specs for part in ("--arm", spec.word())]
-    make_folder(out)
-    with conducted([one], arms, named, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
-        result = one.shown(drawn)
-    give(result, out=out, run_id=run_id, common=common)
-
-
-def _arms(choice: Choice, typed: Sequence[str], common: Common) -> tuple[tuple[ArmSpec, ...], list[Arm]]:
-    """The arms by --arm, or the raw models of a pair or ladder."""
+    one.check_settings()
+    arms = [resolve_spec(spec, session) for spec in specs]
     if not typed:
-        found = resolve_choice(choice, common)
-        return tuple(ArmSpec(arm.name, arm.model.reference) for arm in found), found
-    if any(choice):
-        raise click.UsageError("Name the arms by --arm, or by --pair, --base and --aligned, or --ladder.")
-    specs = tuple(parse_arm(one) for one in typed)
-    names = [spec.name for spec in specs]
-    if len(specs) < 2 or len(set(names)) < len(names):
-        raise click.UsageError("A comparison needs two arms or more, each with a name of its own: --arm NAME=MODEL.")
-    return specs, [resolve_spec(spec, common) for spec in specs]
+        check_different([arm.model for arm in arms])
+    words = choice.words() if not typed else [part for spec in specs for part in ("--arm", spec.word())]
+    run_arms(one, arms, words, drawing=drawing, session=session, output=output, out=out)

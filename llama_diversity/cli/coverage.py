@@ -7,27 +7,27 @@ from pathlib import Path
 import click
 
 from llama_diversity.cli.arms import arms_options
-from llama_diversity.cli.experiment import run_alone
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import Common, common_options, drawing_options, layout_options, read_text
-from llama_diversity.engines import EngineOptions
+from llama_diversity.cli.options import (
+    common_options,
+    drawing_options,
+    layout_options,
+    prompt_option,
+    read_text,
+)
+from llama_diversity.cli.output import Output
+from llama_diversity.cli.results import run_alone
 from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.coverage.analysis import MAX_TOKENS, N_SAMPLES
 from llama_diversity.studies.coverage.study import Coverage
-from llama_diversity.studies.semantic.analysis import PROMPT
-from llama_diversity.studies.session import Drawing
-from llama_diversity.studies.study import check_n
+from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.prompts import PROMPT
+from llama_diversity.studies.session import Session
 
 
 @click.command()
 @arms_options
-@click.option(
-    "-p",
-    "--prompt",
-    default=PROMPT,
-    show_default=True,
-    help="What all continue; `-` reads standard input less its last line break.",
-)
+@prompt_option(PROMPT)
 @click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Completions of each model.")
 @click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest completion.")
 @click.option(
@@ -46,8 +46,8 @@ def coverage(
     by: str,
     out: Path | None,
     drawing: Drawing,
-    layout: EngineOptions,
-    common: Common,
+    session: Session,
+    output: Output,
 ) -> None:
     """How many kinds of output has each model for a prompt, seen and unseen, and how many more outputs would show them?
 
@@ -59,6 +59,5 @@ def coverage(
     Example:
       llamadiv coverage --ladder tiny
     """
-    check_n(n_samples, Coverage.least, "completions")
     one = Coverage(read_text(prompt), n_samples, max_tokens, by)
-    run_alone(one, choice=choice, drawing=drawing, layout=layout, common=common, out=out)
+    run_alone(one, choice=choice, drawing=drawing, session=session, output=output, out=out)

@@ -9,26 +9,22 @@ import click
 from llama_diversity.cli.arms import typed_pair
 from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import Common, common_options, drawing_options, layout_options, template_arg_option
+from llama_diversity.cli.options import common_options, drawing_options, layout_options, template_arg_option
+from llama_diversity.cli.output import Output
 from llama_diversity.cli.prompts import prompts_options
-from llama_diversity.cli.results import give
-from llama_diversity.engines import EngineOptions
-from llama_diversity.resolve import resolve_model
-from llama_diversity.studies.arms import Arm, check_different, resolve_arms
+from llama_diversity.cli.results import run_arms
+from llama_diversity.studies.arms import Choice, check_different, resolve_arms
 from llama_diversity.studies.compare.specs import check_cuts, parse_sampler
 from llama_diversity.studies.compare.study import (
     MAX_TOKENS,
     N_SAMPLES,
-    check_pattern,
     resolve_spec,
 )
-from llama_diversity.studies.conduct import conducted
-from llama_diversity.studies.decompose.study import Decompose, _check_starts, _words, combinations
-from llama_diversity.studies.prompts import read_prompts
-from llama_diversity.studies.results import make_folder
-from llama_diversity.studies.session import Drawing
-from llama_diversity.studies.study import check_n
-from llama_diversity.studies.words import template_args_of, template_words
+from llama_diversity.studies.decompose.study import Decompose, combinations, factor_words
+from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.prompts import Prompts, shipped
+from llama_diversity.studies.session import Session
+from llama_diversity.studies.words import template_args_of
 
 
 @click.command()
@@ -68,17 +64,15 @@ def decompose(
     starts: tuple[str, str] | None,
     sampler: str | None,
     template_args: tuple[str, ...],
-    prompts: tuple[str, ...],
-    file: str | None,
-    prompt_set: str | None,
+    named: Prompts | None,
     n_samples: int,
     max_tokens: int,
     prefix: int | None,
     valid: str | None,
     out: Path | None,
     drawing: Drawing,
-    layout: EngineOptions,
-    common: Common,
+    session: Session,
+    output: Output,
 ) -> None:
     """How much of the loss of diversity is the weights', and how much the prompt format's?
 
@@ -91,19 +85,15 @@ def decompose(
       llamadiv decompose --pair tiny --sampler T=0.7
       llamadiv decompose --base b-Q8_0.gguf --aligned a-Q8_0.gguf --quantised b-Q4_K_M.gguf a-Q4_K_M.gguf
     """
-    check_n(n_samples, 2, "generations")
-    check_pattern(valid)
     pair = typed_pair(pair, base, aligned)
     models = resolve_arms(pair, base, aligned)
-    check_different([resolve_model(model, common=common) for model in models])
     cut = {} if sampler is None else parse_sampler(sampler)
     check_cuts("--sampler", cut, drawing.sampler)
-    _check_starts(starts, template_args)
     args = template_args_of(template_args)
     specs = combinations(models, cut, quantised, args, starts)
     one = Decompose(
         specs,
-        *read_prompts(prompts, file, prompt_set),
+        *(named or shipped()),
         n_samples,
         max_tokens,
         prefix,
@@ -111,10 +101,8 @@ def decompose(
         is_quantised=quantised is not None,
         has_starts=starts is not None,
     )
-    named = {"--pair": pair, "--base": base, "--aligned": aligned, "--sampler": sampler}
-    words = [*_words(named, {"--quantised": quantised, "--starts": starts}), *template_words(args)]
-    arms: list[Arm] = [resolve_spec(spec, common) for spec in specs]
-    make_folder(out)
-    with conducted([one], arms, words, drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
-        result = one.shown(drawn)
-    give(result, out=out, run_id=run_id, common=common)
+    one.check_settings()
+    check_different([session.model(model) for model in models])
+    arms = [resolve_spec(spec, session) for spec in specs]
+    words = [*Choice(pair, base, aligned).words(), *factor_words(sampler, quantised, args, starts)]
+    run_arms(one, arms, words, drawing=drawing, session=session, output=output, out=out)

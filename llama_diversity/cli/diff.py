@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -10,21 +9,18 @@ from click.core import ParameterSource
 
 from llama_diversity.cli.arms import arms_options
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import Common, common_options, drawing_options, layout_options, read_text
-from llama_diversity.cli.results import give
-from llama_diversity.engines import EngineOptions
-from llama_diversity.errors import BadValue, Interrupted
+from llama_diversity.cli.options import common_options, drawing_options, layout_options, read_text
+from llama_diversity.cli.output import Output
+from llama_diversity.cli.results import give, run_alone
+from llama_diversity.errors import BadUsage
 from llama_diversity.studies.arms import Choice, resolve_choice
-from llama_diversity.studies.conduct import conducted
-from llama_diversity.studies.diff.analysis import MAX_TOKENS, N_SAMPLES, PROMPT
-from llama_diversity.studies.diff.study import Diff, _above_words, _given, _result, _text_words, read_by, same_tokens
-from llama_diversity.studies.divergence import BLOCKED_ABOVE
-from llama_diversity.studies.results import make_folder, with_starts
-from llama_diversity.studies.session import (
-    Drawing,
-)
-from llama_diversity.studies.study import check_n
-from llama_diversity.studies.words import asking_words
+from llama_diversity.studies.diff.analysis import N_SAMPLES
+from llama_diversity.studies.diff.study import Diff, run_given
+from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.measuring.divergence import BLOCKED_ABOVE
+from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT
+from llama_diversity.studies.results import make_folder
+from llama_diversity.studies.session import Session
 
 _OF_DRAWING = ("prompt", "n_samples", "max_tokens", "temperature", "top_k", "top_p", "min_p", "seed", "parallel")
 
@@ -61,8 +57,8 @@ def diff(
     above: float,
     out: Path | None,
     drawing: Drawing,
-    layout: EngineOptions,
-    common: Common,
+    session: Session,
+    output: Output,
 ) -> None:
     """How far apart are two models at each token, and what does post-training block?
 
@@ -76,22 +72,20 @@ def diff(
       llamadiv diff --pair llama-2-7b
       llamadiv diff "Grace Hopper was not a nurse."
     """
-    if not 0 <= above < 1:
-        raise BadValue("--blocked-above", above, "it must be a probability from 0 to below 1")
-    arms = resolve_choice(choice, common)
     if text is not None:
         _check_no_drawing()
-        options = [*choice.words(), *_above_words(above), *asking_words(drawing.asking)]
-        command = shlex.join(["llamadiv", "diff", *options, *_text_words(text)])
-        try:
-            given, start = _given(read_text(text), arms, drawing.asking, layout, common)
-            make_folder(out)
-            read = read_by(arms, given, above=above, layout=layout, common=common)
-            found = _result(read, arms, None, Diff(above=above), command)
-            found = with_starts(found, {arm.model.reference: [start] for arm in arms})
-            give(found, out=out, run_id=None, common=common)
-        except (click.Abort, KeyboardInterrupt) as error:
-            raise Interrupted("Interrupted. Nothing is kept of a text; the same command starts again.") from error
+        Diff(above=above).check_settings()
+        result = run_given(
+            read_text(text),
+            resolve_choice(choice, session),
+            asking=drawing.asking,
+            session=session,
+            above=above,
+            words=choice.words(),
+            typed=text,
+            before=lambda: make_folder(out),
+        )
+        give(result, out=out, session=session, output=output)
         return
     one = Diff(
         PROMPT if prompt is None else read_text(prompt),
@@ -99,19 +93,14 @@ def diff(
         MAX_TOKENS if max_tokens is None else max_tokens,
         above,
     )
-    check_n(one.n, Diff.least, "completions")
-    same_tokens(one.prompt, arms, drawing.asking, layout, common, max_tokens=one.max_tokens)
-    make_folder(out)
-    with conducted([one], arms, choice.words(), drawing=drawing, layout=layout, common=common) as (run_id, [drawn]):
-        result = with_starts(one.measured(drawn, arms, layout), drawn.starts())
-    give(result, out=out, run_id=run_id, common=common)
+    run_alone(one, choice=choice, drawing=drawing, session=session, output=output, out=out)
 
 
 def _check_no_drawing() -> None:
-    """Of a text that is given nothing is drawn: an option that says how would be ignored. Raises UsageError."""
+    """Of a text that is given nothing is drawn: an option that says how would be ignored. Raises BadUsage."""
     context = click.get_current_context()
     for option in context.command.params:
         if option.name in _OF_DRAWING and context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE:
-            raise click.UsageError(
+            raise BadUsage(
                 f"{option.opts[-1]} is for the base model's own completions, and of a TEXT none are drawn. Give either."
             )

@@ -27,7 +27,7 @@ _FORM = [
 
 
 def figure_options(command: Command) -> Command:
-    """Add --out, a folder that need not be given, and the form of figures, which goes into `common`."""
+    """Add --out, a folder that need not be given, and the form of figures, which goes into `output`."""
     folder = click.Path(path_type=Path, file_okay=False)
     return click.option("--out", type=folder, help="Also write figures and numbers there.")(_formed(command, True))
 

@@ -3,46 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 from click.core import ParameterSource
 
 from llama_diversity.cli.complete import complete_model, complete_run
-from llama_diversity.cli.options import Common, asking_options, common_options, read_text, reading_options
+from llama_diversity.cli.options import asking_options, common_options, read_text, reading_options
+from llama_diversity.cli.output import Output, print_json, say
 from llama_diversity.cli.terminal import console
-from llama_diversity.engines import EngineOptions
-from llama_diversity.errors import BadValue, UnknownName
-from llama_diversity.records import Asking, Piece, TokenStats, seen_ids
+from llama_diversity.errors import BadUsage, BadValue
+from llama_diversity.records import Asking
 from llama_diversity.render.files import write_whole
-from llama_diversity.render.heatmap import DifferenceHeatmap, Heatmap, Looks, TokenPicture
+from llama_diversity.render.heatmap import Looks, TokenPicture
 from llama_diversity.render.html import to_html
-from llama_diversity.render.jsonl import to_line, token_objects
 from llama_diversity.render.ramps import RAMPS
 from llama_diversity.render.safe import visible
-from llama_diversity.render.scales import SCALES, scored_tokens
+from llama_diversity.render.scales import SCALES
 from llama_diversity.render.svg import to_svg
-from llama_diversity.resolve import resolve_model
-from llama_diversity.store import Store
-from llama_diversity.studies.arms import check_different
-from llama_diversity.studies.scored import score_text
-from llama_diversity.studies.session import DifferentTokens, opened
+from llama_diversity.studies.session import Session
+from llama_diversity.studies.subjects import (
+    Subject,
+    picture_of_one,
+    picture_of_two,
+    read_subjects,
+    stored_subject,
+    subjects_as_json,
+)
 from llama_diversity.studies.words import start_words
 
 _EXPORT_WIDTH = 100
-
-
-class Subject(NamedTuple):
-    """Tokens to be drawn, and whose they are."""
-
-    model: str
-    vocabulary: str
-    tokens: TokenStats
-    pieces: dict[int, Piece]
-    ids: tuple[int, ...] = ()  # of a text that was typed, with what precedes it
-    start: str | None = None  # that, as it is spelled
 
 
 @click.command()
@@ -109,8 +100,8 @@ def heatmap(
     svg: Path | None,
     html: Path | None,
     asking: Asking,
-    layout: EngineOptions,
-    common: Common,
+    session: Session,
+    output: Output,
 ) -> None:
     """Colour the tokens of TEXT, or of a stored sample, by how likely a model finds them.
 
@@ -123,10 +114,10 @@ def heatmap(
       llamadiv heatmap --run last --sample 3 --by entropy
     """
     if len(models) == 2 and (by != "surprisal" or sampler):
-        raise click.UsageError("Two models are compared by raw surprisal: leave out --by and --sampler.")
-    subjects = _subjects(models, text, run_name, index, arm, asking, layout, common)
-    if common.json:
-        click.echo(to_line(_as_json(subjects)))
+        raise BadUsage("Two models are compared by raw surprisal: leave out --by and --sampler.")
+    subjects = _subjects(models, text, run_name, index, arm, asking, session)
+    if output.json:
+        print_json(subjects_as_json(subjects))
         return
     looks = Looks(
         palette=palette,
@@ -136,17 +127,17 @@ def heatmap(
         background="light" if background == "light" else "dark",
     )
     if len(subjects) == 1:
-        picture: TokenPicture = _one(subjects[0], by, maximum, looks, has_sampler=sampler)
+        picture: TokenPicture = picture_of_one(subjects[0], by, maximum, looks, has_sampler=sampler)
     else:
-        picture = _two(subjects, maximum, maximum_difference, looks)
+        picture = picture_of_two(subjects, maximum, maximum_difference, looks)
     _write(picture, svg, html, width)
-    if common.quiet:
+    if output.quiet:
         for path in filter(None, (svg, html)):
             click.echo(visible(str(path)))
     else:
-        console(common.color, width=width).print(picture)
+        console(output.color, width=width).print(picture)
         for start in dict.fromkeys(subject.start for subject in subjects if subject.start is not None):
-            click.echo(visible(f"The text begins with {start_words(start)}."), err=True)
+            say(f"The text begins with {start_words(start)}.")
 
 
 def _write(picture: TokenPicture, svg: Path | None, html: Path | None, width: int | None) -> None:
@@ -157,35 +148,6 @@ def _write(picture: TokenPicture, svg: Path | None, html: Path | None, width: in
         write_whole(html, to_html(picture, "Token heatmap"))
 
 
-def _one(subject: Subject, by: str, maximum: float | None, looks: Looks, *, has_sampler: bool) -> Heatmap:
-    """A text under one model, or a sample; with `has_sampler` under the distribution that it was drawn from."""
-    return Heatmap(
-        scored_tokens(subject.tokens, subject.pieces.__getitem__),
-        model=subject.model,
-        tokenizer=subject.vocabulary,
-        by=by,
-        distribution="sampler" if has_sampler else "raw",
-        maximum_bits=maximum,
-        looks=looks,
-    )
-
-
-def _two(
-    subjects: Sequence[Subject], maximum: float | None, maximum_difference: float | None, looks: Looks
-) -> DifferenceHeatmap:
-    """A text under two models."""
-    first, second = (scored_tokens(subject.tokens, subject.pieces.__getitem__) for subject in subjects)
-    return DifferenceHeatmap(
-        first,
-        second,
-        models=(subjects[0].model, subjects[1].model),
-        tokenizer=subjects[0].vocabulary,
-        maximum_bits=maximum,
-        maximum_difference_bits=maximum_difference,
-        looks=looks,
-    )
-
-
 def _subjects(
     models: Sequence[str],
     text: str | None,
@@ -193,71 +155,18 @@ def _subjects(
     index: int,
     arm: str | None,
     asking: Asking,
-    layout: EngineOptions,
-    common: Common,
+    session: Session,
 ) -> list[Subject]:
     if run_name is not None:
         if text is not None or models:
-            raise click.UsageError("Give either a model and a text, or --run.")
+            raise BadUsage("Give either a model and a text, or --run.")
         if click.get_current_context().get_parameter_source("start") == ParameterSource.COMMANDLINE:
-            raise click.UsageError("--start is for a text: what a stored sample began with is part of its run.")
-        return [_stored(run_name, index, arm, common)]
+            raise BadUsage("--start is for a text: what a stored sample began with is part of its run.")
+        return [stored_subject(run_name, index, arm, session)]
     # Not through Click, which would split the value of a repeatable option at blanks.
     models = models or tuple(filter(None, [os.environ.get("LLAMADIV_MODEL")]))
     if text is None or not models:
-        raise click.UsageError("Give a model and a text (-m MODEL TEXT), or a stored run (--run RUN --sample I).")
+        raise BadUsage("Give a model and a text (-m MODEL TEXT), or a stored run (--run RUN --sample I).")
     if len(models) > 2:
         raise BadValue("-m", ", ".join(models), "one or two models can be shown")
-    text = read_text(text)
-    references = [resolve_model(name, common=common) for name in models]
-    check_different(references)
-    subjects = []
-    for reference in references:  # one after the other: two 7B models do not fit a laptop together
-        with opened(reference, layout, common) as engine:
-            scored = score_text(engine, text, asking, common)
-            vocabulary = _vocabulary_name(engine.facts.n_vocab, engine.facts.vocab_digest)
-            read = Subject(reference.reference, vocabulary, scored.tokens, scored.pieces, scored.ids, scored.start)
-            subjects.append(read)
-            if vocabulary == subjects[0].vocabulary and read.ids != subjects[0].ids:
-                raise DifferentTokens(subjects[0].model, read.model, subjects[0].ids, read.ids)
-    return subjects
-
-
-def _stored(run_name: str, index: int, arm: str | None, common: Common) -> Subject:
-    with Store.open(common.store, read_only=True) as store:
-        run = store.run(run_name)
-        cells = {cell.arm: cell for cell in run.cells}
-        if not cells:
-            raise BadValue("--run", run_name, "this run has no samples yet")
-        if arm is not None and arm not in cells:
-            raise UnknownName("arm", arm, cells, list_command=f"llamadiv runs show {run.id}")
-        cell = cells[arm] if arm is not None else run.cells[0]
-        if not 0 <= index < cell.n:
-            raise BadValue("--sample", index, f"this run has samples 0 to {cell.n - 1}")
-        sample = store.sample(cell.recipe_key, index)
-        digest = store.recipe(cell.recipe_key).vocab_digest
-        n_vocab = cell.about.get("model", {}).get("n_vocab", "?")
-        return Subject(
-            cell.reference,
-            _vocabulary_name(n_vocab, digest),
-            sample.tokens,
-            store.pieces(digest, seen_ids(sample.tokens)),
-        )
-
-
-def _vocabulary_name(n_vocab: object, digest: str) -> str:
-    return f"{n_vocab} tokens, {digest[:8]}"
-
-
-def _as_json(subjects: Sequence[Subject]) -> Mapping[str, object]:
-    tokens = [token_objects(subject.tokens, subject.pieces) for subject in subjects]
-    described = [
-        {"model": one.model, "tokens": objects, **({"start": one.start} if one.start is not None else {})}
-        for one, objects in zip(subjects, tokens, strict=True)
-    ]
-    if len(subjects) == 1:
-        return described[0]
-    if [token["bytes"] for token in tokens[0]] != [token["bytes"] for token in tokens[1]]:
-        raise BadValue("the second model", subjects[1].model, "it splits the text into other tokens than the first")
-    pairs = [(a["surprisal_bits"], b["surprisal_bits"]) for a, b in zip(*tokens, strict=True)]
-    return {"models": described, "difference_bits": [None if None in (a, b) else b - a for a, b in pairs]}
+    return read_subjects([session.model(name) for name in models], read_text(text), asking, session)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from llama_diversity.cli.options import Common, common_options
-from llama_diversity.cli.progress import worded_progress
+from llama_diversity.cli.options import common_options
+from llama_diversity.cli.output import Output
 from llama_diversity.errors import LlamadivError
+from llama_diversity.studies.session import Session
 
 PREFERENCES, ITERATIONS, BETA = 2000, 120, 0.01  # what the tiny pair was aligned with
 EXTRA = ("torch", "sentencepiece", "gguf")
@@ -53,7 +53,9 @@ seed_option = click.option("--seed", type=click.IntRange(0), default=1, show_def
 @fuse_option
 @seed_option
 @common_options
-def base(*, corpus: Path, out: Path, tokens: int, device: str, fuse: bool, seed: int, common: Common) -> None:
+def base(
+    *, corpus: Path, out: Path, tokens: int, device: str, fuse: bool, seed: int, session: Session, output: Output
+) -> None:
     """Grow a base model of 3.4 million parameters; the same command continues what was cut short.
 
     Two CPU cores do 2,000 to 6,000 tokens a second: five million tokens, one pass through the text, take a quarter of
@@ -63,8 +65,11 @@ def base(*, corpus: Path, out: Path, tokens: int, device: str, fuse: bool, seed:
     Example:
       llamadiv lab base --corpus texts --out grown --tokens 5000000
     """
-    report = _grow_base(corpus, out, tokens, device, seed, common, fuse=fuse)
-    if common.json:
+    from llama_diversity.lab.stages import grow_base
+
+    with session.listener.working("base") as show:
+        report = grow_base(corpus, out, tokens=tokens, device=device, seed=seed, fuse=fuse, show=show)
+    if output.json:
         click.echo(json.dumps(report))
     else:
         _say_base(report)
@@ -93,7 +98,8 @@ def align(
     device: str,
     fuse: bool,
     seed: int,
-    common: Common,
+    session: Session,
+    output: Output,
 ) -> None:
     """Align the base model in --out: fine-tuning, preferences, a reward model, PPO.
 
@@ -103,8 +109,12 @@ def align(
     Example:
       llamadiv lab align --corpus texts --out grown
     """
-    report = _align(corpus, out, preferences, iterations, beta, device, seed, common, fuse=fuse)
-    if common.json:
+    from llama_diversity.lab.stages import align_base
+
+    asked: dict[str, Any] = {"preferences": preferences, "iterations": iterations, "beta": beta}
+    with session.listener.working("align") as show:
+        report = align_base(corpus, out, **asked, device=device, seed=seed, fuse=fuse, show=show)
+    if output.json:
         click.echo(json.dumps(report))
     else:
         _say_aligned(report)
@@ -119,16 +129,23 @@ def align(
 @fuse_option
 @seed_option
 @common_options
-def grow(*, corpus: Path, out: Path, tokens: int, device: str, fuse: bool, seed: int, common: Common) -> None:
+def grow(
+    *, corpus: Path, out: Path, tokens: int, device: str, fuse: bool, seed: int, session: Session, output: Output
+) -> None:
     """Grow the whole pair from text files: what `base` and `align` do, with their defaults.
 
     \b
     Example:
       llamadiv lab grow --corpus texts --out grown
     """
-    first = _grow_base(corpus, out, tokens, device, seed, common, fuse=fuse)
-    second = _align(corpus, out, PREFERENCES, ITERATIONS, BETA, device, seed, common, fuse=fuse)
-    if common.json:
+    from llama_diversity.lab.stages import align_base, grow_base
+
+    with session.listener.working("base") as show:
+        first = grow_base(corpus, out, tokens=tokens, device=device, seed=seed, fuse=fuse, show=show)
+    usual: dict[str, Any] = {"preferences": PREFERENCES, "iterations": ITERATIONS, "beta": BETA}
+    with session.listener.working("align") as show:
+        second = align_base(corpus, out, **usual, device=device, seed=seed, fuse=fuse, show=show)
+    if output.json:
         click.echo(json.dumps({"base": first, "aligned": second}))
     else:
         _say_base(first)
@@ -143,7 +160,9 @@ def grow(*, corpus: Path, out: Path, tokens: int, device: str, fuse: bool, seed:
 @click.option("--iterations", type=click.IntRange(1), default=60, show_default=True, help="Of PPO, in each run.")
 @device_option
 @common_options
-def sweep(*, corpus: Path, out: Path, seeds: int, iterations: int, device: str, common: Common) -> None:
+def sweep(
+    *, corpus: Path, out: Path, seeds: int, iterations: int, device: str, session: Session, output: Output
+) -> None:
     """Turn the knobs of RLHF and measure what they do to diversity: beta, steps, preference labels.
 
     Needs the stages of `lab align` in --out. There are ten runs for each seed, and the same command continues. Writes a
@@ -153,124 +172,33 @@ def sweep(*, corpus: Path, out: Path, seeds: int, iterations: int, device: str, 
     Example:
       llamadiv lab sweep --corpus texts --out grown
     """
-    from llama_diversity.lab import align as stages
-    from llama_diversity.lab import sweep as knobs
+    from llama_diversity.lab.stages import sweep_knobs
+    from llama_diversity.lab.sweep import table
 
-    grid = knobs.Grid(seeds=tuple(range(1, seeds + 1)))
-    grid = dataclasses.replace(
-        grid,
-        settings=dataclasses.replace(grid.settings, n_iterations=iterations),
-        steps=tuple(step for step in grid.steps if step < iterations),
-    )
-    with worded_progress(common, "sweep") as show:
-        show(0.0, "choosing documents")
-        shop = stages.Workshop(corpus, out, stages.plan_of(out), device=device)
-        points = knobs.summarize_rows(knobs.sweep(shop, grid, show=show))
+    with session.listener.working("sweep") as show:
+        points = sweep_knobs(corpus, out, seeds=seeds, iterations=iterations, device=device, show=show)
     _write_sweep(out, points, seeds)
-    if common.json:
+    if output.json:
         click.echo(json.dumps([point._asdict() for point in points]).replace("NaN", "null"))
         return
-    click.echo(_sweep_table(points))
+    click.echo(table(points))
     click.echo(f"\nWritten: {out / 'sweep.svg'}, {out / 'sweep.md'}")
 
 
-_MEASURES = {
-    "score": "annotator's score",
-    "kl_nats": "KL of an answer, nats",
-    "entropy_bits": "token entropy, bits",
-    "tf_idf_cosine": "TF-IDF cosine",
-    "distinct_openings": "distinct openings",
-    "equal_openings": "pairs of equal openings",
-}
-
-
-def _sweep_table(points: Sequence[Any]) -> str:
-    """Markdown: a row for each value of each knob."""
-    lines = [f"| knob | value | seeds | {' | '.join(_MEASURES.values())} |", f"|{'---|' * (3 + len(_MEASURES))}"]
-    rows: dict[tuple[str, float], dict[str, Any]] = {}
-    for point in points:
-        rows.setdefault((point.knob, point.value), {})[point.measure] = point
-    for (knob, value), row in rows.items():
-        cells = [f"{p.mean:.3g} ({p.low:.3g} to {p.high:.3g})" for p in (row[name] for name in _MEASURES)]
-        lines.append(f"| {knob} | {value:g} | {row['score'].n_seeds} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def _write_sweep(out: Path, points: Sequence[Any], seeds: int) -> None:
+    from llama_diversity.lab.sweep import HEADINGS, table
     from llama_diversity.render import charts
     from llama_diversity.render.files import write_whole
 
     panels: dict[tuple[str, str], list[charts.SweepPoint]] = {}
     for point in points:
-        panel = panels.setdefault((point.knob, _MEASURES[point.measure]), [])
+        panel = panels.setdefault((point.knob, HEADINGS[point.measure]), [])
         panel.append(charts.SweepPoint(point.value, point.mean, point.low, point.high))
     title = "What the knobs of RLHF do to a model of 3.4 million parameters"
     figure = charts.sweep_panels(panels, title=title, subtitle=f"mean of {seeds} seeds, bars: 95 % t interval")
     for kind in ("svg", "png"):
         charts.save_chart(figure, out / f"sweep.{kind}")
-    write_whole(out / "sweep.md", _sweep_table(points) + "\n")
-
-
-def _grow_base(
-    corpus: Path, out: Path, tokens: int, device: str, seed: int, common: Common, *, fuse: bool
-) -> dict[str, Any]:
-    from llama_diversity.lab.base import grow
-    from llama_diversity.lab.pretrain import Schedule
-
-    schedule = Schedule(tokens, seed=seed)
-    with worded_progress(common, "base") as show:
-        return grow(
-            corpus,
-            out,
-            schedule=schedule,
-            device=device,
-            fuse=fuse,
-            on_stage=lambda words: show(0.0, words),
-            on_report=_shown(show, schedule.rows_a_step),
-        )
-
-
-def _align(
-    corpus: Path,
-    out: Path,
-    preferences: int,
-    iterations: int,
-    beta: float,
-    device: str,
-    seed: int,
-    common: Common,
-    *,
-    fuse: bool,
-) -> dict[str, Any]:
-    from llama_diversity.lab import align as stages
-    from llama_diversity.lab.ppo import Log, Settings
-
-    settings = Settings(n_iterations=iterations, beta=beta, max_tokens=stages.MAX_TOKENS, seed=seed)
-    plan = stages.Plan(n_preferences=preferences, ppo=settings, seed=seed)
-    plan = dataclasses.replace(plan, sft=dataclasses.replace(plan.sft, seed=seed))
-    with worded_progress(common, "align") as show:
-        show(0.0, "choosing documents")
-        shop = stages.Workshop(corpus, out, plan, device=device)
-        stages.fine_tune(shop, on_report=_shown(show, plan.sft.rows_a_step), fuse=fuse)
-        reward = stages.learn_reward(shop, show=show)
-
-        def on_log(log: Log) -> None:
-            words = f"PPO: reward {log.reward:+.2f}, KL {log.kl_nats:.1f} nats, {log.entropy_bits:.2f} bits a token"
-            show((log.iteration + 1) / iterations, words)
-
-        return stages.reinforce(shop, reward, on_log=on_log)
-
-
-def _shown(show: Callable[[float, str], None], rows_a_step: int) -> Callable[[Any], None]:
-    """A hearer of training reports that shows them."""
-    from llama_diversity.lab.transformer import Architecture
-
-    def on_report(report: Any) -> None:
-        n_left = (report.n_steps - report.step) * rows_a_step * Architecture.n_ctx
-        minutes_left = n_left / report.tokens_per_second / 60
-        show(report.step / report.n_steps, f"{report.bits_per_token:.2f} bits a token, {minutes_left:.0f} min left")
-
-    return on_report
+    write_whole(out / "sweep.md", table(points) + "\n")
 
 
 def _say_base(report: Mapping[str, Any]) -> None:

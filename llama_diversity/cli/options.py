@@ -1,4 +1,4 @@
-"""Options that several commands share, each with its `LLAMADIV_*` twin, and the terminal they imply."""
+"""Options that several commands share, each with its `LLAMADIV_*` twin, and the session and output they imply."""
 
 from __future__ import annotations
 
@@ -7,43 +7,22 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from llama_diversity import paths
 from llama_diversity.cli.complete import complete_model
+from llama_diversity.cli.listening import TerminalListener
+from llama_diversity.cli.output import Output
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Sampler
 from llama_diversity.render.print_form import ON_SCREEN, PrintForm
-from llama_diversity.studies.session import Drawing, refuse_cuts_of_greedy
+from llama_diversity.studies.drawing import Drawing, refuse_cuts_of_greedy
+from llama_diversity.studies.session import Session
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class Common:
-    """What every command knows: the output form, the store, the network, the colours."""
-
-    json: bool
-    quiet: bool
-    named_store: Path | None  # by --store
-    offline: bool
-    color: str
-    form: PrintForm = ON_SCREEN  # of figures
-
-    @property
-    def store(self) -> Path:
-        """The file that keeps samples. Raises NoHome; a command that keeps none does not ask."""
-        return self.named_store or paths.default_store()
-
-    @property
-    def shows_progress(self) -> bool:
-        """Progress goes to stderr unless `-q`."""
-        return not self.quiet
 
 
 _COMMON = [
@@ -81,15 +60,32 @@ _COMMON = [
 
 
 def common_options(command: Command) -> Command:
-    """Add the shared options; the command receives them as one argument `common`."""
+    """Add the shared options; the command receives them as `session` and `output`.
+
+    Of `layout_options`, which stand above them, the session has what they say.
+    """
 
     @functools.wraps(command)
     def with_common(
-        *args: Any, json: bool, quiet: bool, store: Path | None, offline: bool, color: str,
-        figure_form: PrintForm = ON_SCREEN, **kwargs: Any,
-    ) -> Any:  # fmt: skip
-        common = Common(json, quiet, store, offline=offline or _hub_is_offline(), color=color, form=figure_form)
-        return command(*args, common=common, **kwargs)
+        *args: Any,
+        json: bool,
+        quiet: bool,
+        store: Path | None,
+        offline: bool,
+        color: str,
+        layout: EngineOptions | None = None,
+        figure_form: PrintForm = ON_SCREEN,
+        **kwargs: Any,
+    ) -> Any:
+        output = Output(json, quiet, color, figure_form)
+        session = Session(
+            named_store=store,
+            offline=offline or _hub_is_offline(),
+            layout=layout or EngineOptions(),
+            listener=TerminalListener(output),
+            command=("llamadiv", *sys.argv[1:]),
+        )
+        return command(*args, session=session, output=output, **kwargs)
 
     decorated: Command = _decorated(with_common, _COMMON)
     return decorated
@@ -110,6 +106,17 @@ def read_text(argument: str) -> str:
         raise BadValue("the text", "-", "standard input, which it means, is closed")
     typed = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
     return typed.removesuffix("\n").removesuffix("\r") if typed.endswith("\r\n") else typed.removesuffix("\n")
+
+
+def prompt_option(default: str) -> Callable[[Command], Command]:
+    """The one prompt that all arms continue."""
+    return click.option(
+        "-p",
+        "--prompt",
+        default=default,
+        show_default=True,
+        help="What all continue; `-` reads standard input less its last line break.",
+    )
 
 
 template_arg_option = click.option(
@@ -278,7 +285,7 @@ def drawing_options(command: Command) -> Command:
 
 
 def layout_options(command: Command) -> Command:
-    """Add what concerns the machine; the command receives it as one argument `layout` (EngineOptions)."""
+    """Add what concerns the machine; it becomes the session's layout."""
     decorated: Command = _decorated(_with_layout(command), [_PARALLEL, *_LAYOUT])
     return decorated
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import click
 
 from llama_diversity.cli.arms import arms_options
-from llama_diversity.cli.experiment import run_alone
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import Common, common_options, drawing_options, layout_options, template_arg_option
-from llama_diversity.engines import EngineOptions
+from llama_diversity.cli.options import common_options, drawing_options, layout_options, template_arg_option
+from llama_diversity.cli.output import Output
+from llama_diversity.cli.results import run_alone
 from llama_diversity.studies.arms import Choice
+from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.personas import analysis as experiment
 from llama_diversity.studies.personas.study import Personas
-from llama_diversity.studies.session import Drawing
-from llama_diversity.studies.study import check_n
+from llama_diversity.studies.session import Session
 from llama_diversity.studies.words import template_args_of
 
 
@@ -38,8 +38,8 @@ def personas(
     template_args: tuple[str, ...],
     out: Path | None,
     drawing: Drawing,
-    layout: EngineOptions,
-    common: Common,
+    session: Session,
+    output: Output,
 ) -> None:
     """Experiment 1: how varied are the customers that a model makes up, and what do they say of a product?
 
@@ -50,6 +50,5 @@ def personas(
     Example:
       llamadiv personas --pair llama-2-7b
     """
-    check_n(n_samples, Personas.least, "personas")
     one = Personas(n_samples, max_tokens, grammar, template_args_of(template_args))
-    run_alone(one, choice=choice, drawing=drawing, layout=layout, common=common, out=out)
+    run_alone(one, choice=choice, drawing=drawing, session=session, output=output, out=out)

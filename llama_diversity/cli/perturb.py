@@ -8,27 +8,18 @@ from typing import Any
 import click
 
 from llama_diversity.cli.arms import arms_options
-from llama_diversity.cli.experiment import run_alone
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import Common, common_options, drawing_options, layout_options
+from llama_diversity.cli.options import common_options, drawing_options, layout_options
+from llama_diversity.cli.output import Output
 from llama_diversity.cli.prompts import prompts_options
-from llama_diversity.engines import EngineOptions
-from llama_diversity.errors import BadValue
+from llama_diversity.cli.results import run_alone
 from llama_diversity.studies.arms import Choice
+from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.perturb import analysis as experiment
-from llama_diversity.studies.perturb.perturbations import (
-    Insert,
-    Perturbation,
-    Replace,
-    SwapToken,
-    Typos,
-)
+from llama_diversity.studies.perturb.perturbations import change_of
 from llama_diversity.studies.perturb.study import Perturb, default_prompts
-from llama_diversity.studies.prompts import Prompts, read_prompts
-from llama_diversity.studies.session import Drawing
-from llama_diversity.studies.study import check_n
-
-# ---- the command
+from llama_diversity.studies.prompts import Prompts
+from llama_diversity.studies.session import Session
 
 
 class _Doses(click.ParamType[tuple[int, ...]]):
@@ -76,9 +67,7 @@ class _Doses(click.ParamType[tuple[int, ...]]):
 def perturb(
     *,
     choice: Choice,
-    prompts: tuple[str, ...],
-    file: str | None,
-    prompt_set: str | None,
+    named: Prompts | None,
     replace: tuple[str, str] | None,
     insert: str | None,
     at: int | None,
@@ -90,8 +79,8 @@ def perturb(
     max_tokens: int,
     out: Path | None,
     drawing: Drawing,
-    layout: EngineOptions,
-    common: Common,
+    session: Session,
+    output: Output,
 ) -> None:
     """Section 5.1: nudge a model off its path; does it find its way back to what it always says?
 
@@ -105,45 +94,7 @@ def perturb(
       llamadiv perturb --replace competed slept
       llamadiv perturb --typos 0.05 --dose 1,2,4
     """
-    check_n(n_samples, Perturb.least, "continuations")
-    if openings is not None and not 1 <= openings * Perturb.least <= n_samples:
-        allowed = f"each needs {Perturb.least} continuations, so -n {n_samples} has room for 1 to"
-        raise BadValue("--openings", openings, f"{allowed} {n_samples // Perturb.least}")
-    change = _change(replace, insert, at, swap_token, typos, drawing.seed)
-    named = read_prompts(prompts, file, prompt_set) if prompts or file or prompt_set else Prompts(default_prompts(), ())
-    one = Perturb(change, dose, *named, n_samples, openings, max_tokens)
-    run_alone(one, choice=choice, drawing=drawing, layout=layout, common=common, out=out)
-
-
-def _change(
-    replace: tuple[str, str] | None,
-    insert: str | None,
-    at: int | None,
-    swap_token: int | None,
-    typos: float | None,
-    seed: int,
-) -> Perturbation:
-    """The one change that was asked for. Raises UsageError for several, BadValue for an impossible one."""
-    named = [
-        name
-        for name, value in (
-            ("--replace", replace),
-            ("--insert", insert),
-            ("--swap-token", swap_token),
-            ("--typos", typos),
-        )
-        if value is not None
-    ]
-    if len(named) > 1:
-        raise click.UsageError(f"One change at a time: {' or '.join(named)}.")
-    if (at is not None) != (insert is not None):
-        raise click.UsageError("--insert TEXT and --at K go together: what to put in, and behind how many words.")
-    if insert is not None and at is not None:
-        return Insert(insert, at)
-    if swap_token is not None:
-        return SwapToken(swap_token)
-    if typos is not None:
-        return Typos(typos, seed)
-    if replace is not None and not replace[0]:
-        raise BadValue("--replace", "", "name the words that are to be replaced")
-    return Replace(*replace) if replace is not None else Replace()
+    change = change_of(replace, insert, at, swap_token, typos, drawing.seed)
+    texts, words = named or Prompts(default_prompts(), ())
+    one = Perturb(change, dose, texts, words, n_samples, openings, max_tokens)
+    run_alone(one, choice=choice, drawing=drawing, session=session, output=output, out=out)

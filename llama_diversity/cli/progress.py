@@ -15,22 +15,22 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Display
 
-from llama_diversity import digests, hub
-from llama_diversity.cli.options import Common
+from llama_diversity.cli.output import Output
 from llama_diversity.cli.terminal import console
 from llama_diversity.render.safe import visible
 from llama_diversity.runner import Progress
+from llama_diversity.studies.session import Show
 
 HEARTBEAT_S = 10.0
 
 
 @contextlib.contextmanager
 def sampling_progress(
-    common: Common, title: str, *, clock: Callable[[], float] = time.monotonic
+    output: Output, title: str, *, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[Progress], None]]:
     """Show samples done, tokens per second and the time left; the callback hears a runner's Progress."""
     started_s = clock()
-    with _line(common, title, clock) as show:
+    with _line(output, title, clock) as show:
 
         def report(progress: Progress) -> None:
             words = _describe(progress, elapsed_s=clock() - started_s)
@@ -40,21 +40,14 @@ def sampling_progress(
 
 
 @contextlib.contextmanager
-def progress_line(
-    common: Common, title: str, *, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Callable[[float], None]]:
-    """Show how much of one piece of work is done; the callback hears the share, 0 to 1."""
-    with _line(common, title, clock) as show:
-        yield lambda share: show(share, f"{share:.0%}")
+def progress_line(output: Output, title: str, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Show]:
+    """Show how much of one piece of work is done; the callback hears the share, 0 to 1, and words where it has any."""
+    with _line(output, title, clock) as show:
 
+        def report(share: float, words: str | None = None) -> None:
+            show(share, f"{share:.0%}" if words is None else words)
 
-@contextlib.contextmanager
-def worded_progress(
-    common: Common, title: str, *, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Callable[[float, str], None]]:
-    """Show work that describes itself; the callback hears the share that is done and words for it."""
-    with _line(common, title, clock) as show:
-        yield show
+        yield report
 
 
 def _describe(progress: Progress, *, elapsed_s: float) -> str:
@@ -74,16 +67,16 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-Show = Callable[[float, str], None]  # the share that is done, and the words for it
+Line = Callable[[float, str], None]  # the share that is done, and the words for it
 
 
 @contextlib.contextmanager
-def _line(common: Common, title: str, clock: Callable[[], float]) -> Iterator[Show]:
+def _line(output: Output, title: str, clock: Callable[[], float]) -> Iterator[Line]:
     title = visible(title)
-    if not common.shows_progress:
+    if output.quiet:
         yield lambda share, words: None
         return
-    terminal = console(common.color, stderr=True)
+    terminal = console(output.color, stderr=True)
     if terminal.is_terminal and not terminal.is_dumb_terminal:
         with _live_line(terminal, title) as show:
             yield show
@@ -92,7 +85,7 @@ def _line(common: Common, title: str, clock: Callable[[], float]) -> Iterator[Sh
 
 
 @contextlib.contextmanager
-def _live_line(terminal: Console, title: str) -> Iterator[Show]:
+def _live_line(terminal: Console, title: str) -> Iterator[Line]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
@@ -107,7 +100,7 @@ def _live_line(terminal: Console, title: str) -> Iterator[Show]:
         yield lambda share, words: display.update(task, completed=share, words=words)
 
 
-def _heartbeat(title: str, clock: Callable[[], float]) -> Show:
+def _heartbeat(title: str, clock: Callable[[], float]) -> Line:
     last_s = clock()
 
     def show(share: float, words: str) -> None:
@@ -117,74 +110,3 @@ def _heartbeat(title: str, clock: Callable[[], float]) -> Show:
             click.echo(f"{title}: {words}", err=True)
 
     return show
-
-
-HEARTBEAT_S = 15.0  # between two lines of progress where stderr is no terminal
-
-
-@contextlib.contextmanager
-def byte_progress(common: Common) -> Iterator[Callable[[str], digests.OnBytes | None]]:
-    """A maker of progress by label: a bar on a terminal, a line now and then elsewhere, nothing with -q.
-
-    Until bytes come, nothing is shown.
-    """
-    if not common.shows_progress:
-        yield lambda label: None
-    elif not sys.stderr.isatty():
-        yield _Heartbeat
-    else:
-        with _bars(common) as progress:
-            yield progress
-
-
-class _Heartbeat:
-    """One plain line every `HEARTBEAT_S`, for logs."""
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._next_s = time.monotonic() + HEARTBEAT_S
-
-    def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() >= self._next_s:
-            self._next_s = time.monotonic() + HEARTBEAT_S
-            from llama_diversity.render.safe import visible
-
-            amounts = f"{hub.readable_bytes(done)} of {hub.readable_bytes(total)}"
-            click.echo(f"{visible(self._label)}: {amounts}", err=True)
-
-
-@contextlib.contextmanager
-def _bars(common: Common) -> Iterator[Callable[[str], digests.OnBytes]]:
-    from rich import progress as rich_progress
-    from rich.console import Console
-
-    from llama_diversity.render.safe import visible
-
-    columns = (
-        rich_progress.TextColumn("{task.description}", markup=False),
-        rich_progress.BarColumn(bar_width=None),
-        rich_progress.DownloadColumn(),
-        rich_progress.TransferSpeedColumn(),
-        rich_progress.TimeRemainingColumn(compact=True),
-    )
-    console = Console(stderr=True, no_color=True if common.color == "never" else None)
-    with rich_progress.Progress(
-        *columns,
-        console=console,
-        transient=True,
-        expand=True,
-        redirect_stdout=sys.stdout.isatty(),  # a pipe keeps its results
-    ) as bars:
-
-        def progress(label: str) -> digests.OnBytes:
-            task: rich_progress.TaskID | None = None
-
-            def on_bytes(done: int, total: int) -> None:
-                nonlocal task
-                if task is None:  # a continued download does not start at 0, and its speed must not pretend so
-                    task = bars.add_task(visible(label), total=total, completed=done)
-                bars.update(task, completed=done, visible=done < total)
-
-            return on_bytes
-
-        yield progress

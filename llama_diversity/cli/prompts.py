@@ -1,24 +1,16 @@
-"""The prompts of a command: typed, from a file, or of a set that ships.
-
-A file has a prompt a line, or is JSON Lines, JSON or CSV by its suffix. What looks like one of these under another
-name is refused, so that no header and no bracket becomes a prompt. A command is printed with the prompts themselves, or
-where they are too many with the digest of what the file held: it never means another file than it did.
-"""
+"""The options that name prompts: typed, from a file, or of a set that ships."""
 
 from __future__ import annotations
 
-import sys
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-if sys.version_info >= (3, 11):
-    pass
-else:
-    pass
-from llama_diversity.studies.prompts import _OPTION
+from llama_diversity.cli.options import read_text
+from llama_diversity.studies.prompts import FILE_OPTION, read_prompts
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,7 +33,7 @@ _PROMPTS = [
         help="A prompt; may be repeated; `-` reads standard input less its last line break.",
     ),
     click.option(
-        _OPTION,
+        FILE_OPTION,
         "file",
         type=_File(),
         help="A file: a prompt a line; .jsonl, .ndjson or .json of strings or of objects with a field `prompt`; .csv "
@@ -52,8 +44,17 @@ _PROMPTS = [
 
 
 def prompts_options(command: Command) -> Command:
-    """Add the three ways to name prompts; the command receives them as `prompts`, `file` and `prompt_set`."""
-    decorated: Any = command
+    """Add the three ways to name prompts; the command receives what was named as `named`, None for nothing."""
+
+    @functools.wraps(command)
+    def with_prompts(
+        *args: Any, prompts: tuple[str, ...], file: str | None, prompt_set: str | None, **kwargs: Any
+    ) -> Any:
+        is_any = bool(prompts or file or prompt_set)
+        named = read_prompts([read_text(one) for one in prompts], file, prompt_set) if is_any else None
+        return command(*args, named=named, **kwargs)
+
+    decorated: Any = with_prompts
     for option in reversed(_PROMPTS):
         decorated = option(decorated)
     result: Command = decorated

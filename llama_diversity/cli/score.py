@@ -8,16 +8,15 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from llama_diversity.cli.options import Common, asking_options, common_options, model_option, read_text, reading_options
+from llama_diversity.cli.options import asking_options, common_options, model_option, read_text, reading_options
+from llama_diversity.cli.output import Output, print_json
 from llama_diversity.cli.terminal import console
 from llama_diversity.decimals import decimals
-from llama_diversity.engines import EngineOptions
 from llama_diversity.records import Asking, Piece
-from llama_diversity.render.jsonl import to_line, token_objects
+from llama_diversity.render.jsonl import token_objects
 from llama_diversity.render.safe import visible
-from llama_diversity.resolve import resolve_model
 from llama_diversity.studies.scored import Scored, score_text
-from llama_diversity.studies.session import opened
+from llama_diversity.studies.session import Session
 from llama_diversity.studies.words import start_words
 
 
@@ -27,7 +26,7 @@ from llama_diversity.studies.words import start_words
 @asking_options
 @reading_options
 @common_options
-def score(*, model: str, text: str, asking: Asking, layout: EngineOptions, common: Common) -> None:
+def score(*, model: str, text: str, asking: Asking, session: Session, output: Output) -> None:
     """Token statistics of TEXT under a model; `-` reads standard input less its last line break.
 
     Every token is judged given the ones before it, the first one given what texts begin with (--start).
@@ -36,30 +35,20 @@ def score(*, model: str, text: str, asking: Asking, layout: EngineOptions, commo
     Example:
       llamadiv score -m llama-2-7b "Grace Hopper was a pioneer."
     """
-    reference = resolve_model(model, common=common)
-    with opened(reference, layout, common) as engine:
-        scored = score_text(engine, read_text(text), asking, common)
-    if common.json:
+    with session.opened(session.model(model)) as engine:
+        scored = score_text(engine, read_text(text), asking, session)
+    if output.json:
         totals = {"total_bits": scored.total_bits, "bits_per_byte": scored.bits_per_byte}
         known = {name: value if math.isfinite(value) else None for name, value in totals.items()}
-        click.echo(
-            to_line(
-                {
-                    "tokens": token_objects(scored.tokens, scored.pieces),
-                    "n_bytes": scored.n_bytes_scored,
-                    **known,
-                    "start": scored.start,
-                }
-            )
-        )
+        tokens = token_objects(scored.tokens, scored.pieces)
+        print_json({"tokens": tokens, "n_bytes": scored.n_bytes_scored, **known, "start": scored.start})
         return
-    if not common.quiet:
-        console(common.color).print(_table(scored))
+    if not output.quiet:
+        console(output.color).print(_table(scored))
     total, rate = decimals(scored.total_bits, ".2f"), decimals(scored.bits_per_byte, ".3f")
     judged = f"{rate} bits per byte" if scored.n_bytes_scored else "of no token: the first has no context"
     click.echo(f"{total} bits, {judged}")
-    if not common.quiet:
-        click.echo(visible(f"The text begins with {start_words(scored.start)}."), err=True)
+    output.remark(f"The text begins with {start_words(scored.start)}.")
 
 
 def _table(scored: Scored) -> Table:

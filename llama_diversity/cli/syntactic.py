@@ -7,26 +7,26 @@ from pathlib import Path
 import click
 
 from llama_diversity.cli.arms import arms_options
-from llama_diversity.cli.experiment import run_alone
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import Common, common_options, drawing_options, layout_options, read_text
-from llama_diversity.engines import EngineOptions
+from llama_diversity.cli.options import (
+    common_options,
+    drawing_options,
+    layout_options,
+    prompt_option,
+    read_text,
+)
+from llama_diversity.cli.output import Output
+from llama_diversity.cli.results import run_alone
 from llama_diversity.studies.arms import Choice
-from llama_diversity.studies.session import Drawing
-from llama_diversity.studies.study import check_n
+from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.session import Session
 from llama_diversity.studies.syntactic.analysis import MAX_TOKENS, N_SAMPLES, PROMPT
 from llama_diversity.studies.syntactic.study import Syntactic
 
 
 @click.command()
 @arms_options
-@click.option(
-    "-p",
-    "--prompt",
-    default=PROMPT,
-    show_default=True,
-    help="What all continue; `-` reads standard input less its last line break.",
-)
+@prompt_option(PROMPT)
 @click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Completions of each model.")
 @click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest completion.")
 @figure_options
@@ -41,8 +41,8 @@ def syntactic(
     max_tokens: int,
     out: Path | None,
     drawing: Drawing,
-    layout: EngineOptions,
-    common: Common,
+    session: Session,
+    output: Output,
 ) -> None:
     """Experiment 3: how spread out are the next-token distributions of a base and an aligned model?
 
@@ -53,6 +53,5 @@ def syntactic(
     Example:
       llamadiv syntactic --pair llama-2-7b
     """
-    check_n(n_samples, Syntactic.least, "samples")
     one = Syntactic(read_text(prompt), n_samples, max_tokens)
-    run_alone(one, choice=choice, drawing=drawing, layout=layout, common=common, out=out)
+    run_alone(one, choice=choice, drawing=drawing, session=session, output=output, out=out)

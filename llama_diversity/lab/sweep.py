@@ -242,3 +242,25 @@ def summarize_rows(rows: Sequence[dict[str, Any]]) -> list[Point]:
             mean, low, high = mean_interval([row[name] for row in some])
             points.append(Point(KNOBS[knob], value, name, mean, low, high, len(some)))
     return points
+
+
+HEADINGS = {
+    "score": "annotator's score",
+    "kl_nats": "KL of an answer, nats",
+    "entropy_bits": "token entropy, bits",
+    "tf_idf_cosine": "TF-IDF cosine",
+    "distinct_openings": "distinct openings",
+    "equal_openings": "pairs of equal openings",
+}
+
+
+def table(points: Sequence[Any]) -> str:
+    """Markdown: a row for each value of each knob."""
+    lines = [f"| knob | value | seeds | {' | '.join(HEADINGS.values())} |", f"|{'---|' * (3 + len(HEADINGS))}"]
+    rows: dict[tuple[str, float], dict[str, Any]] = {}
+    for point in points:
+        rows.setdefault((point.knob, point.value), {})[point.measure] = point
+    for (knob, value), row in rows.items():
+        cells = [f"{p.mean:.3g} ({p.low:.3g} to {p.high:.3g})" for p in (row[name] for name in HEADINGS)]
+        lines.append(f"| {knob} | {value:g} | {row['score'].n_seeds} | {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Which models an experiment compares: a pair, two models by name, or all stages of a ladder."""
+"""Which models a study compares: a pair, two models by name, or all stages of a ladder."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import click
-
 from llama_diversity import registry
-from llama_diversity.cli.options import Common
-from llama_diversity.errors import LlamadivError
+from llama_diversity.errors import BadUsage, LlamadivError
 from llama_diversity.records import ModelRef
-from llama_diversity.resolve import resolve_model
+from llama_diversity.studies.session import Session
 
 
 class Choice(NamedTuple):
-    """What was typed."""
+    """Models by one of the ways to name them; none of them is the pair that ships."""
 
-    pair: str | None
-    base: str | None
-    aligned: str | None
-    ladder: str | None
+    pair: str | None = None
+    base: str | None = None
+    aligned: str | None = None
+    ladder: str | None = None
 
     def words(self) -> list[str]:
         """The same choice as options of a command line."""
@@ -51,22 +48,24 @@ class Arm(NamedTuple):
     template: ModelRef | None = None
 
 
-def resolve_choice(choice: Choice, common: Common) -> list[Arm]:
-    """The models of `choice`, two or more, the base first.
+def named(choice: Choice) -> list[tuple[str, str]]:
+    """What the models of `choice` are called in tables, and their references, the base first.
 
-    Raises UsageError, UnknownName, OneModel and what a model raises.
+    Raises BadUsage, UnknownName, RegistryError.
     """
     if choice.ladder is None:
-        references: Sequence[str] = resolve_arms(choice.pair, choice.base, choice.aligned)
-        names: Sequence[str] = ("base", "aligned")
-    elif choice.pair or choice.base or choice.aligned:
-        raise click.UsageError("--ladder names all models by itself; leave out --pair, --base and --aligned.")
-    else:
-        references = registry.load().ladder(choice.ladder).rungs
-        names = _names(references)
-    models = [resolve_model(reference, common=common) for reference in references]
-    check_different(models)
-    return [Arm(name, model) for name, model in zip(names, models, strict=True)]
+        return list(zip(("base", "aligned"), resolve_arms(choice.pair, choice.base, choice.aligned), strict=True))
+    if choice.pair or choice.base or choice.aligned:
+        raise BadUsage("--ladder names all models by itself; leave out --pair, --base and --aligned.")
+    references = registry.load().ladder(choice.ladder).rungs
+    return list(zip(_names(references), references, strict=True))
+
+
+def resolve_choice(choice: Choice, session: Session) -> list[Arm]:
+    """The models of `choice`, two or more, the base first. Raises what `named` and a model raise, and OneModel."""
+    arms = [Arm(name, session.model(reference)) for name, reference in named(choice)]
+    check_different([arm.model for arm in arms])
+    return arms
 
 
 def check_different(models: Sequence[ModelRef]) -> None:
@@ -93,9 +92,9 @@ def resolve_pair(name: str) -> tuple[str, str]:
 
 
 def resolve_arms(pair: str | None, base: str | None, aligned: str | None) -> tuple[str, str]:
-    """The references of base and aligned, of DEFAULT_PAIR where none is named. Raises UsageError, UnknownName."""
+    """The references of base and aligned, of DEFAULT_PAIR where none is named. Raises BadUsage, UnknownName."""
     if base is None and aligned is None:
         return resolve_pair(pair or DEFAULT_PAIR)
     if pair is None and base is not None and aligned is not None:
         return base, aligned
-    raise click.UsageError("Name the models: either --pair NAME, or --base MODEL --aligned MODEL.")
+    raise BadUsage("Name the models: either --pair NAME, or --base MODEL --aligned MODEL.")

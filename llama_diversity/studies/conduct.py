@@ -1,7 +1,7 @@
-"""How an experiment runs, whichever it is: what it asks becomes cells, cells are filled, what was drawn is shown.
+"""How a study runs, whichever it is: what it asks becomes cells, cells are filled, what was drawn is shown.
 
-A run keeps the names, settings and commands of its experiments beside the cells, so that `remembered` shows it again
-without a model. A cell's arm is called "semantic/base": the experiment, then the label of what was asked.
+A run keeps the names, settings and commands of its studies beside the cells, so that `remembered` shows it again
+without a model. A cell's arm is called "semantic/base": the study, then the label of what was asked.
 """
 
 from __future__ import annotations
@@ -16,28 +16,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llama_diversity import embed
-from llama_diversity.cli.options import Common
-from llama_diversity.engines import Engine, EngineOptions
-from llama_diversity.errors import BadValue, Interrupted, LlamadivError, StoreDamaged, TemplateError, UnknownName
+from llama_diversity.engines import Engine
+from llama_diversity.errors import BadValue, Interrupted, LlamadivError, StoreDamaged, TemplateError, Unfit, UnknownName
 from llama_diversity.records import Cell, Prompt
 from llama_diversity.render.exhibits import Remark, Section
 from llama_diversity.store import Run, RunCell, Store
 from llama_diversity.studies.arms import Arm
-from llama_diversity.studies.perturb.perturbations import NothingToChange
+from llama_diversity.studies.drawing import Drawing, fill, plan_cell, start_run
 from llama_diversity.studies.results import Result
-from llama_diversity.studies.session import (
-    DifferentTokens,
-    DifferentVocabularies,
-    Drawing,
-    fill,
-    find_encoder,
-    opened,
-    plan_cell,
-    reading,
-    say_unknown_start,
-    start_run,
-)
-from llama_diversity.studies.study import EXPERIMENTS, MOST_ANALYSED, Ask, Drawn, Experiment, NoAnswer
+from llama_diversity.studies.session import Session
+from llama_diversity.studies.study import MOST_ANALYSED, STUDIES, Ask, Drawn, NoAnswer, Study
+from llama_diversity.studies.tokens import DifferentVocabularies
 from llama_diversity.studies.words import drawing_words
 
 _STREAM = 0x9E3779B97F4A7C15  # odd and without a pattern: no two small seeds and streams meet
@@ -55,64 +44,75 @@ def _check_together(asks: Sequence[Ask]) -> None:
             raise BadValue("-n", max(sizes), allowed)
 
 
+def run(study: Study, arms: Sequence[Arm], *, drawing: Drawing, session: Session, words: Sequence[str] = ()) -> Result:
+    """One study of `arms`, the base first: what the store lacks is drawn. Raises what a study refuses.
+
+    `words` name the arms on a command line.
+    """
+    with conducted([study], arms, drawing=drawing, session=session, words=words) as (run_id, [drawn]):
+        return dataclasses.replace(study.shown(drawn), run=run_id)
+
+
 @contextlib.contextmanager
 def conducted(
-    experiments: Sequence[Experiment],
+    studies: Sequence[Study],
     arms: Sequence[Arm],
-    words: Sequence[str],
     *,
     drawing: Drawing,
-    layout: EngineOptions,
-    common: Common,
+    session: Session,
+    words: Sequence[str] = (),
     about: Mapping[str, Any] | None = None,
     is_lenient: bool = False,
 ) -> Iterator[tuple[str, list[Drawn]]]:
-    """Draw what the store lacks of the experiments; the run's id, and of each what was drawn, while the store is open.
+    """Draw what the store lacks of the studies; the run's id, and of each what was drawn, while the store is open.
 
     All that can be refused is refused before any sampling, and all cells that are known are recorded before it, so that
-    a run that is cut short knows what it lacks. `words` name the arms on a command line. With `is_lenient` an
-    experiment that these models cannot have is left without samples, and `shown` says why; else it raises, as encoder,
+    a run that is cut short knows what it lacks. `words` name the arms on a command line. With `is_lenient` a
+    study that these models cannot have is left without samples, and `shown` says why; else it raises, as encoder,
     engines and the store do.
     """
-    place = find_encoder(common) if any(one.needs_encoder for one in experiments) else None
-    with Store.open(common.store) as store:
-        work = _Work(store, arms, drawing, layout, common)
+    for one in studies:
+        one.check_settings()
+    place = session.encoder() if any(one.needs_encoder for one in studies) else None
+    with Store.open(session.store) as store:
+        work = _Work(store, arms, drawing, session)
         names = [arm.name for arm in arms]
         first: dict[str, list[_Planned]] = {}
         unfit: dict[str, str] = {}
-        for one in experiments:
+        for one in studies:
             with _leniently(one.name, unfit, is_lenient=is_lenient):
+                one.check_arms(arms, drawing, session)
                 first[one.name] = work.checked(one, names)
-        commands = {one.name: _command(one, names, words, drawing) for one in experiments}
-        run_id = start_run(store, {**(about or {}), **_memory(experiments, arms, commands), "unfit": unfit})
+        commands = {one.name: _command(one, names, words, drawing) for one in studies}
+        run_id = start_run(store, session, {**(about or {}), **_memory(studies, arms, commands), "unfit": unfit})
         work.draw([planned for some in first.values() for planned in some], run_id)
-        drawn = _drawn(store, store.run(run_id), place, common)
+        drawn = _drawn(store, store.run(run_id), place, session)
         later: list[_Planned] = []
-        for one in experiments:
+        for one in studies:
             if one.name not in unfit:
                 with _leniently(one.name, unfit, is_lenient=is_lenient):
                     later += work.planned(one.name, one.asks_next(drawn[one.name]))
         work.draw(later, run_id)
         store.finish_run(run_id)
-        drawn = _drawn(store, store.run(run_id), place, common)
-        yield run_id, [drawn[one.name] for one in experiments]
+        drawn = _drawn(store, store.run(run_id), place, session)
+        yield run_id, [drawn[one.name] for one in studies]
 
 
 @contextlib.contextmanager
 def _leniently(name: str, unfit: dict[str, str], *, is_lenient: bool) -> Iterator[None]:
-    """Within it what an experiment refuses is noted, not raised; what is wrong with the machine is raised."""
+    """Within it what a study refuses is noted, not raised; what is wrong with the machine is raised."""
     try:
         yield
-    except (TemplateError, DifferentTokens, DifferentVocabularies, NothingToChange, NoAnswer) as error:
+    except (TemplateError, Unfit) as error:
         if not is_lenient:
             raise
         unfit[name] = str(error)
 
 
-def _command(experiment: Experiment, arms: Sequence[str], words: Sequence[str], drawing: Drawing) -> str:
+def _command(study: Study, arms: Sequence[str], words: Sequence[str], drawing: Drawing) -> str:
     """The command line that makes the same again, with what differs from the defaults."""
-    drawn = [[*words], drawing_words(drawing)] if experiment.asks(arms) else [[], []]
-    return shlex.join(["llamadiv", experiment.name, *drawn[0], *experiment.options(), *drawn[1]])
+    drawn = [[*words], drawing_words(drawing)] if study.asks(arms) else [[], []]
+    return shlex.join(["llamadiv", study.name, *drawn[0], *study.options(), *drawn[1]])
 
 
 class _Work(NamedTuple):
@@ -121,27 +121,26 @@ class _Work(NamedTuple):
     store: Store
     arms: Sequence[Arm]
     drawing: Drawing
-    layout: EngineOptions
-    common: Common
+    session: Session
 
     def planned(self, name: str, asks: Sequence[Ask]) -> list[_Planned]:
-        """A cell for each ask of an experiment, on the vocabularies alone; one model is open at a time."""
+        """A cell for each ask of a study, on the vocabularies alone; one model is open at a time."""
         found = []
         for arm in self.arms:
             mine = [ask for ask in asks if ask.arm == arm.name]
             if mine:
-                with reading(arm.model, self.layout, self.common) as engine:
+                with self.session.reading(arm.model) as engine:
                     about = {"model": asdict(engine.facts), "build": engine.build}
                     found += [_Planned(arm, self._cell(engine, arm, name, ask), about) for ask in mine]
         return found
 
-    def checked(self, experiment: Experiment, names: Sequence[str]) -> list[_Planned]:
-        """The cells of an experiment's first asks, which it has agreed to."""
-        asks = experiment.asks(names)
+    def checked(self, study: Study, names: Sequence[str]) -> list[_Planned]:
+        """The cells of a study's first asks, which it has agreed to."""
+        asks = study.asks(names)
         _check_together(asks)
-        planned = self.planned(experiment.name, asks)
-        begins = f"{experiment.name}/"
-        experiment.check([dataclasses.replace(one.cell, arm=one.cell.arm.removeprefix(begins)) for one in planned])
+        planned = self.planned(study.name, asks)
+        begins = f"{study.name}/"
+        study.check([dataclasses.replace(one.cell, arm=one.cell.arm.removeprefix(begins)) for one in planned])
         return planned
 
     def _cell(self, engine: Engine, arm: Arm, name: str, ask: Ask) -> Cell:
@@ -160,7 +159,7 @@ class _Work(NamedTuple):
             n=ask.n,
             max_tokens=min(ask.max_tokens, max(1, room)) if ask.is_shortened else ask.max_tokens,
             drawing=drawing,
-            layout=self.layout,
+            layout=self.session.layout,
             stop=ask.stop,
             grammar=ask.grammar,
         )
@@ -169,12 +168,12 @@ class _Work(NamedTuple):
         """By the arm's own template, or by another model's where both have one vocabulary."""
         asking = dataclasses.replace(self.drawing.asking, **(ask.asking or {}))
         if not ask.is_chat:
-            say_unknown_start(engine, asking, self.common)
+            self.session.note_unknown_start(engine, asking)
         if not ask.is_chat or arm.template is None:
             return engine.prompt(
                 ask.text, chat=ask.is_chat, system=ask.system, template_args=ask.template_args, asking=asking
             )
-        with reading(arm.template, self.layout, self.common) as other:
+        with self.session.reading(arm.template) as other:
             if other.facts.vocab_digest != engine.facts.vocab_digest:
                 raise DifferentVocabularies(arm.model.reference, arm.template.reference)
             return other.prompt(ask.text, chat=True, system=ask.system, template_args=ask.template_args, asking=asking)
@@ -188,10 +187,10 @@ class _Work(NamedTuple):
             cells = [one.cell for one in planned if one.arm == arm]
             lacking = [cell for cell in cells if self.store.counts(cell.recipe.key, cell.n).n_samples < cell.n]
             if lacking:
-                with opened(arm.model, self.layout, self.common) as engine:
+                with self.session.opened(arm.model) as engine:
                     for cell in lacking:
                         with self._counting(run_id):
-                            fill(cell, engine, self.store, run_id, self.common)
+                            fill(cell, engine, self.store, run_id, self.session)
 
     @contextlib.contextmanager
     def _counting(self, run_id: str) -> Iterator[None]:
@@ -208,7 +207,7 @@ class _Work(NamedTuple):
 
 
 class _Planned(NamedTuple):
-    """A cell of an experiment, the arm that draws it, and what its engine says of itself."""
+    """A cell of a study, the arm that draws it, and what its engine says of itself."""
 
     arm: Arm
     cell: Cell
@@ -218,17 +217,17 @@ class _Planned(NamedTuple):
 # ---- what a run remembers
 
 
-def _memory(experiments: Sequence[Experiment], arms: Sequence[Arm], commands: Mapping[str, str]) -> dict[str, Any]:
+def _memory(studies: Sequence[Study], arms: Sequence[Arm], commands: Mapping[str, str]) -> dict[str, Any]:
     return {
         "arms": [[arm.name, arm.model.reference] for arm in arms],  # in order, which a JSON object need not keep
         "experiments": [
-            {"name": one.name, "settings": one.settings(), "command": commands[one.name]} for one in experiments
+            {"name": one.name, "settings": one.settings(), "command": commands[one.name]} for one in studies
         ],
     }
 
 
 class _Cells(dict[str, RunCell]):
-    """Cells by label; one that an experiment asked for and that is not there is damage."""
+    """Cells by label; one that a study asked for and that is not there is damage."""
 
     def __init__(self, path: Path, cells: Mapping[str, RunCell]) -> None:
         super().__init__(cells)
@@ -238,15 +237,15 @@ class _Cells(dict[str, RunCell]):
         raise StoreDamaged(self._path, f"the run does not say what it asked of “{label}”")
 
 
-def _drawn(store: Store, run: Run, place: embed.Place | None, common: Common) -> dict[str, Drawn]:
-    """Of each experiment of a run what is stored."""
+def _drawn(store: Store, run: Run, place: embed.Place | None, session: Session) -> dict[str, Drawn]:
+    """Of each study of a run what is stored."""
     found = {}
     for one in run.about.get("experiments", []):
         begins = f"{one['name']}/"
         mine = {cell.arm.removeprefix(begins): cell for cell in run.cells if cell.arm.startswith(begins)}
         cells = _Cells(store.path, mine)
         unfit = run.about.get("unfit", {}).get(one["name"], "")
-        found[one["name"]] = Drawn(dict(run.about["arms"]), one["command"], unfit, cells, store, place, common)
+        found[one["name"]] = Drawn(dict(run.about["arms"]), one["command"], unfit, cells, store, place, session)
     return found
 
 
@@ -260,65 +259,67 @@ class NoExperiment(LlamadivError):
         )
 
 
-def remembered(store: Store, run: Run, common: Common) -> list[tuple[Experiment, Drawn]]:
-    """The experiments of a stored run with what is there of each. Raises NoExperiment, NoEncoder."""
-    experiments = [_class_of(one["name"]).from_settings(one["settings"]) for one in run.about.get("experiments", [])]
-    if not experiments:
+def remembered(store: Store, run: Run, session: Session) -> list[tuple[Study, Drawn]]:
+    """The studies of a stored run with what is there of each. Raises NoExperiment, NoEncoder."""
+    studies = [_class_of(one["name"]).from_settings(one["settings"]) for one in run.about.get("experiments", [])]
+    if not studies:
         raise NoExperiment(run.id)
-    place = find_encoder(common) if any(one.needs_encoder for one in experiments) else None
-    drawn = _drawn(store, run, place, common)
-    return [(one, drawn[one.name]) for one in experiments]
+    place = session.encoder() if any(one.needs_encoder for one in studies) else None
+    drawn = _drawn(store, run, place, session)
+    return [(one, drawn[one.name]) for one in studies]
 
 
-def _class_of(name: str) -> type[Experiment]:
-    if name not in EXPERIMENTS:  # made by another version
-        raise UnknownName("experiment", name, EXPERIMENTS, list_command="llamadiv --help")
-    module, _, attribute = EXPERIMENTS[name].partition(":")
-    found: type[Experiment] = getattr(importlib.import_module(module), attribute)
+def _class_of(name: str) -> type[Study]:
+    if name not in STUDIES:  # made by another version
+        raise UnknownName("experiment", name, STUDIES, list_command="llamadiv --help")
+    module, _, attribute = STUDIES[name].partition(":")
+    found: type[Study] = getattr(importlib.import_module(module), attribute)
     return found
 
 
-def shown(experiment: Experiment, drawn: Drawn) -> Result:
-    """What can be shown of an experiment, with a warning of what is missing; of too little no numbers."""
+def shown(study: Study, drawn: Drawn) -> Result:
+    """What can be shown of a study, with a warning of what is missing; of too little no numbers."""
     lacking = drawn.lacks()
-    is_planned_whole = bool(drawn.cells) or not experiment.asks(tuple(drawn.arms))
+    is_planned_whole = bool(drawn.cells) or not study.asks(tuple(drawn.arms))
     enough = is_planned_whole and all(
-        cell.n - lacking.get(label, 0) >= experiment.least_of(label) for label, cell in drawn.cells.items()
+        cell.n - lacking.get(label, 0) >= study.least_of(label) for label, cell in drawn.cells.items()
     )
     why = drawn.unfit
-    if enough and not _is_cut_short(experiment, drawn):
+    if enough and not _is_cut_short(study, drawn):
         try:
-            return _with_missing(experiment.shown(drawn), drawn, lacking)
+            return _with_missing(study.shown(drawn), drawn, lacking)
         except NoAnswer as error:
             why = str(error)
-    why = why or _refusal(experiment, drawn, lacking)
+    why = why or _refusal(study, drawn, lacking)
     words = f"Not made: {why}" if why else "There is too little to analyse yet."
     remarks = (*_missing(drawn, lacking), Remark(words, is_warning=True))
     about = "These models cannot have this experiment." if why else "This experiment was cut short."
-    section = Section(experiment.name, experiment.title, about, drawn.command, remarks)
+    section = Section(study.name, study.title, about, drawn.command, remarks)
     return Result(section, {"missing": lacking, **({"unfit": why} if why else {})}, None)
 
 
 def _with_missing(result: Result, drawn: Drawn, lacking: Mapping[str, int]) -> Result:
     section = dataclasses.replace(result.section, exhibits=(*_missing(drawn, lacking), *result.section.exhibits))
-    return result._replace(section=section, report={**result.report, **({"missing": lacking} if lacking else {})})
+    return dataclasses.replace(
+        result, section=section, report={**result.report, **({"missing": lacking} if lacking else {})}
+    )
 
 
-def _refusal(experiment: Experiment, drawn: Drawn, lacking: Mapping[str, int]) -> str:
+def _refusal(study: Study, drawn: Drawn, lacking: Mapping[str, int]) -> str:
     """Why the first samples, all there, give nothing to ask next; empty where they do."""
-    if not experiment.has_more or lacking or not drawn.cells:
+    if not study.has_more or lacking or not drawn.cells:
         return ""
     try:
-        experiment.asks_next(drawn)
-    except (NothingToChange, NoAnswer) as error:
+        study.asks_next(drawn)
+    except Unfit as error:
         return str(error)
     return ""
 
 
-def _is_cut_short(experiment: Experiment, drawn: Drawn) -> bool:
+def _is_cut_short(study: Study, drawn: Drawn) -> bool:
     """Whether what is asked only after the first samples has not even been planned."""
-    first = {ask.label for ask in experiment.asks(tuple(drawn.arms))}
-    return bool(first) and experiment.has_more and first >= set(drawn.cells)
+    first = {ask.label for ask in study.asks(tuple(drawn.arms))}
+    return bool(first) and study.has_more and first >= set(drawn.cells)
 
 
 def _missing(drawn: Drawn, lacking: Mapping[str, int]) -> tuple[Remark, ...]:

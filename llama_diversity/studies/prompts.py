@@ -18,16 +18,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
-
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-from llama_diversity.cli.options import read_text
-from llama_diversity.errors import BadValue
 
-_OPTION = "--prompts"
+from llama_diversity.errors import BadUsage, BadValue
+
+PROMPT = "Grace Hopper was"  # the paper's, of several studies: so they have the same samples
+MAX_TOKENS = 128  # of a completion of it
+
+FILE_OPTION = "--prompts"
 _DIGEST = "#sha256="
 _MOST_TYPED = 2000  # characters of all prompts that a command line shows
 _MOST_BYTES = 64 * 2**20
@@ -46,19 +47,23 @@ class Prompts(NamedTuple):
 
 
 def read_prompts(typed: Sequence[str], file: str | None, prompt_set: str | None) -> Prompts:
-    """The prompts that a command line names. Raises BadValue, and UsageError for more than one way."""
+    """The prompts that a command line names. Raises BadValue, and BadUsage for more than one way."""
     if sum(map(bool, (typed, file, prompt_set))) > 1:
-        raise click.UsageError("Name prompts one way: -p, --prompts FILE or --set NAME.")
+        raise BadUsage("Name prompts one way: -p, --prompts FILE or --set NAME.")
     if typed:
-        texts = _different([_Found(one, read_text(one)) for one in typed], "-p", "")
+        texts = _different([_Found(one, one) for one in typed], "-p", "")
         return Prompts(texts, _as_typed(texts))
     if file is not None:
         return _of_file(file)
+    return shipped(prompt_set)
+
+
+def shipped(name: str | None = None) -> Prompts:
+    """A set that ships, the openings where none is named. Raises BadValue."""
     sets = tomllib.loads(resources.files("llama_diversity").joinpath("data/prompts.toml").read_text("utf-8"))
-    name = prompt_set or "openings"
-    if name not in sets:
+    if name is not None and name not in sets:
         raise BadValue("--set", name, f"the sets are {', '.join(sets)}")
-    return Prompts(tuple(sets[name]), ("--set", name) if prompt_set else ())
+    return Prompts(tuple(sets[name or "openings"]), ("--set", name) if name else ())
 
 
 def _as_typed(texts: Sequence[str]) -> tuple[str, ...]:
@@ -89,29 +94,29 @@ def _different(found: Sequence[_Found], option: str, value: str) -> tuple[str, .
 
 def _of_file(name: str) -> Prompts:
     path, _, digest = (name, "", "") if Path(name).exists() else name.partition(_DIGEST)
-    texts = _different(list(_read(Path(path))), _OPTION, path)
+    texts = _different(list(_read(Path(path))), FILE_OPTION, path)
     held = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
     if digest and digest != held:
         raise BadValue(
-            _OPTION,
+            FILE_OPTION,
             path,
             "it holds other prompts than when this command was printed. `llamadiv report` shows the run with those it "
             f"had; for the new ones leave out {_DIGEST}{digest}",
         )
     is_short = sum(map(len, texts)) <= _MOST_TYPED and all(one.isprintable() and one != "-" for one in texts)
-    return Prompts(texts, _as_typed(texts) if is_short else (_OPTION, f"{path}{_DIGEST}{held}"))
+    return Prompts(texts, _as_typed(texts) if is_short else (FILE_OPTION, f"{path}{_DIGEST}{held}"))
 
 
 def _read(path: Path) -> Iterator[_Found]:
     """The prompts of a file by its suffix. Raises BadValue."""
     suffix = path.suffix.casefold().removeprefix(".")
     if suffix in _NOT_READ:
-        raise BadValue(_OPTION, str(path), f"a .{suffix} file is not read; save the prompts as {_FORMATS}")
+        raise BadValue(FILE_OPTION, str(path), f"a .{suffix} file is not read; save the prompts as {_FORMATS}")
     readers = {"jsonl": _json_lines, "ndjson": _json_lines, "json": _json, "csv": _table, "tsv": _table}
     try:
         yield from readers.get(suffix, _lines)(_decoded(path))
     except _Malformed as reason:
-        raise BadValue(_OPTION, str(path), str(reason)) from reason
+        raise BadValue(FILE_OPTION, str(path), str(reason)) from reason
 
 
 class _Malformed(ValueError):

@@ -5,23 +5,64 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from llama_diversity.answers import Endings
 from llama_diversity.errors import BadValue
-from llama_diversity.render.exhibits import Section
+from llama_diversity.render.exhibits import Figure, Section, Table
 from llama_diversity.render.files import write_whole
+from llama_diversity.render.folder import Written, write_report
 from llama_diversity.render.jsonl import to_json
+from llama_diversity.render.print_form import ON_SCREEN, PrintForm
 from llama_diversity.studies.words import start_words
 
 
-class Result(NamedTuple):
-    """An experiment's result: for a reader, as JSON, and as the experiment's own type."""
+@dataclass(frozen=True)
+class Result:
+    """A study's result: for a reader, as JSON, and as the study's own type; and the run that its samples are of."""
 
     section: Section
     report: Mapping[str, Any]
     found: Any
+    run: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+        return self.section.name
+
+    @property
+    def command(self) -> str:
+        """The command line that makes the same again."""
+        return self.section.command
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """By name, in the order of the section."""
+        return {one.name: one for one in self.section.exhibits if isinstance(one, Table)}
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """By name, in the order of the section."""
+        return {one.name: one for one in self.section.exhibits if isinstance(one, Figure)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as JSON has them, with the command line that makes them again and the run's id."""
+        return {**self.report, "command": self.command, **({"run": self.run} if self.run else {})}
+
+    def save(self, folder: Path, form: PrintForm = ON_SCREEN) -> Written:
+        """Figures, tables, `index.html` and NAME.json into `folder`; which files, and what no font could draw.
+
+        Raises BadValue.
+        """
+        written = write_report(self.section, folder, form)
+        write_json(self.to_dict(), folder / f"{self.name}.json")
+        return written
+
+    def __repr__(self) -> str:
+        return f"<{self.section.title} `{self.command}`>"
 
 
 def with_starts(result: Result, starts: Mapping[str, Sequence[str]]) -> Result:
@@ -32,7 +73,7 @@ def with_starts(result: Result, starts: Mapping[str, Sequence[str]]) -> Result:
     alike = len(set(said.values())) == 1
     words = next(iter(said.values())) if alike else "; ".join(f"{one} ({model})" for model, one in said.items())
     section = dataclasses.replace(result.section, about=f"{result.section.about} Raw prompts begin with {words}.")
-    return result._replace(section=section, report={**result.report, "starts": dict(starts)})
+    return dataclasses.replace(result, section=section, report={**result.report, "starts": dict(starts)})
 
 
 def make_folder(out: Path | None) -> None:
@@ -45,7 +86,9 @@ def make_folder(out: Path | None) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise BadValue("--out", str(out), f"it cannot be written ({error.strerror}); name another place") from error
+        raise BadValue(
+            "--out", str(out), f"it cannot be written ({error.strerror}); name another place; name another place"
+        ) from error
 
 
 def write_json(report: Mapping[str, Any], path: Path) -> None:

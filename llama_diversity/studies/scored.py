@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llama_diversity.cli.options import Common
-from llama_diversity.cli.progress import progress_line
 from llama_diversity.decimals import counted
 from llama_diversity.engines import Engine
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Piece, TokenStats, seen_ids
-from llama_diversity.studies.session import say_unknown_start
+from llama_diversity.studies.session import Session
 
 
 class Scored(NamedTuple):
@@ -37,14 +35,14 @@ class Scored(NamedTuple):
         return self.total_bits / self.n_bytes_scored if self.n_bytes_scored else math.nan
 
 
-def score_text(engine: Engine, text: str, asking: Asking, common: Common) -> Scored:
+def score_text(engine: Engine, text: str, asking: Asking, session: Session) -> Scored:
     """Score `text` on `engine`. Raises BadValue for an empty one, PromptTooLong."""
     if not text:
         raise BadValue("the text", "", "there is nothing to score")
-    say_unknown_start(engine, asking, common)
+    session.note_unknown_start(engine, asking)
     start = engine.start(asking)
     ids = engine.tokenize(text, asking)
-    with progress_line(common, f"scoring {counted(len(ids), 'token')}") as on_progress:
+    with session.listener.working(f"scoring {counted(len(ids), 'token')}") as on_progress:
         tokens = engine.score(ids, on_progress=on_progress)[len(start.ids) :]
     pieces = {token: engine.piece(token) for token in seen_ids(tokens)}
     return Scored(tokens, pieces, n_bytes_judged(tokens, pieces, text), start.text, ids)

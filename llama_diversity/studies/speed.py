@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 
 from llama_diversity.engines import Engine
-from llama_diversity.records import Cell
+from llama_diversity.records import Cell, ModelRef
+from llama_diversity.studies.drawing import Drawing, plan_cell
+from llama_diversity.studies.session import Session
 
 
 def measure(engine: Engine, cell: Cell, on_progress: Callable[[float], None]) -> dict[str, float]:
@@ -32,3 +34,20 @@ def measure(engine: Engine, cell: Cell, on_progress: Callable[[float], None]) ->
         "sampling_share": (engine.stopwatch.sampling_seconds - watch.sampling_seconds) / seconds,
         "setup_seconds": setup_seconds,
     }
+
+
+def speed_of(model: ModelRef, text: str, *, n: int, max_tokens: int, seed: int, session: Session) -> dict[str, float]:
+    """How fast `n` samples of a raw prompt are drawn; nothing is stored. Raises what engines raise, BadValue."""
+    with session.opened(model) as engine:
+        cell = plan_cell(
+            engine,
+            model,
+            engine.prompt(text),
+            arm="bench",
+            n=n,
+            max_tokens=max_tokens,
+            drawing=Drawing(seed=seed),
+            layout=session.layout,
+        )
+        with session.listener.working("sampling") as show:
+            return measure(engine, cell, show)

@@ -16,20 +16,17 @@ from typing import Any, ClassVar, NamedTuple
 
 from llama_diversity import embed
 from llama_diversity.answers import Answer, Endings, Reader
-from llama_diversity.cli.encoding import say
-from llama_diversity.cli.options import Common
-from llama_diversity.cli.progress import progress_line
-from llama_diversity.errors import BadValue, LlamadivError
+from llama_diversity.errors import BadValue, Unfit
 from llama_diversity.records import Cell, Recipe, Sample, seen_ids
 from llama_diversity.render.scales import ScoredToken, scored_tokens
 from llama_diversity.store import RunCell, Store
+from llama_diversity.studies.arms import Arm
+from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.results import Result, with_starts
-from llama_diversity.studies.session import (
-    DifferentTokens,
-    DifferentVocabularies,
-)
+from llama_diversity.studies.session import Session
+from llama_diversity.studies.tokens import DifferentTokens, DifferentVocabularies
 
-EXPERIMENTS = {  # name -> module:class, in the order of a report
+STUDIES = {  # name -> module:class, in the order of a report
     "personas": "llama_diversity.studies.personas.study:Personas",
     "semantic": "llama_diversity.studies.semantic.study:Semantic",
     "syntactic": "llama_diversity.studies.syntactic.study:Syntactic",
@@ -40,11 +37,16 @@ EXPERIMENTS = {  # name -> module:class, in the order of a report
     "coverage": "llama_diversity.studies.coverage.study:Coverage",
     "diff": "llama_diversity.studies.diff.study:Diff",
 }
+STANDS_ON = {  # room -> the rooms it is made of; no other room knows a second one
+    "decompose": {"compare"},
+    "demo": {"semantic", "syntactic"},
+    "paper": {"personas", "semantic", "syntactic", "perturb", "collapse"},
+}
 
 MOST_ANALYSED = 100_000  # samples of an arm, over all that it is asked: an analysis has them in memory together
 
 
-class NoAnswer(LlamadivError):
+class NoAnswer(Unfit):
     """All outputs of an arm are thoughts that were never closed."""
 
     def __init__(self, arm: str, endings: Endings) -> None:
@@ -56,7 +58,7 @@ class NoAnswer(LlamadivError):
 
 
 class Ask(NamedTuple):
-    """What one arm is asked `n` times; the label tells it from the experiment's other asks."""
+    """What one arm is asked `n` times; the label tells it from the study's other asks."""
 
     label: str
     arm: str
@@ -74,8 +76,8 @@ class Ask(NamedTuple):
     stream: int = 0  # asks of other streams are drawn independently of each other
 
 
-class Experiment(ABC):
-    """One experiment of the paper with its settings: a frozen dataclass whose fields JSON can hold."""
+class Study(ABC):
+    """One study with its settings: a frozen dataclass whose fields JSON can hold."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -83,6 +85,12 @@ class Experiment(ABC):
     needs_one_vocabulary: ClassVar[bool] = False
     has_more: ClassVar[bool] = False  # asks that depend on the first samples
     least: ClassVar[int] = 1  # samples of each ask that can be analysed
+
+    def check_settings(self) -> None:  # noqa: B027  many have nothing to refuse
+        """Refuse, before anything is opened, what no model could be asked. Raises BadValue."""
+
+    def check_arms(self, arms: Sequence[Arm], drawing: Drawing, session: Session) -> None:  # noqa: B027
+        """Refuse, before any sampling, what takes more than the cells to see."""
 
     @abstractmethod
     def options(self) -> list[str]:
@@ -128,25 +136,25 @@ class Experiment(ABC):
 
     def settings(self) -> dict[str, Any]:
         """The fields, as JSON can hold them."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]  # every experiment is a dataclass
+        return asdict(self)  # type: ignore[call-overload, no-any-return]  # every study is a dataclass
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Experiment:
+    def from_settings(cls, settings: Mapping[str, Any]) -> Study:
         """The inverse of `settings`, after JSON."""
         return cls(**settings)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What is stored of one experiment: reads the store, loads no model."""
+    """What is stored of one study: reads the store, loads no model."""
 
     arms: Mapping[str, str]  # arm -> model
     command: str
-    unfit: str  # why these models cannot have the experiment; empty where they can
+    unfit: str  # why these models cannot have the study; empty where they can
     cells: Mapping[str, RunCell]  # by label
     store: Store
     place: embed.Place | None
-    common: Common
+    session: Session
 
     def recipe(self, label: str) -> Recipe:
         """The recipe of an ask."""
@@ -195,8 +203,8 @@ class Drawn:
     def embedded(self, texts: Mapping[str, Sequence[str]]) -> dict[str, embed.Embedded]:
         """The vectors of texts, with a progress line while they are made."""
         assert self.place is not None
-        with progress_line(self.common, "embedding") as show:
-            encoder = embed.Encoder(self.place, say)
+        with self.session.listener.working("embedding") as show:
+            encoder = embed.Encoder(self.place, self.session.listener.say)
             return {name: encoder.embed(some, on_progress=show) for name, some in texts.items()}
 
     def starts(self) -> dict[str, list[str]]:

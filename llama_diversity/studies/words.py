@@ -8,7 +8,7 @@ from typing import Any
 
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Sampler
-from llama_diversity.studies.session import Drawing
+from llama_diversity.studies.drawing import Drawing
 
 
 def template_args_of(typed: Sequence[str], option: str = "--template-arg") -> str | None:

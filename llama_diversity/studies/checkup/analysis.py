@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from llama_diversity.metrics.inference import Interval, mean_interval
+from llama_diversity.records import ModelFacts
+from llama_diversity.studies.measuring.noise import Noise
 
 TEXTS = (
     "The town lies in a valley between two hills. A river runs through it, and an old stone bridge joins the market "
@@ -67,3 +69,15 @@ def clearly_better(readings: Mapping[str, Reading], chosen: str) -> list[Finding
         if excess.low > 0 and excess.mean >= LEAST_SHARE * float(np.mean(other.bits)):
             found.append(Finding(name, excess))
     return sorted(found, key=lambda one: -one.excess_bits.mean)
+
+
+class Checkup(NamedTuple):
+    """What a file states, the model's readings by the starts as they are typed, the chosen one, those beside which it
+    is worse, and the noise of its arithmetic.
+    """
+
+    facts: ModelFacts
+    readings: Mapping[str, Reading]
+    chosen: str
+    better: Sequence[Finding]
+    noise: Noise

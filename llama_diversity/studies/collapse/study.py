@@ -22,11 +22,11 @@ from llama_diversity.studies.collapse.analysis import (
 from llama_diversity.studies.collapse.analysis import Result as Simulation
 from llama_diversity.studies.collapse.exhibits import section
 from llama_diversity.studies.results import Result
-from llama_diversity.studies.study import Ask, Drawn, Experiment
+from llama_diversity.studies.study import Ask, Drawn, Study
 
 
 @dataclass(frozen=True)
-class Collapse(Experiment):
+class Collapse(Study):
     """A bandit instead of a model: nothing is sampled from one."""
 
     name: ClassVar[str] = "collapse"

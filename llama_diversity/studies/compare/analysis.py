@@ -36,12 +36,11 @@ from llama_diversity.metrics.inference import (
 )
 from llama_diversity.studies.compare.measured import PRIMARY, Case, Generations, Rules, case_of
 from llama_diversity.studies.compare.refusals import objection
-from llama_diversity.studies.kinds import ends_of_kinds
+from llama_diversity.studies.measuring.kinds import CEILING, ends_of_kinds
 
 LEAST_PROMPTS = 5  # for a claim about prompts in general
 MOST_LEFT_OUT = 0.2  # of the prompts, those without a value
 MARGIN = math.log(1.1)
-CEILING = 0.9  # of m, where kinds among m can hardly rise any more
 WITHIN_MARGIN = "the 90 % interval lies within a tenth of equality"
 INCLUDES_EQUALITY = "the interval includes equality"
 NOT_AFTER_HOLM = "the interval leaves out equality, but not after Holm's adjustment for all lines"

@@ -34,7 +34,7 @@ from llama_diversity.metrics.inference import (
 )
 from llama_diversity.metrics.lexical import rarefied_types
 from llama_diversity.metrics.similarity import mean_pairwise_distance, tf_idf
-from llama_diversity.studies.kinds import KIND_CUT, kinds_among
+from llama_diversity.studies.measuring.kinds import KIND_CUT, kinds_among
 from llama_diversity.text import Cutting, cutting
 
 PREFIXES = (128, 64, 32, 16)

@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 from llama_diversity.metrics.coverage import two_digits
 from llama_diversity.studies.compare.measured import PREFIXES, Case, Generations, excess_bits
-from llama_diversity.studies.languages import MOST_UNREAD, objection_to_words, unreadable
-from llama_diversity.studies.limits import (
+from llama_diversity.studies.measuring.languages import MOST_UNREAD, objection_to_words, unreadable
+from llama_diversity.studies.measuring.limits import (
     FEW_FOR_TAILS,
-    LARGEST_Z,
     LEAST_FOR_TAILS,
     LEAST_VALID,
     MOST_TRUNCATED,
-    _seen,
     objection_to_class_entropy,
+    seen_share,
 )
+from llama_diversity.studies.measuring.self_check import LARGEST_Z
 
 NOTHING_VARIES = "Each arm gave one output only; there is nothing to test."
 
@@ -86,7 +86,7 @@ def _of_meanings(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
         if unread > MOST_UNREAD:
             return Refusal(unreadable(arm, unread))
     for arm in arms if name == "class_entropy" else ():
-        reason = objection_to_class_entropy(arm, min((one.kinds[arm] for one in case.measured), key=_seen))
+        reason = objection_to_class_entropy(arm, min((one.kinds[arm] for one in case.measured), key=seen_share))
         if reason:
             return Refusal(reason)
     return None

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llama_diversity.errors import BadValue
+from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.records import Sampler
-from llama_diversity.studies.session import refuse_cuts_of_greedy
+from llama_diversity.studies.arms import Choice, named
+from llama_diversity.studies.drawing import refuse_cuts_of_greedy
 from llama_diversity.studies.study import check_n
 from llama_diversity.studies.words import arg_words, template_args_of
 
@@ -145,3 +146,16 @@ def _under(option: str, part: str) -> Iterator[None]:
         yield
     except BadValue as error:
         raise BadValue(option, part, str(error).partition("; ")[2].removesuffix(".")) from error
+
+
+def specs_of(choice: Choice, typed: Sequence[str]) -> tuple[ArmSpec, ...]:
+    """The arms by --arm, or the raw models of a pair or ladder. Raises BadUsage, BadValue, UnknownName."""
+    if not typed:
+        return tuple(ArmSpec(name, reference) for name, reference in named(choice))
+    if any(choice):
+        raise BadUsage("Name the arms by --arm, or by --pair, --base and --aligned, or --ladder.")
+    specs = tuple(parse_arm(one) for one in typed)
+    names = [spec.name for spec in specs]
+    if len(specs) < 2 or len(set(names)) < len(names):
+        raise BadUsage("A comparison needs two arms or more, each with a name of its own: --arm NAME=MODEL.")
+    return specs

@@ -13,21 +13,19 @@ import numpy.typing as npt
 
 from llama_diversity import cache, embed, minilm
 from llama_diversity.answers import Answer, Endings
-from llama_diversity.cli.options import Common
-from llama_diversity.cli.progress import progress_line
 from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.records import Cell, Recipe, TokenStats
-from llama_diversity.resolve import resolve_model
 from llama_diversity.studies.arms import Arm
 from llama_diversity.studies.compare import analysis as experiment
 from llama_diversity.studies.compare.exhibits import Facts, section
 from llama_diversity.studies.compare.measured import Generations, Rules, common_prefix
 from llama_diversity.studies.compare.specs import ArmSpec
-from llama_diversity.studies.kinds import KIND_CUT, MOST_BY_MEANING
-from llama_diversity.studies.limits import LEAST_VALID
+from llama_diversity.studies.measuring.kinds import KIND_CUT, MOST_BY_MEANING
+from llama_diversity.studies.measuring.limits import LEAST_VALID
+from llama_diversity.studies.measuring.self_check import excess_variance_bits2
 from llama_diversity.studies.results import Result, endings_as_json
-from llama_diversity.studies.self_check import excess_variance_bits2
-from llama_diversity.studies.study import Ask, Drawn, Experiment
+from llama_diversity.studies.session import Session
+from llama_diversity.studies.study import Ask, Drawn, Study, check_n
 from llama_diversity.studies.words import arg_words, start_words
 from llama_diversity.text import beginning, words
 
@@ -42,7 +40,7 @@ class NotComparable(LlamadivError):
 
 
 @dataclass(frozen=True)
-class Compare(Experiment):
+class Compare(Study):
     """n generations of every arm for every prompt."""
 
     name: ClassVar[str] = "compare"
@@ -64,6 +62,10 @@ class Compare(Experiment):
         given = dict(settings)
         specs = tuple(ArmSpec(**one) for one in given.pop("specs"))
         return cls(specs, tuple(given.pop("prompts")), tuple(given.pop("prompt_words")), **given)
+
+    def check_settings(self) -> None:
+        check_n(self.n, 2, "generations")
+        check_pattern(self.valid)
 
     def options(self) -> list[str]:
         changed = {"-n": "n", "--max-tokens": "max_tokens", "--prefix": "prefix", "--valid": "valid"}
@@ -123,7 +125,7 @@ class Compare(Experiment):
     def show(self, drawn: Drawn) -> Result:
         recipes = {name: drawn.recipe(name) for name in drawn.cells}
         prompts, rules = self.gathered(drawn)
-        with progress_line(drawn.common, "comparing"):
+        with drawn.session.listener.working("comparing"):
             found = cache.called(experiment.compare, prompts, rules)
         facts = Facts(
             arms={spec.name: described(spec, recipes[label(spec.name, 0)]) for spec in self.specs},
@@ -323,10 +325,10 @@ def check_pattern(valid: str | None) -> None:
         raise BadValue("--valid", str(valid), f"it is no regular expression: {error}") from error
 
 
-def resolve_spec(spec: ArmSpec, common: Common) -> Arm:
+def resolve_spec(spec: ArmSpec, session: Session) -> Arm:
     """The model of an arm, and the one whose template it borrows."""
-    template = None if spec.template is None else resolve_model(spec.template, common=common)
-    return Arm(spec.name, resolve_model(spec.model, common=common), template)
+    template = None if spec.template is None else session.model(spec.template)
+    return Arm(spec.name, session.model(spec.model), template)
 
 
 def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) -> dict[str, Any]:

@@ -33,9 +33,9 @@ from llama_diversity.metrics.coverage import (
     refined_coverage,
 )
 from llama_diversity.metrics.inference import ALL_SINGLETONS, Estimate, Retained, log_ratio, undefined
-from llama_diversity.studies.kinds import KIND_CUT, ends_of_kinds, kinds_among
-from llama_diversity.studies.languages import unread_arms
-from llama_diversity.studies.limits import LEAST_VALID, MOST_TRUNCATED
+from llama_diversity.studies.measuring.kinds import KIND_CUT, ends_of_kinds, kinds_among
+from llama_diversity.studies.measuring.languages import unread_arms
+from llama_diversity.studies.measuring.limits import LEAST_VALID, MOST_TRUNCATED
 
 N_SAMPLES = 200
 MAX_TOKENS = 64

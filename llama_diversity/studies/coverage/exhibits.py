@@ -11,9 +11,9 @@ from llama_diversity.decimals import counted
 from llama_diversity.metrics.coverage import two_digits
 from llama_diversity.metrics.inference import Z_95
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value, percent
-from llama_diversity.studies.compare.analysis import CEILING
 from llama_diversity.studies.coverage.analysis import WANTED, Arm, Result
-from llama_diversity.studies.limits import LEAST_COVERAGE
+from llama_diversity.studies.measuring.kinds import CEILING
+from llama_diversity.studies.measuring.limits import LEAST_COVERAGE
 from llama_diversity.studies.phrases import cut_off, why_left_out
 
 if TYPE_CHECKING:

@@ -8,20 +8,19 @@ from typing import Any, ClassVar
 
 from llama_diversity import cache, embed
 from llama_diversity.answers import Endings
-from llama_diversity.cli.progress import progress_line
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Cell
 from llama_diversity.studies.coverage import analysis as experiment
 from llama_diversity.studies.coverage.analysis import MAX_TOKENS, N_SAMPLES
 from llama_diversity.studies.coverage.exhibits import Facts, section
-from llama_diversity.studies.kinds import KIND_CUT, MOST_BY_MEANING
+from llama_diversity.studies.measuring.kinds import KIND_CUT, MOST_BY_MEANING
+from llama_diversity.studies.prompts import PROMPT
 from llama_diversity.studies.results import Result, endings_as_json
-from llama_diversity.studies.semantic.analysis import PROMPT
-from llama_diversity.studies.study import Ask, Drawn, Experiment, NoAnswer
+from llama_diversity.studies.study import Ask, Drawn, NoAnswer, Study, check_n
 
 
 @dataclass(frozen=True)
-class Coverage(Experiment):
+class Coverage(Study):
     """Completions of one prompt, raw, of every arm, put into kinds."""
 
     name: ClassVar[str] = "coverage"
@@ -32,6 +31,9 @@ class Coverage(Experiment):
     n: int = N_SAMPLES
     max_tokens: int = MAX_TOKENS
     by: str = "meaning"
+
+    def check_settings(self) -> None:
+        check_n(self.n, self.least, "completions")
 
     def options(self) -> list[str]:
         return self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens", "--by": "by"})
@@ -65,7 +67,7 @@ class Coverage(Experiment):
             n_truncated = {arm: one.n_truncated for arm, one in embedded.items()}
             unread = {arm: one.unread for arm, one in embedded.items()}
             kind = f"texts of one meaning (cosine {KIND_CUT:g} or more between all pairs, by {embed.REPO})"
-        with progress_line(drawn.common, "counting kinds"):
+        with drawn.session.listener.working("counting kinds"):
             found = cache.called(experiment.analyse, texts, vectors, n_truncated, unread)
         facts = Facts(self.prompt, drawn.arms, self.max_tokens, kind, endings)
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)

@@ -20,7 +20,7 @@ from llama_diversity.metrics.inference import Contrast, Estimate, Part, Proporti
 from llama_diversity.studies.compare.analysis import LEAST_PROMPTS, MOST_LEFT_OUT
 from llama_diversity.studies.compare.measured import PRIMARY, Generations, Rules, case_of
 from llama_diversity.studies.compare.refusals import objection
-from llama_diversity.studies.kinds import ends_of_kinds
+from llama_diversity.studies.measuring.kinds import ends_of_kinds
 
 Design = Mapping[str, Mapping[str, bool]]  # arm -> factor -> whether the arm has it
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import click
-
 from llama_diversity import cache
-from llama_diversity.cli.progress import progress_line
-from llama_diversity.errors import BadValue
+from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.records import Cell
 from llama_diversity.render.safe import visible
 from llama_diversity.studies.compare.measured import Rules
@@ -31,6 +28,7 @@ from llama_diversity.studies.decompose import analysis as experiment
 from llama_diversity.studies.decompose.exhibits import Facts, section
 from llama_diversity.studies.results import Result, endings_as_json
 from llama_diversity.studies.study import Drawn
+from llama_diversity.studies.words import template_words
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Decompose(Compare):
 
     def show(self, drawn: Drawn) -> Result:
         prompts, rules = self.gathered(drawn)
-        with progress_line(drawn.common, "decomposing"):
+        with drawn.session.listener.working("decomposing"):
             found = cache.called(experiment.decompose, prompts, rules, self.design())
         facts = Facts(
             arms={spec.name: described(spec, drawn.recipe(label(spec.name, 0))) for spec in self.specs},
@@ -101,18 +99,16 @@ class Decompose(Compare):
         return words
 
 
-def _check_starts(starts: tuple[str, str] | None, template_args: Sequence[str]) -> None:
-    """Raises BadValue for two starts that are no two, UsageError beside values for a template."""
-    if starts is not None and (not all(starts) or starts[0] == starts[1]):
-        raise BadValue("--starts", " ".join(starts), "name two that differ, like none bos")
-    if starts is not None and template_args:
-        raise click.UsageError("--starts asks raw only, so there is no template to give arguments to. Give either.")
-
-
-def _words(ones: Mapping[str, str | None], twos: Mapping[str, tuple[str, str] | None]) -> list[str]:
-    """Options of one value and of two that were typed, as words of a command line."""
-    words = [word for option, value in ones.items() if value for word in (option, value)]
-    return words + [word for option, values in twos.items() if values for word in (option, *values)]
+def factor_words(
+    sampler: str | None,
+    quantised: tuple[str, str] | None = None,
+    template_args: str | None = None,
+    starts: tuple[str, str] | None = None,
+) -> list[str]:
+    """The factors as options of a command line."""
+    words = ["--sampler", sampler] if sampler else []
+    words += [*(["--quantised", *quantised] if quantised else []), *template_words(template_args)]
+    return [*words, *(["--starts", *starts] if starts else [])]
 
 
 def combinations(
@@ -122,7 +118,14 @@ def combinations(
     template_args: str | None = None,
     starts: tuple[str, str] | None = None,
 ) -> tuple[ArmSpec, ...]:
-    """The arms of the full design, the one without any factor first, the one with all of them last."""
+    """The arms of the full design, the one without any factor first, the one with all of them last.
+
+    Raises BadValue, BadUsage.
+    """
+    if starts is not None and (not all(starts) or starts[0] == starts[1]):
+        raise BadValue("--starts", " ".join(starts), "name two that differ, like none bos")
+    if starts is not None and template_args:
+        raise BadUsage("--starts asks raw only, so there is no template to give arguments to. Give either.")
     specs = []
     for (role, *files), is_other, at, cut in itertools.product(
         zip(("base", "aligned"), models, quantised or ("", ""), strict=True),

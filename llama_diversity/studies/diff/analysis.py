@@ -26,9 +26,7 @@ import numpy.typing as npt
 
 from llama_diversity.metrics.entropy import entropy_rate, local_mean_curve
 from llama_diversity.metrics.inference import Float64, Int64, Proportion, quantile, wilson
-from llama_diversity.studies.divergence import THRESHOLDS, Steps
-from llama_diversity.studies.semantic.analysis import MAX_TOKENS as MAX_TOKENS  # the same recipe, so the same samples
-from llama_diversity.studies.semantic.analysis import PROMPT as PROMPT
+from llama_diversity.studies.measuring.divergence import THRESHOLDS, Steps
 
 N_SAMPLES = 50
 HEADLINE = 1e-4  # the threshold that sentences speak of

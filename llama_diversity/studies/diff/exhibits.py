@@ -27,7 +27,7 @@ from llama_diversity.render.heatmap import DifferenceHeatmap
 from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import ScoredToken
 from llama_diversity.studies.diff.analysis import HEADLINE, MEASURES, Band, Comparison, PerToken
-from llama_diversity.studies.noise import Floor
+from llama_diversity.studies.measuring.noise import Floor
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart

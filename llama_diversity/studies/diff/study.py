@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from llama_diversity.cli.options import Common
-from llama_diversity.cli.progress import progress_line
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.engines.start import Start
-from llama_diversity.errors import BadValue, EngineError, PromptTooLong
+from llama_diversity.errors import BadValue, EngineError, Interrupted, PromptTooLong
 from llama_diversity.records import Asking, Recipe
 from llama_diversity.render.jsonl import finite
 from llama_diversity.render.scales import ScoredToken, scored_tokens
-from llama_diversity.resolve import resolve_model
 from llama_diversity.studies.arms import Arm
 from llama_diversity.studies.diff import analysis as experiment
-from llama_diversity.studies.diff.analysis import MAX_TOKENS, MEASURES, N_SAMPLES, PROMPT, Comparison
+from llama_diversity.studies.diff.analysis import MEASURES, N_SAMPLES, Comparison
 from llama_diversity.studies.diff.exhibits import Facts, section
-from llama_diversity.studies.divergence import BLOCKED_ABOVE, Steps
-from llama_diversity.studies.noise import Floor, floor, noise_of
-from llama_diversity.studies.results import Result
-from llama_diversity.studies.session import (
-    DifferentTokens,
-    DifferentVocabularies,
-    opened,
-    reading,
-    say_unknown_start,
-)
-from llama_diversity.studies.study import Ask, Drawn, Experiment
+from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.measuring.divergence import BLOCKED_ABOVE, Comparer, Steps, joined
+from llama_diversity.studies.measuring.noise import Floor, floor
+from llama_diversity.studies.noise import noise_of
+from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT
+from llama_diversity.studies.results import Result, with_starts
+from llama_diversity.studies.session import Session
+from llama_diversity.studies.study import Ask, Drawn, Study, check_n
+from llama_diversity.studies.tokens import DifferentTokens, DifferentVocabularies
+from llama_diversity.studies.words import asking_words
 
 _MOST_THREADS = 8
 _LONGEST_SHOWN = 200  # characters of a text that its command line repeats
@@ -50,7 +48,7 @@ class Texts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Diff(Experiment):
+class Diff(Study):
     """The base's own completions, which every other arm reads too: the numbers need samples and models."""
 
     name: ClassVar[str] = "diff"
@@ -63,27 +61,66 @@ class Diff(Experiment):
     max_tokens: int = MAX_TOKENS
     above: float = BLOCKED_ABOVE
 
+    def check_settings(self) -> None:
+        check_n(self.n, self.least, "completions")
+        if not 0 <= self.above < 1:
+            raise BadValue("--blocked-above", self.above, "it must be a probability from 0 to below 1")
+
     def options(self) -> list[str]:
         return [*self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens"}), *_above_words(self.above)]
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return [Ask(arms[0], arms[0], self.prompt, self.n, self.max_tokens)]
 
-    def show(self, drawn: Drawn) -> Result:
-        """Reads the stored samples with the models, laid out as far as the recipe tells."""
-        recipe = drawn.recipe(next(iter(drawn.arms)))
-        layout = EngineOptions.of(recipe)
-        arms = [Arm(arm, resolve_model(model, common=drawn.common)) for arm, model in drawn.arms.items()]
-        return self.measured(drawn, arms, layout)
+    def check_arms(self, arms: Sequence[Arm], drawing: Drawing, session: Session) -> None:
+        same_tokens(self.prompt, arms, drawing.asking, session, max_tokens=self.max_tokens)
 
-    def measured(self, drawn: Drawn, arms: Sequence[Arm], layout: EngineOptions) -> Result:
-        """The stored samples of the first of `arms` under all of them."""
-        base = arms[0].name
+    def show(self, drawn: Drawn) -> Result:
+        """Reads the stored samples with the models, laid out as the recipe tells and as the machine allows."""
+        base = next(iter(drawn.arms))
         recipe = drawn.recipe(base)
+        layout = _laid_out(recipe, drawn.session.layout)
+        session = dataclasses.replace(drawn.session, layout=layout)
+        arms = [Arm(arm, session.model(model)) for arm, model in drawn.arms.items()]
         start = recipe.prompt.ids
         texts = Texts([(*start, *sample.tokens["id"].tolist()) for sample in drawn.stream(base)], len(start))
-        read = read_by(arms, texts, above=self.above, layout=layout, common=drawn.common)
+        read = read_by(arms, texts, above=self.above, session=session)
         return _result(read, arms, recipe, self, drawn.command)
+
+
+def _laid_out(recipe: Recipe, machine: EngineOptions) -> EngineOptions:
+    """What the recipe says, and of the rest what the machine is told."""
+    of_machine = {name: getattr(machine, name) for name in ("parallel", "n_threads", "n_gpu_layers")}
+    return dataclasses.replace(EngineOptions.of(recipe), **of_machine)
+
+
+def run_given(
+    text: str,
+    arms: Sequence[Arm],
+    *,
+    asking: Asking,
+    session: Session,
+    above: float = BLOCKED_ABOVE,
+    words: Sequence[str] = (),
+    typed: str | None = None,
+    before: Callable[[], None] = lambda: None,
+) -> Result:
+    """A text that is given under every arm, the base first.
+
+    `words` name the arms on a command line, `typed` is how the text is given there; `before` is
+    called between what can be refused and the work. Raises what `same_tokens` raises, and Interrupted.
+    """
+    one = Diff(above=above)
+    one.check_settings()
+    command = ["llamadiv", "diff", *words, *_above_words(above), *asking_words(asking), *_text_words(typed or text)]
+    try:
+        given, start = _given(text, arms, asking, session)
+        before()
+        read = read_by(arms, given, above=above, session=session)
+    except KeyboardInterrupt as error:
+        raise Interrupted("Interrupted. Nothing is kept of a text; the same command starts again.") from error
+    found = _result(read, arms, None, one, shlex.join(command))
+    return with_starts(found, {arm.model.reference: [start] for arm in arms})
 
 
 def _above_words(above: float) -> list[str]:
@@ -100,18 +137,18 @@ def _text_words(text: str) -> list[str]:
 # ---- what can be refused is refused before any work
 
 
-def _given(text: str, arms: Sequence[Arm], asking: Asking, layout: EngineOptions, common: Common) -> tuple[Texts, str]:
+def _given(text: str, arms: Sequence[Arm], asking: Asking, session: Session) -> tuple[Texts, str]:
     """The text that was typed, as ids, and what precedes it. Raises BadValue, and what `same_tokens` raises."""
     if not text:
         raise BadValue("the text", "", "there is nothing to compare")
-    ids, start = same_tokens(text, arms, asking, layout, common)
+    ids, start = same_tokens(text, arms, asking, session)
     if len(ids) < 2:
         raise BadValue("the text", text, "it is one token, and the first has no context where nothing precedes it")
     return Texts([ids], max(1, len(start.ids))), start.text
 
 
 def same_tokens(
-    text: str, arms: Sequence[Arm], asking: Asking, layout: EngineOptions, common: Common, *, max_tokens: int = 0
+    text: str, arms: Sequence[Arm], asking: Asking, session: Session, *, max_tokens: int = 0
 ) -> tuple[tuple[int, ...], Start]:
     """The ids of `text`, the same for every arm, with room for `max_tokens` more, and what of them precedes it.
 
@@ -119,9 +156,9 @@ def same_tokens(
     """
     first: tuple[str, tuple[int, ...], Start] | None = None
     for arm in arms:
-        with reading(arm.model, layout, common) as engine:
+        with session.reading(arm.model) as engine:
             check_able(engine)
-            say_unknown_start(engine, asking, common)
+            session.note_unknown_start(engine, asking)
             ids = engine.tokenize(text, asking)
             if len(ids) + max_tokens > engine.facts.n_ctx_train:
                 raise PromptTooLong(len(ids), max_tokens, engine.facts.n_ctx_train)
@@ -155,33 +192,33 @@ class Read(NamedTuple):
     tokenizer: str
 
 
-def read_by(arms: Sequence[Arm], texts: Texts, *, above: float, layout: EngineOptions, common: Common) -> Read:
+def read_by(arms: Sequence[Arm], texts: Texts, *, above: float, session: Session) -> Read:
     """The texts under the first of `arms` and each other one; the base stays open, of the others one at a time."""
     base, *others = arms
     found, first, floors = {}, {}, {}
-    with opened(base.model, layout, common) as mine:
+    with session.opened(base.model) as mine:
         facts = mine.facts
-        shown, noise = _shown_tokens(mine, texts), noise_of(mine, common, above=above)
+        shown, noise = _shown_tokens(mine, texts), noise_of(mine, session, above=above)
         for arm in others:
-            with opened(arm.model, layout, common) as theirs:
+            with session.opened(arm.model) as theirs:
                 if theirs.facts.vocab_digest != facts.vocab_digest:
                     raise DifferentVocabularies(base.model.reference, arm.model.reference)
-                steps = list(compared(mine, theirs, texts, above, layout, common, title=f"{base.name} and {arm.name}"))
+                steps = list(compared(mine, theirs, texts, above, session, title=f"{base.name} and {arm.name}"))
                 first[arm.name] = shown, _shown_tokens(theirs, texts)
-                floors[arm.name] = floor([noise, noise_of(theirs, common, above=above)])
+                floors[arm.name] = floor([noise, noise_of(theirs, session, above=above)])
             found[arm.name] = experiment.analyse(steps)
     return Read(found, first, floors, f"{facts.n_vocab} tokens, {facts.vocab_digest[:8]}")
 
 
 def compared(
-    mine: Engine, theirs: Engine, texts: Texts, above: float, layout: EngineOptions, common: Common, *, title: str
+    mine: Engine, theirs: Engine, texts: Texts, above: float, session: Session, *, title: str
 ) -> Iterator[Steps]:
     """The steps of each text; of the logits a piece is in memory at a time."""
-    n_threads = min(_MOST_THREADS, layout.n_threads or os.cpu_count() or 1)
-    comparer = experiment.Comparer(mine.facts.n_vocab, above=above, n_threads=n_threads)
+    n_threads = min(_MOST_THREADS, session.layout.n_threads or os.cpu_count() or 1)
+    comparer = Comparer(mine.facts.n_vocab, above=above, n_threads=n_threads)
     pieces: list[Steps] = []
     n_done = 0
-    with closing(comparer), progress_line(common, f"reading with {title}") as show:
+    with closing(comparer), session.listener.working(f"reading with {title}") as show:
         for here, there in zip(mine.logits(texts.ids), theirs.logits(texts.ids), strict=True):
             if here[:2] != there[:2]:
                 raise ValueError("the engines read the texts in different pieces")
@@ -192,7 +229,7 @@ def compared(
             n_done += n_rows
             show(n_done / texts.n_rows)
             if here.start + n_rows == len(ids) - 1:
-                yield experiment.joined(pieces)
+                yield joined(pieces)
                 pieces = []
 
 

@@ -36,6 +36,7 @@ from llama_diversity.metrics.inference import (
     wilson,
 )
 from llama_diversity.studies.collapse import analysis as collapse
+from llama_diversity.studies.measuring.kinds import K_MAX, KIND_CUT
 from llama_diversity.studies.personas import analysis as personas
 from llama_diversity.studies.personas import sentences as review_sentences
 from llama_diversity.studies.perturb import analysis as perturb
@@ -67,7 +68,7 @@ class Made(NamedTuple):
     is_paper_pair: bool
     personas: personas.Result | None = None
     sentences: review_sentences.Clusters | None = None
-    semantic: semantic.Study | None = None
+    semantic: semantic.Whole | None = None
     syntactic: syntactic.Result | None = None
     perturb: perturb.Outcome | None = None
 
@@ -370,7 +371,7 @@ def _sentences(made: Made) -> Iterator[Entry]:
     for arm in (made.base, made.aligned):
         own, pooled = found.own[arm], found.effective[arm].value
         effective = "" if pooled is None else f", spread over {pooled:.1f} pooled clusters"
-        limit = f"; {semantic.K_MAX} is the most that is tried" if own.by_silhouette.warning else ""
+        limit = f"; {K_MAX} is the most that is tried" if own.by_silhouette.warning else ""
         words = f"gap statistic {own.by_gap.k or 'none'}{effective}{limit}"
         ours.append(Number(float(own.by_silhouette.k or 1), words=words))
     yield Entry(
@@ -411,7 +412,7 @@ def _semantic(made: Made) -> Iterator[Entry]:
     yield _entry(
         made,
         "E2.clusters",
-        f"kinds among {m} outputs (cosine {semantic.KIND_CUT:g} between all pairs of a kind)",
+        f"kinds among {m} outputs (cosine {KIND_CUT:g} between all pairs of a kind)",
         (Published("scattered"), Published("4 separate clusters")),
         (_of_estimate(kinds[made.base]), _of_estimate(kinds[made.aligned])),
         _kept(log_ratio(kinds[made.base], kinds[made.aligned])),
@@ -420,7 +421,7 @@ def _semantic(made: Made) -> Iterator[Entry]:
     )
 
 
-def _kinds(found: semantic.Study, arms: Sequence[str]) -> tuple[int, dict[str, Estimate]]:
+def _kinds(found: semantic.Whole, arms: Sequence[str]) -> tuple[int, dict[str, Estimate]]:
     """Kinds expected among m outputs, m half of the smaller arm: defined too where no two outputs are of one kind."""
     counts = {arm: found.classes.kinds[arm].counts if arm in found.classes.kinds else np.zeros(0) for arm in arms}
     m = max(1, min(int(some.sum()) for some in counts.values()) // 2)

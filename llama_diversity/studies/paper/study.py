@@ -3,43 +3,139 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from llama_diversity import registry
 from llama_diversity.records import Recipe
-from llama_diversity.store import Run
+from llama_diversity.render.files import write_whole
+from llama_diversity.render.folder import Written, write_files
+from llama_diversity.render.print_form import ON_SCREEN, PrintForm
+from llama_diversity.render.report import to_page
+from llama_diversity.store import Run, Store
+from llama_diversity.studies.arms import Arm
+from llama_diversity.studies.collapse.study import Collapse
+from llama_diversity.studies.conduct import conducted, remembered, shown
+from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.paper.analysis import Made, absent, entries
 from llama_diversity.studies.paper.exhibits import Facts, ledger_as_json, section
 from llama_diversity.studies.personas.study import Personas
 from llama_diversity.studies.perturb.study import Perturb
-from llama_diversity.studies.results import Result
+from llama_diversity.studies.results import Result, write_json
 from llama_diversity.studies.semantic.study import Semantic
-from llama_diversity.studies.study import Drawn, Experiment, check_n
+from llama_diversity.studies.session import Session
+from llama_diversity.studies.study import Drawn, Study, check_n
 from llama_diversity.studies.syntactic.study import Syntactic
+from llama_diversity.studies.words import drawing_words, template_words
 
-_LEDGER = "ledger"
+LEDGER = "ledger"
 _PAPER_PAIR = "llama-2-7b"
 
 
-def _resized(experiment: Experiment, n: int) -> Experiment:
-    """The same experiment with `n` samples of each ask; what draws none stays as it is."""
-    if not any(field.name == "n" for field in dataclasses.fields(experiment)):  # type: ignore[arg-type]
-        return experiment
-    check_n(n, max(one.least for one in (Personas, Semantic, Syntactic, Perturb)), "samples")
-    resized: Experiment = dataclasses.replace(experiment, n=n)  # type: ignore[type-var]
+class Report(NamedTuple):
+    """The results of a run in the order of its page, the ledger first where there is one."""
+
+    run: str
+    results: tuple[Result, ...]
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether the findings of the paper were held against ours."""
+        return self.results[0].name == LEDGER
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as JSON has them, by study."""
+        return {**{one.name: one.to_dict() for one in self.results}, "run": self.run}
+
+    def save(
+        self, folder: Path, form: PrintForm = ON_SCREEN, show: Callable[[float], None] = lambda share: None
+    ) -> Written:
+        """`index.html`, figures, tables and NAME.json of each section; which files, and what no font could draw.
+
+        Raises BadValue.
+        """
+        every = Written()
+        for at, result in enumerate(self.results):
+            written = write_files(result.section, folder, form)
+            every.paths += written.paths
+            every.undrawn.update(written.undrawn)
+            write_json(result.to_dict(), folder / f"{result.name}.json")
+            show((at + 1) / (len(self.results) + 1))
+        sections = [result.section for result in self.results]
+        title = sections[0].title if len(sections) == 1 else "llamadiv: what post-training took away"
+        every.paths.append(folder / "index.html")
+        write_whole(every.paths[-1], to_page(sections, title))
+        return every
+
+
+def reproduce(
+    arms: Sequence[Arm],
+    *,
+    drawing: Drawing,
+    session: Session,
+    n: int | None = None,
+    template_args: str | None = None,
+    words: Sequence[str] = (),
+) -> Report:
+    """Every experiment of the paper on `arms`, the base first, `n` samples of each; `words` name them.
+
+    An experiment that these models cannot have is shown as such. Raises what engines and the store raise, BadValue.
+    """
+    check_n_of_all(n)
+    studies: list[Study] = [Personas(template_args=template_args), Semantic(), Syntactic(), Perturb(), Collapse()]
+    if n is not None:
+        studies = [_resized(one, n) for one in studies]
+    typed = [
+        *words,
+        *(["-n", str(n)] if n is not None else []),
+        *template_words(template_args),
+        *drawing_words(drawing),
+    ]
+    about = {LEDGER: True, "command": shlex.join(["llamadiv", "reproduce", *typed])}
+    with conducted(studies, arms, drawing=drawing, session=session, words=words, about=about, is_lenient=True) as (
+        run_id,
+        drawn,
+    ):
+        return _report(drawn[0].store.run(run_id), list(zip(studies, drawn, strict=True)))
+
+
+def recall(run: str, session: Session) -> Report:
+    """What a stored run has to show. Raises NoExperiment, NoEncoder and what a store raises."""
+    with Store.open(session.store, read_only=True) as store:
+        found = store.run(run)
+        return _report(found, remembered(store, found, session))
+
+
+def _report(run: Run, pairs: Sequence[tuple[Study, Drawn]]) -> Report:
+    results = [shown(study, drawn) for study, drawn in pairs]
+    return Report(run.id, (*ledger_of(run, pairs, results), *results))
+
+
+def check_n_of_all(n: int | None) -> None:
+    """Raises BadValue for too few or too many samples of any of the experiments; None is the paper's own numbers."""
+    if n is not None:
+        check_n(n, max(one.least for one in (Personas, Semantic, Syntactic, Perturb)), "samples")
+
+
+def _resized(study: Study, n: int) -> Study:
+    """The same study with `n` samples of each ask; what draws none stays as it is."""
+    if not any(field.name == "n" for field in dataclasses.fields(study)):  # type: ignore[arg-type]
+        return study
+    resized: Study = dataclasses.replace(study, n=n)  # type: ignore[type-var]
     return resized
 
 
 # ---- the ledger
 
 
-def _ledger(run: Run, pairs: Sequence[tuple[Experiment, Drawn]], results: Sequence[Result]) -> list[Result]:
+def ledger_of(run: Run, pairs: Sequence[tuple[Study, Drawn]], results: Sequence[Result]) -> list[Result]:
     """The ledger of a run of `reproduce`: of the first and the last arm. Of other runs none."""
-    if not run.about.get(_LEDGER):
+    if not run.about.get(LEDGER):
         return []
-    found = {experiment.name: result.found for (experiment, _), result in zip(pairs, results, strict=True)}
-    drawn = {experiment.name: one for experiment, one in pairs}
+    found = {study.name: result.found for (study, _), result in zip(pairs, results, strict=True)}
+    drawn = {study.name: one for study, one in pairs}
     arms = drawn["personas"].arms
     base, aligned = next(iter(arms)), list(arms)[-1]
     people = found["personas"]
@@ -61,11 +157,11 @@ def _ledger(run: Run, pairs: Sequence[tuple[Experiment, Drawn]], results: Sequen
     return [Result(section(lines, facts, run.about["command"]), ledger_as_json(lines, facts), lines)]
 
 
-def _is_as_in_paper(pairs: Sequence[tuple[Experiment, Drawn]]) -> bool:
+def _is_as_in_paper(pairs: Sequence[tuple[Study, Drawn]]) -> bool:
     """Whether all was sampled as the paper says and as often: else numbers that depend on it are not compared."""
     return all(
-        type(experiment)() == experiment and (not drawn.cells or _is_plain(drawn.recipe(next(iter(drawn.cells)))))
-        for experiment, drawn in pairs
+        type(study)() == study and (not drawn.cells or _is_plain(drawn.recipe(next(iter(drawn.cells)))))
+        for study, drawn in pairs
     )
 
 

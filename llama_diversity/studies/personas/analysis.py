@@ -34,7 +34,7 @@ from llama_diversity.metrics.inference import (
     welch_difference,
     wilson,
 )
-from llama_diversity.studies.limits import objection_to_class_entropy
+from llama_diversity.studies.measuring.limits import objection_to_class_entropy
 from llama_diversity.studies.personas.parser import Persona, Rejected, parse
 from llama_diversity.studies.personas.tone import MOST_OTHER_LANGUAGE, MOST_UNKNOWN, Vader
 from llama_diversity.studies.personas.values import folded

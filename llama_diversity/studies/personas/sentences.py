@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from llama_diversity.metrics import clusters
 from llama_diversity.metrics.inference import Estimate
-from llama_diversity.studies.kinds import K_MAX, map_perplexity, t_sne
+from llama_diversity.studies.measuring.kinds import K_MAX, map_perplexity, t_sne
 from llama_diversity.studies.personas.analysis import Result
 from llama_diversity.text import sentences
 

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from llama_diversity import cache
-from llama_diversity.cli.progress import progress_line
 from llama_diversity.decimals import counted
 from llama_diversity.render.jsonl import finite
-from llama_diversity.studies.languages import unread_arms
+from llama_diversity.studies.measuring.languages import unread_arms
 from llama_diversity.studies.personas import analysis as experiment
 from llama_diversity.studies.personas import sentences as review_sentences
 from llama_diversity.studies.personas.examples import REQUEST, document
 from llama_diversity.studies.personas.exhibits import Facts, section
 from llama_diversity.studies.results import Result
-from llama_diversity.studies.study import Ask, Drawn, Experiment
+from llama_diversity.studies.study import Ask, Drawn, Study, check_n
 from llama_diversity.studies.words import template_words
 
 
@@ -28,7 +27,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Personas(Experiment):
+class Personas(Study):
     """The base continues forms with worked examples, in turn; the others are asked through their chat template."""
 
     name: ClassVar[str] = "personas"
@@ -38,6 +37,9 @@ class Personas(Experiment):
     max_tokens: int = experiment.MAX_TOKENS
     is_bound: bool = False  # to a grammar of forms
     template_args: str | None = None
+
+    def check_settings(self) -> None:
+        check_n(self.n, self.least, "personas")
 
     def options(self) -> list[str]:
         words = self.differing({"-n": "n", "--max-tokens": "max_tokens"})
@@ -83,7 +85,7 @@ class Personas(Experiment):
         said = review_sentences.sentences_of(found)
         embedded = drawn.embedded(said)
         vectors = {arm: one.vectors for arm, one in embedded.items()}
-        with progress_line(drawn.common, "clustering sentences"):
+        with drawn.session.listener.working("clustering sentences"):
             clusters = cache.called(review_sentences.cluster, said, vectors)
         asked = {arm: _asked(drawn, some, len(answers[arm])) for arm, some in labels.items()}
         unread = unread_arms({arm: one.unread for arm, one in embedded.items()})

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
-from llama_diversity.errors import BadValue, LlamadivError
+from llama_diversity.errors import BadUsage, BadValue, Unfit
 from llama_diversity.text import ends_between_words, is_letter_without_blanks
 
 N_SENTENCES = 2
@@ -30,7 +30,7 @@ _END_OF_SENTENCE = re.compile(r"[.!?][\"')\]]*\s")
 _ATTACHED = ",.;:!?)]}%’”…"  # marks that follow a word without a blank
 
 
-class NothingToChange(LlamadivError):
+class NothingToChange(Unfit):
     """An opening without the place that was to be changed: what is missing, and what to do."""
 
     exit_code = 2
@@ -399,3 +399,37 @@ def _levenshtein(first: str, second: str) -> int:
         below = np.concatenate([[number], below])
         row = np.minimum.accumulate(below - columns) + columns  # insertions: 1 for each column to the right
     return int(row[-1])
+
+
+def change_of(
+    replace: tuple[str, str] | None,
+    insert: str | None,
+    at: int | None,
+    swap_token: int | None,
+    typos: float | None,
+    seed: int,
+) -> Perturbation:
+    """The one change that was asked for. Raises BadUsage for several, BadValue for an impossible one."""
+    named = [
+        name
+        for name, value in (
+            ("--replace", replace),
+            ("--insert", insert),
+            ("--swap-token", swap_token),
+            ("--typos", typos),
+        )
+        if value is not None
+    ]
+    if len(named) > 1:
+        raise BadUsage(f"One change at a time: {' or '.join(named)}.")
+    if (at is not None) != (insert is not None):
+        raise BadUsage("--insert TEXT and --at K go together: what to put in, and behind how many words.")
+    if insert is not None and at is not None:
+        return Insert(insert, at)
+    if swap_token is not None:
+        return SwapToken(swap_token)
+    if typos is not None:
+        return Typos(typos, seed)
+    if replace is not None and not replace[0]:
+        raise BadValue("--replace", "", "name the words that are to be replaced")
+    return Replace(*replace) if replace is not None else Replace()

@@ -14,7 +14,7 @@ from llama_diversity.answers import Endings
 from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.records import Sample, seen_ids
 from llama_diversity.render.jsonl import finite
-from llama_diversity.studies.languages import unread_arms
+from llama_diversity.studies.measuring.languages import unread_arms
 from llama_diversity.studies.perturb import analysis as experiment
 from llama_diversity.studies.perturb.exhibits import Facts, Spot, section
 from llama_diversity.studies.perturb.perturbations import (
@@ -25,9 +25,9 @@ from llama_diversity.studies.perturb.perturbations import (
     edit_share,
     from_settings,
 )
-from llama_diversity.studies.prompts import read_prompts
+from llama_diversity.studies.prompts import shipped
 from llama_diversity.studies.results import Result, endings_as_json
-from llama_diversity.studies.study import Ask, Drawn, Experiment, NoAnswer
+from llama_diversity.studies.study import Ask, Drawn, NoAnswer, Study, check_n
 
 _N_SHOWN_TOKENS = 40
 _PLACE = re.compile(r"(?P<way>.*), prompt (?P<prompt>\d+), opening (?P<opening>\d+), unchanged")
@@ -69,11 +69,11 @@ class Way(NamedTuple):
 
 def default_prompts() -> tuple[str, ...]:
     """The paper's prompt, and the first of the openings that ship."""
-    return (experiment.PROMPT, *read_prompts((), None, None).texts)[: experiment.N_PROMPTS]
+    return (experiment.PROMPT, *shipped().texts)[: experiment.N_PROMPTS]
 
 
 @dataclass(frozen=True)
-class Perturb(Experiment):
+class Perturb(Study):
     """The last arm's completions give openings; every arm continues each as it is and changed, in each dose.
 
     The base does so also at a low temperature.
@@ -104,6 +104,12 @@ class Perturb(Experiment):
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "kind": self.change.name}
+
+    def check_settings(self) -> None:
+        check_n(self.n, self.least, "continuations")
+        if self.n_openings is not None and not 1 <= self.n_openings * self.least <= self.n:
+            allowed = f"each needs {self.least} continuations, so -n {self.n} has room for 1 to"
+            raise BadValue("--openings", self.n_openings, f"{allowed} {self.n // self.least}")
 
     def options(self) -> list[str]:
         words = self.change.words() if self.change != Replace() else []

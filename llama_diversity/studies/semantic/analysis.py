@@ -37,15 +37,13 @@ from llama_diversity.metrics.inference import (
     welch_difference,
 )
 from llama_diversity.metrics.similarity import Similarity, mean_cosine, mean_pairwise_distance, tf_idf
-from llama_diversity.studies.kinds import K_MAX, KIND_CUT, map_perplexity, t_sne
-from llama_diversity.studies.languages import objection_to_words, unread_arms
-from llama_diversity.studies.limits import FEW_FOR_TAILS, LEAST_FOR_TAILS
+from llama_diversity.studies.measuring.kinds import K_MAX, KIND_CUT, map_perplexity, t_sne
+from llama_diversity.studies.measuring.languages import objection_to_words, unread_arms
+from llama_diversity.studies.measuring.limits import FEW_FOR_TAILS, LEAST_FOR_TAILS
 from llama_diversity.text import Cutting, cutting
 from llama_diversity.text import words as split_into_words
 
-PROMPT = "Grace Hopper was"
 N_SAMPLES = 200
-MAX_TOKENS = 128
 Vectors = npt.NDArray[np.float32]
 
 
@@ -115,7 +113,7 @@ class Classes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Study:
+class Whole:
     """All of Experiment 2. Arrays over texts have one entry for each kept one, arm after arm, in `arms`' order.
 
     Empty completions are left out (they have neither words nor meaning) and counted. `own_k` are the silhouette's
@@ -140,13 +138,13 @@ class Study:
     perplexity: float | None
 
 
-def study(
+def whole(
     texts: Mapping[str, Sequence[str]],
     vectors: Mapping[str, Vectors],
     *,
     seed: int = 0,
     unread: Mapping[str, float] | None = None,
-) -> Study:
+) -> Whole:
     """Everything of Experiment 2 from the completions of each arm and their embeddings, shape (n, d).
 
     `unread`: of each arm the share of characters that the encoder cannot read.
@@ -165,7 +163,7 @@ def study(
     for arm, reason in unfit.items():
         distance[arm] = vendi[arm] = undefined(len(rows[arm]), reason)
     perplexity = map_perplexity(len(names))
-    return Study(
+    return Whole(
         texts={arm: _counted(some) for arm, some in texts.items()},
         cutting=_cutting(said),
         unreadable=unfit,

@@ -13,10 +13,10 @@ from llama_diversity.decimals import counted
 from llama_diversity.metrics.inference import Difference, Retained, Summary
 from llama_diversity.metrics.similarity import Similarity
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Table, Value
-from llama_diversity.studies.kinds import KIND_CUT
-from llama_diversity.studies.limits import MOST_TRUNCATED
+from llama_diversity.studies.measuring.kinds import KIND_CUT
+from llama_diversity.studies.measuring.limits import MOST_TRUNCATED
 from llama_diversity.studies.phrases import letters_that_are_words, why_left_out
-from llama_diversity.studies.semantic.analysis import Study
+from llama_diversity.studies.semantic.analysis import Whole
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
@@ -36,7 +36,7 @@ class Facts:
     endings: Mapping[str, Endings] = field(default_factory=dict)
 
 
-def section(found: Study, facts: Facts, command: str) -> Section:
+def section(found: Whole, facts: Facts, command: str) -> Section:
     """The whole experiment for a reader."""
     n = ", ".join(f"{texts.n} of {arm} ({facts.models[arm]})" for arm, texts in found.texts.items())
     about = (
@@ -49,7 +49,7 @@ def section(found: Study, facts: Facts, command: str) -> Section:
     )
 
 
-def _exhibits(found: Study, facts: Facts) -> Iterator[Exhibit]:
+def _exhibits(found: Whole, facts: Facts) -> Iterator[Exhibit]:
     yield from _warnings(found, facts)
     yield from letters_that_are_words({arm: one.by_letter for arm, one in found.cutting.items()})
     yield from (Remark(reason, is_warning=True) for reason in dict.fromkeys(found.result.words_unfit.values()))
@@ -62,7 +62,7 @@ def _exhibits(found: Study, facts: Facts) -> Iterator[Exhibit]:
     yield _table_4(found)
 
 
-def _warnings(found: Study, facts: Facts) -> Iterator[Remark]:
+def _warnings(found: Whole, facts: Facts) -> Iterator[Remark]:
     yield from why_left_out(facts.endings)
     for arm, texts in found.texts.items():
         if texts.n_repeated == texts.n - 1 > 0:
@@ -80,7 +80,7 @@ def _warnings(found: Study, facts: Facts) -> Iterator[Remark]:
 _MEASURES = ("TF-IDF", "TF-IDF, own IDF", "SBERT")
 
 
-def _likeness(found: Study) -> Table:
+def _likeness(found: Whole) -> Table:
     kinds: tuple[Mapping[str, Similarity], ...] = (found.result.words, found.own_idf, found.result.meanings)
     differences: tuple[Mapping[str, Difference], ...] = (
         found.result.words_differences,
@@ -110,7 +110,7 @@ def _change(difference: Difference | None) -> tuple[Value, Value]:
     return (None, None) if difference is None else (difference.mean, Between(difference.low, difference.high))
 
 
-def _retained(found: Study) -> Table:
+def _retained(found: Whole) -> Table:
     rows: list[tuple[Value, ...]] = []
     for name, estimates, retained in (
         ("distance (primary)", found.distance, found.distance_retained),
@@ -143,7 +143,7 @@ def _share(retained: Retained | None) -> tuple[Value, Value]:
 # ---- Figure 10
 
 
-def _figure_10(found: Study) -> Figure:
+def _figure_10(found: Whole) -> Figure:
     assert found.spots is not None
     scores = _scores(found)
     note = (
@@ -175,7 +175,7 @@ def _figure_10(found: Study) -> Figure:
     return Figure("figure-10-map", "Figure 10: map of the completions, coloured by how alike they are", draw, note)
 
 
-def _scores(found: Study) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _scores(found: Whole) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Each kept completion's mean cosine to the others of its arm; nan for one without words."""
     scores = np.full(len(found.kept), np.nan)
     has_words = np.array([any(character.isalnum() or character == "_" for character in text) for text in found.kept])
@@ -190,7 +190,7 @@ def _scores(found: Study) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 # ---- classes
 
 
-def _cluster_counts(found: Study) -> Table:
+def _cluster_counts(found: Whole) -> Table:
     rows: list[tuple[Value, ...]] = [
         ("all arms together", found.classes.by_silhouette.k, found.classes.by_gap.k, found.classes.by_gap.n)
     ]
@@ -209,7 +209,7 @@ def _cluster_counts(found: Study) -> Table:
     )
 
 
-def _classes(found: Study) -> Iterator[Table]:
+def _classes(found: Whole) -> Iterator[Table]:
     rows = [
         (
             arm,
@@ -249,7 +249,7 @@ def _classes(found: Study) -> Iterator[Table]:
     )
 
 
-def _table_4(found: Study) -> Table:
+def _table_4(found: Whole) -> Table:
     shown = {arm: [text for text, of in zip(found.kept, found.arms, strict=True) if of == arm] for arm in found.texts}
     return Table(
         "table-4-samples",

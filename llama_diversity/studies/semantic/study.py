@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 
 from llama_diversity import cache, embed, minilm
 from llama_diversity.answers import Endings
-from llama_diversity.cli.progress import progress_line
 from llama_diversity.render.jsonl import finite
+from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT
 from llama_diversity.studies.results import Result, endings_as_json
-from llama_diversity.studies.semantic.analysis import MAX_TOKENS, N_SAMPLES, PROMPT, Study, study
+from llama_diversity.studies.semantic.analysis import N_SAMPLES, Whole, whole
 from llama_diversity.studies.semantic.exhibits import Facts, section
-from llama_diversity.studies.study import Ask, Drawn, Experiment, NoAnswer
+from llama_diversity.studies.study import Ask, Drawn, NoAnswer, Study, check_n
 
 
 @dataclass(frozen=True)
-class Semantic(Experiment):
+class Semantic(Study):
     """Completions of one prompt, raw, of every arm. Texts compare whatever the tokenizers."""
 
     name: ClassVar[str] = "semantic"
@@ -27,6 +27,9 @@ class Semantic(Experiment):
     prompt: str = PROMPT
     n: int = N_SAMPLES
     max_tokens: int = MAX_TOKENS
+
+    def check_settings(self) -> None:
+        check_n(self.n, self.least, "completions, likeness needs two")
 
     def options(self) -> list[str]:
         return self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens"})
@@ -42,9 +45,9 @@ class Semantic(Experiment):
                 raise NoAnswer(arm, endings[arm])
         texts = {arm: [one.text for one in some] for arm, some in answers.items()}
         embedded = drawn.embedded(texts)
-        with progress_line(drawn.common, "counting kinds"):
+        with drawn.session.listener.working("counting kinds"):
             found = cache.called(
-                study,
+                whole,
                 texts,
                 {arm: one.vectors for arm, one in embedded.items()},
                 unread={arm: one.unread for arm, one in embedded.items()},
@@ -60,7 +63,7 @@ class Semantic(Experiment):
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 
 
-def _as_json(found: Study, facts: Facts) -> dict[str, Any]:
+def _as_json(found: Whole, facts: Facts) -> dict[str, Any]:
     def plain(numbers: Any) -> Any:
         return finite(numbers._asdict())
 

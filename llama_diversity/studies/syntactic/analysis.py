@@ -29,16 +29,12 @@ from llama_diversity.metrics.inference import (
     welch_difference,
 )
 from llama_diversity.records import Sample, TokenStats
-from llama_diversity.studies.self_check import excess_variance_bits2
+from llama_diversity.studies.measuring.self_check import LARGEST_Z, excess_variance_bits2
 
 PROMPT = "Steve is the CEO of a startup company"
 N_SAMPLES = 100
 MAX_TOKENS = 64
 N_FIGURE_TOKENS = 16  # Figures 12 and 13 show that many tokens of one sample
-LARGEST_Z = 4.0
-LIKELY = 0.6  # a probability that no two tokens can have, nor nearly
-RARE_BITS = 10.0  # surprisal of what may not have been drawn
-LARGEST_VOCABULARY_BITS = 20.0
 MEASURES = (
     "top5_raw_bits",
     "top5_raw_nats",

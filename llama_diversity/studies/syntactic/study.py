@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 from llama_diversity.answers import Endings
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.results import Result, endings_as_json
-from llama_diversity.studies.study import Ask, Drawn, Experiment
+from llama_diversity.studies.study import Ask, Drawn, Study, check_n
 from llama_diversity.studies.syntactic import analysis as experiment
 from llama_diversity.studies.syntactic.analysis import MAX_TOKENS, MEASURES, N_FIGURE_TOKENS, N_SAMPLES, PROMPT
 from llama_diversity.studies.syntactic.exhibits import Facts, section
 
 
 @dataclass(frozen=True)
-class Syntactic(Experiment):
+class Syntactic(Study):
     """Completions of one prompt, raw, of every arm; token-level numbers need one vocabulary."""
 
     name: ClassVar[str] = "syntactic"
@@ -27,6 +27,9 @@ class Syntactic(Experiment):
     prompt: str = PROMPT
     n: int = N_SAMPLES
     max_tokens: int = MAX_TOKENS
+
+    def check_settings(self) -> None:
+        check_n(self.n, self.least, "samples")
 
     def options(self) -> list[str]:
         return self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens"})

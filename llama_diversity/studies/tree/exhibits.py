@@ -15,7 +15,7 @@ from llama_diversity.records import Piece
 from llama_diversity.render.branches import BranchTree, WeightedPath, branches_of, words_of
 from llama_diversity.render.exhibits import Exhibit, Figure, Remark, Section, Share, Table, Value, percent, written
 from llama_diversity.render.safe import visible
-from llama_diversity.studies.noise import Floor
+from llama_diversity.studies.measuring.noise import Floor
 from llama_diversity.studies.tree.analysis import Opening, Ranks, Tree, possible_ranks
 
 if TYPE_CHECKING:

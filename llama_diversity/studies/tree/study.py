@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import click
-
 from llama_diversity import cache
-from llama_diversity.cli.options import Common
-from llama_diversity.cli.progress import worded_progress
-from llama_diversity.engines import Engine, EngineOptions
+from llama_diversity.engines import Engine
 from llama_diversity.errors import BadValue, Interrupted, PromptTooLong
 from llama_diversity.records import Asking, Piece, Prompt
 from llama_diversity.studies.arms import Arm
-from llama_diversity.studies.noise import Floor, floor, noise_of
-from llama_diversity.studies.session import DifferentTokens, DifferentVocabularies, opened, reading, say_unknown_start
+from llama_diversity.studies.measuring.noise import Floor, floor
+from llama_diversity.studies.noise import noise_of
+from llama_diversity.studies.results import Result, with_starts
+from llama_diversity.studies.session import Session
+from llama_diversity.studies.tokens import DifferentTokens, DifferentVocabularies
 from llama_diversity.studies.tree.analysis import BUDGET, DEPTH, MOST_OPENINGS, PROMPT, K, Opening, Tree, grow
-from llama_diversity.studies.tree.exhibits import Facts
+from llama_diversity.studies.tree.exhibits import Facts, section
 from llama_diversity.studies.words import asking_words
 
 _NOTHING_KEPT = "No search was finished, so nothing is kept; the same command starts again."
@@ -29,11 +29,20 @@ _NOTHING_KEPT = "No search was finished, so nothing is kept; the same command st
 class Question:
     """What every arm is asked."""
 
-    prompt: str
-    depth: int
-    k: int
-    budget: int
+    prompt: str = PROMPT
+    depth: int = DEPTH
+    k: int = K
+    budget: int = BUDGET
     asking: Asking = Asking()
+
+    def check_settings(self) -> None:
+        """Refuse what no model could be asked. Raises BadValue."""
+        if self.depth < 1:
+            raise BadValue("--depth", self.depth, "an opening has at least 1 token")
+        if not 1 <= self.k <= MOST_OPENINGS:
+            raise BadValue("-k", self.k, f"ask for 1 to {MOST_OPENINGS:,} openings")
+        if self.budget < 1:
+            raise BadValue("--budget", self.budget, "at least 1 path has to be followed up")
 
     def words(self) -> list[str]:
         """The same as options of a command line, where they differ from the defaults."""
@@ -47,26 +56,45 @@ class Question:
         return [*words, *asking_words(self.asking)]
 
 
+def run(
+    question: Question,
+    arms: Sequence[Arm],
+    *,
+    session: Session,
+    words: Sequence[str] = (),
+    before: Callable[[], None] = lambda: None,
+) -> Result:
+    """The openings of every arm, the base first; `words` name the arms on a command line.
+
+    `before` is called between what can be refused and the work. Raises BadValue, DifferentVocabularies,
+    DifferentTokens, PromptTooLong, Interrupted.
+    """
+    question.check_settings()
+    trees: dict[str, Tree] = {}
+    pieces: dict[str, Mapping[int, Piece]] = {}
+    floors: dict[str, Floor] = {}
+    with _interruptible(trees):
+        starts = _check_arms(arms, question, session)
+        before()
+        for arm in arms:
+            (trees[arm.name], floors[arm.name]), pieces[arm.name] = _grown(arm, question, session)
+        models = {arm.name: arm.model.reference for arm in arms}
+        facts = Facts(question.prompt, models, pieces, question.depth, question.k, question.budget, floors)
+        command = shlex.join(["llamadiv", "tree", *words, *question.words()])
+        return with_starts(Result(section(trees, facts, command), _as_json(trees, facts), trees), starts)
+
+
 @contextlib.contextmanager
 def _interruptible(done: Collection[str]) -> Iterator[None]:
     """Within it Ctrl-C says what is kept: the searches that are `done` then, nothing of the one under way."""
     try:
         yield
-    except (click.Abort, KeyboardInterrupt) as error:
+    except KeyboardInterrupt as error:
         kept = f"Finished searches are kept ({', '.join(done)}); the same command does the rest."
         raise Interrupted(f"Interrupted. {kept if done else _NOTHING_KEPT}") from error
 
 
-def _check(depth: int, k: int, budget: int) -> None:
-    if depth < 1:
-        raise BadValue("--depth", depth, "an opening has at least 1 token")
-    if not 1 <= k <= MOST_OPENINGS:
-        raise BadValue("-k", k, f"ask for 1 to {MOST_OPENINGS:,} openings")
-    if budget < 1:
-        raise BadValue("--budget", budget, "at least 1 path has to be followed up")
-
-
-def _check_arms(arms: Sequence[Arm], question: Question, layout: EngineOptions, common: Common) -> dict[str, list[str]]:
+def _check_arms(arms: Sequence[Arm], question: Question, session: Session) -> dict[str, list[str]]:
     """What the prompt begins with for each model; refuses before any model is loaded.
 
     Raises DifferentVocabularies, DifferentTokens, PromptTooLong, BadValue.
@@ -74,8 +102,8 @@ def _check_arms(arms: Sequence[Arm], question: Question, layout: EngineOptions, 
     starts: dict[str, list[str]] = {}
     first: tuple[str, tuple[int, ...]] | None = None
     for arm in arms:
-        with reading(arm.model, layout, common) as engine:
-            say_unknown_start(engine, question.asking, common)
+        with session.reading(arm.model) as engine:
+            session.note_unknown_start(engine, question.asking)
             prompt = engine.prompt(question.prompt, asking=question.asking)
             first = first or (engine.facts.vocab_digest, prompt.ids)
             if first[0] != engine.facts.vocab_digest:
@@ -97,12 +125,11 @@ def _check_length(engine: Engine, prompt: Prompt, depth: int) -> None:
         )
 
 
-def _grown(
-    arm: Arm, question: Question, layout: EngineOptions, common: Common
-) -> tuple[tuple[Tree, Floor], Mapping[int, Piece]]:
+def _grown(arm: Arm, question: Question, session: Session) -> tuple[tuple[Tree, Floor], Mapping[int, Piece]]:
     """An arm's tree and floor, from the cache where the same was searched before, and the pieces of its openings."""
-    with reading(arm.model, layout, common) as engine:
+    with session.reading(arm.model) as engine:
         prompt = engine.prompt(question.prompt, asking=question.asking)
+        layout = session.layout
         kind = (layout.kv_type, str(layout.exact), str(layout.flash_attention))
         parts = (
             "tree and floor",
@@ -112,18 +139,16 @@ def _grown(
             *kind,
             repr((prompt.ids, question)),
         )
-        found = cache.kept(parts, lambda: _searched(arm, prompt, question, layout, common))
+        found = cache.kept(parts, lambda: _searched(arm, prompt, question, session))
         ids = {token for opening in found[0].openings for token in opening.ids}
         return found, {token: engine.piece(token) for token in sorted(ids)}
 
 
-def _searched(
-    arm: Arm, prompt: Prompt, question: Question, layout: EngineOptions, common: Common
-) -> tuple[Tree, Floor]:
-    with opened(arm.model, layout, common) as engine:
-        noise = noise_of(engine, common)
+def _searched(arm: Arm, prompt: Prompt, question: Question, session: Session) -> tuple[Tree, Floor]:
+    with session.opened(arm.model) as engine:
+        noise = noise_of(engine, session)
         with (
-            worded_progress(common, f"searching {arm.model.reference}") as show,
+            session.listener.working(f"searching {arm.model.reference}") as show,
             engine.after(prompt.ids, longest=question.depth - 1) as log_probabilities,
         ):
             tree = grow(

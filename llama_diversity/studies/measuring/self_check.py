@@ -10,7 +10,11 @@ from llama_diversity.metrics.inference import (
     Float64,
 )
 from llama_diversity.records import TokenStats
-from llama_diversity.studies.syntactic.analysis import LARGEST_VOCABULARY_BITS, LIKELY, RARE_BITS
+
+LARGEST_Z = 4.0  # beyond it what was stored is not what was drawn
+LIKELY = 0.6  # a probability that no two tokens can have, nor nearly
+RARE_BITS = 10.0  # surprisal of what may not have been drawn
+LARGEST_VOCABULARY_BITS = 20.0
 
 
 def excess_variance_bits2(tokens: TokenStats) -> float:

@@ -13,8 +13,6 @@ import numpy.typing as npt
 from llama_diversity.errors import EngineError
 from llama_diversity.metrics.entropy import step_divergence
 from llama_diversity.metrics.inference import Float64, Int64
-from llama_diversity.studies.semantic.analysis import MAX_TOKENS as MAX_TOKENS  # the same recipe, so the same samples
-from llama_diversity.studies.semantic.analysis import PROMPT as PROMPT
 
 BLOCKED_ABOVE = 0.01
 THRESHOLDS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)

@@ -14,17 +14,16 @@ FEW_FOR_TAILS = (
 LEAST_VALID = 20
 MOST_TRUNCATED = 0.05
 LEAST_COVERAGE = 0.5
-LARGEST_Z = 4.0
 
 
 def objection_to_class_entropy(arm: str, counts: npt.NDArray[np.int64]) -> str | None:
     """Why the class entropy of these counts of kinds must not be reported; None where it may."""
     if counts.sum() < LEAST_FOR_TAILS:
         return FEW_FOR_TAILS
-    return _little_seen(arm, counts) if _seen(counts) < LEAST_COVERAGE else None
+    return _little_seen(arm, counts) if seen_share(counts) < LEAST_COVERAGE else None
 
 
-def _seen(counts: npt.NDArray[np.int64]) -> float:
+def seen_share(counts: npt.NDArray[np.int64]) -> float:
     return refined_coverage(counts).value or 0.0
 
 
@@ -38,6 +37,6 @@ def _little_seen(arm: str, counts: npt.NDArray[np.int64]) -> str:
         )
     more = more_generations(counts, 0.95).generations or 0
     return (
-        f"Mode count not reported: only {100 * _seen(counts):.0f} % of {arm}'s output mass has been seen. About "
+        f"Mode count not reported: only {100 * seen_share(counts):.0f} % of {arm}'s output mass has been seen. About "
         f"{two_digits(more):,} more generations are needed for 95 %; the {n_kinds} kinds seen so far are a lower bound."
     )

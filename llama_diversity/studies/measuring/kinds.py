@@ -13,10 +13,12 @@ from llama_diversity.metrics.inference import (
     Estimate,
     Int64,
 )
-from llama_diversity.studies.compare.measured import Vectors
 
+Vectors = npt.NDArray[np.float32]
 PERPLEXITY = 30
 K_MAX = 16
+MOST_BY_MEANING = 10_000  # outputs of all arms: every pair of them is compared
+CEILING = 0.9  # of m, where kinds among m can hardly rise any more
 KIND_CUT = 0.7  # cosine from which two completions may be of one kind (complete linkage: all pairs of a kind)
 
 
@@ -37,9 +39,6 @@ def t_sne(vectors: npt.ArrayLike, *, perplexity: float, seed: int = 0) -> npt.ND
         return np.zeros((len(rows), 2))
     made = TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=seed).fit_transform(rows)
     return np.asarray(made, np.float64)
-
-
-MOST_BY_MEANING = 10_000  # outputs of all arms: every pair of them is compared
 
 
 def kinds_among(vectors: Vectors, counts: Int64, m: int) -> Estimate:

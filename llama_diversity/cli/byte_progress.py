@@ -1,0 +1,79 @@
+"""What the user sees while files are fetched or read. Libraries for bars load when there are bytes to wait for."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from llama_diversity import digests, hub
+from llama_diversity.cli.output import Output, say
+
+HEARTBEAT_S = 15.0  # between two lines of progress where stderr is no terminal
+
+
+@contextlib.contextmanager
+def byte_progress(output: Output) -> Iterator[Callable[[str], digests.OnBytes | None]]:
+    """A maker of progress by label: a bar on a terminal, a line now and then elsewhere, nothing with -q.
+
+    Until bytes come, nothing is shown.
+    """
+    if output.quiet:
+        yield lambda label: None
+    elif not sys.stderr.isatty():
+        yield _Heartbeat
+    else:
+        with _bars(output) as progress:
+            yield progress
+
+
+class _Heartbeat:
+    """One plain line every `HEARTBEAT_S`, for logs."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._next_s = time.monotonic() + HEARTBEAT_S
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + HEARTBEAT_S
+            amounts = f"{hub.readable_bytes(done)} of {hub.readable_bytes(total)}"
+            say(f"{self._label}: {amounts}")
+
+
+@contextlib.contextmanager
+def _bars(output: Output) -> Iterator[Callable[[str], digests.OnBytes]]:
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    from llama_diversity.render.safe import visible
+
+    columns = (
+        rich_progress.TextColumn("{task.description}", markup=False),
+        rich_progress.BarColumn(bar_width=None),
+        rich_progress.DownloadColumn(),
+        rich_progress.TransferSpeedColumn(),
+        rich_progress.TimeRemainingColumn(compact=True),
+    )
+    console = Console(stderr=True, no_color=True if output.color == "never" else None)
+    with rich_progress.Progress(
+        *columns,
+        console=console,
+        transient=True,
+        expand=True,
+        redirect_stdout=sys.stdout.isatty(),  # a pipe keeps its results
+    ) as bars:
+
+        def progress(label: str) -> digests.OnBytes:
+            task: rich_progress.TaskID | None = None
+
+            def on_bytes(done: int, total: int) -> None:
+                nonlocal task
+                if task is None:  # a continued download does not start at 0, and its speed must not pretend so
+                    task = bars.add_task(visible(label), total=total, completed=done)
+                bars.update(task, completed=done, visible=done < total)
+
+            return on_bytes
+
+        yield progress

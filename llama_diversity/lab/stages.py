@@ -1,0 +1,83 @@
+"""The stages of the tiny pair, each from its settings to its report, and what is said of them while they run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llama_diversity.lab import align, base, sweep
+from llama_diversity.lab.ppo import Log, Settings
+from llama_diversity.lab.pretrain import Schedule
+from llama_diversity.lab.transformer import Architecture
+
+Show = Callable[[float, str], None]  # hears the share that is done, and words for it
+
+
+def grow_base(
+    corpus: Path, out: Path, *, tokens: int, device: str, seed: int, fuse: bool, show: Show
+) -> dict[str, Any]:
+    """A base model from text files; continues what was cut short."""
+    schedule = Schedule(tokens, seed=seed)
+    return base.grow(
+        corpus,
+        out,
+        schedule=schedule,
+        device=device,
+        fuse=fuse,
+        on_stage=lambda words: show(0.0, words),
+        on_report=_heard(show, schedule.rows_a_step),
+    )
+
+
+def align_base(
+    corpus: Path,
+    out: Path,
+    *,
+    preferences: int,
+    iterations: int,
+    beta: float,
+    device: str,
+    seed: int,
+    fuse: bool,
+    show: Show,
+) -> dict[str, Any]:
+    """Fine-tuning, preferences, a reward model and PPO on the base model in `out`; continues what was cut short."""
+    settings = Settings(n_iterations=iterations, beta=beta, max_tokens=align.MAX_TOKENS, seed=seed)
+    plan = align.Plan(n_preferences=preferences, ppo=settings, seed=seed)
+    plan = dataclasses.replace(plan, sft=dataclasses.replace(plan.sft, seed=seed))
+    show(0.0, "choosing documents")
+    shop = align.Workshop(corpus, out, plan, device=device)
+    align.fine_tune(shop, on_report=_heard(show, plan.sft.rows_a_step), fuse=fuse)
+    reward = align.learn_reward(shop, show=show)
+
+    def on_log(log: Log) -> None:
+        words = f"PPO: reward {log.reward:+.2f}, KL {log.kl_nats:.1f} nats, {log.entropy_bits:.2f} bits a token"
+        show((log.iteration + 1) / iterations, words)
+
+    return align.reinforce(shop, reward, on_log=on_log)
+
+
+def sweep_knobs(corpus: Path, out: Path, *, seeds: int, iterations: int, device: str, show: Show) -> list[Any]:
+    """The points of every knob of RLHF over so many seeds; needs the stages of `align_base` in `out`."""
+    grid = sweep.Grid(seeds=tuple(range(1, seeds + 1)))
+    grid = dataclasses.replace(
+        grid,
+        settings=dataclasses.replace(grid.settings, n_iterations=iterations),
+        steps=tuple(step for step in grid.steps if step < iterations),
+    )
+    show(0.0, "choosing documents")
+    shop = align.Workshop(corpus, out, align.plan_of(out), device=device)
+    return sweep.summarize_rows(sweep.sweep(shop, grid, show=show))
+
+
+def _heard(show: Show, rows_a_step: int) -> Callable[[Any], None]:
+    """A hearer of training reports that shows them."""
+
+    def on_report(report: Any) -> None:
+        n_left = (report.n_steps - report.step) * rows_a_step * Architecture.n_ctx
+        minutes_left = n_left / report.tokens_per_second / 60
+        show(report.step / report.n_steps, f"{report.bits_per_token:.2f} bits a token, {minutes_left:.0f} min left")
+
+    return on_report

@@ -1,0 +1,89 @@
+"""Stored runs for a reader: a table of many, a page of one. It knows what a run is as JSON has it, and no store."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from llama_diversity.decimals import counted
+from llama_diversity.records import Recipe
+from llama_diversity.render.safe import visible
+
+_PROMPT_SHOWN = 300  # characters of a prompt in `runs show`; --json has all of it
+
+
+def table_of_runs(described: Sequence[dict[str, Any]], *, with_commands: bool) -> Table:
+    """A row for each cell, runs in the order given."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", no_wrap=True)
+    table.add_column("started", no_wrap=True)
+    table.add_column("models", overflow="fold")
+    table.add_column("samples", justify="right", no_wrap=True)
+    table.add_column("tokens", justify="right", no_wrap=True)
+    if with_commands:
+        table.add_column("command")
+    for run in described:
+        origin = [run["id"], _local(run["started"])]
+        command = visible(shlex.join(run["command"]))
+        for cell in run["cells"] or [None]:  # a row a cell; the first one names the run
+            work = ["", "", ""] if cell is None else _work(cell)
+            texts = [Text(part) for part in [*origin, *work]]
+            if with_commands:
+                texts.append(Text(command, no_wrap=True, overflow="ellipsis"))
+            table.add_row(*texts)
+            origin, command = ["", ""], ""
+    return table
+
+
+def _work(cell: dict[str, Any]) -> list[str]:
+    model = visible(f"{cell['arm']}: {cell['model']}")
+    return [model, f"{cell['n_stored']}/{cell['n']}", f"{cell['n_tokens']:,}"]
+
+
+def _local(timestamp: str) -> str:
+    return f"{datetime.fromisoformat(timestamp).astimezone():%Y-%m-%d %H:%M}"
+
+
+def page_of_run(described: dict[str, Any], recipes: dict[str, Recipe]) -> Iterator[str]:
+    """The lines of one run, with its recipes by key."""
+    finished = described["finished"]
+    yield f"run       {described['id']}"
+    yield f"command   {visible(shlex.join(described['command']))}"
+    yield f"started   {_local(described['started'])}"
+    yield f"finished  {_local(finished) if finished else 'no; the same command continues'}"
+    yield from _facts(described["about"], indent="")
+    for cell in described["cells"]:
+        yield ""
+        yield from _cell_lines(cell, recipes[cell["recipe"]])
+
+
+def _cell_lines(cell: dict[str, Any], recipe: Recipe) -> Iterator[str]:
+    prompt = recipe.prompt.rendered
+    more = f" ... ({len(prompt):,} characters)" if len(prompt) > _PROMPT_SHOWN else ""
+    sampler = recipe.sampler
+    cuts = "" if sampler.is_neutral else f", top-k {sampler.top_k}, top-p {sampler.top_p:g}, min-p {sampler.min_p:g}"
+    yield f"{visible(cell['arm'])}: {visible(cell['model'])}"
+    yield f"  stored    {cell['n_stored']} of {cell['n']} samples, {counted(cell['n_tokens'], 'token')}"
+    n_tokens = counted(len(recipe.prompt.ids), "token")
+    yield f"  prompt    {recipe.prompt.mode}, {n_tokens}: {visible(prompt[:_PROMPT_SHOWN])}{more}"
+    yield f"  sampler   temperature {sampler.temperature:g}{cuts or ', nothing cut off'}"
+    if recipe.grammar is not None:
+        yield f"  grammar   {visible(recipe.grammar[:_PROMPT_SHOWN])}"
+    stops = "".join(f", stop {visible(repr(s))}" for s in recipe.stop)
+    yield f"  limits    at most {counted(recipe.max_tokens, 'token')}{stops}"
+    yield f"  seed      {recipe.seed}"
+    yield f"  recipe    {cell['recipe']}"
+    yield f"  weights   sha256 {recipe.model_digest}"
+    yield f"  engine    {visible(recipe.engine)}, {visible(recipe.engine_build)}"
+    yield from _facts(cell["about"].get("layout", {}), indent="  ")
+
+
+def _facts(facts: dict[str, Any], *, indent: str) -> Iterator[str]:
+    for name, value in facts.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        yield f"{indent}{visible(name):<9} {visible(shown)}"

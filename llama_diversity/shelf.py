@@ -1,0 +1,259 @@
+"""What of the named models is on this machine, and how that changes: looking, fetching, verifying, removing."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llama_diversity import digests, gguf, hub, registry
+from llama_diversity.errors import BadValue, ChecksumMismatch, DownloadError, ModelFileError, UnknownName
+from llama_diversity.registry import ModelEntry, Registry
+from llama_diversity.resolve import find_file, find_files, not_downloaded, require_files
+
+OnBytes = Callable[[str], digests.OnBytes | None]  # makes a hearer of progress, by label
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model and what of it is on this machine."""
+
+    entry: ModelEntry
+    files: list[Path | None]
+    partial_bytes: int
+
+    @property
+    def path(self) -> Path | None:
+        """Its first file, if all are here."""
+        return self.files[0] if self.files and all(self.files) else None
+
+    @property
+    def missing(self) -> list[str]:
+        """The names of those of its files that are not here."""
+        first = self.entry.path.name if self.entry.path else self.entry.file
+        names = gguf.shard_names(first.rpartition("/")[2]) if first else []
+        return [name for name, file in zip(names, self.files, strict=True) if file is None]
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of its files here, else what models.toml says."""
+        return sum(file.stat().st_size for file in self.files if file) if self.path else self.entry.size_bytes
+
+    @property
+    def here(self) -> str:
+        """Whether it is on this machine, in words."""
+        if self.entry.chain is not None:
+            return "built in"
+        if self.path or not self.partial_bytes:
+            return "yes" if self.path else "no"
+        return f"{100 * self.partial_bytes // self.entry.size_bytes} %" if self.entry.size_bytes else "in part"
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything known about it."""
+        entry = self.entry
+        in_cache = self.path is not None and entry.repo is not None
+        stated = hub.stated_digest([file for file in self.files if file]) if in_cache else None
+        return {
+            "model": entry.reference,
+            "role": entry.role,
+            "family": entry.family,
+            "licence": entry.licence,
+            "repo": entry.repo,
+            "file": entry.file,
+            "revision": entry.revision,
+            "commit": hub.commit_of(self.path) if self.path and in_cache else None,
+            "sha256": entry.sha256 or stated,
+            "size_bytes": self.size_bytes,
+            "template": entry.template,
+            "start": entry.start,
+            "n_ctx": entry.n_ctx,
+            "here": self.path is not None or entry.chain is not None,
+            "path": str(self.path) if self.path else None,
+            "files": [str(file) for file in self.files if file],
+            "missing": self.missing,
+            "partial_bytes": self.partial_bytes,
+            "defined_in": str(entry.defined_in) if entry.defined_in else None,
+        }
+
+
+def look(entry: ModelEntry) -> Listed:
+    """What of a model is here."""
+    files = find_files(entry)
+    unfinished = entry.repo and entry.file and not all(files)
+    partial_bytes = hub.partial_bytes(entry.repo or "", entry.file or "", entry.revision) if unfinished else 0
+    return Listed(entry, files, partial_bytes)
+
+
+def filtered(known: Registry, pair_name: str | None, family: str | None) -> list[ModelEntry]:
+    """The models of a pair, of a family, or all. Raises UnknownName."""
+    if pair_name:
+        pair = known.pair(pair_name)
+        entries = [known.find(pair.base), known.find(pair.aligned)]
+    else:
+        entries = known.entries()
+    if family is None:
+        return entries
+    families = {entry.family for entry in known.entries() if entry.family}
+    if family not in families:
+        raise UnknownName("family", family, families, list_command=registry.LIST_COMMAND)
+    return [entry for entry in entries if entry.family == family]
+
+
+def members(known: Registry, name: str, *, single: bool) -> list[ModelEntry]:
+    """The models that `name` stands for: both of a pair, the rungs of a ladder, or one."""
+    if not single and name in known.pairs:
+        pair = known.pairs[name]
+        references: Sequence[str] = (pair.base, pair.aligned)
+    elif not single and name in known.ladders:
+        references = known.ladders[name].rungs
+    else:
+        references = (name,)
+    return [known.find(reference) for reference in references]
+
+
+def unique(entries: Iterable[ModelEntry]) -> list[ModelEntry]:
+    """Each model once."""
+    return list({entry.reference: entry for entry in entries}.values())
+
+
+def with_file(entry: ModelEntry) -> ModelEntry:
+    """The model, where it has a file. Raises BadValue."""
+    if entry.chain is not None:
+        raise BadValue("NAME", entry.reference, "it is built in and has no file; name a model with one")
+    return entry
+
+
+def source_fields(entry: ModelEntry) -> dict[str, str | int]:
+    """Where the bytes of a model that has no name yet lie, as models.toml has it. Raises BadValue."""
+    if entry.defined_in is not None:
+        raise BadValue("REFERENCE", entry.reference, "that is a name already; give a path or hf:OWNER/REPO:FILE")
+    if entry.path is not None:
+        hub.model_files(entry.path)  # a later file of a split model is none that could be opened
+        return {"path": os.path.abspath(entry.path)}  # not what a link leads to: beside that the other files are not
+    if entry.repo is None or entry.file is None:
+        raise BadValue("REFERENCE", entry.reference, "a scripted model needs no other name")
+    revision = {"revision": entry.revision} if entry.revision else {}
+    return {"repo": entry.repo, "file": entry.file, **revision}
+
+
+def groups_as_json(known: Registry) -> dict[str, Any]:
+    """Pairs and ladders."""
+    return {
+        "pairs": [{"name": pair.name, "base": pair.base, "aligned": pair.aligned} for pair in known.pairs.values()],
+        "ladders": [{"name": ladder.name, "rungs": list(ladder.rungs)} for ladder in known.ladders.values()],
+    }
+
+
+def plan(entry: ModelEntry, *, offline: bool) -> dict[str, Any]:
+    """What fetching a model would fetch. Raises DownloadError."""
+    if entry.repo is None or entry.file is None or find_file(entry):
+        return _here_as_json(entry) | {"missing_bytes": 0, "fetched_bytes": 0}
+    _refuse_offline(entry, offline=offline)
+    planned = hub.plan(entry.repo, entry.file, entry.revision, name=entry.reference)
+    return {
+        "model": entry.reference,
+        "path": None,
+        "size_bytes": planned.size_bytes,
+        "sha256": planned.sha256,
+        "commit": planned.commit,
+        "missing_bytes": planned.missing_bytes,
+        "fetched_bytes": planned.fetched_bytes,
+        "from": f"hf:{entry.repo}:{entry.file}",
+    }
+
+
+def pull(entry: ModelEntry, *, offline: bool, on_bytes: OnBytes, say: Callable[[str], None]) -> dict[str, Any]:
+    """Fetch what of a model is not here; `say` hears of the network. Raises DownloadError."""
+    if entry.repo is None or entry.file is None:
+        return _here_as_json(entry) | {"transferred_bytes": 0, "stated_by": None}
+    if not find_file(entry):
+        _refuse_offline(entry, offline=offline)
+        say(f"Fetching {entry.reference} from the hub: {entry.file} of {entry.repo}")
+    pulled = hub.pull(
+        entry.repo,
+        entry.file,
+        entry.revision,
+        sha256=entry.sha256,
+        name=entry.reference,
+        on_fetch=on_bytes(f"Fetching {entry.reference}"),
+        on_hash=on_bytes(f"Checking {entry.reference}"),
+    )
+    return {
+        "model": entry.reference,
+        "path": str(pulled.path),
+        "size_bytes": pulled.size_bytes,
+        "sha256": pulled.sha256,
+        "commit": pulled.commit,
+        "transferred_bytes": pulled.transferred_bytes,
+        "stated_by": pulled.stated_by,
+    }
+
+
+def _here_as_json(entry: ModelEntry) -> dict[str, Any]:
+    """The line of a model that needs no network: it is here, or it has no file."""
+    files = () if entry.chain is not None else require_files(entry)
+    return {
+        "model": entry.reference,
+        "path": str(files[0]) if files else None,
+        "size_bytes": sum(file.stat().st_size for file in files) if files else None,
+        "sha256": entry.sha256,
+        "commit": hub.commit_of(files[0]) if files and entry.repo else None,
+        "from": "already here" if files else "built in",
+    }
+
+
+def _refuse_offline(entry: ModelEntry, *, offline: bool) -> None:
+    if offline:
+        raise DownloadError(
+            f"{entry.reference} is not on this machine and the network is off (--offline, LLAMADIV_OFFLINE or "
+            f"HF_HUB_OFFLINE). Allow it, then run: llamadiv models pull {shlex.quote(entry.reference)}"
+        )
+
+
+def verify(entry: ModelEntry, on_bytes: OnBytes) -> dict[str, Any]:
+    """Whether a model's bytes are what they should be; what is wrong is in `error`."""
+    found = find_files(with_file(entry))
+    result: dict[str, Any] = {"model": entry.reference, "path": None, "sha256": None, "state": "missing", "error": None}
+    if found[0] is None or (entry.repo and not all(found)):
+        state = "incomplete" if any(found) else "missing"
+        return result | {"state": state, "error": str(not_downloaded(entry))}
+    try:
+        files = hub.model_files(found[0])
+    except ModelFileError as error:
+        return result | {"path": str(found[0]), "state": "incomplete", "error": str(error)}
+    return result | {"path": str(files[0]), **_read_anew(entry, files, on_bytes)}
+
+
+def _read_anew(entry: ModelEntry, files: Sequence[Path], on_bytes: OnBytes) -> dict[str, Any]:
+    """What the bytes of a model that is here say."""
+    result: dict[str, Any] = {}
+    try:
+        read = digests.digests(files, on_bytes(f"Reading {entry.reference}"), fresh=True)
+        result |= {"sha256": digests.model_digest(read)}
+        stated_by = hub.check_sha256(entry.reference, files, read, pinned=entry.sha256)
+        if stated_by is None:  # then it can be read, and is as long as it says: more is not known
+            for file in files:
+                gguf.read_header(file).require_whole()
+    except ChecksumMismatch as error:
+        return result | {"state": "mismatch", "error": str(error)}
+    except ModelFileError as error:
+        return result | {"state": "damaged", "error": str(error)}
+    return result | {"state": "ok" if stated_by else "nothing to compare"}
+
+
+def removable(entry: ModelEntry) -> ModelEntry:
+    """The model, where its file is the cache's. Raises BadValue."""
+    with_file(entry)
+    if entry.is_packaged:
+        raise BadValue("NAME", entry.reference, "its file is part of llamadiv")
+    if entry.path is not None:
+        raise BadValue("NAME", entry.reference, f"its file is yours, not the cache's; remove {entry.path} yourself")
+    return entry
+
+
+def remove(entry: ModelEntry) -> int:
+    """Remove a model's file from the cache; how many bytes that freed."""
+    return hub.remove(entry.repo or "", entry.file or "", entry.revision, name=entry.reference)

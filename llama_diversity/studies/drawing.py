@@ -1,0 +1,113 @@
+"""How samples are drawn: what one cell is, what the store lacks of it, and all of it in order."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llama_diversity import __version__
+from llama_diversity.engines import Engine, EngineOptions
+from llama_diversity.errors import BadValue, EngineError, PartialRun
+from llama_diversity.records import Asking, Cell, ModelRef, Prompt, Recipe, Sample, Sampler
+from llama_diversity.runner import run
+from llama_diversity.store import Store
+from llama_diversity.studies.session import Session
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a prompt is asked, how tokens are drawn, and from which seed."""
+
+    sampler: Sampler = Sampler()
+    seed: int = 0
+    asking: Asking = Asking()
+
+
+def refuse_cuts_of_greedy(sampler: Sampler) -> None:
+    """The likeliest token survives every cut, so they would change nothing. Raises BadValue."""
+    if sampler.temperature == 0:
+        for option, value, off in (
+            ("--top-k", sampler.top_k, 0),
+            ("--top-p", sampler.top_p, 1.0),
+            ("--min-p", sampler.min_p, 0.0),
+        ):
+            if value != off:
+                raise BadValue(option, value, "at temperature 0 the likeliest token is taken anyway; leave it out")
+
+
+def plan_cell(
+    engine: Engine,
+    model: ModelRef,
+    prompt: Prompt,
+    *,
+    arm: str,
+    n: int,
+    max_tokens: int,
+    drawing: Drawing,
+    layout: EngineOptions,
+    stop: Sequence[str] = (),
+    grammar: str | None = None,
+) -> Cell:
+    """The cell of `n` samples of `prompt` on `model`. Raises BadValue.
+
+    What greedy decoding does not read, a seed and what cuts tokens off, is no part of the recipe: with another seed it
+    draws the same, so that is the same recipe.
+    """
+    recipe = Recipe(
+        engine=model.engine,
+        engine_build=engine.build,
+        model_digest=engine.facts.digest,
+        vocab_digest=engine.facts.vocab_digest,
+        prompt=prompt,
+        sampler=drawing.sampler,
+        seed=drawing.seed,
+        max_tokens=max_tokens,
+        stop=tuple(stop),
+        exact=layout.exact,
+        kv_type=layout.kv_type,
+        flash_attention=engine.fused,
+        grammar=grammar,
+    )
+    if recipe.sampler.temperature == 0:
+        recipe = dataclasses.replace(recipe, seed=0, sampler=Sampler(temperature=0.0))
+    return Cell(arm, model.reference, recipe, n)
+
+
+def fill(cell: Cell, engine: Engine, store: Store, run_id: str, session: Session) -> None:
+    """Draw what `store` lacks of `cell`, with progress."""
+    for _ in draw(cell, engine, store, run_id, session):
+        pass
+
+
+def draw(cell: Cell, engine: Engine, store: Store, run_id: str, session: Session) -> Iterator[Sample]:
+    """Draw what `store` lacks of `cell`, with progress; each new sample is yielded once it is stored."""
+    try:
+        with session.listener.sampling(f"sampling {cell.reference}") as on_progress:
+            yield from run(cell, engine, store, run_id, on_progress=on_progress)
+    except EngineError as error:
+        n_stored = store.counts(cell.recipe.key, cell.n).n_samples
+        if not n_stored:
+            raise
+        raise PartialRun(f"{error} {n_stored} of {cell.n} samples are kept; the same command continues.") from error
+
+
+def in_order(cell: Cell, store: Store, drawn: Iterator[Sample]) -> Iterator[Sample]:
+    """All samples of `cell` by index, each as soon as those before it exist. Holds indices, not samples."""
+    waiting = set(store.missing(cell.recipe.key, cell.n))
+    index = 0
+    for sample in drawn:
+        waiting.discard(sample.index)
+        while index < cell.n and index not in waiting:
+            yield store.sample(cell.recipe.key, index)
+            index += 1
+    for left in range(index, cell.n):
+        yield store.sample(cell.recipe.key, left)
+
+
+def start_run(store: Store, session: Session, about: Mapping[str, Any] | None = None) -> str:
+    """A run record for what was typed, with what else there is to say `about` it."""
+    versions = {"llamadiv": __version__, "python": platform.python_version(), "machine": platform.platform()}
+    return store.start_run(command=list(session.command), about={**versions, **(about or {})})

@@ -1,0 +1,112 @@
+"""Many completions of one prompt: drawn, kept, and handed on in order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from llama_diversity.answers import Answer, Reader
+from llama_diversity.engines import Engine
+from llama_diversity.errors import BadValue
+from llama_diversity.records import MAX_SAMPLES, Asking, Cell, ModelRef, Piece, Prompt, Sample, seen_ids
+from llama_diversity.store import Store
+from llama_diversity.studies.drawing import Drawing, draw, in_order, plan_cell, start_run
+from llama_diversity.studies.session import Session
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked, and how: raw, or through the model's own chat template."""
+
+    text: str
+    chat: bool = False
+    system: str | None = None
+    template_args: str | None = None
+
+    def of(self, engine: Engine, asking: Asking, session: Session) -> Rendered:
+        """The prompt as the model sees it. Raises TemplateError, BadValue."""
+        prompt = engine.prompt(
+            self.text, chat=self.chat, system=self.system, template_args=self.template_args, asking=asking
+        )
+        if prompt.mode != "raw":
+            return Rendered(prompt, None)
+        session.note_unknown_start(engine, asking)
+        return Rendered(prompt, engine.start(asking).text)
+
+
+class Rendered(NamedTuple):
+    """A prompt, and what a raw one begins with, as it is spelled; None for one of a template."""
+
+    prompt: Prompt
+    start: str | None
+
+
+def rendered(model: ModelRef, request: Request, asking: Asking, session: Session) -> Rendered:
+    """The prompt as the model sees it, without its weights."""
+    with session.reading(model) as engine:
+        return request.of(engine, asking, session)
+
+
+class Sampling:
+    """The samples of one cell: those that are stored and those that are drawn, by index, while the store is open."""
+
+    def __init__(self, cell: Cell, start: str | None, store: Store, run: str, drawn: Iterator[Sample]) -> None:
+        self.cell, self.start, self.run = cell, start, run
+        self._store, self._drawn = store, drawn
+
+    def __iter__(self) -> Iterator[Sample]:
+        yield from in_order(self.cell, self._store, self._drawn)
+        self._store.finish_run(self.run)
+
+    def pieces(self, sample: Sample) -> dict[int, Piece]:
+        """What each token of it says, and the likeliest others."""
+        return self._store.pieces(self.cell.recipe.vocab_digest, seen_ids(sample.tokens))
+
+    def answer(self, sample: Sample) -> Answer:
+        """What it answers, thoughts left out."""
+        pieces: Mapping[int, Piece] = self.pieces(sample)
+        controls = {token: piece.control for token, piece in pieces.items() if piece.control is not None}
+        return Reader(self.cell.recipe.prompt, controls, lambda ids: pieces).read(sample)
+
+
+def check_n(n: int) -> None:
+    """Raises BadValue for more samples of one prompt than the store numbers."""
+    if not 1 <= n <= MAX_SAMPLES:
+        raise BadValue("-n", n, f"ask for 1 to {MAX_SAMPLES:,} samples")
+
+
+@contextlib.contextmanager
+def sampling(
+    model: ModelRef,
+    request: Request,
+    *,
+    n: int,
+    max_tokens: int,
+    drawing: Drawing,
+    session: Session,
+    stop: Sequence[str] = (),
+    grammar: str | None = None,
+) -> Iterator[Sampling]:
+    """`n` samples of what is asked; those that are missing are drawn while one goes through them.
+
+    Raises BadValue, PromptTooLong, and what engines and the store raise.
+    """
+    check_n(n)
+    with Store.open(session.store) as store, session.opened(model) as engine:
+        prompt, start = request.of(engine, drawing.asking, session)
+        cell = plan_cell(
+            engine,
+            model,
+            prompt,
+            arm="sample",
+            n=n,
+            max_tokens=max_tokens,
+            drawing=drawing,
+            layout=session.layout,
+            stop=stop,
+            grammar=grammar,
+        )
+        run = start_run(store, session)
+        yield Sampling(cell, start, store, run, draw(cell, engine, store, run, session))

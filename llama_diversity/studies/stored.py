@@ -1,0 +1,142 @@
+"""What a store holds, described, and its samples on their way elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from llama_diversity.answers import Reader
+from llama_diversity.errors import BadUsage, BadValue, LlamadivError
+from llama_diversity.records import Piece, Recipe
+from llama_diversity.render.csv import write_csv
+from llama_diversity.render.jsonl import Exported, export_line
+from llama_diversity.store import Run, RunCell, Store
+from llama_diversity.studies.session import Session
+
+
+def described(store: Store, run: Run) -> dict[str, Any]:
+    """A run with what is stored of it, as JSON has it."""
+    return {
+        "id": run.id,
+        "started": run.started.isoformat(),
+        "finished": None if run.finished is None else run.finished.isoformat(),
+        "command": list(run.command),
+        "about": dict(run.about),
+        "cells": [_described_cell(store, cell) for cell in run.cells],
+    }
+
+
+def _described_cell(store: Store, cell: RunCell) -> dict[str, Any]:
+    counts = store.counts(cell.recipe_key, cell.n)
+    return {
+        "arm": cell.arm,
+        "model": cell.reference,
+        "recipe": cell.recipe_key,
+        "n": cell.n,
+        "n_stored": counts.n_samples,
+        "n_tokens": counts.n_tokens,
+        "about": dict(cell.about),
+    }
+
+
+def export_samples(
+    run: str | None, out: Path | None, form: str | None, stream: IO[bytes], session: Session, *, with_tokens: bool
+) -> int:
+    """The samples of a run, or of the whole store, to the file `out` or to `stream`; how many they are.
+
+    Raises BadValue, BadUsage and what a store raises.
+    """
+    write = _writer(form, out, with_tokens=with_tokens)
+    with Store.open(session.store, read_only=True) as store:
+        samples = exported(store, all_cells(store) if run is None else store.run(run).cells)
+        if out is None:
+            return write(stream, samples)
+        with _replacing(out) as file:
+            return write(file, samples)
+
+
+def all_cells(store: Store) -> list[RunCell]:
+    """Each recipe once, under the first arm that asked for it, with all its samples."""
+    asked = {cell.recipe_key: cell for run in reversed(store.runs()) for cell in reversed(run.cells)}
+    return [
+        RunCell(asked[key].arm, asked[key].reference, key, sys.maxsize, {})
+        for key in store.recipe_keys()
+        if key in asked
+    ]
+
+
+def exported(store: Store, cells: Sequence[RunCell]) -> Iterator[Exported]:
+    """Every sample of the cells, one in memory at a time."""
+    pieces: dict[str, dict[int, Piece]] = {}
+    for cell in cells:
+        recipe = store.recipe(cell.recipe_key)
+        known = pieces.setdefault(recipe.vocab_digest, store.pieces(recipe.vocab_digest, ()))
+        read = _reader(store, recipe, known).read
+        for sample in store.samples(cell.recipe_key, cell.n):
+            unknown = set(sample.tokens["id"].tolist()) - known.keys()
+            if unknown:
+                known.update(store.pieces(recipe.vocab_digest, unknown))
+            yield Exported(cell.arm, cell.reference, recipe, sample, known, read(sample))
+
+
+def _reader(store: Store, recipe: Recipe, known: Mapping[int, Piece]) -> Reader:
+    """Reads samples whose pieces are `known` by the time that it reads them."""
+    return Reader(recipe.prompt, store.controls(recipe.vocab_digest), lambda ids: known)
+
+
+_ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+
+
+def _writer(form: str | None, out: Path | None, *, with_tokens: bool) -> Callable[[IO[bytes], Iterator[Exported]], int]:
+    """What writes samples in the form that was named, or that the file's name says. Raises BadValue, BadUsage."""
+    ending = out.suffix.lower() if out else ""
+    named = _ENDINGS.get(ending)
+    if form is None and ending and named is None:
+        raise BadValue("--out", str(out), f"its name must end in {', '.join(_ENDINGS)}, or --format says what to write")
+    if form and named and form != named:
+        raise BadValue("--out", str(out), f"its name says {named}, --format says {form}; leave one of them out")
+    form = form or named or "jsonl"
+    if form == "parquet" and out is None:
+        raise BadUsage("Parquet is no text; name a file with --out.")
+    if with_tokens and form != "csv":
+        raise BadUsage(f"--tokens is for a CSV; {form} has the tokens by itself.")
+    if form == "csv":
+        return functools.partial(write_csv, with_tokens=with_tokens)
+    return _write_table if form == "parquet" else _write_lines
+
+
+def _write_lines(file: IO[bytes], samples: Iterator[Exported]) -> int:
+    n_samples = 0
+    for one in samples:
+        file.write(export_line(one).encode() + b"\n")
+        n_samples += 1
+    return n_samples
+
+
+def _write_table(file: IO[bytes], samples: Iterator[Exported]) -> int:
+    from llama_diversity.render.parquet import write_parquet  # pyarrow takes longer to load than `runs ls` to run
+
+    return write_parquet(file, samples)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` when the block ends well, and leaves nothing behind when it does not."""
+    is_special = path.exists() and not path.is_file()  # a pipe or a device is written to, never replaced
+    target = path if is_special else path.resolve()  # where `path` is a link, the file behind it is meant
+    unfinished = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with open(unfinished, "wb") as file:
+            yield file
+        if not is_special:
+            os.replace(unfinished, target)
+    except OSError as error:
+        raise LlamadivError(f"{path} cannot be written: {error.strerror}. Name another file with --out.") from error
+    finally:
+        if not is_special:
+            unfinished.unlink(missing_ok=True)

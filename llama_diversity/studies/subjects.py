@@ -1,0 +1,114 @@
+"""What a heatmap colours: a text under one or two models, or a stored sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from llama_diversity.errors import BadValue, UnknownName
+from llama_diversity.records import Asking, ModelRef, Piece, TokenStats, seen_ids
+from llama_diversity.render.heatmap import DifferenceHeatmap, Heatmap, Looks
+from llama_diversity.render.jsonl import token_objects
+from llama_diversity.render.scales import scored_tokens
+from llama_diversity.store import Store
+from llama_diversity.studies.arms import check_different
+from llama_diversity.studies.scored import score_text
+from llama_diversity.studies.session import Session
+from llama_diversity.studies.tokens import DifferentTokens
+
+
+class Subject(NamedTuple):
+    """Tokens to be drawn, and whose they are."""
+
+    model: str
+    vocabulary: str
+    tokens: TokenStats
+    pieces: dict[int, Piece]
+    ids: tuple[int, ...] = ()  # of a text that was typed, with what precedes it
+    start: str | None = None  # that, as it is spelled
+
+
+def read_subjects(models: Sequence[ModelRef], text: str, asking: Asking, session: Session) -> list[Subject]:
+    """The text under each of the models. Raises BadValue, OneModel, DifferentTokens, what engines raise."""
+    check_different(models)
+    subjects = []
+    for reference in models:  # one after the other: two 7B models do not fit a laptop together
+        with session.opened(reference) as engine:
+            scored = score_text(engine, text, asking, session)
+            vocabulary = _vocabulary_name(engine.facts.n_vocab, engine.facts.vocab_digest)
+            read = Subject(reference.reference, vocabulary, scored.tokens, scored.pieces, scored.ids, scored.start)
+            subjects.append(read)
+            if vocabulary == subjects[0].vocabulary and read.ids != subjects[0].ids:
+                raise DifferentTokens(subjects[0].model, read.model, subjects[0].ids, read.ids)
+    return subjects
+
+
+def stored_subject(run_name: str, index: int, arm: str | None, session: Session) -> Subject:
+    """A stored sample; without `arm` of the run's first one. Raises BadValue, UnknownName, what a store raises."""
+    with Store.open(session.store, read_only=True) as store:
+        run = store.run(run_name)
+        cells = {cell.arm: cell for cell in run.cells}
+        if not cells:
+            raise BadValue("--run", run_name, "this run has no samples yet")
+        if arm is not None and arm not in cells:
+            raise UnknownName("arm", arm, cells, list_command=f"llamadiv runs show {run.id}")
+        cell = cells[arm] if arm is not None else run.cells[0]
+        if not 0 <= index < cell.n:
+            raise BadValue("--sample", index, f"this run has samples 0 to {cell.n - 1}")
+        sample = store.sample(cell.recipe_key, index)
+        digest = store.recipe(cell.recipe_key).vocab_digest
+        n_vocab = cell.about.get("model", {}).get("n_vocab", "?")
+        return Subject(
+            cell.reference,
+            _vocabulary_name(n_vocab, digest),
+            sample.tokens,
+            store.pieces(digest, seen_ids(sample.tokens)),
+        )
+
+
+def _vocabulary_name(n_vocab: object, digest: str) -> str:
+    return f"{n_vocab} tokens, {digest[:8]}"
+
+
+def subjects_as_json(subjects: Sequence[Subject]) -> Mapping[str, object]:
+    """One, or both with the difference of their surprisals. Raises BadValue."""
+    tokens = [token_objects(subject.tokens, subject.pieces) for subject in subjects]
+    described = [
+        {"model": one.model, "tokens": objects, **({"start": one.start} if one.start is not None else {})}
+        for one, objects in zip(subjects, tokens, strict=True)
+    ]
+    if len(subjects) == 1:
+        return described[0]
+    if [token["bytes"] for token in tokens[0]] != [token["bytes"] for token in tokens[1]]:
+        raise BadValue("the second model", subjects[1].model, "it splits the text into other tokens than the first")
+    pairs = [(a["surprisal_bits"], b["surprisal_bits"]) for a, b in zip(*tokens, strict=True)]
+    return {"models": described, "difference_bits": [None if None in (a, b) else b - a for a, b in pairs]}
+
+
+def picture_of_one(subject: Subject, by: str, maximum: float | None, looks: Looks, *, has_sampler: bool) -> Heatmap:
+    """A text under one model, or a sample; with `has_sampler` under the distribution that it was drawn from."""
+    return Heatmap(
+        scored_tokens(subject.tokens, subject.pieces.__getitem__),
+        model=subject.model,
+        tokenizer=subject.vocabulary,
+        by=by,
+        distribution="sampler" if has_sampler else "raw",
+        maximum_bits=maximum,
+        looks=looks,
+    )
+
+
+def picture_of_two(
+    subjects: Sequence[Subject], maximum: float | None, maximum_difference: float | None, looks: Looks
+) -> DifferenceHeatmap:
+    """A text under two models."""
+    first, second = (scored_tokens(subject.tokens, subject.pieces.__getitem__) for subject in subjects)
+    return DifferenceHeatmap(
+        first,
+        second,
+        models=(subjects[0].model, subjects[1].model),
+        tokenizer=subjects[0].vocabulary,
+        maximum_bits=maximum,
+        maximum_difference_bits=maximum_difference,
+        looks=looks,
+    )

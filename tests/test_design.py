@@ -1,0 +1,119 @@
+"""The house as docs/design.md draws it: its files exist, its example runs, and a study needs no terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llama_diversity.errors import BadUsage, BadValue, LlamadivError, Unfit
+from llama_diversity.studies.arms import Choice, resolve_choice
+from llama_diversity.studies.conduct import run as conduct
+from llama_diversity.studies.coverage.study import Coverage
+from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.results import Result
+from llama_diversity.studies.session import Listener, Session
+from llama_diversity.studies.study import STUDIES
+from llama_diversity.studies.syntactic.study import Syntactic
+from llama_diversity.studies.tree import study as tree
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs/design.md").read_text("utf-8")
+CHAINS = Choice(base="scripted:base", aligned="scripted:aligned")
+
+
+def test_the_files_of_the_page_exist() -> None:
+    named = set(re.findall(r"`((?:\w+/)*\w+\.py|(?:\w+/)+)`", PAGE))
+    assert len(named) > 20
+    folders = [
+        ROOT,
+        ROOT / "llama_diversity",
+        ROOT / "llama_diversity/studies",
+        ROOT / "llama_diversity/studies/perturb",
+    ]
+    assert [name for name in named if not any((folder / name).exists() for folder in folders)] == []
+
+
+def test_the_example_of_the_page_runs_without_click() -> None:
+    """In a process of its own: nothing of the command line is loaded, and nothing is said but what it prints."""
+    example = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{example}\nimport sys; print('click' in sys.modules)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    shown, has_click = done.stdout.splitlines()
+    assert 2.0 < float(shown.split()[0]) < 3.0
+    assert "syntactic-entropies" in shown
+    assert "figure-11-mean-entropies" in shown
+    assert (has_click, done.stderr) == ("False", "")
+
+
+class Hearer(Listener):
+    """Keeps the titles of what it hears."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    def working(self, title: str):
+        self.titles.append(title)
+        return super().working(title)
+
+    def sampling(self, title: str):
+        self.titles.append(title)
+        return super().sampling(title)
+
+
+def test_a_listener_hears_of_the_work(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    heard = Hearer()
+    session = Session(named_store=tmp_path / "s.sqlite", listener=heard)
+    study = Coverage(n=20, max_tokens=4, by="text")
+    result = conduct(study, resolve_choice(CHAINS, session), drawing=Drawing(), session=session)
+    assert {"loading scripted:base", "sampling scripted:aligned", "counting kinds"} <= set(heard.titles)
+    assert capfd.readouterr() == ("", "")
+    assert (tmp_path / "s.sqlite").exists()
+    assert result.run
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.run = "other"
+    again = conduct(study, resolve_choice(CHAINS, session), drawing=Drawing(), session=session)
+    assert {**again.to_dict(), "run": result.run} == result.to_dict()
+
+
+def test_a_result_says_what_it_is_and_saves_itself(tmp_path: Path) -> None:
+    session = Session(named_store=tmp_path / "s.sqlite")
+    result = conduct(Syntactic(n=4, max_tokens=4), resolve_choice(CHAINS, session), drawing=Drawing(), session=session)
+    assert isinstance(result, Result)
+    assert repr(result).startswith("<Experiment 3: how spread out are the next tokens? `llamadiv syntactic -n 4")
+    assert set(result.tables) == {"syntactic-entropies", "syntactic-checks"}
+    written = result.save(tmp_path / "out")
+    assert {"index.html", "syntactic-entropies.csv"} <= {path.name for path in written.paths}
+    assert (tmp_path / "out/syntactic.json").exists()
+
+
+def test_what_cannot_be_is_refused_by_plain_errors(tmp_path: Path) -> None:
+    session = Session(named_store=tmp_path / "s.sqlite")
+    arms = resolve_choice(CHAINS, session)
+    with pytest.raises(BadValue, match="-n is 0; ask for 1 to"):
+        conduct(Syntactic(n=0), arms, drawing=Drawing(), session=session)
+    with pytest.raises(BadValue, match="--depth is 0"):
+        tree.run(tree.Question(depth=0), arms, session=session)
+    with pytest.raises(BadUsage, match="--ladder names all models by itself"):
+        resolve_choice(Choice(pair="scripted", ladder="scripted"), session)
+    others = resolve_choice(Choice(base="scripted:base", aligned="scripted:coin"), session)
+    with pytest.raises(Unfit, match="different vocabularies"):
+        conduct(Syntactic(n=2), others, drawing=Drawing(), session=session)
+    assert issubclass(Unfit, LlamadivError)
+    assert not (tmp_path / "report").exists()
+
+
+def test_every_study_of_the_table_says_what_it_is() -> None:
+    for name, place in STUDIES.items():
+        module, _, attribute = place.partition(":")
+        __import__(module)
+        study = getattr(sys.modules[module], attribute)
+        assert study.name == name
+        assert dataclasses.is_dataclass(study)
+        assert study.title
