@@ -136,18 +136,42 @@ class Cutting(NamedTuple):
 LONGEST_WORD = 40  # letters; the longest compounds in use have fewer
 
 
+class Letters(NamedTuple):
+    """Letters, digits and marks of words by how the words were found: counts, which add up over texts."""
+
+    n: int
+    by_letter: int
+    uncut: int
+
+    @classmethod
+    def of(cls, documents: Iterable[Sequence[str]]) -> Letters:
+        """Of documents, lists of words. O(words)."""
+        total = by_letter = uncut = 0
+        for word in itertools.chain.from_iterable(documents):
+            total += len(word)
+            uncut += len(word) if len(word) > LONGEST_WORD else 0
+            by_letter += len(word) if is_letter_without_blanks(word) else 0
+        return cls(total, by_letter, uncut)
+
+    @classmethod
+    def together(cls, some: Iterable[Letters]) -> Letters:
+        """Of all their texts."""
+        every = list(some)
+        return cls(sum(one.n for one in every), sum(one.by_letter for one in every), sum(one.uncut for one in every))
+
+    @property
+    def cutting(self) -> Cutting:
+        """The same as shares, of 0 where there is no word."""
+        return Cutting(self.by_letter / self.n, self.uncut / self.n) if self.n else Cutting(0.0, 0.0)
+
+
 def cutting(documents: Iterable[Sequence[str]]) -> Cutting:
     """How documents, lists of words, were cut; shares of 0 where there is no word. O(words).
 
     >>> cutting([words("北京 is"), words("x" * 96)])
     Cutting(by_letter=0.02, uncut=0.96)
     """
-    total = by_letter = uncut = 0
-    for word in itertools.chain.from_iterable(documents):
-        total += len(word)
-        uncut += len(word) if len(word) > LONGEST_WORD else 0
-        by_letter += len(word) if is_letter_without_blanks(word) else 0
-    return Cutting(by_letter / total, uncut / total) if total else Cutting(0.0, 0.0)
+    return Letters.of(documents).cutting
 
 
 def is_letter_without_blanks(word: str) -> bool:

@@ -69,8 +69,7 @@ def test_coverage_and_semantic_leave_open_thoughts_out(run: Callable) -> None:
     assert "Draft" not in said
     assert "cut off" in said
     alike = report(run, "semantic", *models, "--max-tokens", 16)["arms"]["aligned"]
-    assert alike["not_valid"]["cut off while thinking"] == lost
-    assert alike["texts"]["n_empty"] >= lost
+    assert alike["texts"]["n_empty"] >= alike["not_valid"]["cut off while thinking"] > 0
 
 
 @pytest.mark.parametrize(

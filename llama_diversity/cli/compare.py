@@ -14,7 +14,7 @@ from llama_diversity.cli.prompts import prompts_options
 from llama_diversity.cli.results import run_arms
 from llama_diversity.studies.arms import Choice, check_different
 from llama_diversity.studies.compare.specs import check_cuts, specs_of
-from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, Compare, resolve_spec
+from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, PAIRS, Compare, resolve_spec
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.prompts import Prompts, shipped
 from llama_diversity.studies.session import Session
@@ -29,6 +29,14 @@ from llama_diversity.studies.session import Session
 @click.option("--prefix", type=click.IntRange(1), help="Judge the first so many tokens only.")
 @click.option(
     "--equal-n", is_flag=True, help="Of arms of different n take the first of each, as many as the smallest has."
+)
+@click.option("--reference", metavar="NAME", help="The arm that the others are set against.  [default: the first]")
+@click.option(
+    "--pairs",
+    type=click.Choice(PAIRS),
+    default="reference",
+    show_default=True,
+    help="With the reference, or all.",
 )
 @click.option("--joint", is_flag=True, help="Report arms that differ in more than one part; the effect is a joint one.")
 @click.option("--valid", metavar="PATTERN", help="A regular expression that a valid output must contain.")
@@ -45,6 +53,8 @@ def compare(
     max_tokens: int,
     prefix: int | None,
     equal_n: bool,
+    reference: str | None,
+    pairs: str,
     joint: bool,
     valid: str | None,
     out: Path | None,
@@ -68,7 +78,9 @@ def compare(
     for spec in specs:
         check_cuts(f"--arm {spec.name}", spec.sampler, drawing.sampler)
     texts, words_of = named or shipped()
-    one = Compare(specs, texts, words_of, n_samples, max_tokens, prefix, equal_n, joint, valid)
+    one = Compare(
+        specs, texts, words_of, n_samples, max_tokens, prefix, equal_n, joint, valid, reference=reference, pairs=pairs
+    )
     one.check_settings()
     arms = [resolve_spec(spec, session) for spec in specs]
     if not typed:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
 
 _LONG = 25  # rows; a longer table is folded away
+_LONGEST = 1000  # rows; a longer one would be most of the page, and is in its file alone
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --pale: #5c5c5c; --line: #dcdcdc; --ground: #ffffff; --box: #f6f6f4; }
@@ -163,6 +164,8 @@ def _spec(chart: Spec) -> Spec:
 
 
 def _table(table: Table) -> str:
+    if len(table.rows) > _LONGEST:
+        return f'<p class="note">{len(table.rows):,} rows, in the file {escape(table.name)}.csv.</p>\n'
     head = "".join(f"<th>{_text(heading)}</th>" for heading in table.headings)
     rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in table.rows)
     whole = f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n'

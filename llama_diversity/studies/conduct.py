@@ -22,7 +22,7 @@ from llama_diversity.records import Cell, Prompt
 from llama_diversity.render.exhibits import Remark, Section
 from llama_diversity.store import Run, RunCell, Store
 from llama_diversity.studies.arms import Arm
-from llama_diversity.studies.drawing import Drawing, fill, plan_cell, start_run
+from llama_diversity.studies.drawing import Drawing, fill, own_seed, plan_cell, start_run
 from llama_diversity.studies.results import Result
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import MOST_ANALYSED, STUDIES, Ask, Drawn, NoAnswer, Study
@@ -151,7 +151,7 @@ class _Work(NamedTuple):
             drawing = dataclasses.replace(drawing, sampler=dataclasses.replace(drawing.sampler, **ask.sampler))  # type: ignore[arg-type]
         if ask.stream:
             drawing = dataclasses.replace(drawing, seed=(drawing.seed + ask.stream * _STREAM) % 2**64)
-        return plan_cell(
+        cell = plan_cell(
             engine,
             arm.model,
             prompt,
@@ -163,6 +163,10 @@ class _Work(NamedTuple):
             stop=ask.stop,
             grammar=ask.grammar,
         )
+        if ask.repeat is None or cell.recipe.sampler.temperature == 0:  # greedy decoding draws nothing
+            return cell
+        seed = own_seed(cell.recipe, ask.repeat)
+        return dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, seed=seed))
 
     def _prompt(self, engine: Engine, arm: Arm, ask: Ask) -> Prompt:
         """By the arm's own template, or by another model's where both have one vocabulary."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +38,25 @@ def refuse_cuts_of_greedy(sampler: Sampler) -> None:
         ):
             if value != off:
                 raise BadValue(option, value, "at temperature 0 the likeliest token is taken anyway; leave it out")
+
+
+def own_seed(recipe: Recipe, repeat: int) -> int:
+    """A seed for random numbers that no other model, prompt, sampler or repeat has from the seed of `recipe`.
+
+    Of what determines the distribution and nothing else: what is asked before or after changes nothing, and neither do
+    build, length and arithmetic, so that what was drawn with other ones begins alike.
+    """
+    prompt = recipe.prompt
+    parts = [
+        recipe.seed,
+        repeat,
+        recipe.model_digest,
+        recipe.vocab_digest,
+        [prompt.mode, prompt.rendered, prompt.ids],
+        dataclasses.asdict(recipe.sampler),
+        recipe.grammar,
+    ]
+    return int.from_bytes(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()[:8], "big")
 
 
 def plan_cell(

@@ -74,6 +74,8 @@ class Ask(NamedTuple):
     sampler: Mapping[str, float] | None = None  # fields of the sampler in place of the typed ones
     asking: Mapping[str, Any] | None = None  # fields of Asking in place of the typed ones
     stream: int = 0  # asks of other streams are drawn independently of each other
+    # Of one's own: by model, prompt and sampler, wherever the ask stands among others; repeats have other numbers.
+    repeat: int | None = None
 
 
 class Study(ABC):
@@ -168,10 +170,14 @@ class Drawn:
         """All of them."""
         return list(self.stream(label))
 
-    def answers(self, label: str) -> list[Answer]:
-        """What they answer, thoughts left out."""
+    def answering(self, label: str) -> Iterator[Answer]:
+        """What they answer, thoughts left out, a few in memory at a time."""
         read = self._reader(label).read
-        return [read(sample) for sample in self.stream(label)]
+        return (read(sample) for sample in self.stream(label))
+
+    def answers(self, label: str) -> list[Answer]:
+        """All of it."""
+        return list(self.answering(label))
 
     def answered(self, label: str) -> Iterator[Sample]:
         """Those that answer, with the text and the tokens of the answer alone. Raises NoAnswer where none does."""
@@ -202,10 +208,14 @@ class Drawn:
 
     def embedded(self, texts: Mapping[str, Sequence[str]]) -> dict[str, embed.Embedded]:
         """The vectors of texts, with a progress line while they are made."""
-        assert self.place is not None
         with self.session.listener.working("embedding") as show:
-            encoder = embed.Encoder(self.place, self.session.listener.say)
+            encoder = self.encoder()
             return {name: encoder.embed(some, on_progress=show) for name, some in texts.items()}
+
+    def encoder(self) -> embed.Encoder:
+        """What makes vectors of texts, for who embeds some at a time."""
+        assert self.place is not None
+        return embed.Encoder(self.place, self.session.listener.say)
 
     def starts(self) -> dict[str, list[str]]:
         """What the raw prompts of each model began with, as it is spelled."""
@@ -225,9 +235,13 @@ class Drawn:
         asked = [[label, cell.recipe_key, cell.n] for label, cell in sorted(self.cells.items())]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
+    def n_stored(self, label: str) -> int:
+        """How many samples of an ask there are."""
+        return self.store.counts(self.cells[label].recipe_key, self.cells[label].n).n_samples
+
     def lacks(self) -> dict[str, int]:
         """How many samples are missing, by label, where some are."""
-        counted = {label: c.n - self.store.counts(c.recipe_key, c.n).n_samples for label, c in self.cells.items()}
+        counted = {label: cell.n - self.n_stored(label) for label, cell in self.cells.items()}
         return {label: n for label, n in counted.items() if n}
 
 

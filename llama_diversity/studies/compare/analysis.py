@@ -1,8 +1,9 @@
 """Is one arm more diverse than another? A comparison of many measures that says when it cannot tell, and why.
 
 Protocol: n generations of every arm for every prompt (`measured`). The effect is the share kept, the arm's value over
-the first arm's, on the log scale. The primary measure, declared before any data, is the mean pairwise distance of
-meanings; p-values of all lines are adjusted after Holm. What must not be compared is refused (`refusals`).
+that of its reference, on the log scale. Every arm is set against one reference, or all pairs are compared. The primary
+measure, declared before any data, is the mean pairwise distance of meanings; p-values of all lines of all pairs are
+adjusted after Holm. What must not be compared is refused (`refusals`).
 
 Prompts are the population: from LEAST_PROMPTS on, differences are paired by prompt and the interval is a t interval
 over prompts, the claim about prompts like these. With fewer it is one over generations, a claim about these prompts
@@ -14,7 +15,7 @@ has its spread from a few other outputs, and may have shown more of them than it
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -34,7 +35,7 @@ from llama_diversity.metrics.inference import (
     part_of,
     summarize,
 )
-from llama_diversity.studies.compare.measured import PRIMARY, Case, Generations, Rules, case_of
+from llama_diversity.studies.compare.measured import PRIMARY, Case, Generations, Measured, Rules, case_of, measured
 from llama_diversity.studies.compare.refusals import objection
 from llama_diversity.studies.measuring.kinds import CEILING, ends_of_kinds
 
@@ -45,16 +46,18 @@ WITHIN_MARGIN = "the 90 % interval lies within a tenth of equality"
 INCLUDES_EQUALITY = "the interval includes equality"
 NOT_AFTER_HOLM = "the interval leaves out equality, but not after Holm's adjustment for all lines"
 Verdict = Literal["less diverse", "more diverse", "equivalent", "inconclusive", "not comparable"]
-Pair = tuple[Estimate, Estimate]  # of the first arm and a later one
+Pair = tuple[str, str]  # a reference and the arm that is set against it
+Both = tuple[Estimate, Estimate]  # values of reference and arm on one prompt
 
 
 class Line(NamedTuple):
-    """One measure of one arm against the first: the share kept with its 95 % interval, and what may be said of it."""
+    """One measure of an arm against a reference: the share kept with its 95 % interval, and what may be said of it."""
 
     measure: str
     arm: str
+    reference: str
     verdict: Verdict
-    first: float | None = None  # the first arm's value: over prompts a mean, geometric where none is 0
+    reference_value: float | None = None  # over prompts a mean, geometric where none is 0
     value: float | None = None
     share: float | None = None
     low: float | None = None
@@ -79,75 +82,110 @@ class _Judged(NamedTuple):
         return self._replace(line=self.line._replace(verdict=verdict, reason=said))
 
 
+class OfPrompt(NamedTuple):
+    """The value of one measure of one arm on one prompt, the prompt by its number from 1."""
+
+    arm: str
+    prompt: int
+    measure: str
+    estimate: float | None
+    se: float | None  # over generations
+    n: int
+    reason: str | None = None  # why there is none
+
+
 @dataclass(frozen=True)
 class Result:
     """All lines, in the order of MEASURES; of each arm what is valid; what the claim is about."""
 
     lines: tuple[Line, ...]
+    by_prompt: tuple[OfPrompt, ...]
     valid: Mapping[str, Proportion]
     lengths: Mapping[str, float | None]  # mean tokens of a valid generation
     is_general: bool  # about prompts like these, not these alone
     n_prompts: int
-    m_kinds: int  # outputs among which kinds are counted, on the prompt with the fewest
-    m_words: int
+    m_kinds: tuple[int, ...]  # outputs among which kinds are counted, by prompt
+    m_words: tuple[int, ...]
     self_check: Mapping[str, float | None]  # z of each arm over all prompts
     counted_as_lost: tuple[Line, ...]  # the primary measure once more, invalid outputs counted, where shares differ
     by_letter: Mapping[str, float]  # of each arm the share of letters that count as words, their script has no blanks
     endings: Mapping[str, Endings]  # of each arm what was cut off, and why how many are not valid
 
 
-def compare(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Result:
-    """Every later arm against the first; `prompts` has the same arms, in one order, for each prompt."""
-    first, *others = prompts[0]
+def compare(prompts: Iterable[Mapping[str, Generations]], rules: Rules, pairs: Sequence[Pair] | None = None) -> Result:
+    """Measure prompt by prompt, each of which has the same arms in one order, and judge; see `judge`."""
+    return judge([measured(prompt) for prompt in prompts], rules, pairs)
+
+
+def judge(prompts: Sequence[Measured], rules: Rules, pairs: Sequence[Pair] | None = None) -> Result:
+    """What was measured of every prompt, compared: `pairs`, or every later arm against the first."""
     case = case_of(prompts, rules)
-    lines = [_line(name, (first, arm), case.estimates(name), case) for name in case.measures() for arm in others]
+    first, *others = case.arms
+    pairs = [(first, arm) for arm in others] if pairs is None else pairs
+    lines = [_line(name, pair, case.estimates(name), case) for name in case.measures() for pair in pairs]
     effective = case.effective()
-    lost = [_line(PRIMARY, (first, arm), effective, case) for arm in others] if effective else []
+    lost = [_line(PRIMARY, pair, effective, case) for pair in pairs] if effective else []
     return Result(
         tuple(_adjusted(lines)),
+        by_prompt(case),
         case.valid,
-        {arm: _mean_length(case.of(arm)) for arm in prompts[0]},
+        {arm: _mean_length(case, arm) for arm in case.arms},
         len(prompts) >= LEAST_PROMPTS,
         len(prompts),
-        min(one.m_kinds for one in case.measured),
-        min(one.m_words for one in case.measured),
+        tuple(one.m_kinds for one in prompts),
+        tuple(one.m_words for one in prompts),
         case.checks,
         tuple(_adjusted(lost)),
-        {arm: case.cutting(arm).by_letter for arm in prompts[0]},
+        {arm: case.cutting(arm).by_letter for arm in case.arms},
         case.endings(),
     )
 
 
-def _mean_length(generations: Sequence[Generations]) -> float | None:
-    lengths = np.concatenate([one.lengths for one in generations])
+def _mean_length(case: Case, arm: str) -> float | None:
+    lengths = np.concatenate([one.lengths for one in case.of(arm)])
     return float(lengths.mean()) if len(lengths) else None
+
+
+def by_prompt(case: Case) -> tuple[OfPrompt, ...]:
+    """Every value of every arm on every prompt; what must not be shown of an arm has the reason in its place."""
+    found = []
+    for name in case.measures():
+        refused = {arm: objection(name, (arm,), case) for arm in case.arms}
+        for number, of_arm in enumerate(case.estimates(name), start=1):
+            for arm, one in of_arm.items():
+                why = refused[arm]
+                if why and why.hides:
+                    found.append(OfPrompt(arm, number, name, None, None, one.n, why.reason))
+                else:
+                    found.append(OfPrompt(arm, number, name, one.value, one.se, one.n, one.reason))
+    return tuple(found)
 
 
 # ---- one line
 
 
-def _line(name: str, arms: tuple[str, str], estimates: Sequence[Mapping[str, Estimate]], case: Case) -> _Judged:
-    first, arm = arms
-    pairs = [(one[first], one[arm]) for one in estimates]
-    line = Line(name, arm, "not comparable", *_values(pairs))
-    refused = objection(name, arms, case)
+def _line(name: str, pair: Pair, estimates: Sequence[Mapping[str, Estimate]], case: Case) -> _Judged:
+    reference, arm = pair
+    pairs = [(one[reference], one[arm]) for one in estimates]
+    line = Line(name, arm, reference, "not comparable", *_values(pairs))
+    refused = objection(name, pair, case)
     if refused:
         line = line._replace(reason=refused.reason)
-        return _Judged(line._replace(first=None, value=None) if refused.hides else line)
+        return _Judged(line._replace(reference_value=None, value=None) if refused.hides else line)
     found = _over_prompts(line, pairs) if len(pairs) >= LEAST_PROMPTS else _over_generations(line, pairs)
     if name == "kinds" and found.line.low is not None and found.line.high is not None:
         low, high = ends_of_kinds(found.line.low, found.line.high, max(one.m_kinds for one in case.measured))
         found = found._replace(line=found.line._replace(low=low, high=high))
     if name == "kinds" and found.line.verdict == "equivalent":
         m = float(np.mean([one.m_kinds for one in case.measured]))
-        if min(line.first or 0.0, line.value or 0.0) >= CEILING * m:
+        if min(line.reference_value or 0.0, line.value or 0.0) >= CEILING * m:
             # Two arms whose outputs are nearly all of kinds of their own are equal in this, and maybe in nothing else.
             said = f"nearly all of {m:.0f} outputs are kinds of their own in both arms, so this number can tell no more"
             return _Judged(found.line._replace(verdict="inconclusive", reason=said))
     return found
 
 
-def _values(pairs: Sequence[Pair]) -> tuple[float | None, float | None]:
+def _values(pairs: Sequence[Both]) -> tuple[float | None, float | None]:
     """Of a single prompt its values, None and all; of several the geometric means, plain ones where there is a 0."""
     if len(pairs) == 1:
         return pairs[0][0].value, pairs[0][1].value
@@ -158,13 +196,13 @@ def _values(pairs: Sequence[Pair]) -> tuple[float | None, float | None]:
     return float(means[0]), float(means[1])
 
 
-def _known(pairs: Sequence[Pair]) -> Float64:
+def _known(pairs: Sequence[Both]) -> Float64:
     """The values of the prompts where both arms have one, shape (prompts, 2)."""
     known = [(one.value, other.value) for one, other in pairs if one.value is not None and other.value is not None]
     return np.array(known, np.float64).reshape(-1, 2)
 
 
-def _over_prompts(line: Line, pairs: Sequence[Pair]) -> _Judged:
+def _over_prompts(line: Line, pairs: Sequence[Both]) -> _Judged:
     """The claim about prompts in general: log ratios paired by prompt, t with P - 1 degrees of freedom.
 
     A prompt on which an arm has none at all has no log ratio, and to leave it out would hide a collapse: then it is the
@@ -200,7 +238,7 @@ def _over_prompts(line: Line, pairs: Sequence[Pair]) -> _Judged:
     return _judged(line._replace(reason=note), Contrast(mean, (Part(se, n - 1, n - 1),)))
 
 
-def _over_generations(line: Line, pairs: Sequence[Pair]) -> _Judged:
+def _over_generations(line: Line, pairs: Sequence[Both]) -> _Judged:
     """The claim about these prompts alone, from each generation's errors: the mean of the prompts' log ratios.
 
     Where an arm has none at all on a prompt it is the ratio of the means over prompts, and the difference where it has
@@ -228,7 +266,7 @@ def _over_generations(line: Line, pairs: Sequence[Pair]) -> _Judged:
     return _judged(line, contrast)
 
 
-def _parts(pairs: Sequence[Pair], scales: Float64, weight: float = 1.0) -> tuple[Part, ...]:
+def _parts(pairs: Sequence[Both], scales: Float64, weight: float = 1.0) -> tuple[Part, ...]:
     """Second arms minus first ones, errors divided by their scales, shape (prompts, 2)."""
     return tuple(
         part_of(one, sign * weight, float(scale))

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llama_diversity.decimals import counted
-from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table
+from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value
 from llama_diversity.studies.compare.analysis import (
     INCLUDES_EQUALITY,
     LEAST_PROMPTS,
     NOT_AFTER_HOLM,
     WITHIN_MARGIN,
     Line,
+    OfPrompt,
+    Pair,
     Result,
 )
 from llama_diversity.studies.compare.measured import MEASURES, PRIMARY
@@ -21,6 +23,8 @@ from llama_diversity.studies.phrases import cut_off, letters_that_are_words, pro
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
+
+BY_PROMPT = ("study", "arm", "prompt_number", "prompt", "measure", "estimate", "se", "n", "reason")
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,24 @@ class Facts:
     max_tokens: int
     prefix: str  # in words
     has_one_vocabulary: bool
-    parts: Mapping[str, Sequence[str]]  # of each later arm, the parts in which it differs from the first
+    parts: Mapping[Pair, Sequence[str]]  # of each pair that is compared, the parts in which its arms differ
     encoder: str
     is_cut: bool = False  # to the prefix, which was asked for
+
+    @property
+    def reference(self) -> str | None:
+        """The arm that all others are set against; None where there are several."""
+        names = {reference for reference, _ in self.parts}
+        return next(iter(names)) if len(names) == 1 else None
+
+    @property
+    def kept(self) -> str:
+        """What a share is of, in words."""
+        return f"kept of {self.reference}" if self.reference else "kept"
+
+    def pair(self, line: Line) -> str:
+        """A line's arm, with its reference where there are several."""
+        return line.arm if self.reference else f"{line.arm} of {line.reference}"
 
 
 def section(found: Result, facts: Facts, command: str) -> Section:
@@ -44,9 +63,15 @@ def section(found: Result, facts: Facts, command: str) -> Section:
     judged = f", of which the first {facts.prefix} are judged" if facts.is_cut else ""
     about = (
         f"{facts.n} generations of each arm for {prompts}, at most {counted(facts.max_tokens, 'token')} each{judged}. "
-        f"Shares are of the first arm's value, {next(iter(facts.arms))}. Meanings by {facts.encoder}."
+        f"{_set_against(facts)} Meanings by {facts.encoder}."
     )
     return Section("compare", "Which arm is more diverse?", about, command, tuple(_exhibits(found, facts)))
+
+
+def _set_against(facts: Facts) -> str:
+    if facts.reference:
+        return f"Shares are of {facts.reference}'s value."
+    return f"All {len(facts.parts)} pairs are compared; shares are of the value of the arm that is named last."
 
 
 def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
@@ -69,7 +94,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
         "Cut off: by --max-tokens, valid or not.",
     )
     yield from why_left_out(found.endings)
-    yield Remark(_claim(found))
+    yield Remark(_claim(found, facts))
     yield from _parts(facts)
     yield from letters_that_are_words(found.by_letter)
     if not facts.has_one_vocabulary:
@@ -78,11 +103,13 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
             "and the common prefix is counted in words.",
             is_warning=True,
         )
-    yield _lines("compare-lines", "Every measure", found.lines, found)
+    yield _lines("compare-lines", "Every measure", found.lines, found, facts)
+    yield from _small_and_sure(found.lines, facts)
     if any(line.low is not None for line in found.lines):
-        yield _forest(found, list(facts.arms))
+        yield _forest(found, facts)
     yield _values(found, facts)
-    yield from _reasons(found.lines)
+    yield by_prompt("compare", found.by_prompt, facts.prompts)
+    yield from _reasons(found.lines, facts)
     if found.counted_as_lost and _has_number(found):
         shares = " and ".join(f"{100 * (one.value or 0):.0f} % of {arm}" for arm, one in found.valid.items())
         yield Remark(
@@ -90,9 +117,8 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
             "invalid ones as lost.",
             is_warning=True,
         )
-        yield _lines(
-            "compare-lost", "The primary measure, invalid outputs counted as lost", found.counted_as_lost, found
-        )
+        title = "The primary measure, invalid outputs counted as lost"
+        yield _lines("compare-lost", title, found.counted_as_lost, found, facts)
 
 
 def _has_number(found: Result) -> bool:
@@ -103,41 +129,82 @@ def _has_number(found: Result) -> bool:
 
 def _parts(facts: Facts) -> Iterator[Remark]:
     """Where an arm's effect cannot be attributed, and where there is none but chance."""
-    first = next(iter(facts.arms))
-    for arm, parts in facts.parts.items():
+    for (reference, arm), parts in facts.parts.items():
         if len(parts) > 1:
             yield Remark(
-                f"{arm} and {first} differ in {' and '.join(parts)} together: the effect is a joint one.", True
+                f"{arm} and {reference} differ in {' and '.join(parts)} together: the effect is a joint one.", True
             )
         elif not parts:
-            yield Remark(f"{arm} and {first} are one recipe, drawn twice: whatever they differ in is chance.")
+            yield Remark(f"{arm} and {reference} are one recipe, drawn twice: whatever they differ in is chance.")
 
 
-def _claim(found: Result) -> str:
+def _claim(found: Result, facts: Facts) -> str:
+    family = f"all lines of all {len(facts.parts)} pairs" if len(facts.parts) > 1 else "all lines"
     if found.is_general:
         return (
             f"Intervals are over {found.n_prompts} prompts, paired: the claim is about prompts like these. p is "
-            "adjusted after Holm over all lines."
+            f"adjusted after Holm over {family}."
         )
     few = (
         "One prompt: the result holds for this prompt" if found.n_prompts == 1 else "The result holds for these prompts"
     )
     return (
         f"{few}, not for prompts in general ({LEAST_PROMPTS} or more would say something of those). Intervals are over "
-        "generations; p is adjusted after Holm over all lines."
+        f"generations; p is adjusted after Holm over {family}."
     )
 
 
-def _lines(name: str, title: str, lines: Sequence[Line], found: Result) -> Table:
+def _small_and_sure(lines: Sequence[Line], facts: Facts) -> Iterator[Remark]:
+    """How an equivalence and a small p go together, where they do."""
+    both = [line for line in lines if line.verdict == "equivalent" and line.p_holm is not None and line.p_holm < 0.05]
+    if both:
+        yield Remark(
+            f"{_listed(both, facts)}: equivalent, though p is small. p asks whether the arms differ at all, "
+            "“equivalent” says that they differ by less than a tenth: here both hold, the difference is real and small."
+        )
+
+
+def _listed(lines: Sequence[Line], facts: Facts) -> str:
+    return ", ".join(f"“{MEASURES[line.measure].removesuffix(' *')}” of {facts.pair(line)}" for line in lines)
+
+
+def m_in_words(m_kinds: Sequence[int], m_words: Sequence[int]) -> str:
+    """Of how many outputs and words the kinds and words are that are counted, in a sentence."""
+    many = " on a prompt" if len(m_kinds) > 1 else ""
+    of_words = f" and {_range(m_words)} words for words" if any(m_words) else ""
+    return f"m: {_range(m_kinds)} outputs for kinds{of_words}, half of what the arm with the fewest has{many}."
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def by_prompt(study: str, found: Sequence[OfPrompt], prompts: Sequence[str]) -> Table:
+    """Every value of every arm on every prompt, long, for programs: the headings are names."""
+    note = "Standard errors are over generations; larger is more diverse in every measure."
+    rows = by_prompt_rows(study, found, prompts)
+    return Table(f"{study}-by-prompt", "Every value by prompt", BY_PROMPT, rows, note, in_terminal=False)
+
+
+def by_prompt_rows(study: str, found: Sequence[OfPrompt], prompts: Sequence[str]) -> tuple[tuple[Value, ...], ...]:
+    """The same as rows; prompts are numbered from 1."""
+    return tuple(
+        (study, one.arm, one.prompt, prompts[one.prompt - 1], one.measure, one.estimate, one.se, one.n, one.reason)
+        for one in found
+    )
+
+
+def _lines(name: str, title: str, lines: Sequence[Line], found: Result, facts: Facts) -> Table:
     unit = "prompt" if found.is_general else "generation"
     return Table(
         name,
         title,
-        ("measure", "arm", "verdict", "kept", "95 % interval", "p"),
+        ("measure", "arm" if facts.reference else "pair", "verdict", facts.kept, "95 % interval", "p"),
         tuple(
             (
                 MEASURES[line.measure],
-                line.arm,
+                facts.pair(line),
                 _verdict(line, unit),
                 line.share,
                 None if line.low is None or line.high is None else Between(line.low, line.high),
@@ -145,8 +212,9 @@ def _lines(name: str, title: str, lines: Sequence[Line], found: Result) -> Table
             )
             for line in lines
         ),
-        "Kept: the arm's value over the first arm's; larger is more diverse in every line. * the primary measure, "
-        "declared beforehand. Equivalent: the 90 % interval lies within a tenth of equality.",
+        f"Kept: the arm's value over that of {facts.reference or 'the arm named last'}; larger is more diverse in "
+        "every line. * the primary measure, declared beforehand. Equivalent: the 90 % interval lies within a tenth of "
+        f"equality. {m_in_words(found.m_kinds, found.m_words)}",
     )
 
 
@@ -165,41 +233,45 @@ def _values(found: Result, facts: Facts) -> Table:
     return Table(
         "compare-values",
         "The values themselves",
-        ("measure", "arm", "first arm's", "arm's"),
-        tuple((MEASURES[line.measure], line.arm, line.first, line.value) for line in found.lines),
+        ("measure", "arm", "reference", "arm_value", "reference_value"),
+        tuple(
+            (MEASURES[line.measure], line.arm, line.reference, line.value, line.reference_value) for line in found.lines
+        ),
         "Distances: mean over pairs of 1 - cosine, of embeddings and of TF-IDF with the IDF of all arms. Vendi 2: the "
-        f"effective number of outputs, corrected for n. Kinds: classes of meaning among {found.m_kinds:,} outputs. "
-        f"Words: distance, and different ones among {found.m_words:,}, on the common prefix of {facts.prefix}. Of "
-        "several prompts means, geometric ones where none is 0.",
+        f"effective number of outputs, corrected for n. Kinds: classes of meaning among {_range(found.m_kinds)} "
+        f"outputs. Words: distance, and different ones among {_range(found.m_words)}, on the common prefix of "
+        f"{facts.prefix}. Of several prompts means, geometric ones where none is 0.",
         in_terminal=is_all_there_is,
     )
 
 
-def _forest(found: Result, arms: Sequence[str]) -> Figure:
+def _forest(found: Result, facts: Facts) -> Figure:
     known = [line for line in found.lines if line.low is not None and line.high is not None]
 
     def draw() -> Mapping[str, Chart]:
         from llama_diversity.render.forest import Row, forest_panels
 
-        rows: dict[str, list[Row]] = {arm: [] for arm in arms}  # the first has none, but keeps its colour
+        # The reference has no rows, but keeps its colour.
+        rows: dict[str, list[Row]] = {arm: [] for arm in facts.arms} if facts.reference else {}
         for line in known:
             row = Row(MEASURES[line.measure], line.share or 1.0, line.low or 1.0, line.high or 1.0, line.verdict)
-            rows[line.arm].append(row)
-        return forest_panels(rows, title="share of the first arm's, kept")
+            rows.setdefault(facts.pair(line), []).append(row)
+        return forest_panels(rows, title=f"share {facts.kept}")
 
     note = "Points: share kept; bars: 95 % intervals, not adjusted for their number; dashed: equal. Logarithmic axis."
-    return Figure("compare-kept", "What each arm keeps of the first arm's diversity", draw, note)
+    of_whom = f"each arm keeps of the diversity of {facts.reference}" if facts.reference else "one arm keeps of another"
+    return Figure("compare-kept", f"What {of_whom}", draw, note)
 
 
 _PLAIN = (WITHIN_MARGIN, INCLUDES_EQUALITY, NOT_AFTER_HOLM)  # what the verdict says already
 
 
-def _reasons(lines: Sequence[Line]) -> Iterator[Remark]:
+def _reasons(lines: Sequence[Line], facts: Facts) -> Iterator[Remark]:
     """Why lines were not compared, or were in another way than usual: each reason once."""
-    said: dict[str, list[str]] = {}
+    said: dict[str, list[Line]] = {}
     for line in lines:
         is_plain = line.verdict != "not comparable" and line.reason in _PLAIN
         if line.reason and not is_plain:
-            said.setdefault(line.reason, []).append(f"“{MEASURES[line.measure].removesuffix(' *')}” of {line.arm}")
-    for reason, names in said.items():
-        yield Remark(f"{reason[0].upper()}{reason[1:].rstrip('.')}. This holds for {', '.join(names)}.")
+            said.setdefault(line.reason, []).append(line)
+    for reason, some in said.items():
+        yield Remark(f"{reason[0].upper()}{reason[1:].rstrip('.')}. This holds for {_listed(some, facts)}.")

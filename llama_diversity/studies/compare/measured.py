@@ -1,7 +1,8 @@
 """What is measured of one prompt: n generations of every arm, and each measure of diversity with its standard error.
 
 Whatever is fitted (IDF, kinds) is fitted on all arms of the prompt together; words are counted on a common prefix, the
-longest of PREFIXES that half of every arm's generations reach.
+longest of PREFIXES that half of every arm's generations reach. A prompt is measured by itself and its texts dropped:
+what is kept of them for all prompts together is a `Tally`, a few numbers a generation.
 
 Needs texts, their embeddings and token statistics; knows no models.
 """
@@ -9,7 +10,7 @@ Needs texts, their embeddings and token statistics; knows no models.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ from llama_diversity.metrics.inference import (
 from llama_diversity.metrics.lexical import rarefied_types
 from llama_diversity.metrics.similarity import mean_pairwise_distance, tf_idf
 from llama_diversity.studies.measuring.kinds import KIND_CUT, kinds_among
-from llama_diversity.text import Cutting, cutting
+from llama_diversity.text import Cutting, Letters
 
 PREFIXES = (128, 64, 32, 16)
 PRIMARY = "distance"
@@ -91,9 +92,50 @@ Estimates = dict[str, dict[str, Estimate]]  # measure -> arm -> estimate
 Kinds = Mapping[str, Int64]  # arm -> counts of kinds formed on all arms
 
 
+class Tally(NamedTuple):
+    """What is kept of an arm's generations of a prompt once they are measured: the valid ones, in order, without texts.
+
+    Sums over a generation's tokens are in bits.
+    """
+
+    n: int  # drawn, valid or not
+    n_valid: int
+    n_texts: int  # different ones
+    n_truncated: int
+    unread: float
+    n_reach: int  # that have the common prefix
+    n_with_words: int  # of these, those with a word in it
+    letters: Letters  # of the words in it
+    excess_bits: Float64  # surprisal - entropy
+    excess_variance_bits2: Float64
+    lengths: Int64
+    prefix_lengths: Int64
+    endings: Endings
+
+    @classmethod
+    def of(cls, one: Generations) -> Tally:
+        """Of these."""
+        return cls(
+            one.n,
+            len(one.texts),
+            len(set(one.texts)),
+            one.n_truncated,
+            one.unread,
+            len(one.beginnings),
+            sum(map(bool, one.beginnings)),
+            Letters.of(one.beginnings),
+            one.surprisal_bits - one.entropy_bits,
+            one.excess_variance_bits2,
+            one.lengths,
+            one.prefix_lengths,
+            one.endings,
+        )
+
+
 class Measured(NamedTuple):
     """All measures of all arms of one prompt; kinds are those among `m_kinds`, words those among `m_words`."""
 
+    tallies: Mapping[str, Tally]
     estimates: Estimates
     kinds: Kinds
     m_kinds: int
@@ -101,25 +143,29 @@ class Measured(NamedTuple):
 
 
 class Case(NamedTuple):
-    """All that is to be compared: generations and measures by prompt, and of every arm validity and self-check."""
+    """All that is to be compared: what was measured by prompt, and of every arm validity and self-check."""
 
-    prompts: Sequence[Mapping[str, Generations]]
     measured: Sequence[Measured]
     rules: Rules
     valid: Mapping[str, Proportion]
     checks: Mapping[str, float | None]
 
+    @property
+    def arms(self) -> list[str]:
+        """The arms in their order."""
+        return list(self.measured[0].tallies)
+
     def endings(self) -> dict[str, Endings]:
         """Of each arm how its outputs end on all prompts, and why some are not valid."""
-        return {arm: Endings.together(one.endings for one in self.of(arm)) for arm in self.prompts[0]}
+        return {arm: Endings.together(one.endings for one in self.of(arm)) for arm in self.arms}
 
-    def of(self, arm: str) -> list[Generations]:
-        """One arm's generations on every prompt."""
-        return [prompt[arm] for prompt in self.prompts]
+    def of(self, arm: str) -> list[Tally]:
+        """What is known of one arm's generations on every prompt."""
+        return [one.tallies[arm] for one in self.measured]
 
     def cutting(self, arm: str) -> Cutting:
         """How the words of one arm's beginnings were found."""
-        return cutting(words for one in self.of(arm) for words in one.beginnings)
+        return Letters.together(one.letters for one in self.of(arm)).cutting
 
     def measures(self) -> list[str]:
         """The measures in their order; bits per byte stand for entropy where there is more than one vocabulary."""
@@ -135,16 +181,16 @@ class Case(NamedTuple):
         if max(shares) - min(shares) <= UNEQUAL_VALIDITY:
             return []
         return [
-            {arm: with_lost(estimate, prompt[arm]) for arm, estimate in estimates.items()}
-            for estimates, prompt in zip(self.estimates(PRIMARY), self.prompts, strict=True)
+            {arm: with_lost(estimate, one.tallies[arm]) for arm, estimate in one.estimates[PRIMARY].items()}
+            for one in self.measured
         ]
 
 
-def case_of(prompts: Sequence[Mapping[str, Generations]], rules: Rules) -> Case:
-    """Measure everything; `prompts` has the same arms, in one order, for each prompt."""
-    case = Case(prompts, [measured(prompt) for prompt in prompts], rules, {}, {})
-    every = {arm: case.of(arm) for arm in prompts[0]}
-    valid = {arm: wilson(sum(len(x.texts) for x in some), sum(x.n for x in some)) for arm, some in every.items()}
+def case_of(prompts: Iterable[Measured], rules: Rules) -> Case:
+    """What was measured of all prompts, which have the same arms in one order."""
+    case = Case(list(prompts), rules, {}, {})
+    every = {arm: case.of(arm) for arm in case.arms}
+    valid = {arm: wilson(sum(x.n_valid for x in some), sum(x.n for x in some)) for arm, some in every.items()}
     return case._replace(valid=valid, checks={arm: self_check(some) for arm, some in every.items()})
 
 
@@ -181,7 +227,7 @@ def measured(prompt: Mapping[str, Generations]) -> Measured:
         ),
     }
     found = {name: {arm: measure(arm, one) for arm, one in prompt.items()} for name, measure in measures.items()}
-    return Measured(found, kinds, m_kinds, m_words)
+    return Measured({arm: Tally.of(one) for arm, one in prompt.items()}, found, kinds, m_kinds, m_words)
 
 
 UNSEEN = 0.25  # of what one output unlike all others would change: a smaller standard error has seen none such
@@ -259,12 +305,12 @@ def _rate(one: Generations, sizes: Int64, pooled: Sequence[tuple[Float64, Int64]
     return _unsure(jackknifed(rate, (bits.sum() - bits) / others, len(sizes)), change)
 
 
-def with_lost(estimate: Estimate, one: Generations) -> Estimate:
+def with_lost(estimate: Estimate, one: Tally) -> Estimate:
     """A mean over pairs where a pair with an invalid output has no distance: times v(v-1) / n(n-1).
 
     v varies too: to first order v^2 has the relative variance 4 (1 - v/n) / v, whatever the valid ones say.
     """
-    v, n = len(one.texts), one.n
+    v, n = one.n_valid, one.n
     if not estimate.value or estimate.se is None or n < 2:
         return estimate
     kept = v * (v - 1) / (n * (n - 1))
@@ -276,20 +322,20 @@ def with_lost(estimate: Estimate, one: Generations) -> Estimate:
     )
 
 
-def self_check(generations: Sequence[Generations]) -> float | None:
+def self_check(tallies: Sequence[Tally]) -> float | None:
     """z of the summed surprisal minus entropy: by its sample error or by its known one, whichever accuses less.
 
     Of generations that nearly all took one path the sample error is next to nothing, and says nothing. Within -+ 999;
     None for fewer than two.
     """
-    excess = excess_bits(generations)
-    variances = np.concatenate([one.excess_variance_bits2 for one in generations])
+    excess = excess_bits(tallies)
+    variances = np.concatenate([one.excess_variance_bits2 for one in tallies])
     if len(excess) < 2:
         return None
     found = min(self_check_z(excess), martingale_z(excess, variances), key=abs)
     return max(-999.0, min(999.0, found))
 
 
-def excess_bits(generations: Sequence[Generations]) -> Float64:
+def excess_bits(tallies: Sequence[Tally]) -> Float64:
     """Surprisal minus entropy of every generation."""
-    return np.concatenate([one.surprisal_bits - one.entropy_bits for one in generations])
+    return np.concatenate([one.excess_bits for one in tallies])

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from llama_diversity.metrics.coverage import two_digits
-from llama_diversity.studies.compare.measured import PREFIXES, Case, Generations, excess_bits
+from llama_diversity.studies.compare.measured import PREFIXES, Case, Tally, excess_bits
 from llama_diversity.studies.measuring.languages import MOST_UNREAD, objection_to_words, unreadable
 from llama_diversity.studies.measuring.limits import (
     FEW_FOR_TAILS,
@@ -37,21 +37,21 @@ def objection(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
     own = _of_measure(name, arms, case)
     hides = own is not None and own.hides
     every = [(arm, one) for arm in arms for one in case.of(arm)]
-    arm, fewest = min(every, key=lambda one: len(one[1].texts))
-    if not fewest.texts:
+    arm, fewest = min(every, key=lambda one: one[1].n_valid)
+    if not fewest.n_valid:
         return Refusal(
             f"None of {arm}'s {fewest.n} generations is valid; a valid one has text, and what --valid asks for.", hides
         )
-    if len(fewest.texts) < LEAST_VALID:  # what is not shown of a few more is not shown of so few either
+    if fewest.n_valid < LEAST_VALID:  # what is not shown of a few more is not shown of so few either
         return own if hides else _too_few(fewest)
-    if all(len(set(one.texts)) == 1 for _, one in every):
+    if all(one.n_texts == 1 for _, one in every):
         return Refusal(NOTHING_VARIES, hides)
     return own
 
 
 def _of_measure(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
     """What this measure asks for beyond what all do."""
-    fewest = min(len(one.texts) for arm in arms for one in case.of(arm))
+    fewest = min(one.n_valid for arm in arms for one in case.of(arm))
     if name in ("vendi", "class_entropy") and fewest < LEAST_FOR_TAILS:
         return Refusal(FEW_FOR_TAILS)
     if name in ("distance", "vendi", "kinds", "class_entropy"):
@@ -61,9 +61,9 @@ def _of_measure(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
     return _of_tokens(arms, case)
 
 
-def _too_few(one: Generations) -> Refusal:
+def _too_few(one: Tally) -> Refusal:
     """Fewer valid ones than an interval takes, with the n that would give them if as many stay valid."""
-    valid = len(one.texts)
+    valid = one.n_valid
     step = f"-n {LEAST_VALID} or more"
     if valid < one.n:
         step = f"a larger -n, about {two_digits(LEAST_VALID * one.n / valid):,}, since {valid} of {one.n} are valid"
@@ -75,14 +75,14 @@ def _too_few(one: Generations) -> Refusal:
 
 def _of_meanings(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
     for arm in arms:
-        n = sum(len(one.texts) for one in case.of(arm))
+        n = sum(one.n_valid for one in case.of(arm))
         cut = sum(one.n_truncated for one in case.of(arm))
         if cut > MOST_TRUNCATED * n:
             return Refusal(
                 f"Similarity not reported: {100 * cut / n:.0f} % of {arm}'s texts exceed the encoder's 256 word "
                 "pieces. Shorten with --prefix or --max-tokens."
             )
-        unread = sum(one.unread * len(one.texts) for one in case.of(arm)) / max(1, n)
+        unread = sum(one.unread * one.n_valid for one in case.of(arm)) / max(1, n)
         if unread > MOST_UNREAD:
             return Refusal(unreadable(arm, unread))
     for arm in arms if name == "class_entropy" else ():
@@ -94,7 +94,7 @@ def _of_meanings(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
 
 def _of_prefix(arms: Sequence[str], case: Case) -> Refusal | None:
     prefix, unit = case.rules.prefix, case.rules.unit
-    n = {arm: sum(len(one.texts) for one in case.of(arm)) for arm in arms}
+    n = {arm: sum(one.n_valid for one in case.of(arm)) for arm in arms}
     lengths = {arm: [int(x) for one in case.of(arm) for x in one.prefix_lengths] for arm in arms}
     if prefix is None:
         short = {arm: sum(x < PREFIXES[-1] for x in some) for arm, some in lengths.items()}
@@ -104,7 +104,7 @@ def _of_prefix(arms: Sequence[str], case: Case) -> Refusal | None:
             f"{PREFIXES[-1]} {unit}. Raise --max-tokens, or name a shorter --prefix."
         )
     for arm in arms:
-        short_of = n[arm] - sum(len(one.beginnings) for one in case.of(arm))
+        short_of = n[arm] - sum(one.n_reach for one in case.of(arm))
         if 2 * short_of > n[arm]:
             return Refusal(
                 f"Not comparable at {prefix} {unit}: {short_of} of {n[arm]} {arm} generations end before. "
@@ -116,8 +116,8 @@ def _of_prefix(arms: Sequence[str], case: Case) -> Refusal | None:
 
 def _of_few(arms: Sequence[str], case: Case) -> Refusal | None:
     prefix, unit = case.rules.prefix, case.rules.unit
-    with_words = min(sum(map(bool, one.beginnings)) for arm in arms for one in case.of(arm))
-    fewest = min(len(one.beginnings) for arm in arms for one in case.of(arm))
+    with_words = min(one.n_with_words for arm in arms for one in case.of(arm))
+    fewest = min(one.n_reach for arm in arms for one in case.of(arm))
     if with_words >= LEAST_VALID:
         return None
     few, way = f"({fewest}) reach the common prefix of", "a shorter"

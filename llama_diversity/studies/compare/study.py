@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,22 +17,25 @@ from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.records import Cell, Recipe, TokenStats
 from llama_diversity.studies.arms import Arm
 from llama_diversity.studies.compare import analysis as experiment
-from llama_diversity.studies.compare.exhibits import Facts, section
-from llama_diversity.studies.compare.measured import Generations, Rules, common_prefix
+from llama_diversity.studies.compare.analysis import OfPrompt, Pair
+from llama_diversity.studies.compare.exhibits import BY_PROMPT, Facts, by_prompt_rows, section
+from llama_diversity.studies.compare.measured import Generations, Measured, Rules, common_prefix, measured
 from llama_diversity.studies.compare.specs import ArmSpec
 from llama_diversity.studies.measuring.kinds import KIND_CUT, MOST_BY_MEANING
 from llama_diversity.studies.measuring.limits import LEAST_VALID
 from llama_diversity.studies.measuring.self_check import excess_variance_bits2
 from llama_diversity.studies.results import Result, endings_as_json
-from llama_diversity.studies.session import Session
+from llama_diversity.studies.session import Session, Show
 from llama_diversity.studies.study import Ask, Drawn, Study, check_n
 from llama_diversity.studies.words import arg_words, start_words
 from llama_diversity.text import beginning, words
 
 N_SAMPLES, MAX_TOKENS = 50, 64
-_SEED = 1_000_003  # more than any number of prompts
 NOT_AS_ASKED = "not what --valid asks for"
 ENCODER = f"{embed.REPO}, first {minilm.MAX_WORD_PIECES} word pieces"
+
+
+PAIRS = ("reference", "all")
 
 
 class NotComparable(LlamadivError):
@@ -55,6 +58,8 @@ class Compare(Study):
     is_equal_n: bool = False
     is_joint: bool = False
     valid: str | None = None
+    reference: str | None = None  # the arm that the others are set against; the first where none is named
+    pairs: str = "reference"
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Compare:
@@ -66,9 +71,22 @@ class Compare(Study):
     def check_settings(self) -> None:
         check_n(self.n, 2, "generations")
         check_pattern(self.valid)
+        names = [spec.name for spec in self.specs]
+        if self.reference not in (None, *names):
+            raise BadValue("--reference", str(self.reference), f"the arms are {', '.join(names)}")
+        if self.pairs not in PAIRS:
+            raise BadValue("--pairs", self.pairs, f"write {' or '.join(PAIRS)}")
+
+    def compared(self) -> list[Pair]:
+        """The pairs that are compared, a reference and an arm each: of all pairs the reference first, then as typed."""
+        names = [spec.name for spec in self.specs]
+        reference = self.reference or names[0]
+        pairs = list(itertools.combinations([reference, *(name for name in names if name != reference)], 2))
+        return pairs if self.pairs == "all" else pairs[: len(names) - 1]
 
     def options(self) -> list[str]:
         changed = {"-n": "n", "--max-tokens": "max_tokens", "--prefix": "prefix", "--valid": "valid"}
+        changed |= {"--reference": "reference", "--pairs": "pairs"}
         flags = {"--equal-n": self.is_equal_n, "--joint": self.is_joint}
         return [*self.prompt_words, *self.differing(changed), *(word for word, is_on in flags.items() if is_on)]
 
@@ -86,10 +104,10 @@ class Compare(Study):
                 sampler=spec.sampler,
                 asking=None if spec.start is None else {"start": spec.start},
                 # One seed draws the same random numbers for every recipe, and what is compared must be independent.
-                stream=(spec.seed * _SEED + number) * len(self.specs) + position,
+                repeat=spec.seed,
             )
             for number, prompt in enumerate(self.prompts)
-            for position, spec in enumerate(self.specs)
+            for spec in self.specs
         ]
 
     def check(self, cells: Sequence[Cell]) -> None:
@@ -105,14 +123,19 @@ class Compare(Study):
                     f"Both arms are the same samples: {spec.name} and {other.name} are one recipe. To compare a recipe "
                     "with itself, give one of them another seed: seed=1."
                 )
-        for spec in self.specs[1:]:
-            parts = self.parts(recipes, self.specs[0], spec)
+        for (reference, arm), parts in self.differences(recipes).items():
             if len(parts) > 1 and not self.is_joint:
+                both = "The arms" if len(self.specs) == 2 else f"{reference} and {arm}"
                 raise NotComparable(
-                    f"The arms differ in {' and '.join(parts)}; the difference cannot be attributed to "
+                    f"{both} differ in {' and '.join(parts)}; the difference cannot be attributed to "
                     f"{'either' if len(parts) == 2 else 'any of them'}. Add the missing arms, as `llamadiv decompose` "
                     "does, which tells the effects apart, or pass --joint to report the joint effect."
                 )
+
+    def differences(self, recipes: Mapping[str, Recipe]) -> dict[Pair, list[str]]:
+        """The parts in which the arms of each pair differ."""
+        specs = {spec.name: spec for spec in self.specs}
+        return {(one, other): self.parts(recipes, specs[one], specs[other]) for one, other in self.compared()}
 
     def parts(self, recipes: Mapping[str, Recipe], spec: ArmSpec, other: ArmSpec) -> list[str]:
         """The parts in which two arms differ, on any prompt."""
@@ -124,95 +147,104 @@ class Compare(Study):
 
     def show(self, drawn: Drawn) -> Result:
         recipes = {name: drawn.recipe(name) for name in drawn.cells}
-        prompts, rules = self.gathered(drawn)
-        with drawn.session.listener.working("comparing"):
-            found = cache.called(experiment.compare, prompts, rules)
+        read = self.reading(drawn)
+        with drawn.session.listener.working("comparing") as show:
+            found = experiment.judge(list(read.prompts(show)), read.rules, self.compared())
         facts = Facts(
             arms={spec.name: described(spec, recipes[label(spec.name, 0)]) for spec in self.specs},
             prompts=self.prompts,
-            n=self.n_used(drawn),
+            n=read.n,
             max_tokens=self.max_tokens,
-            prefix=prefix_words(rules),
-            has_one_vocabulary=rules.has_one_vocabulary,
-            parts={spec.name: self.parts(recipes, self.specs[0], spec) for spec in self.specs[1:]},
+            prefix=prefix_words(read.rules),
+            has_one_vocabulary=read.rules.has_one_vocabulary,
+            parts=self.differences(recipes),
             encoder=ENCODER,
             is_cut=self.prefix is not None,
         )
-        return Result(section(found, facts, drawn.command), _as_json(found, facts, rules, drawn.digest()), found)
+        return Result(section(found, facts, drawn.command), _as_json(found, facts, read.rules, drawn.digest()), found)
 
-    def n_used(self, drawn: Drawn) -> int:
-        """Generations of each arm and prompt that are judged: as many as there are of the one with the fewest."""
-        return min(
-            len(drawn.samples(label(spec.name, number))) for number in range(len(self.prompts)) for spec in self.specs
-        )
+    def reading(self, drawn: Drawn) -> Reading:
+        """What is stored, to be read prompt by prompt; the lengths of all outputs are read now, for the common prefix.
 
-    def gathered(self, drawn: Drawn) -> tuple[list[dict[str, Generations]], Rules]:
-        """All arms' generations by prompt, and the rules that hold for them."""
-        n = self.n_used(drawn)
+        Of each arm and prompt as many generations are judged as there are of the one with the fewest.
+        """
+        n = min(drawn.n_stored(label(spec.name, at)) for at in range(len(self.prompts)) for spec in self.specs)
         has_one_vocabulary = len({drawn.recipe(label(spec.name, 0)).vocab_digest for spec in self.specs}) == 1
-        answers = {
-            (number, spec.name): drawn.answers(label(spec.name, number))[:n]
-            for number in range(len(self.prompts))
-            for spec in self.specs
-        }
-        endings = {key: Endings.of(some, map(self._flaw, some)) for key, some in answers.items()}
-        valid = {key: [one for one in some if self._flaw(one) is None] for key, some in answers.items()}
-        lengths = {
-            key: [len(one.tokens) if has_one_vocabulary else len(words(one.text)) for one in some]
-            for key, some in valid.items()
-        }
-        by_arm = {
-            spec.name: [n for (_, arm), some in lengths.items() if arm == spec.name for n in some]
-            for spec in self.specs
-        }
-        rules = Rules(self.prefix or common_prefix(by_arm), has_one_vocabulary)
-        found = self._generations(drawn, n, valid, lengths, rules)
-        return [
-            {arm: one._replace(endings=endings[number, arm]) for arm, one in prompt.items()}
-            for number, prompt in enumerate(found)
-        ], rules
+        read = Reading(self, drawn, n, Rules(self.prefix, has_one_vocabulary))
+        if self.prefix:
+            return read
+        lengths: dict[str, list[int]] = {spec.name: [] for spec in self.specs}
+        for number, spec in itertools.product(range(len(self.prompts)), self.specs):
+            lengths[spec.name] += [read.length(one) for one in read.answers(spec, number) if self.flaw(one) is None]
+        return read._replace(rules=Rules(common_prefix(lengths), has_one_vocabulary))
 
-    def _flaw(self, answer: Answer) -> str | None:
+    def flaw(self, answer: Answer) -> str | None:
         """Why it is not valid; None where it is."""
         if answer.flaw is None and self.valid is not None and re.search(self.valid, answer.text) is None:
             return NOT_AS_ASKED
         return answer.flaw
 
+
+class Reading(NamedTuple):
+    """The outputs of a comparison as they are stored: one prompt of them is in memory at a time."""
+
+    study: Compare
+    drawn: Drawn
+    n: int  # of each arm and prompt
+    rules: Rules
+
+    def prompts(self, show: Show) -> Iterator[Measured]:
+        """What is measured of each prompt, in order."""
+        encoder, n = self.drawn.encoder(), len(self.study.prompts)
+        for number in range(n):
+            yield cache.called(measured, self._prompt(number, encoder, _part(show, number, n)))
+            show((number + 1) / n)
+
+    def answers(self, spec: ArmSpec, number: int) -> Iterator[Answer]:
+        """An arm's outputs for a prompt."""
+        return itertools.islice(self.drawn.answering(label(spec.name, number)), self.n)
+
+    def length(self, answer: Answer) -> int:
+        """In the unit of the common prefix."""
+        return len(answer.tokens) if self.rules.has_one_vocabulary else len(words(answer.text))
+
+    def _prompt(self, number: int, encoder: embed.Encoder, show: Callable[[float], None]) -> dict[str, Generations]:
+        n = len(self.study.specs)
+        return {
+            spec.name: self._generations(spec, number, encoder, _part(show, at, n))
+            for at, spec in enumerate(self.study.specs)
+        }
+
     def _generations(
-        self,
-        drawn: Drawn,
-        n: int,
-        valid: Mapping[tuple[int, str], Sequence[Answer]],
-        lengths: Mapping[tuple[int, str], Sequence[int]],
-        rules: Rules,
-    ) -> list[dict[str, Generations]]:
-        beginnings = {key: [_beginning(drawn, key, one, rules) for one in some] for key, some in valid.items()}
-        texts = {key: beginnings[key] if self.prefix else [one.text for one in some] for key, some in valid.items()}
-        embedded = drawn.embedded({f"{number} {arm}": some for (number, arm), some in texts.items()})
+        self, spec: ArmSpec, number: int, encoder: embed.Encoder, show: Callable[[float], None]
+    ) -> Generations:
+        answers, prefix = list(self.answers(spec, number)), self.rules.prefix
+        valid = [one for one in answers if self.study.flaw(one) is None]
+        lengths = [self.length(one) for one in valid]
+        beginnings = [_beginning(self.drawn, label(spec.name, number), one, self.rules) for one in valid]
+        texts = beginnings if self.study.prefix else [one.text for one in valid]
+        embedded = encoder.embed(texts, on_progress=show)
+        reach = [words(text) for text, length in zip(beginnings, lengths, strict=True) if prefix and length >= prefix]
+        tokens = [one.tokens[: self.study.prefix if self.rules.has_one_vocabulary else None] for one in valid]
+        return Generations(
+            self.n,
+            texts,
+            embedded.vectors,
+            embedded.n_truncated,
+            reach,
+            *_sums(tokens),
+            np.array([len(some) for some in tokens], np.int64),
+            np.array(lengths, np.int64),
+            # Bytes per token matter only where vocabularies differ, and there no token is cut away.
+            np.array([len(one.data) for one in valid], np.int64),
+            embedded.unread,
+            Endings.of(answers, map(self.study.flaw, answers)),
+        )
 
-        def of(key: tuple[int, str]) -> Generations:
-            place = embedded[f"{key[0]} {key[1]}"]
-            reach = [
-                words(text)
-                for text, length in zip(beginnings[key], lengths[key], strict=True)
-                if rules.prefix and length >= rules.prefix
-            ]
-            tokens = [one.tokens[: self.prefix if rules.has_one_vocabulary else None] for one in valid[key]]
-            return Generations(
-                n,
-                texts[key],
-                place.vectors,
-                place.n_truncated,
-                reach,
-                *_sums(tokens),
-                np.array([len(some) for some in tokens], np.int64),
-                np.array(lengths[key], np.int64),
-                # Bytes per token matter only where vocabularies differ, and there no token is cut away.
-                np.array([len(one.data) for one in valid[key]], np.int64),
-                place.unread,
-            )
 
-        return [{spec.name: of((number, spec.name)) for spec in self.specs} for number in range(len(self.prompts))]
+def _part(show: Callable[[float], None], at: int, n: int) -> Callable[[float], None]:
+    """Hears which share of the part `at` of `n` is done, and shows that of all."""
+    return lambda share: show((at + share) / n)
 
 
 def check_pairs(n: int, n_arms: int) -> None:
@@ -250,15 +282,14 @@ def _sums(tokens: Sequence[TokenStats]) -> tuple[Floats, Floats, Floats]:
     return surprisal, entropy, np.array([excess_variance_bits2(some) for some in tokens], np.float64)
 
 
-def _beginning(drawn: Drawn, key: tuple[int, str], answer: Answer, rules: Rules) -> str:
+def _beginning(drawn: Drawn, cell: str, answer: Answer, rules: Rules) -> str:
     """The text of the first `prefix` tokens or words; all of it without a prefix."""
-    number, arm = key
     if rules.prefix is None or (rules.has_one_vocabulary and len(answer.tokens) <= rules.prefix):
         return answer.text
     if not rules.has_one_vocabulary:
         return beginning(answer.text, rules.prefix)
     ids = answer.tokens["id"][: rules.prefix].tolist()
-    pieces = drawn.store.pieces(drawn.recipe(label(arm, number)).vocab_digest, ids)
+    pieces = drawn.store.pieces(drawn.recipe(cell).vocab_digest, ids)
     return b"".join(pieces[one].bytes for one in ids).decode("utf-8", "replace")
 
 
@@ -346,8 +377,13 @@ def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) 
         },
         "lines": [line._asdict() for line in found.lines],
         "counted_as_lost": [line._asdict() for line in found.counted_as_lost],
+        "by_prompt": by_prompt_as_json("compare", found.by_prompt, facts.prompts),
         "claim": "prompts like these" if found.is_general else "these prompts",
-        "joint": {arm: parts for arm, parts in facts.parts.items() if len(parts) > 1},
+        "joint": [
+            {"arm": arm, "reference": reference, "parts": parts}
+            for (reference, arm), parts in facts.parts.items()
+            if len(parts) > 1
+        ],
         "prompts": list(facts.prompts),
         "n": facts.n,
         **measuring(rules, found.m_kinds, found.m_words),
@@ -355,13 +391,23 @@ def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) 
     }
 
 
-def measuring(rules: Rules, m_kinds: int, m_words: int) -> dict[str, Any]:
-    """By what everything was measured; `code` is the digest of the analysis, equal where numbers can be compared."""
+def by_prompt_as_json(study: str, found: Sequence[OfPrompt], prompts: Sequence[str]) -> list[dict[str, Any]]:
+    """The values by prompt, long: as the columns of the file beside it."""
+    return [dict(zip(BY_PROMPT, row, strict=True)) for row in by_prompt_rows(study, found, prompts)]
+
+
+def measuring(rules: Rules, m_kinds: Sequence[int], m_words: Sequence[int]) -> dict[str, Any]:
+    """By what everything was measured; `code` is the digest of the analysis, equal where numbers can be compared.
+
+    `m_kinds` and `m_words`: of how many outputs and words the kinds and words are that are counted, the smallest of all
+    prompts; `m_by_prompt` has all of them.
+    """
     return {
         "prefix": rules.prefix,
         "prefix_unit": rules.unit,
-        "m_kinds": m_kinds,
-        "m_words": m_words,
+        "m_kinds": min(m_kinds),
+        "m_words": min(m_words),
+        "m_by_prompt": {"kinds": list(m_kinds), "words": list(m_words)},
         "kind_cut_cosine": KIND_CUT,
         "encoder": ENCODER,
         "code": cache.code_digest(),

@@ -40,9 +40,7 @@ class Coverage(Study):
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         # One seed draws the same random numbers for every recipe, and what is compared must be independent.
-        return [
-            Ask(arm, arm, self.prompt, self.n, self.max_tokens, stream=position) for position, arm in enumerate(arms)
-        ]
+        return [Ask(arm, arm, self.prompt, self.n, self.max_tokens, repeat=0) for arm in arms]
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Refuse, before any sampling, what would not fit into memory afterwards."""

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from llama_diversity.answers import Endings
 from llama_diversity.metrics.inference import Contrast, Estimate, Part, Proportion, holm, part_of, summarize
-from llama_diversity.studies.compare.analysis import LEAST_PROMPTS, MOST_LEFT_OUT
-from llama_diversity.studies.compare.measured import PRIMARY, Generations, Rules, case_of
+from llama_diversity.studies.compare.analysis import LEAST_PROMPTS, MOST_LEFT_OUT, OfPrompt, by_prompt
+from llama_diversity.studies.compare.measured import PRIMARY, Generations, Measured, Rules, case_of, measured
 from llama_diversity.studies.compare.refusals import objection
 from llama_diversity.studies.measuring.kinds import ends_of_kinds
 
@@ -47,11 +47,12 @@ class Result(NamedTuple):
     n_prompts: int
     valid: Mapping[str, Proportion]
     self_check: Mapping[str, float | None]  # z of each arm over all prompts
-    m_kinds: int  # outputs among which kinds are counted, on the prompt with the fewest
-    m_words: int
+    m_kinds: tuple[int, ...]  # outputs among which kinds are counted, by prompt
+    m_words: tuple[int, ...]
     counted_as_lost: tuple[Effect, ...]  # on the primary measure, invalid outputs counted, where valid shares differ
     by_letter: Mapping[str, float]  # of each arm the share of letters that count as words, their script has no blanks
     endings: Mapping[str, Endings]  # of each arm what was cut off, and why how many are not valid
+    by_prompt: tuple[OfPrompt, ...]
 
 
 def contrasts(design: Design) -> dict[str, dict[str, float]]:
@@ -74,7 +75,12 @@ def contrasts(design: Design) -> dict[str, dict[str, float]]:
     return found
 
 
-def decompose(prompts: Sequence[Mapping[str, Generations]], rules: Rules, design: Design) -> Result:
+def decompose(prompts: Iterable[Mapping[str, Generations]], rules: Rules, design: Design) -> Result:
+    """Measure prompt by prompt, each of which has the same arms in one order, and tell effects apart."""
+    return tell_apart([measured(prompt) for prompt in prompts], rules, design)
+
+
+def tell_apart(prompts: Sequence[Measured], rules: Rules, design: Design) -> Result:
     """Every effect on every measure; `design` is complete: all combinations of its factors."""
     case = case_of(prompts, rules)
     effects: list[Effect] = []
@@ -97,11 +103,12 @@ def decompose(prompts: Sequence[Mapping[str, Generations]], rules: Rules, design
         len(prompts),
         case.valid,
         case.checks,
-        min(one.m_kinds for one in case.measured),
-        min(one.m_words for one in case.measured),
+        tuple(one.m_kinds for one in prompts),
+        tuple(one.m_words for one in prompts),
         tuple(_adjusted(lost)),
         {arm: case.cutting(arm).by_letter for arm in design},
         case.endings(),
+        by_prompt(case),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llama_diversity.decimals import counted
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table
 from llama_diversity.studies.compare.analysis import LEAST_PROMPTS
+from llama_diversity.studies.compare.exhibits import by_prompt, m_in_words
 from llama_diversity.studies.compare.measured import MEASURES
 from llama_diversity.studies.decompose.analysis import Effect, Result
 from llama_diversity.studies.phrases import cut_off, letters_that_are_words, prompts_in_words, why_left_out
@@ -70,10 +71,10 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
         "The values of all combinations",
         ("measure", *facts.arms),
         tuple((MEASURES[name], *(of_arm[arm] for arm in facts.arms)) for name, of_arm in found.values.items()),
-        f"Kinds: classes of meaning among {found.m_kinds:,} outputs. Words: different ones among {found.m_words:,}. "
-        "Of several prompts geometric means.",
+        f"{m_in_words(found.m_kinds, found.m_words)} Of several prompts geometric means.",
         in_terminal=len(facts.arms) <= 4,
     )
+    yield by_prompt("decompose", found.by_prompt, facts.prompts)
     yield Table(
         "decompose-arms",
         "The combinations",

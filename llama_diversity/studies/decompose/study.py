@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from llama_diversity import cache
 from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.records import Cell
 from llama_diversity.render.safe import visible
@@ -17,6 +16,7 @@ from llama_diversity.studies.compare.study import (
     ENCODER,
     Compare,
     NotComparable,
+    by_prompt_as_json,
     check_pairs,
     described,
     different,
@@ -58,19 +58,19 @@ class Decompose(Compare):
                 )
 
     def show(self, drawn: Drawn) -> Result:
-        prompts, rules = self.gathered(drawn)
-        with drawn.session.listener.working("decomposing"):
-            found = cache.called(experiment.decompose, prompts, rules, self.design())
+        read = self.reading(drawn)
+        with drawn.session.listener.working("decomposing") as show:
+            found = experiment.tell_apart(list(read.prompts(show)), read.rules, self.design())
         facts = Facts(
             arms={spec.name: described(spec, drawn.recipe(label(spec.name, 0))) for spec in self.specs},
             factors=self.factors(),
             prompts=self.prompts,
-            n=self.n_used(drawn),
+            n=read.n,
             max_tokens=self.max_tokens,
-            prefix=prefix_words(rules) + (", which alone is judged" if self.prefix else ""),
+            prefix=prefix_words(read.rules) + (", which alone is judged" if self.prefix else ""),
             encoder=ENCODER,
         )
-        return Result(section(found, facts, drawn.command), _as_json(found, facts, rules, drawn.digest()), found)
+        return Result(section(found, facts, drawn.command), _as_json(found, facts, read.rules, drawn.digest()), found)
 
     def design(self) -> dict[str, dict[str, bool]]:
         """Which factors each arm has: the arms count in binary, as `combinations` makes them."""
@@ -159,6 +159,7 @@ def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) 
             }
             for arm, words in facts.arms.items()
         },
+        "by_prompt": by_prompt_as_json("decompose", found.by_prompt, facts.prompts),
         "factors": dict(facts.factors),
         "claim": "prompts like these" if found.is_general else "these prompts",
         "prompts": list(facts.prompts),
