@@ -300,15 +300,15 @@ def test_a_model_path_with_a_blank_comes_through_the_environment(run: Callable, 
 
 def test_samples_before_an_engine_failure_make_a_partial_run(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("sample", "-m", "scripted:base", "-p", "She", "-n", 40, "--max-tokens", 9, "--parallel", 4)
-    draw = Reducer.draw
+    look = Reducer.look
     calls = iter(range(1000))
 
     def fails_later(self: Reducer, *args: object) -> object:
         if next(calls) == 30:
             raise EngineError("The device went away.")
-        return draw(self, *args)
+        return look(self, *args)
 
-    monkeypatch.setattr(Reducer, "draw", fails_later)
+    monkeypatch.setattr(Reducer, "look", fails_later)
     code, _, error = run(*arguments)
     assert code == 3
     assert "The device went away." in error

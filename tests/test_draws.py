@@ -96,6 +96,32 @@ def test_a_row_gives_the_same_bits_alone_and_in_company() -> None:
         threaded.close()
 
 
+@pytest.mark.parametrize("sampler", [NEUTRAL, Sampler(temperature=0.7), Sampler(top_k=3)], ids=str)
+def test_looks_described_together_give_the_bits_of_each_described_alone(sampler: Sampler) -> None:
+    logits, numbers = random_rows(300, 700), np.random.default_rng(8).random(300)
+    logits[40] = 7.0  # more likeliest tokens than are kept
+    logits[50, 1:] = -np.inf
+    logits[60:80] = np.round(logits[60:80])
+    reducer = Reducer(700)
+    looks = [reducer.look(logits[at : at + 3], numbers[at : at + 3], sampler) for at in range(0, 300, 3)]
+    alone = [reducer.draw(logits[at : at + 1], numbers[at : at + 1], sampler) for at in range(300)]
+    assert reducer.describe(looks).tobytes() == b"".join(row.tobytes() for row in alone)
+
+
+def test_rank_counts_all_that_are_likelier() -> None:
+    logits = random_rows(400, 300)
+    logits[:100] = np.round(logits[:100])
+    logits[100:200, ::2] = -np.inf
+    logits[200] = 1.0
+    targets = np.random.default_rng(9).integers(0, 300, 400)
+    expected = 1 + (logits > logits[np.arange(400), targets][:, None]).sum(axis=1)
+    np.testing.assert_array_equal(Reducer(300).score(logits, targets)["rank"], expected)
+
+
+def test_rank_of_a_forbidden_token_counts_no_padding() -> None:
+    assert Reducer(2).score(np.array([[0, -np.inf]], np.float32), np.array([1]))["rank"].tolist() == [2]
+
+
 def test_forbidden_tokens_are_never_drawn_and_cost_nothing() -> None:
     logits = np.full((1000, 300), -np.inf, np.float32)
     logits[:, [7, 290]] = [0.0, np.log(3)]

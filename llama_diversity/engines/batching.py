@@ -15,11 +15,12 @@ import numpy as np
 
 from llama_diversity.engines import Step, Stopwatch
 from llama_diversity.engines.completion import Completion
-from llama_diversity.engines.draws import Float32, Mask, Reducer
+from llama_diversity.engines.draws import Float32, Look, Mask, Reducer
 from llama_diversity.errors import EngineError
 from llama_diversity.records import Sample, Sampler
 
 _NAMED = 5  # samples that an error names; the rest it counts
+_MOST_ROWS = 256  # of tokens drawn before their statistics are made
 _SHOWN = 40  # characters of a text that it quotes
 
 
@@ -90,6 +91,7 @@ class Batch:
         self._stopwatch = stopwatch
         self._grammar = grammar
         self._live: list[Completion | None] = []
+        self._undescribed: list[tuple[list[Completion], Look]] = []  # the steps since statistics were last made
         self._dead_ends: dict[int, str] = {}  # index -> text, of the samples that their grammar left no token
 
     def steps(self) -> Iterator[Step]:
@@ -156,8 +158,22 @@ class Batch:
 
     def _add_draws(self, completions: Sequence[Completion], logits: Float32, *allowed: Mask) -> list[Sample]:
         numbers = np.array([completion.number for completion in completions])
-        stats = self._reducer.draw(logits, numbers, self._sampler, *allowed)
-        return [c.to_sample() for c, row in zip(completions, stats, strict=True) if c.add(row)]
+        look = self._reducer.look(logits, numbers, self._sampler, *allowed)
+        self._undescribed.append((list(completions), look))
+        ended = [c for c, token_id in zip(completions, look.ids.tolist(), strict=True) if c.add(token_id)]
+        if ended or sum(len(of_step) for of_step, _ in self._undescribed) >= _MOST_ROWS:
+            self._describe()
+        return [completion.to_sample() for completion in ended]
+
+    def _describe(self) -> None:
+        """Make the statistics of the last steps in one go: each call costs the same for few rows as for many."""
+        stats = self._reducer.describe([look for _, look in self._undescribed])
+        drawn: dict[Completion, list[int]] = {}
+        for row, completion in enumerate(c for completions, _ in self._undescribed for c in completions):
+            drawn.setdefault(completion, []).append(row)
+        for completion, rows in drawn.items():
+            completion.describe(stats[rows])
+        self._undescribed.clear()
 
     def _add_draws_within(
         self, grammar: Grammar, completions: Sequence[Completion], logits: Float32

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from llama_diversity.engines.draws import uniforms
-from llama_diversity.records import TOKEN_DTYPE, Piece, Recipe, Sample
+from llama_diversity.records import TOKEN_DTYPE, Piece, Recipe, Sample, TokenStats
 
 _FIRST_CAPACITY = 128  # tokens; doubled when needed, so that a huge --max-tokens costs nothing until it is used
 
@@ -28,6 +27,7 @@ class Completion:
         self._ends = ends
         self._numbers = uniforms(recipe.seed, index, min(recipe.max_tokens, _FIRST_CAPACITY))
         self._tokens = np.empty(len(self._numbers), TOKEN_DTYPE)
+        self._n_described = 0
         self._text = bytearray()
         self._stops = [text.encode("utf-8", "surrogateescape") for text in recipe.stop]
         self._longest_stop = max(map(len, self._stops), default=0)
@@ -41,11 +41,10 @@ class Completion:
             self._tokens = np.resize(self._tokens, capacity)
         return float(self._numbers[self.n_tokens])
 
-    def add(self, row: np.void | Any) -> bool:
-        """Take one drawn token (a TOKEN_DTYPE row); True when it ends the completion."""
-        self._tokens[self.n_tokens] = row
+    def add(self, token_id: int) -> bool:
+        """Take one drawn token, whose statistics `describe` brings; True when it ends the completion."""
         self.n_tokens += 1
-        token_id = self.last_id = int(row["id"])
+        self.last_id = token_id
         added = self._piece(token_id).bytes
         self._text += added
         if self._ends(token_id) or (self._stops and self._cut_at_stop(len(added))):
@@ -53,6 +52,11 @@ class Completion:
         elif self.n_tokens == self._recipe.max_tokens:
             self.finish_reason = "length"
         return self.finish_reason is not None
+
+    def describe(self, stats: TokenStats) -> None:
+        """Take the statistics of the next tokens that have none yet, in order."""
+        self._tokens[self._n_described : self._n_described + len(stats)] = stats
+        self._n_described += len(stats)
 
     def give_up(self) -> str:
         """End without a sample, since no token may follow; what was written so far."""
@@ -68,8 +72,8 @@ class Completion:
         return bool(found)
 
     def to_sample(self) -> Sample:
-        """The finished sample. Raises ValueError before the end."""
-        if self.finish_reason is None:
+        """The finished sample. Raises ValueError before its end, and before all its tokens are described."""
+        if self.finish_reason is None or self._n_described < self.n_tokens:
             raise ValueError("the completion has not ended")
         tokens = self._tokens[: self.n_tokens].copy()
         return Sample(self._recipe.key, self.index, self.finish_reason, bytes(self._text), tokens)

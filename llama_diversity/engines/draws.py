@@ -11,6 +11,7 @@ whether it comes alone or with others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ BLOCK = 128
 _MOST_JOINED = 8  # blocks in a segment
 _FEWEST_SEGMENTS = 16  # well above N_TOP, so that the N_TOP-th largest of their maxima bounds few tokens
 _CHUNK_BYTES = 256 * 1024  # rows worked on at once; their buffers stay in a core's cache
+_MOST_LIKELIEST = 64  # tokens a row kept for `describe`; more only where logits are equal
 _PAD = np.finfo(np.float32).min  # a logit that is never drawn, yet finite, so that 0 * _PAD is 0 and not nan
 _NEVER_DRAWN = np.float32(-1e4)  # exp of it is 0 even in float64
 _BITS = 1 / np.log(2.0)
@@ -58,14 +60,17 @@ def unscored(ids: Sequence[int]) -> TokenStats:
 
 
 class _Moments(NamedTuple):
-    """What one pass over the vocabulary leaves of each row; x = logit - row maximum, e = exp(x)."""
+    """What the passes over the vocabulary tell of each row's distribution; x = logit - row maximum, e = exp(x)."""
 
-    segment_maxima: Float32  # (rows, segments): largest logit of each segment of neighbouring tokens
-    maximum: Float32  # (rows,)
-    upto: Float64  # (rows, blocks): sum of e over each block of neighbouring tokens and all before; the last is Z
     mean_x: Float64  # (rows,): sum of e x / Z
     mean_x_squared: Float64  # (rows,): sum of e x^2 / Z
     log_mass: Float64  # (rows,): log Z
+
+    @classmethod
+    def of(cls, x: Float32, mass: Float64) -> _Moments:
+        """From the segments' sums of e x and e x^2, shape (rows, 2, segments), and Z."""
+        means = np.add.reduce(x, axis=2, dtype=np.float64) / mass[:, None]
+        return cls(means[:, 0], means[:, 1], np.log(mass))
 
     @property
     def entropy_bits(self) -> Float64:
@@ -75,14 +80,52 @@ class _Moments(NamedTuple):
     def varentropy_bits2(self) -> Float64:
         return np.asarray(np.maximum(self.mean_x_squared - self.mean_x**2, 0.0) * _BITS**2)
 
+    def surprisal_bits(self, x: Float64) -> Float64:
+        """-log2 p of tokens of these x, shape (rows,) or (rows, k), never below 0."""
+        log_mass = self.log_mass if x.ndim == 1 else self.log_mass[:, None]
+        return np.asarray(np.maximum(log_mass - x, 0.0) * _BITS)
+
+
+class _Likeliest(NamedTuple):
+    """Tokens of some rows, all of them that reach a bound: the N_TOP likeliest of each row and a few more, unsorted."""
+
+    rows: Int64
+    ids: Int64  # ascending within a row; padding has ids too
+    values: Float32  # their logits
+
+    def sorted(self, n_rows: int) -> _Likeliest:
+        """The N_TOP likeliest of each row alone, best first, ties to the lower id."""
+        comparable = np.maximum(self.values, _PAD)  # a forbidden token's -inf ties with padding: the lower id first
+        best_first = np.lexsort((-comparable, self.rows))  # stable, and ids ascend within a row
+        of_each = np.searchsorted(self.rows, np.arange(n_rows))[:, None] + np.arange(N_TOP)
+        kept = best_first[of_each.ravel()]
+        return _Likeliest(self.rows[kept], self.ids[kept], self.values[kept])
+
+
+class Look(NamedTuple):
+    """What a look at rows of logits leaves: the tokens, and all that their statistics need of the logits.
+
+    `Reducer.describe` makes statistics of many looks at once, since its calls cost the same for few rows.
+    """
+
+    ids: Int64  # (rows,): the tokens drawn or given
+    values: Float32  # (rows,): their logits
+    n_likelier: Int64  # (rows,): tokens strictly likelier; -1 where `likeliest` holds them all
+    maximum: Float32  # (rows,)
+    mass: Float64  # (rows,): Z
+    x: Float32  # (rows, 2, segments), as in _Sums
+    likeliest: _Likeliest
+    sampler_bits: tuple[Float64, Float64] | None  # surprisal and entropy as drawn; None where they are the raw ones
+
 
 class _Sums(NamedTuple):
     """Where the passes leave their results, one row for each row of logits."""
 
-    segment_maxima: Float32  # (rows, segments)
+    segment_maxima: Float32  # (rows, segments): largest logit of each segment of neighbouring tokens
     maximum: Float32  # (rows,)
-    mass: Float32  # (rows, blocks)
+    mass: Float32  # (rows, blocks): sums of e
     x: Float32  # (rows, 2, segments): sums of e x and of e x^2
+    upto: Float64  # (rows, blocks): sum of e over each block and all before; the last is Z
 
     @classmethod
     def empty(cls, n_rows: int, shape: _Shape) -> _Sums:
@@ -91,6 +134,7 @@ class _Sums(NamedTuple):
             np.empty(n_rows, np.float32),
             np.empty((n_rows, shape.n_blocks), np.float32),
             np.empty((n_rows, 2, shape.n_segments), np.float32),
+            np.empty((n_rows, shape.n_blocks)),
         )
 
 
@@ -164,49 +208,45 @@ class Reducer:
             self._pool.shutdown()
 
     def draw(self, logits: Float32, numbers: Float64, sampler: Sampler, allowed: Mask | None = None) -> TokenStats:
-        """Draw one token a row with `numbers` (uniforms, shape (rows,)) and return its statistics.
+        """As `look`, described at once: shape (rows,), TOKEN_DTYPE."""
+        return self.describe([self.look(logits, numbers, sampler, allowed)])
+
+    def look(self, logits: Float32, numbers: Float64, sampler: Sampler, allowed: Mask | None = None) -> Look:
+        """Draw one token a row with `numbers` (uniforms, shape (rows,)).
 
         `logits`: shape (rows, n_vocab), float32, C-contiguous; not kept. `allowed`, of the same shape, leaves its true
-        tokens to the sampler, with their probabilities renormalised; each row must allow one of finite logit. Returns
-        shape (rows,), TOKEN_DTYPE. Raises EngineError when a row holds nan or no finite logit.
+        tokens to the sampler, with their probabilities renormalised; each row must allow one of finite logit. Raises
+        EngineError when a row holds nan or no finite logit.
         """
         logits = self._whole_blocks(logits)
-        raw = self._moments(logits)
-        top_ids = self._top(logits, raw.segment_maxima)
+        raw = self._sums(logits)
         if allowed is None and sampler.is_neutral:
-            stats = self._describe(logits, raw, self._inverse_cdf(logits, raw, numbers), top_ids)
-            for name in ("surprisal_bits", "entropy_bits"):  # the same numbers, to the last bit, under both names
-                stats[f"sampler_{name}"] = stats[name]
-            return stats
+            return self._look(logits, raw, self._inverse_cdf(logits, raw, numbers), None)
         open_to, maximum = (logits, raw.maximum) if allowed is None else self._bounded(logits, allowed)
         if sampler.temperature == 0:
-            chosen = top_ids[:, 0] if allowed is None else open_to.argmax(axis=1)  # the first maximum: the lower id
+            chosen = open_to.argmax(axis=1)  # the first maximum: the lower id
             surprisal_bits = entropy_bits = np.zeros(len(logits))
         elif (sampler.top_k, sampler.top_p, sampler.min_p) == (0, 1.0, 0.0):
             with np.errstate(over="ignore"):
                 heated = (open_to - maximum[:, None]) / np.float32(sampler.temperature)
             np.maximum(heated, _NEVER_DRAWN, out=heated)  # near T = 0, padding and forbidden tokens go to -inf
-            moments = self._moments(heated)
-            chosen = self._inverse_cdf(heated, moments, numbers)
-            surprisal_bits, entropy_bits = self._surprisal_bits(heated, moments, chosen), moments.entropy_bits
+            sums = self._sums(heated)
+            chosen = self._inverse_cdf(heated, sums, numbers)
+            moments = _Moments.of(sums.x, sums.upto[:, -1])
+            x = heated[np.arange(len(heated)), chosen].astype(np.float64) - sums.maximum
+            surprisal_bits, entropy_bits = moments.surprisal_bits(x), moments.entropy_bits
         else:
             drawn = [_draw_truncated(row, u, sampler) for row, u in zip(open_to, numbers, strict=True)]
             chosen = np.array([d.token_id for d in drawn])
             surprisal_bits = np.array([d.surprisal_bits for d in drawn])
             entropy_bits = np.array([d.entropy_bits for d in drawn])
-        stats = self._describe(logits, raw, chosen, top_ids)
-        stats["sampler_surprisal_bits"] = surprisal_bits
-        stats["sampler_entropy_bits"] = entropy_bits
-        return stats
+        return self._look(logits, raw, chosen, (surprisal_bits, entropy_bits))
 
     def score(self, logits: Float32, targets: npt.NDArray[np.integer[Any]]) -> TokenStats:
         """Statistics of the given tokens `targets`, shape (rows,), under `logits` as in `draw`; nothing is drawn."""
         logits = self._whole_blocks(logits)
-        raw = self._moments(logits)
-        stats = self._describe(logits, raw, targets.astype(np.int64), self._top(logits, raw.segment_maxima))
-        stats["sampler_surprisal_bits"] = np.nan
-        stats["sampler_entropy_bits"] = np.nan
-        return stats
+        nothing = np.full(len(logits), np.nan)
+        return self.describe([self._look(logits, self._sums(logits), targets.astype(np.int64), (nothing, nothing))])
 
     # ---- passes over the vocabulary
 
@@ -229,19 +269,17 @@ class Reducer:
             raise ValueError("a row allows no token that has a probability")
         return bounded, maximum
 
-    def _moments(self, logits: Float32) -> _Moments:
+    def _sums(self, logits: Float32) -> _Sums:
         sums = _Sums.empty(len(logits), self._shape)
         with np.errstate(invalid="ignore"):  # 0 * -inf, mended below
             self._for_chunks(len(logits), lambda workspace, rows: workspace.reduce(logits, sums, rows))
-            totals = np.add.reduce(sums.x, axis=2, dtype=np.float64)
-            for row in np.flatnonzero(~np.isfinite(totals[:, 0])):  # a model may forbid tokens with -inf
-                self._workspaces[0].reduce(logits, sums, slice(row, row + 1), lifted=True)
-                totals[row] = sums.x[row].sum(axis=1, dtype=np.float64)
-        upto = np.cumsum(sums.mass, axis=1, dtype=np.float64)
-        if not np.isfinite(upto[:, -1]).all():
+            if not math.isfinite(sums.x[:, 0].sum()):  # a model may forbid tokens with -inf
+                for row in np.flatnonzero(~np.isfinite(sums.x[:, 0].sum(axis=1))):
+                    self._workspaces[0].reduce(logits, sums, slice(row, row + 1), lifted=True)
+        np.cumsum(sums.mass, axis=1, out=sums.upto)
+        if not math.isfinite(sums.upto[:, -1].sum()):
             raise not_numbers()
-        means = totals / upto[:, -1:]
-        return _Moments(sums.segment_maxima, sums.maximum, upto, means[:, 0], means[:, 1], np.log(upto[:, -1]))
+        return sums
 
     def _for_chunks(self, n_rows: int, work: Callable[[_Workspace, slice], None]) -> None:
         """Do `work` on all rows, a cacheful at a time, each thread with a workspace of its own."""
@@ -256,73 +294,95 @@ class Reducer:
         else:
             list(self._pool.map(share, range(len(self._workspaces))))
 
-    def _inverse_cdf(self, logits: Float32, moments: _Moments, numbers: Float64) -> Int64:
+    def _inverse_cdf(self, logits: Float32, sums: _Sums, numbers: Float64) -> Int64:
         """First the block in which the cumulative mass passes u Z, then the token within it."""
-        rows = np.arange(len(logits))
-        target = _below(numbers * moments.upto[:, -1], moments.upto)
-        block = np.count_nonzero(moments.upto <= target[:, None], axis=1)
-        before = np.where(block > 0, moments.upto[rows, block - 1], 0.0)
-        mass = moments.upto[rows, block] - before
+        rows, upto = np.arange(len(logits)), sums.upto
+        target = _below(numbers * upto[:, -1], upto)
+        block = (upto > target[:, None]).argmax(axis=1)
+        before = np.where(block > 0, upto[rows, block - 1], 0.0)
+        mass = upto[rows, block] - before
         inside = logits.reshape(len(logits), self._shape.n_blocks, BLOCK)[rows, block]
-        within = np.cumsum(np.exp(inside - moments.maximum[:, None], dtype=np.float64), axis=1)
+        within = np.cumsum(np.exp(inside - sums.maximum[:, None], dtype=np.float64), axis=1)
         # The block's float32 mass and the float64 masses inside differ in the last digits: stretch one to the other,
         # so that rounding cannot push the choice past the block.
         target = _below((target - before) * within[:, -1] / mass, within)
-        return np.asarray(block * BLOCK + np.count_nonzero(within <= target[:, None], axis=1))
+        return np.asarray(block * BLOCK + (within > target[:, None]).argmax(axis=1))
 
-    def _top(self, logits: Float32, segment_maxima: Float32) -> Int64:
-        """Ids of the likeliest tokens of each row, best first, ties to the lower id; shape (rows, N_TOP), -1 padded.
+    def _look(self, logits: Float32, sums: _Sums, chosen: Int64, sampler_bits: tuple[Float64, Float64] | None) -> Look:
+        """What is needed of the logits while they are there."""
+        likeliest, bound = self._likeliest(logits, sums.segment_maxima)
+        values = logits[np.arange(len(logits)), chosen]
+        is_many = len(likeliest.ids) > _MOST_LIKELIEST * len(logits)  # equal logits: too many to keep
+        n_likelier = self._count_likelier(logits, values, np.full_like(bound, np.inf) if is_many else bound)
+        if is_many:
+            likeliest = likeliest.sorted(len(logits))
+        return Look(chosen, values, n_likelier, sums.maximum, sums.upto[:, -1], sums.x, likeliest, sampler_bits)
+
+    def _likeliest(self, logits: Float32, segment_maxima: Float32) -> tuple[_Likeliest, Float32]:
+        """The likeliest tokens of each row, and the logit, shape (rows,), that all of a row's reach and no others do.
 
         The N_TOP-th largest of the segments' maxima is a bound: so many tokens reach it, and they are all found in the
         few segments whose maximum does.
         """
         n_segments, segment = segment_maxima.shape[1], self._shape.segment
-        maxima = np.maximum(segment_maxima, _PAD)  # a forbidden token's -inf ties with padding: the lower id first
+        maxima = np.maximum(segment_maxima, _PAD)  # a forbidden token's -inf counts as padding
         bound = np.partition(maxima, n_segments - N_TOP, axis=1)[:, -N_TOP]
-        looked_at = np.flatnonzero(maxima >= bound[:, None])
+        looked_at = (maxima >= bound[:, None]).ravel().nonzero()[0]
         values = logits.reshape(-1, segment)[looked_at]
-        np.maximum(values, _PAD, out=values)
-        at, offsets = np.divmod(np.flatnonzero(values >= bound[looked_at // n_segments, None]), segment)
+        comparable = np.maximum(values, _PAD)
+        found = (comparable >= bound[looked_at // n_segments, None]).ravel().nonzero()[0]
+        at, offsets = np.divmod(found, segment)
         rows, ids = np.divmod(looked_at[at] * segment + offsets, self._shape.width)
-        best_first = np.lexsort((-values[at, offsets], rows))  # stable, and ids ascend within a row
-        top_ids = ids[best_first[np.searchsorted(rows, np.arange(len(logits)))[:, None] + np.arange(N_TOP)]]
-        return np.where(top_ids < self.n_vocab, top_ids, -1)
+        return _Likeliest(rows, ids, values.ravel()[found]), bound
 
-    # ---- assembling
-
-    def _surprisal_bits(self, logits: Float32, moments: _Moments, ids: Int64) -> Float64:
-        """-log2 p of the tokens `ids`, shape (rows,) or (rows, k), never below 0."""
-        rows = np.arange(len(logits))
-        flat = ids.reshape(len(logits), -1)
-        x = logits[rows[:, None], flat].astype(np.float64) - moments.maximum[:, None]
-        bits = np.maximum(moments.log_mass[:, None] - x, 0.0) * _BITS
-        return np.asarray(bits.reshape(ids.shape))
-
-    def _describe(self, logits: Float32, raw: _Moments, chosen: Int64, top_ids: Int64) -> TokenStats:
-        ids = np.column_stack((chosen, top_ids))
-        bits = self._surprisal_bits(logits, raw, ids)
-        stats = np.empty(len(logits), TOKEN_DTYPE)
-        stats["id"] = chosen
-        stats["surprisal_bits"] = bits[:, 0]
-        stats["entropy_bits"] = raw.entropy_bits
-        stats["varentropy_bits2"] = raw.varentropy_bits2
-        stats["rank"] = self._ranks(logits, ids)
-        stats["top_ids"] = top_ids
-        stats["top_surprisals_bits"] = np.where(top_ids >= 0, bits[:, 1:], np.inf)
-        return stats
-
-    def _ranks(self, logits: Float32, ids: Int64) -> Int64:
-        """1 + the number of strictly likelier tokens; `ids` are the chosen token and the likeliest of each row."""
-        values = logits[np.arange(len(logits))[:, None], ids]  # id -1 reads padding or a copy: never likelier
-        ranks: Int64 = 1 + np.count_nonzero(values[:, 1:] > values[:, :1], axis=1)
+    def _count_likelier(self, logits: Float32, values: Float32, bound: Float32) -> Int64:
+        """Of each row the tokens with a larger logit than `values`; -1 where that is no less than `bound`."""
+        counts = np.full(len(logits), -1)
+        is_beyond = (values < bound).tolist()
 
         def count(workspace: _Workspace, rows: slice) -> None:
             for row in range(rows.start, rows.stop):
-                if ranks[row] > N_TOP:  # beyond the likeliest ones only the whole row tells
-                    ranks[row] = 1 + np.count_nonzero(logits[row, : self.n_vocab] > values[row, 0])
+                if is_beyond[row]:  # only the whole row tells
+                    counts[row] = np.count_nonzero(logits[row, : self.n_vocab] > values[row])
 
-        self._for_chunks(len(logits), count)
-        return ranks
+        if any(is_beyond):
+            self._for_chunks(len(logits), count)
+        return counts
+
+    # ---- assembling
+
+    def describe(self, looks: Sequence[Look]) -> TokenStats:
+        """The statistics of all rows of `looks`, one behind the other; shape (rows,), TOKEN_DTYPE."""
+        ids, values, n_likelier, maximum, mass, x = (
+            np.concatenate([look[field] for look in looks]) for field in range(6)
+        )  # fmt: skip
+        n_rows = len(ids)
+        starts = np.cumsum([0, *(len(look.ids) for look in looks)])
+        likeliest = _Likeliest(
+            np.concatenate([look.likeliest.rows + start for look, start in zip(looks, starts, strict=False)]),
+            np.concatenate([look.likeliest.ids for look in looks]),
+            np.concatenate([look.likeliest.values for look in looks]),
+        )
+        is_likelier = likeliest.values > values[likeliest.rows]
+        n_found = np.bincount(likeliest.rows[is_likelier], minlength=n_rows)
+        top = likeliest.sorted(n_rows)
+        top_ids = np.where(top.ids < self.n_vocab, top.ids, -1).reshape(n_rows, N_TOP)
+        moments = _Moments.of(x, mass)
+        top_x = top.values.reshape(n_rows, N_TOP).astype(np.float64) - maximum[:, None]
+        stats = np.empty(n_rows, TOKEN_DTYPE)
+        stats["id"] = ids
+        stats["surprisal_bits"] = moments.surprisal_bits(values.astype(np.float64) - maximum)
+        stats["entropy_bits"] = moments.entropy_bits
+        stats["varentropy_bits2"] = moments.varentropy_bits2
+        stats["rank"] = 1 + np.where(n_likelier < 0, n_found, n_likelier)
+        stats["top_ids"] = top_ids
+        stats["top_surprisals_bits"] = np.where(top_ids >= 0, moments.surprisal_bits(top_x), np.inf)
+        for number, name in enumerate(("surprisal_bits", "entropy_bits")):
+            stats[f"sampler_{name}"] = stats[name]  # the same numbers, to the last bit, unless drawn otherwise
+            for look, start in zip(looks, starts, strict=False):
+                if look.sampler_bits is not None:
+                    stats[f"sampler_{name}"][start : start + len(look.ids)] = look.sampler_bits[number]
+        return stats
 
 
 def _below(target: Float64, upto: Float64) -> Float64:

@@ -107,6 +107,8 @@ class Context:
         self._n_threads = threads.most
         self._steady_from = 0 if unified else FEWEST_SPLIT_CELLS // 2  # cells are rounded up to 256 at a time
         self._chunk_rows = exact.chunk_rows if exact else N_UBATCH
+        self._place: tuple[int, int] | None = None  # where the last logits were, and how many rows
+        self._view: Float32 = np.empty((0, n_vocab), np.float32)
         self._rows = int(C.llama_n_batch(pointer))
         # The batch lies over arrays of ours, so that filling a step is four slice assignments.
         self._token, self._pos, self._seq = (np.zeros(self._rows, np.int32) for _ in range(3))
@@ -240,7 +242,11 @@ class Context:
             self._n_threads = n_threads
 
     def _logits(self, n_rows: int) -> Float32:
-        return np.ctypeslib.as_array(C.llama_get_logits(self.pointer), shape=(n_rows, self._n_vocab))
+        pointer = C.llama_get_logits(self.pointer)
+        place = (ctypes.addressof(pointer.contents), n_rows)
+        if place != self._place:  # a view takes as long to make as a tenth of a draw
+            self._place, self._view = place, np.ctypeslib.as_array(pointer, shape=(n_rows, self._n_vocab))
+        return self._view
 
     def close(self) -> None:
         """Free the context."""
