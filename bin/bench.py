@@ -122,14 +122,16 @@ def beside_earlier(arguments: argparse.Namespace) -> dict:
     with bench_earlier.checkout(arguments.earlier) as earlier:
         for part in asked:
             say(f"{part}, beside {arguments.earlier}")
-            if part in {"busy", "exact"}:
-                model = arguments.model or bench_earlier.real_model() or made(arguments.shape, arguments.vocab)
             if part == "busy":
+                model = arguments.model or bench_earlier.real_model() or made(arguments.shape, arguments.vocab)
                 named = peer_program(arguments)
                 peer = functools.partial(peer_speed, named, model, arguments) if named else None
                 found[part] = bench_earlier.busy(model, earlier, peer, arguments.rounds)
             elif part == "exact":
-                found[part] = bench_earlier.exact([model], earlier, arguments.rounds)
+                models = bench_earlier.exact_models(
+                    paths.cache_dir() / "bench", arguments.shape, arguments.vocab, arguments.model
+                )
+                found[part] = bench_earlier.exact(models, earlier, arguments.rounds)
             elif part == "setup":
                 found[part] = bench_earlier.setup(earlier)
             else:
@@ -308,7 +310,8 @@ def table(report: dict) -> str:
         lines += [
             "",
             f"opening a vocabulary of {bench_opening.N_VOCAB:,} tokens, CPU: first {opening['first']:.2f} s, then "
-            f"{opening['second']:.2f} s, of which llama.cpp {opening['llama_cpp']:.2f} s",
+            f"{opening['second']:.2f} s; llama.cpp alone {opening['llama_cpp']:.2f} s, beyond it "
+            f"{opening['second_own']:.2f} s",
         ]
     lines += bench_earlier.table(report)
     return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])

@@ -337,6 +337,19 @@ def test_scoring_a_sample_gives_what_sampling_gave() -> None:
         assert scored["rank"][0] == 0
 
 
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_statistics_of_long_samples_belong_to_their_tokens(parallel: int) -> None:
+    """More steps than are described in one go, of samples that go on while others end."""
+    engine = open_scripted("attractor", parallel=parallel)
+    cell = cell_of(engine, 8, max_tokens=900)
+    samples = draw(engine, cell)
+    assert max(len(sample.tokens) for sample in samples) > 600
+    for sample in samples:
+        scored = engine.score((*cell.recipe.prompt.ids, *sample.tokens["id"].tolist()))[len(cell.recipe.prompt.ids) :]
+        assert scored["surprisal_bits"].tolist() == sample.tokens["surprisal_bits"].tolist()
+        assert scored["rank"].tolist() == sample.tokens["rank"].tolist()
+
+
 def test_scores_by_hand() -> None:
     engine = open_scripted("coin")
     scored = engine.score(engine.tokenize("heads tails x"))

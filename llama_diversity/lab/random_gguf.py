@@ -57,8 +57,9 @@ def write_model(
 ) -> None:
     """Write a model with `n_vocab` tokens to `path`.
 
-    `quantization` is F32, F16, Q8_0 or Q4_0. `spread` scales the output weights: larger makes peaked distributions.
-    With `max_tensors` it is split into files of so many, named after `path`, behind a first one that has none.
+    `quantization` is F32, F16, Q8_0, Q5_1, Q5_0, Q4_1 or Q4_0. `spread` scales the output weights: larger makes
+    peaked distributions. With `max_tensors` it is split into files of so many, named after `path`, behind a first one
+    that has none.
     """
     writer = gguf.GGUFWriter(path, "llama", split_max_tensors=max_tensors, small_first_shard=max_tensors > 0)
     add_dimensions(writer, n_vocab=n_vocab, **dataclasses.asdict(shape))
