@@ -818,6 +818,7 @@ def test_all_pairs_are_one_family_of_holm(run: Run, tmp_path: Path) -> None:
     said = " ".join(run(*ask)[1].split())
     assert "adjusted after Holm over all lines of all 3 pairs" in said
     assert "cold of raw" in said
+    assert "“meanings, Vendi 2” of all pairs" in said  # of 24 generations it is not given
     assert "cold of raw" in (tmp_path / "compare-kept.svg").read_text("utf-8")
     assert {(one["reference"], one["arm"]) for one in rows_of(tmp_path / "compare-values.csv")} == set(pairs)
 

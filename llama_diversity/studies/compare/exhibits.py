@@ -165,7 +165,14 @@ def _small_and_sure(lines: Sequence[Line], facts: Facts) -> Iterator[Remark]:
 
 
 def _listed(lines: Sequence[Line], facts: Facts) -> str:
-    return ", ".join(f"“{MEASURES[line.measure].removesuffix(' *')}” of {facts.pair(line)}" for line in lines)
+    """Measures and of whom they are, each measure once."""
+    of: dict[str, list[str]] = {}
+    for line in lines:
+        of.setdefault(MEASURES[line.measure].removesuffix(" *"), []).append(facts.pair(line))
+    every = None if facts.reference else len(facts.parts)
+    return ", ".join(
+        f"“{name}” of {'all pairs' if len(some) == every else ' and '.join(some)}" for name, some in of.items()
+    )
 
 
 def m_in_words(m_kinds: Sequence[int], m_words: Sequence[int]) -> str:
@@ -258,8 +265,15 @@ def _forest(found: Result, facts: Facts) -> Figure:
             rows.setdefault(facts.pair(line), []).append(row)
         return forest_panels(rows, title=f"share {facts.kept}")
 
-    note = "Points: share kept; bars: 95 % intervals, not adjusted for their number; dashed: equal. Logarithmic axis."
-    of_whom = f"each arm keeps of the diversity of {facts.reference}" if facts.reference else "one arm keeps of another"
+    note = (
+        "Points: share kept; bars: 95 % intervals, not adjusted for their number; dashed: equal. Logarithmic axis. "
+        f"{m_in_words(found.m_kinds, found.m_words)}"
+    )
+    of_whom = (
+        f"each arm keeps of the diversity of {facts.reference}"
+        if facts.reference
+        else "one arm keeps of another's diversity"
+    )
     return Figure("compare-kept", f"What {of_whom}", draw, note)
 
 

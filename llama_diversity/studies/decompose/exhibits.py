@@ -139,5 +139,8 @@ def _figure(found: Result) -> Figure:
             rows.setdefault(one.name, []).append(row)
         return forest_panels(rows, title="factor, with the effect over without")
 
-    note = "Points: the effect as a factor; bars: 95 % intervals, not adjusted; dashed: none. Logarithmic axis."
+    note = (
+        "Points: the effect as a factor; bars: 95 % intervals, not adjusted; dashed: none. Logarithmic axis. "
+        f"{m_in_words(found.m_kinds, found.m_words)}"
+    )
     return Figure("decompose-effects-figure", "Effects on every measure", draw, note)
