@@ -1,6 +1,94 @@
-"""llamadiv measures what post-training costs a language model in diversity.
+"""llamadiv measures what post-training costs a language model in diversity; as a package, `import llama_diversity`.
 
-The package root knows only its version; every name is imported from the module where it lives.
+Every name below is imported from the module where it lives when it is first used, so that importing the package is
+nothing. docs/python.md shows them all.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llama_diversity import errors
+    from llama_diversity.errors import LlamadivError
+    from llama_diversity.interface.found import Found, Report, Table
+    from llama_diversity.interface.models import Arm, Model, Pair, arm, ladder, model, pair
+    from llama_diversity.interface.samples import Completion, Heatmap, Samples, Score
+    from llama_diversity.interface.sessions import session
+    from llama_diversity.interface.studies import (
+        collapse,
+        compare,
+        coverage,
+        decompose,
+        diff,
+        personas,
+        perturb,
+        report,
+        reproduce,
+        semantic,
+        syntactic,
+        tree,
+    )
+
 __version__ = "0.1.0"
+
+_NAMES = {  # module -> the public names that live there
+    "interface.models": ("model", "pair", "ladder", "arm", "Model", "Pair", "Arm"),
+    "interface.samples": ("Samples", "Completion", "Score", "Heatmap"),
+    "interface.sessions": ("session",),
+    "interface.studies": (
+        "compare", "decompose", "coverage", "syntactic", "semantic", "personas", "perturb", "collapse", "diff", "tree",
+        "reproduce", "report",
+    ),
+    "interface.found": ("Found", "Report", "Table"),
+    "errors": ("LlamadivError",),
+}  # fmt: skip
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = [
+    "Arm",
+    "Completion",
+    "Found",
+    "Heatmap",
+    "LlamadivError",
+    "Model",
+    "Pair",
+    "Report",
+    "Samples",
+    "Score",
+    "Table",
+    "__version__",
+    "arm",
+    "collapse",
+    "compare",
+    "coverage",
+    "decompose",
+    "diff",
+    "errors",
+    "ladder",
+    "model",
+    "pair",
+    "personas",
+    "perturb",
+    "report",
+    "reproduce",
+    "semantic",
+    "session",
+    "syntactic",
+    "tree",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("llama_diversity.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"llama_diversity.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,7 +10,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -74,6 +74,17 @@ class Figure:
         from llama_diversity.render.charts import specs_of  # Altair is heavy, and only needed for files
 
         return specs_of(self.draw)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled are the charts, not what draws them."""
+        charts = functools.partial(_drawn_already, dict(self.panels))
+        return Figure, (self.name, self.title, charts, self.note, self.terminal)
+
+
+def _drawn_already(panels: Mapping[str, Spec]) -> Mapping[str, Chart]:
+    import altair  # heavy
+
+    return {heading: altair.Chart.from_dict(spec, validate=False) for heading, spec in panels.items()}
 
 
 @dataclass(frozen=True)
@@ -140,13 +151,14 @@ def _shown(exhibit: Exhibit) -> RenderableType | None:
     if isinstance(exhibit, Tokens):
         return exhibit.picture
     if isinstance(exhibit, Table):
-        return _word_table(exhibit) if exhibit.in_terminal else None
+        return word_table(exhibit) if exhibit.in_terminal else None
     if isinstance(exhibit, Figure):
         return exhibit.terminal
     return None
 
 
-def _word_table(table: Table) -> RenderableType:
+def word_table(table: Table) -> RenderableType:
+    """A table for a terminal, with its note."""
     shown = WordTable(
         visible(table.title),
         [visible(heading) for heading in table.headings],

@@ -43,7 +43,7 @@ def write_parquet(file: IO[bytes], samples: Iterable[Exported]) -> int:
     n_samples = 0
     with pq.ParquetWriter(file, SCHEMA) as writer:
         for group in _groups(samples):
-            writer.write_table(_table(group))
+            writer.write_table(table_of(group))
             n_samples += len(group)
     return n_samples
 
@@ -61,7 +61,8 @@ def _groups(samples: Iterable[Exported]) -> Iterator[list[Exported]]:
         yield group
 
 
-def _table(group: list[Exported]) -> pa.Table:
+def table_of(group: list[Exported]) -> pa.Table:
+    """All tokens of `group`, a row each, as SCHEMA has them."""
     tokens = np.concatenate([exported.sample.tokens for exported in group])
     pieces = [exported.pieces[id] for exported in group for id in exported.sample.tokens["id"].tolist()]
     lengths = [len(exported.sample.tokens) for exported in group]

@@ -145,7 +145,7 @@ def _exhibit(exhibit: Exhibit, specs: dict[str, dict[str, Any]]) -> str:
 
 def _inside(exhibit: Table | Figure | Tokens, specs: dict[str, dict[str, Any]]) -> Iterator[str]:
     if isinstance(exhibit, Table):
-        yield _table(exhibit)
+        yield table_html(exhibit)
     elif isinstance(exhibit, Tokens):
         [(picture, page)] = paged([exhibit.picture])
         yield fragment(page, picture.looks.palette)
@@ -163,9 +163,11 @@ def _spec(chart: Spec) -> Spec:
     return {name: part for name, part in chart.items() if name not in ("config", "background", "padding")}
 
 
-def _table(table: Table) -> str:
+def table_html(table: Table, place: str = "") -> str:
+    """A table; a middling one is folded away, and of a long one it is said where it is: in its file, or at `place`."""
     if len(table.rows) > _LONGEST:
-        return f'<p class="note">{len(table.rows):,} rows, in the file {escape(table.name)}.csv.</p>\n'
+        return f'<p class="note">{len(table.rows):,} rows, {_text(place or f"in the file {table.name}.csv")}.</p>
+'
     head = "".join(f"<th>{_text(heading)}</th>" for heading in table.headings)
     rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in table.rows)
     whole = f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n'

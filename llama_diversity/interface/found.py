@@ -1,0 +1,242 @@
+"""Results that show themselves: in a notebook, in a terminal, as tables, figures and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from llama_diversity.errors import UnknownName
+from llama_diversity.interface.tables import Table
+from llama_diversity.render.exhibits import Figure, in_terminal
+from llama_diversity.render.safe import visible
+from llama_diversity.studies.paper.study import LEDGER
+from llama_diversity.studies.paper.study import Report as Made
+from llama_diversity.studies.results import Result, make_folder
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Found", "Report", "Table"]
+
+Part = TypeVar("Part")
+_WIDTH = 100  # columns of `print(found)`
+_LONGEST = 100  # characters of a command in a repr
+
+
+class NotThere(UnknownName, KeyError):
+    """A result has no table or figure of that name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError would show it in quotes
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a study found; it shows itself in a notebook and, by rich's protocol or `print`, in a terminal.
+
+    `tables` and `figures` are by name, as their files are called, with the study's name before it or without. `found`
+    is the study's own result, whose fields its module defines.
+
+    >>> import llama_diversity as ld
+    >>> found = ld.collapse(runs=20, steps=10)
+    >>> found
+    <Found collapse: Section 5.2: why rewarding narrows `llamadiv collapse --steps 10 --runs 20 --seed 0`>
+    >>> list(found.tables)[0], list(found.figures)
+    ('table-1', ['figure-15-probabilities'])
+    """
+
+    _result: Result
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+        return self._result.name
+
+    @property
+    def title(self) -> str:
+        """The question that it answers."""
+        return self._result.section.title
+
+    @property
+    def command(self) -> str:
+        """The command line that makes the same again."""
+        return self._result.command
+
+    @property
+    def run(self) -> str | None:
+        """The id of its run in the store, for `report`; None where nothing was drawn."""
+        return self._result.run
+
+    @property
+    def found(self) -> Any:
+        """The study's own result."""
+        return self._result.found
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """Tables by name; a name that is not there raises a KeyError that says which are."""
+        return _Parts("table", self.name, {name: Table(one) for name, one in self._result.tables.items()})
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """Figures by name: an altair.Chart, or of several panels a dict of charts by heading."""
+        return _Charts("figure", self.name, self._result.figures)
+
+    @property
+    def verdicts(self) -> tuple[Any, ...]:
+        """Of `compare` and of a ledger every line with its `verdict` and `reason`; of other studies empty."""
+        return _verdicts(self._result)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, unrounded, as --json prints them."""
+        return self._result.to_dict()
+
+    def save(self, folder: str | Path) -> None:
+        """Figures, tables, `index.html` and NAME.json into `folder`, as --out writes them. Raises BadValue."""
+        make_folder(Path(folder))
+        self._result.save(Path(folder))
+
+    def _repr_html_(self) -> str:
+        from llama_diversity.render.notebook import of_sections
+
+        return of_sections([self._result.section])
+
+    def __rich__(self) -> RenderableType:
+        return in_terminal(self._result.section)
+
+    def __str__(self) -> str:
+        return _printed(in_terminal(self._result.section))
+
+    def __repr__(self) -> str:
+        return f"<Found {self.name}: {self.title} `{_cut(self.command)}`>"
+
+
+@dataclass(frozen=True)
+class Report(Mapping[str, Found]):
+    """The results of a run by study, the ledger first where there is one; it shows itself as they do.
+
+    >>> import llama_diversity as ld
+    >>> base, aligned = ld.model("scripted:base"), ld.model("scripted:aligned")
+    >>> found = ld.syntactic(base=base, aligned=aligned, n=4, max_tokens=8)
+    >>> list(ld.report(found.run))
+    ['syntactic']
+    """
+
+    _made: Made
+
+    @property
+    def run(self) -> str:
+        """The id of the run in the store."""
+        return self._made.run
+
+    @property
+    def command(self) -> str:
+        """The command line that makes the first of them again: of a ledger's run, all."""
+        return self._made.results[0].command
+
+    @property
+    def verdicts(self) -> tuple[Any, ...]:
+        """Every line of the ledger with its `verdict` and `reason`; empty where there is no ledger."""
+        return _verdicts(self._made.results[0]) if self._made.has_ledger else ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, unrounded, as --json prints them."""
+        return self._made.to_dict()
+
+    def save(self, folder: str | Path) -> None:
+        """One page, and every figure and table, into `folder`. Raises BadValue."""
+        make_folder(Path(folder))
+        self._made.save(Path(folder))
+
+    def __getitem__(self, name: str) -> Found:
+        for one in self._made.results:
+            if one.name == name:
+                return Found(one)
+        raise NotThere("study", name, self, list_command="list(report)")
+
+    def __iter__(self) -> Iterator[str]:
+        return (one.name for one in self._made.results)
+
+    def __len__(self) -> int:
+        return len(self._made.results)
+
+    def _repr_html_(self) -> str:
+        from llama_diversity.render.notebook import of_sections
+
+        return of_sections([one.section for one in self._made.results])
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+
+        return Group(*(in_terminal(one.section) for one in self._made.results))
+
+    def __str__(self) -> str:
+        return _printed(self.__rich__())
+
+    def __repr__(self) -> str:
+        return f"<Report {self.run}: {', '.join(self)}>"
+
+
+class _Parts(Mapping[str, Part], Generic[Part]):
+    """Parts of a result by name, with or without the study's name before it."""
+
+    def __init__(self, kind: str, study: str, parts: Mapping[str, Part]) -> None:
+        self._kind, self._study, self._parts = kind, study, parts
+
+    def __getitem__(self, name: str) -> Part:
+        for one in (name, f"{self._study}-{name}"):
+            if one in self._parts:
+                return self._parts[one]
+        raise NotThere(self._kind, name, self._parts, list_command=f"list(found.{self._kind}s)")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __repr__(self) -> str:
+        return f"<{self._kind}s {', '.join(self) or 'none'}>"
+
+
+class _Charts(Mapping[str, Any]):
+    """Figures by name, drawn when they are asked for."""
+
+    def __init__(self, kind: str, study: str, figures: Mapping[str, Figure]) -> None:
+        self._figures = _Parts(kind, study, {name: one for name, one in figures.items()})
+
+    def __getitem__(self, name: str) -> Any:
+        panels = dict(self._figures[name].draw())
+        return next(iter(panels.values())) if len(panels) == 1 else panels
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._figures)
+
+    def __len__(self) -> int:
+        return len(self._figures)
+
+    def __repr__(self) -> str:
+        return repr(self._figures)
+
+
+def _verdicts(result: Result) -> tuple[Any, ...]:
+    if result.found is None:
+        return ()
+    lines: Sequence[Any] = result.found.lines if result.name == "compare" else ()
+    return tuple(result.found if result.name == LEDGER else lines)
+
+
+def _printed(shown: RenderableType) -> str:
+    from rich.console import Console
+
+    console = Console(width=_WIDTH, color_system=None, markup=False, highlight=False, emoji=False, force_terminal=False)
+    with console.capture() as captured:
+        console.print(shown)
+    return captured.get().rstrip()
+
+
+def _cut(command: str) -> str:
+    shown = visible(command)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
