@@ -1,10 +1,9 @@
-"""What every test gets: folders of its own, and none of the caller's settings."""
+"""What tests share: a command line in this process, and models that are made once."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,26 +12,8 @@ import pytest
 
 from llama_diversity.cli import main
 
-SETTINGS = ("LLAMADIV_", "_LLAMADIV_", "XDG_", "HF_", "HUGGINGFACE_")
-TERMINAL = ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TERM", "COLUMNS", "LINES", "PYTHONUTF8", "PYTHONIOENCODING")
-
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it runs in the background so
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Settings, data, caches and model files lie in a fresh folder, which is returned; so they do for subprocesses."""
-    for name in list(os.environ):
-        if name.startswith(SETTINGS) or name in TERMINAL:
-            monkeypatch.delenv(name)
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("LLAMADIV_HOME", str(home / "llamadiv"))
-    monkeypatch.setenv("HF_HOME", str(home / "huggingface"))
-    for name in ("CONFIG", "DATA", "CACHE"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
-    return home
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -44,7 +44,7 @@ class Found:
     >>> found
     <Found collapse: Section 5.2: why rewarding narrows `llamadiv collapse --steps 10 --runs 20 --seed 0`>
     >>> list(found.tables)[0], list(found.figures)
-    ('table-1', ['figure-15-probabilities'])
+    ('table-1-mode-collapse', ['collapse-paths'])
     """
 
     _result: Result

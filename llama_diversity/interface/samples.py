@@ -1,4 +1,4 @@
-"""Samples and scores as a researcher holds them: texts, token statistics as arrays and tables, and coloured pictures."""
+"""Samples and scores as a researcher holds them: texts, token statistics as arrays and tables, coloured texts."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ class Score:
 
     >>> import llama_diversity as ld
     >>> ld.model("scripted:base").score("She was a nurse.")
-    <Score of 'She was a nurse.' by scripted:base: 21.69 bits, 1.356 bits per byte>
+    <Score of 'She was a nurse.' by scripted:base: 24.22 bits, 1.514 bits per byte>
     """
 
     model: str

@@ -67,7 +67,7 @@ def session(
     study.sqlite
     """
     around = current()
-    layout = {
+    layout: dict[str, Any] = {
         "parallel": parallel,
         "n_threads": threads,
         "n_gpu_layers": gpu_layers,
@@ -174,7 +174,7 @@ class _Bar(_Telling):
     """Shows each piece of work as a line on standard error, gone when it is done."""
 
     def __init__(self) -> None:
-        super().__init__(_ignored)
+        super().__init__(lambda what, share: None)
 
     @contextlib.contextmanager
     def working(self, title: str) -> Iterator[Show]:

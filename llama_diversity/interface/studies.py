@@ -88,11 +88,14 @@ def compare(
     Raises BadUsage, BadValue, NotComparable, Unfit, NoEncoder, Interrupted, and what models and stores raise.
 
     >>> import llama_diversity as ld
-    >>> found = ld.compare({"wide": "scripted:base", "sharp": "scripted:aligned"}, prompts=["She was"], n=12)
+    >>> found = ld.compare({"wide": "scripted:base", "sharp": "scripted:aligned"}, prompts=["She was"], n=30)
     >>> found.verdicts[0].verdict
     'less diverse'
     """
-    session, drawing = current("compare"), _drawing(temperature, top_k, top_p, min_p, seed, start, control_tokens)
+    session, drawing = (
+        current("compare"),
+        _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens)),
+    )
     choice = _choice(pair, base, aligned, ladder)
     specs = _specs(arms, choice)
     for spec in specs:
@@ -144,7 +147,10 @@ def decompose(
     >>> [one.name for one in found.found.effects[:3]]
     ['weights', 'template', 'weights x template']
     """
-    session, drawing = current("decompose"), _drawing(temperature, top_k, top_p, min_p, seed, start, control_tokens)
+    session, drawing = (
+        current("decompose"),
+        _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens)),
+    )
     choice = _choice(pair, base, aligned)
     models = choosing.resolve_arms(choice.pair, choice.base, choice.aligned)
     others = None if quantised is None else (reference_of(quantised[0]), reference_of(quantised[1]))
@@ -201,7 +207,7 @@ def coverage(
     20
     """
     study = Coverage(prompt, n, max_tokens, _one_of("by", by, "meaning", "text"))
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, start, control_tokens)
+    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
     return _of_models("coverage", study, _choice(pair, base, aligned, ladder), drawing)
 
 
@@ -232,7 +238,7 @@ def syntactic(
     ['base', 'aligned']
     """
     study = Syntactic(prompt, n, max_tokens)
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, start, control_tokens)
+    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
     return _of_models("syntactic", study, _choice(pair, base, aligned, ladder), drawing)
 
 
@@ -262,7 +268,7 @@ def semantic(
     >>> "sbert_cosine" in found.to_dict()["arms"]["aligned"]
     True
     """
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, start, control_tokens)
+    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
     return _of_models("semantic", Semantic(prompt, n, max_tokens), _choice(pair, base, aligned, ladder), drawing)
 
 
@@ -297,7 +303,7 @@ def personas(
     >>> found.to_dict()["arms"]["aligned"]["n"]
     4
     """
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, start, control_tokens)
+    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
     study = Personas(n, max_tokens, grammar, template_args_of(template_args))
     return _of_models("personas", study, _choice(pair, base, aligned, ladder), drawing)
 
@@ -342,7 +348,7 @@ def perturb(
     >>> found.to_dict()["n_of_an_opening"]
     8
     """
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, start, control_tokens)
+    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
     texts, words = _prompts(prompts, set) or Prompts(default_prompts(), ())
     change = change_of(replace, insert, at, swap_token, typos, seed)
     study = Perturb(change, _doses(dose), texts, words, n, openings, max_tokens)
@@ -422,7 +428,10 @@ def diff(
     >>> found.to_dict()["arms"]["aligned"]["n_texts"]
     1
     """
-    session, drawing = current("diff"), _drawing(temperature, top_k, top_p, min_p, seed, start, control_tokens)
+    session, drawing = (
+        current("diff"),
+        _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens)),
+    )
     choice = _choice(pair, base, aligned, ladder)
     if text is None:
         study = Diff(
@@ -470,7 +479,7 @@ def tree(
     True
     """
     session = current("tree")
-    question = searching.Question(prompt, depth, k, budget, _asking(start, control_tokens))
+    question = searching.Question(prompt, depth, k, budget, _asking(start, control_tokens=control_tokens))
     question.check_settings()
     choice = _choice(pair, base, aligned, ladder)
     with alone():
@@ -506,7 +515,10 @@ def reproduce(
     >>> list(found)[:3], found.verdicts[0].verdict
     (['ledger', 'personas', 'semantic'], 'not comparable')
     """
-    session, drawing = current("reproduce"), _drawing(temperature, top_k, top_p, min_p, seed, start, control_tokens)
+    session, drawing = (
+        current("reproduce"),
+        _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens)),
+    )
     paper.check_n_of_all(n)
     choice, args = _choice(pair, base, aligned, ladder), template_args_of(template_args)
     with alone():
@@ -549,8 +561,8 @@ def _choice(pair: Models, base: Model | str | None, aligned: Model | str | None,
         if base is not None or aligned is not None:
             raise BadUsage("Name the models once: by pair, or by base and aligned.")
         (base, aligned), pair = pair, None
-    names = [None if one is None else reference_of(one) for one in (base, aligned)]
-    return Choice(pair, *names, ladder)
+    named = [None if one is None else reference_of(one) for one in (base, aligned)]
+    return Choice(pair, named[0], named[1], ladder)
 
 
 def _specs(arms: Mapping[str, AnyArm] | None, choice: Choice) -> tuple[ArmSpec, ...]:
@@ -584,15 +596,13 @@ def _prompts(prompts: Sequence[str] | str | Path | None, set: str | None) -> Pro
     return reading.read_prompts(texts, None, set)
 
 
-def _drawing(
-    temperature: float, top_k: int, top_p: float, min_p: float, seed: int, start: str, control_tokens: bool
-) -> Drawing:
+def _drawing(temperature: float, top_k: int, top_p: float, min_p: float, seed: int, asking: Asking) -> Drawing:
     sampler = Sampler(temperature, top_k, top_p, min_p)
     refuse_cuts_of_greedy(sampler)
-    return Drawing(sampler, seed, _asking(start, control_tokens))
+    return Drawing(sampler, seed, asking)
 
 
-def _asking(start: str, control_tokens: bool) -> Asking:
+def _asking(start: str, *, control_tokens: bool) -> Asking:
     if not start:
         raise BadValue("start", start, "name what a text begins with, or none for nothing")
     return Asking(start, control_tokens)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def to_pandas(table: Any) -> Any:
     """A pyarrow table as a pandas.DataFrame. Raises ImportError with the next step where pandas is not installed."""
     try:
-        import pandas  # noqa: F401  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        import pandas  # noqa: F401
     except ImportError as error:
         raise ImportError("pandas is not installed: `pip install pandas`. to_arrow() does without it.") from error
     return table.to_pandas()
@@ -29,9 +29,9 @@ class Table:
     `name`, `title` and `note` say what it is. Shares are between 0 and 1; headings name the units.
 
     >>> import llama_diversity as ld
-    >>> table = ld.collapse(runs=20, steps=10).tables["table-1"]
+    >>> table = ld.collapse(runs=20, steps=10).tables["table-1-mode-collapse"]
     >>> list(table.to_dict())[:3]
-    ['t', 'response', 'reward']
+    ['t', 'response a', 'R']
     """
 
     def __init__(self, table: Exhibited) -> None:

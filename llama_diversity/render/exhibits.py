@@ -77,14 +77,8 @@ class Figure:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled are the charts, not what draws them."""
-        charts = functools.partial(_drawn_already, dict(self.panels))
+        charts = functools.partial(dict, self.draw())
         return Figure, (self.name, self.title, charts, self.note, self.terminal)
-
-
-def _drawn_already(panels: Mapping[str, Spec]) -> Mapping[str, Chart]:
-    import altair  # heavy
-
-    return {heading: altair.Chart.from_dict(spec, validate=False) for heading, spec in panels.items()}
 
 
 @dataclass(frozen=True)
