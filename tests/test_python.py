@@ -6,6 +6,8 @@ import ast
 import contextlib
 import gc
 import importlib
+import importlib.machinery
+import importlib.util
 import inspect
 import io
 import json
@@ -357,6 +359,12 @@ def test_saved_are_the_files_of_out(store, run, tmp_path):
     assert (tmp_path / "mine/index.html").read_bytes() == (tmp_path / "theirs/index.html").read_bytes()
 
 
+def test_figures_are_saved_for_print(store, tmp_path):
+    STUDIES["coverage"]().save(tmp_path, width="84mm", no_caption=True)
+    assert 'width="84mm"' in (tmp_path / "coverage-curves.svg").read_text("utf-8")
+    assert set(inspect.signature(ld.Found.save).parameters) >= {"width", "font_size", "no_caption"}
+
+
 def test_what_is_not_there_says_what_is(store):
     found = STUDIES["coverage"]()
     for parts in (found.tables, found.figures):
@@ -556,3 +564,33 @@ def test_examples_of_the_page_run(tmp_path, monkeypatch):
             exec(compile(code, "docs/python.md", "exec"), names)
         assert printed.getvalue() == wanted, code
     assert {"kept.svg", "out", "comparison", "entropy.svg", "both.html"} <= {one.name for one in tmp_path.iterdir()}
+
+
+@pytest.mark.model
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    [(code, _)] = examples(ROOT / "README.md")
+    exec(compile(code, "README.md", "exec"), {})
+    assert "<svg" in (tmp_path / "kept.svg").read_text("utf-8")
+
+
+@pytest.mark.model
+def test_the_tour_runs(tmp_path, monkeypatch):
+    """Its cells in one namespace; what is stored in it has the same form, and is no older than the code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    loader = importlib.machinery.SourceFileLoader("tour_script", str(ROOT / "bin/tour"))
+    script = importlib.util.module_from_spec(importlib.util.spec_from_loader("tour_script", loader))
+    loader.exec_module(script)
+    notebook = json.loads(script.TOUR.read_text("utf-8"))
+    assert script.TOUR.stat().st_size < 500_000
+    stored = [cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    made = list(script.outputs(notebook, {}))
+    assert [[form(one) for one in some] for some in made] == [[form(one) for one in some] for some in stored]
+    assert sum("image/svg+xml" in one.get("data", {}) for some in made for one in some) == 1
+    assert {"kept.svg", "comparison"} <= {one.name for one in tmp_path.iterdir()}
+
+
+def form(output):
+    """Which kinds of data an output has, and how many lines of text."""
+    return sorted(output.get("data", ())), output.get("text", "").count("\n")

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llama_diversity.errors import UnknownName
+from llama_diversity.interface.sessions import current
 from llama_diversity.interface.tables import Table
+from llama_diversity.render import glyphs
 from llama_diversity.render.exhibits import Figure, in_terminal
+from llama_diversity.render.folder import Written
+from llama_diversity.render.print_form import PrintForm, points_of
 from llama_diversity.render.safe import visible
 from llama_diversity.studies.paper.study import LEDGER
 from llama_diversity.studies.paper.study import Report as Made
@@ -93,10 +97,21 @@ class Found:
         """All numbers, unrounded, as --json prints them."""
         return self._result.to_dict()
 
-    def save(self, folder: str | Path) -> None:
-        """Figures, tables, `index.html` and NAME.json into `folder`, as --out writes them. Raises BadValue."""
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        width: str | None = None,
+        font_size: float | None = None,
+        no_caption: bool = False,
+    ) -> None:
+        """Figures, tables, `index.html` and NAME.json into `folder`, as --out writes them.
+
+        `width` of figures on paper, like "84mm"; `font_size` of their text in points, 7 with a width; `no_caption`
+        leaves title and caption out. Raises BadValue.
+        """
         make_folder(Path(folder))
-        self._result.save(Path(folder))
+        _say_undrawn(self._result.save(Path(folder), _form(width, font_size, has_caption=not no_caption)))
 
     def _repr_html_(self) -> str:
         from llama_diversity.render.notebook import of_sections
@@ -145,10 +160,17 @@ class Report(Mapping[str, Found]):
         """All numbers, unrounded, as --json prints them."""
         return self._made.to_dict()
 
-    def save(self, folder: str | Path) -> None:
-        """One page, and every figure and table, into `folder`. Raises BadValue."""
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        width: str | None = None,
+        font_size: float | None = None,
+        no_caption: bool = False,
+    ) -> None:
+        """One page, and every figure and table, into `folder`; as `Found.save`. Raises BadValue."""
         make_folder(Path(folder))
-        self._made.save(Path(folder))
+        _say_undrawn(self._made.save(Path(folder), _form(width, font_size, has_caption=not no_caption)))
 
     def __getitem__(self, name: str) -> Found:
         for one in self._made.results:
@@ -219,6 +241,16 @@ class _Charts(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(self._figures)
+
+
+def _form(width: str | None, font_size: float | None, *, has_caption: bool) -> PrintForm:
+    return PrintForm(None if width is None else points_of(width, "width"), font_size, has_caption=has_caption)
+
+
+def _say_undrawn(written: Written) -> None:
+    """To the log, where characters are boxes in a figure."""
+    if written.undrawn:
+        current().listener.say(glyphs.sentence(written.undrawn))
 
 
 def _verdicts(result: Result) -> tuple[Any, ...]:

@@ -89,8 +89,8 @@ def compare(
 
     >>> import llama_diversity as ld
     >>> found = ld.compare({"wide": "scripted:base", "sharp": "scripted:aligned"}, prompts=["She was"], n=30)
-    >>> found.verdicts[0].verdict
-    'less diverse'
+    >>> found.verdicts[0].measure, found.verdicts[0].arm
+    ('distance', 'sharp')
     """
     session, drawing = (
         current("compare"),
