@@ -166,8 +166,8 @@ def _spec(chart: Spec) -> Spec:
 def table_html(table: Table, place: str = "") -> str:
     """A table; a middling one is folded away, and of a long one it is said where it is: in its file, or at `place`."""
     if len(table.rows) > _LONGEST:
-        return f'<p class="note">{len(table.rows):,} rows, {_text(place or f"in the file {table.name}.csv")}.</p>
-'
+        where = place or f"in the file {table.name}.csv"
+        return f'<p class="note">{len(table.rows):,} rows, {_text(where)}.</p>\n'
     head = "".join(f"<th>{_text(heading)}</th>" for heading in table.headings)
     rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in table.rows)
     whole = f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n'
