@@ -77,7 +77,7 @@ class Figure:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled are the charts, not what draws them."""
-        charts = functools.partial(dict, self.draw())
+        charts: Callable[[], Mapping[str, Chart]] = functools.partial(dict, self.draw())
         return Figure, (self.name, self.title, charts, self.note, self.terminal)
 
 
