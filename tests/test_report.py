@@ -91,6 +91,13 @@ def test_the_same_sections_give_the_same_bytes_and_several_get_a_table_of_conten
     assert "<nav>" not in to_page([section()], "Report")
 
 
+def test_a_very_long_table_is_in_its_file_alone() -> None:
+    for n, is_there in ((1000, True), (1001, False)):
+        long = Table("table-2", "Long", ("number",), tuple((f"row {at}",) for at in range(n)))
+        page = to_page([Section("semantic", "Meaning", "", "llamadiv semantic", (long,))], "Report")
+        assert ("row 999" in page, "1,001 rows, in the file table-2.csv." in page) == (is_there, not is_there)
+
+
 def test_numbers_are_rounded_for_readers_and_whole_in_files() -> None:
     page = to_page([section()], "Report")
     for shown in ("0.123", "0.100 to 0.200", "25 %", "–"):

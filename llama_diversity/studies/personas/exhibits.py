@@ -197,6 +197,7 @@ def _kept(found: Result) -> Iterator[Table | Remark]:
         for reason in dict.fromkeys(one.reason for one in every if one.reason and one.reason not in said):
             yield Remark(f"Nothing is left to compare in any field: {reason.rstrip('.')}.")
         return
+    first = next(iter(found.arms))
     rows: list[tuple[Value, ...]] = []
     for name in CATEGORIES:
         for arm, fields in found.retained.items():
@@ -205,11 +206,11 @@ def _kept(found: Result) -> Iterator[Table | Remark]:
             rows.append((_plain(name), arm, one.share, interval, found.adjusted_p[arm][name]))
     yield Table(
         "personas-kept",
-        "What is left of the first arm's variety",
+        f"What is left of {first}'s variety",
         ("field", "arm", "kept", "95 % interval", "p"),
         tuple(rows),
-        "Kept: class entropy divided by the first arm's, above 1 where there is more; p adjusted after Holm over the "
-        "fields. Of the first arm the interval is for these forms.",
+        f"Kept: class entropy divided by {first}'s, above 1 where there is more; p adjusted after Holm over the "
+        f"fields. Of {first} the interval is for these forms.",
     )
 
 

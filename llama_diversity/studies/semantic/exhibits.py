@@ -111,6 +111,7 @@ def _change(difference: Difference | None) -> tuple[Value, Value]:
 
 
 def _retained(found: Whole) -> Table:
+    first = next(iter(found.distance))
     rows: list[tuple[Value, ...]] = []
     for name, estimates, retained in (
         ("distance (primary)", found.distance, found.distance_retained),
@@ -121,13 +122,13 @@ def _retained(found: Whole) -> Table:
     reasons = {e.reason for e in (*found.distance.values(), *found.vendi.values()) if e.reason}
     return Table(
         "semantic-retained",
-        "What is left of the first arm's diversity of meaning",
+        f"What is left of {first}'s diversity of meaning",
         ("measure", "arm", "value", "se", "retained", "95 % interval"),
         tuple(rows),
         " ".join(
             [
                 "Distance: mean of 1 - cosine over pairs of embeddings. Vendi: effective number of completions.",
-                "Retained: the arm's value divided by the first arm's.",
+                f"Retained: the arm's value divided by {first}'s.",
                 *sorted(reasons),
             ]
         ),
