@@ -1,7 +1,7 @@
 """models.toml: which model files have a name, and which of them belong together.
 
 It knows the packaged table and the user's own, laid over it, and what a reference means. It refuses to know whether a
-file is on this machine (hub), what is inside it (engines) and what it is for (experiments).
+file is on this machine (hub), what is inside it (engines) and what it is for (studies).
 
 A reference is what a user types for a model: an alias of the table, `hf:OWNER/REPO:FILE[@REVISION]`, the path of a
 file, or `scripted:NAME`. Errors in a table name its file and line.

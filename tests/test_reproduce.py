@@ -13,6 +13,7 @@ import pytest
 
 from llama_diversity.render import charts
 from llama_diversity.render.exhibits import Figure, Section
+from llama_diversity.render.folder import Written
 from llama_diversity.studies import conduct
 from llama_diversity.studies.paper import study as paper
 from llama_diversity.studies.syntactic.study import Syntactic
@@ -147,9 +148,12 @@ def test_too_few_samples_are_refused(run: Run, n: int) -> None:
 def test_every_figure_is_valid_vega_lite(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Altair's own validation is off where reports are made; here every panel and chart is validated."""
     sections: list[Section] = []
-    monkeypatch.setattr(
-        paper.Report, "save", lambda report, folder, show: sections.extend(one.section for one in report.results)
-    )
+
+    def keep(report: paper.Report, *where: object) -> Written:
+        sections.extend(one.section for one in report.results)
+        return Written()
+
+    monkeypatch.setattr(paper.Report, "save", keep)
     assert run("reproduce", *PAIR, "-n", 8, "--out", tmp_path)[0] == 0
     figures = [one for section in sections for one in section.exhibits if isinstance(one, Figure)]
     assert len(figures) >= 7  # chains make no personas, whose figures are left out

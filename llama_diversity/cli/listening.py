@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from llama_diversity.cli.output import Output, say
-from llama_diversity.runner import Progress
-from llama_diversity.studies.session import Listener, OnBytes, Show
+from llama_diversity.studies.session import Listener
+
+if TYPE_CHECKING:
+    from llama_diversity.runner import Progress
+    from llama_diversity.studies.session import OnBytes, Show
 
 _noted: set[str] = set()
 

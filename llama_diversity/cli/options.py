@@ -119,6 +119,16 @@ def prompt_option(default: str) -> Callable[[Command], Command]:
     )
 
 
+def completion_options(prompt: str, n: int, max_tokens: int) -> Callable[[Command], Command]:
+    """The one prompt that all arms continue, how often, and how far; with these defaults."""
+    options = [
+        prompt_option(prompt),
+        click.option("-n", "n_samples", type=int, default=n, show_default=True, help="Completions of each model."),
+        click.option("--max-tokens", type=int, default=max_tokens, show_default=True, help="Longest completion."),
+    ]
+    return lambda command: _decorated(command, options)
+
+
 template_arg_option = click.option(
     "--template-arg",
     "template_args",

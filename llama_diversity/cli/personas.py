@@ -13,7 +13,7 @@ from llama_diversity.cli.output import Output
 from llama_diversity.cli.results import run_alone
 from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.drawing import Drawing
-from llama_diversity.studies.personas import analysis as experiment
+from llama_diversity.studies.personas import analysis
 from llama_diversity.studies.personas.study import Personas
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.words import template_args_of
@@ -21,8 +21,8 @@ from llama_diversity.studies.words import template_args_of
 
 @click.command()
 @arms_options
-@click.option("-n", "n_samples", type=int, default=experiment.N_SAMPLES, show_default=True, help="Personas of each.")
-@click.option("--max-tokens", type=int, default=experiment.MAX_TOKENS, show_default=True, help="Longest completion.")
+@click.option("-n", "n_samples", type=int, default=analysis.N_SAMPLES, show_default=True, help="Personas of each.")
+@click.option("--max-tokens", type=int, default=analysis.MAX_TOKENS, show_default=True, help="Longest completion.")
 @click.option("--grammar", is_flag=True, help="Force whole forms; this changes what is measured.")
 @template_arg_option
 @figure_options

@@ -15,7 +15,7 @@ from llama_diversity.cli.prompts import prompts_options
 from llama_diversity.cli.results import run_alone
 from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.drawing import Drawing
-from llama_diversity.studies.perturb import analysis as experiment
+from llama_diversity.studies.perturb import analysis
 from llama_diversity.studies.perturb.perturbations import change_of
 from llama_diversity.studies.perturb.study import Perturb, default_prompts
 from llama_diversity.studies.prompts import Prompts
@@ -54,12 +54,12 @@ class _Doses(click.ParamType[tuple[int, ...]]):
     "-n",
     "n_samples",
     type=int,
-    default=experiment.N_SAMPLES,
+    default=analysis.N_SAMPLES,
     show_default=True,
     help="Continuations of each arm.",
 )
-@click.option("--openings", type=int, help=f"Openings to spread them over.  [default: {experiment.N_OPENINGS}]")
-@click.option("--max-tokens", type=int, default=experiment.MAX_TOKENS, show_default=True, help="Longest continuation.")
+@click.option("--openings", type=int, help=f"Openings to spread them over.  [default: {analysis.N_OPENINGS}]")
+@click.option("--max-tokens", type=int, default=analysis.MAX_TOKENS, show_default=True, help="Longest continuation.")
 @figure_options
 @drawing_options
 @layout_options

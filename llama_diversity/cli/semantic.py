@@ -10,9 +10,9 @@ from llama_diversity.cli.arms import arms_options
 from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.options import (
     common_options,
+    completion_options,
     drawing_options,
     layout_options,
-    prompt_option,
     read_text,
 )
 from llama_diversity.cli.output import Output
@@ -27,9 +27,7 @@ from llama_diversity.studies.session import Session
 
 @click.command()
 @arms_options
-@prompt_option(PROMPT)
-@click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Completions of each model.")
-@click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest completion.")
+@completion_options(PROMPT, N_SAMPLES, MAX_TOKENS)
 @figure_options
 @drawing_options
 @layout_options

@@ -1,4 +1,4 @@
-"""What was asked and how it was read, in words that several experiments share: prompts, letters, what is not valid."""
+"""What was asked and how it was read, in words that several studies share: prompts, letters, what is not valid."""
 
 from __future__ import annotations
 

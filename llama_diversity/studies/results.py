@@ -7,16 +7,18 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llama_diversity.answers import Endings
 from llama_diversity.errors import BadValue
 from llama_diversity.render.exhibits import Figure, Section, Table
 from llama_diversity.render.files import write_whole
-from llama_diversity.render.folder import Written, write_report
 from llama_diversity.render.jsonl import to_json
 from llama_diversity.render.print_form import ON_SCREEN, PrintForm
 from llama_diversity.studies.words import start_words
+
+if TYPE_CHECKING:
+    from llama_diversity.render.folder import Written
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Result:
 
         Raises BadValue.
         """
+        from llama_diversity.render.folder import write_report  # loads what draws pictures
+
         written = write_report(self.section, folder, form)
         write_json(self.to_dict(), folder / f"{self.name}.json")
         return written

@@ -1,6 +1,6 @@
 """The context of work: where samples are kept, how engines are laid out, and who hears what is going on.
 
-It knows no terminal: whoever shows progress listens.
+It knows no terminal: whoever shows progress listens. What opens models and texts is imported when they are opened.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from llama_diversity import digests, embed, hub, paths
+from llama_diversity import paths
 from llama_diversity.engines import Engine, EngineOptions, open_engine
 from llama_diversity.records import Asking, ModelRef
-from llama_diversity.resolve import resolve_model
-from llama_diversity.runner import Progress
 
-OnBytes = Callable[[str], digests.OnBytes | None]
+if TYPE_CHECKING:
+    from llama_diversity import digests, embed
+    from llama_diversity.runner import Progress
+
+    OnBytes = Callable[[str], digests.OnBytes | None]
 
 
 class Show(Protocol):
@@ -71,12 +73,16 @@ class Session:
 
     def model(self, reference: str) -> ModelRef:
         """The model of a name, with the digest of its bytes. Raises what `resolve_model` raises."""
+        from llama_diversity.resolve import resolve_model
+
         with self.listener.moving_bytes() as on_bytes:
             return resolve_model(reference, on_progress=on_bytes(f"Reading {reference}"))
 
     @contextlib.contextmanager
     def opened(self, model: ModelRef) -> Iterator[Engine]:
         """The engine of `model`; closed afterwards, so that one model is in memory. Raises what engines raise."""
+        from llama_diversity import digests, hub
+
         with self.listener.working(f"loading {model.reference}") as show:
             engine = open_engine(model, self.layout, on_load=show)
         for note in engine.facts.notes:
@@ -98,6 +104,8 @@ class Session:
 
         Whether its vectors can be kept is found out now, and said where they cannot.
         """
+        from llama_diversity import embed
+
         place = embed.find() or embed.fetch(self.listener.say, offline=self.offline)
         trouble = embed.cache_trouble()
         if trouble is None:

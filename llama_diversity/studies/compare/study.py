@@ -16,7 +16,7 @@ from llama_diversity.answers import Answer, Endings
 from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.records import Cell, Recipe, TokenStats
 from llama_diversity.studies.arms import Arm
-from llama_diversity.studies.compare import analysis as experiment
+from llama_diversity.studies.compare import analysis
 from llama_diversity.studies.compare.analysis import OfPrompt, Pair
 from llama_diversity.studies.compare.exhibits import BY_PROMPT, Facts, by_prompt_rows, section
 from llama_diversity.studies.compare.measured import Generations, Measured, Rules, common_prefix, measured
@@ -149,7 +149,7 @@ class Compare(Study):
         recipes = {name: drawn.recipe(name) for name in drawn.cells}
         read = self.reading(drawn)
         with drawn.session.listener.working("comparing") as show:
-            found = experiment.judge(list(read.prompts(show)), read.rules, self.compared())
+            found = analysis.judge(list(read.prompts(show)), read.rules, self.compared())
         facts = Facts(
             arms={spec.name: described(spec, recipes[label(spec.name, 0)]) for spec in self.specs},
             prompts=self.prompts,
@@ -362,7 +362,7 @@ def resolve_spec(spec: ArmSpec, session: Session) -> Arm:
     return Arm(spec.name, session.model(spec.model), template)
 
 
-def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) -> dict[str, Any]:
+def _as_json(found: analysis.Result, facts: Facts, rules: Rules, inputs: str) -> dict[str, Any]:
     return {
         "arms": {
             arm: {

@@ -10,7 +10,7 @@ from llama_diversity import cache, embed
 from llama_diversity.answers import Endings
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Cell
-from llama_diversity.studies.coverage import analysis as experiment
+from llama_diversity.studies.coverage import analysis
 from llama_diversity.studies.coverage.analysis import MAX_TOKENS, N_SAMPLES
 from llama_diversity.studies.coverage.exhibits import Facts, section
 from llama_diversity.studies.measuring.kinds import KIND_CUT, MOST_BY_MEANING
@@ -66,12 +66,12 @@ class Coverage(Study):
             unread = {arm: one.unread for arm, one in embedded.items()}
             kind = f"texts of one meaning (cosine {KIND_CUT:g} or more between all pairs, by {embed.REPO})"
         with drawn.session.listener.working("counting kinds"):
-            found = cache.called(experiment.analyse, texts, vectors, n_truncated, unread)
+            found = cache.called(analysis.analyse, texts, vectors, n_truncated, unread)
         facts = Facts(self.prompt, drawn.arms, self.max_tokens, kind, endings)
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 
 
-def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
+def _as_json(found: analysis.Result, facts: Facts) -> dict[str, Any]:
     return {
         "arms": {
             arm: {
@@ -96,7 +96,7 @@ def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
     }
 
 
-def _arm_as_json(found: experiment.Result, arm: str) -> dict[str, Any]:
+def _arm_as_json(found: analysis.Result, arm: str) -> dict[str, Any]:
     """Of a refused arm the reason alone."""
     if arm in found.refused:
         return {"reason": found.refused[arm]}

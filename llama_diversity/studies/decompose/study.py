@@ -24,7 +24,7 @@ from llama_diversity.studies.compare.study import (
     measuring,
     prefix_words,
 )
-from llama_diversity.studies.decompose import analysis as experiment
+from llama_diversity.studies.decompose import analysis
 from llama_diversity.studies.decompose.exhibits import Facts, section
 from llama_diversity.studies.results import Result, endings_as_json
 from llama_diversity.studies.study import Drawn
@@ -60,7 +60,7 @@ class Decompose(Compare):
     def show(self, drawn: Drawn) -> Result:
         read = self.reading(drawn)
         with drawn.session.listener.working("decomposing") as show:
-            found = experiment.tell_apart(list(read.prompts(show)), read.rules, self.design())
+            found = analysis.tell_apart(list(read.prompts(show)), read.rules, self.design())
         facts = Facts(
             arms={spec.name: described(spec, drawn.recipe(label(spec.name, 0))) for spec in self.specs},
             factors=self.factors(),
@@ -144,7 +144,7 @@ def combinations(
     return tuple(specs)
 
 
-def _as_json(found: experiment.Result, facts: Facts, rules: Rules, inputs: str) -> dict[str, Any]:
+def _as_json(found: analysis.Result, facts: Facts, rules: Rules, inputs: str) -> dict[str, Any]:
     return {
         "effects": [one._asdict() for one in found.effects],
         "counted_as_lost": [one._asdict() for one in found.counted_as_lost],

@@ -17,7 +17,7 @@ from llama_diversity.records import Asking, Recipe
 from llama_diversity.render.jsonl import finite
 from llama_diversity.render.scales import ScoredToken, scored_tokens
 from llama_diversity.studies.arms import Arm
-from llama_diversity.studies.diff import analysis as experiment
+from llama_diversity.studies.diff import analysis
 from llama_diversity.studies.diff.analysis import MEASURES, N_SAMPLES, Comparison
 from llama_diversity.studies.diff.exhibits import Facts, section
 from llama_diversity.studies.drawing import Drawing
@@ -206,7 +206,7 @@ def read_by(arms: Sequence[Arm], texts: Texts, *, above: float, session: Session
                 steps = list(compared(mine, theirs, texts, above, session, title=f"{base.name} and {arm.name}"))
                 first[arm.name] = shown, _shown_tokens(theirs, texts)
                 floors[arm.name] = floor([noise, noise_of(theirs, session, above=above)])
-            found[arm.name] = experiment.analyse(steps)
+            found[arm.name] = analysis.analyse(steps)
     return Read(found, first, floors, f"{facts.n_vocab} tokens, {facts.vocab_digest[:8]}")
 
 

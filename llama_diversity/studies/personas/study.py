@@ -10,7 +10,7 @@ from llama_diversity import cache
 from llama_diversity.decimals import counted
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.measuring.languages import unread_arms
-from llama_diversity.studies.personas import analysis as experiment
+from llama_diversity.studies.personas import analysis
 from llama_diversity.studies.personas import sentences as review_sentences
 from llama_diversity.studies.personas.examples import REQUEST, document
 from llama_diversity.studies.personas.exhibits import Facts, section
@@ -22,7 +22,7 @@ from llama_diversity.studies.words import template_words
 class Outcome(NamedTuple):
     """Fields and numbers of the personas, and the sentences of their reviews."""
 
-    personas: experiment.Result
+    personas: analysis.Result
     sentences: review_sentences.Clusters
 
 
@@ -33,8 +33,8 @@ class Personas(Study):
     name: ClassVar[str] = "personas"
     title: ClassVar[str] = "Experiment 1: how varied are the personas?"
 
-    n: int = experiment.N_SAMPLES
-    max_tokens: int = experiment.MAX_TOKENS
+    n: int = analysis.N_SAMPLES
+    max_tokens: int = analysis.MAX_TOKENS
     is_bound: bool = False  # to a grammar of forms
     template_args: str | None = None
 
@@ -51,14 +51,14 @@ class Personas(Study):
             Ask(
                 f"{base}, form {number}",
                 base,
-                document(number, n_examples=experiment.N_EXAMPLES),
-                n=len(range(number, self.n, experiment.N_DOCUMENTS)),
+                document(number, n_examples=analysis.N_EXAMPLES),
+                n=len(range(number, self.n, analysis.N_DOCUMENTS)),
                 max_tokens=self.max_tokens,
                 is_shortened=True,
-                stop=experiment.STOP,
-                grammar=experiment.FORM_GRAMMAR if self.is_bound else None,
+                stop=analysis.STOP,
+                grammar=analysis.FORM_GRAMMAR if self.is_bound else None,
             )
-            for number in range(min(experiment.N_DOCUMENTS, self.n))
+            for number in range(min(analysis.N_DOCUMENTS, self.n))
         ]
         return forms + [
             Ask(
@@ -69,7 +69,7 @@ class Personas(Study):
                 self.max_tokens,
                 is_shortened=True,
                 is_chat=True,
-                grammar=experiment.CARD_GRAMMAR if self.is_bound else None,
+                grammar=analysis.CARD_GRAMMAR if self.is_bound else None,
                 template_args=self.template_args,
             )
             for arm in others
@@ -81,7 +81,7 @@ class Personas(Study):
         for ask in self.asks(tuple(drawn.arms)):
             labels[ask.arm].append(ask.label)
         answers = {arm: [one for label in some for one in drawn.answers(label)] for arm, some in labels.items()}
-        found = experiment.analyse(answers, forms=[base])
+        found = analysis.analyse(answers, forms=[base])
         said = review_sentences.sentences_of(found)
         embedded = drawn.embedded(said)
         vectors = {arm: one.vectors for arm, one in embedded.items()}
@@ -104,7 +104,7 @@ def _asked(drawn: Drawn, labels: Sequence[str], n: int) -> str:
     return f"{n} by {way}, at most {counted(longest, 'token')}"
 
 
-def _as_json(found: experiment.Result, clusters: review_sentences.Clusters, facts: Facts) -> dict[str, Any]:
+def _as_json(found: analysis.Result, clusters: review_sentences.Clusters, facts: Facts) -> dict[str, Any]:
     arms = {
         name: {
             "model": facts.models[name],

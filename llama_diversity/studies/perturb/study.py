@@ -15,7 +15,7 @@ from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.records import Sample, seen_ids
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.measuring.languages import unread_arms
-from llama_diversity.studies.perturb import analysis as experiment
+from llama_diversity.studies.perturb import analysis
 from llama_diversity.studies.perturb.exhibits import Facts, Spot, section
 from llama_diversity.studies.perturb.perturbations import (
     NothingToChange,
@@ -69,7 +69,7 @@ class Way(NamedTuple):
 
 def default_prompts() -> tuple[str, ...]:
     """The paper's prompt, and the first of the openings that ship."""
-    return (experiment.PROMPT, *shipped().texts)[: experiment.N_PROMPTS]
+    return (analysis.PROMPT, *shipped().texts)[: analysis.N_PROMPTS]
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,15 @@ class Perturb(Study):
     name: ClassVar[str] = "perturb"
     title: ClassVar[str] = "Section 5.1: does it find its way back?"
     has_more: ClassVar[bool] = True
-    least: ClassVar[int] = experiment.LEAST_EACH
+    least: ClassVar[int] = analysis.LEAST_EACH
 
     change: Perturbation = Replace()
     doses: tuple[int, ...] = (1,)
     prompts: tuple[str, ...] = field(default_factory=default_prompts)
     prompt_words: tuple[str, ...] = ()  # the options that named the prompts
-    n: int = experiment.N_SAMPLES
+    n: int = analysis.N_SAMPLES
     n_openings: int | None = None
-    max_tokens: int = experiment.MAX_TOKENS
+    max_tokens: int = analysis.MAX_TOKENS
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Perturb:
@@ -123,11 +123,11 @@ class Perturb(Study):
     @property
     def wanted(self) -> int:
         """How many openings to look for: as many as can have enough continuations."""
-        return self.n_openings or max(1, min(experiment.N_OPENINGS, self.n // experiment.LEAST_EACH))
+        return self.n_openings or max(1, min(analysis.N_OPENINGS, self.n // analysis.LEAST_EACH))
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         prompts = self.prompts if self.wanted > 1 else self.prompts[:1]
-        n, length = math.ceil(self.n / len(prompts)), min(self.max_tokens, experiment.COMPLETION_TOKENS)
+        n, length = math.ceil(self.n / len(prompts)), min(self.max_tokens, analysis.COMPLETION_TOKENS)
         return [
             Ask(_completions(at), arms[-1], prompt, n, length, stream=at - 1)
             for at, prompt in enumerate(prompts, start=1)
@@ -188,7 +188,7 @@ class Perturb(Study):
     def _ways(self, drawn: Drawn) -> list[Way]:
         """Every arm, and the base once more at a low temperature, unless it is as low already."""
         base, *others = drawn.arms
-        cold = experiment.LOW_TEMPERATURE
+        cold = analysis.LOW_TEMPERATURE
         typed = drawn.recipe(_completions(1)).sampler.temperature
         control = [Way(f"{base}, T {cold:g}", base, cold)] if typed > cold else []
         return [Way(base, base, None), *control, *(Way(arm, arm, None) for arm in others)]
@@ -236,22 +236,22 @@ class Perturb(Study):
             unread=unread,
         )
         judged = own or places
-        outcome = experiment.Outcome(_over(judged, [singles[at][first] for at in judged]), len(own), len(places))
+        outcome = analysis.Outcome(_over(judged, [singles[at][first] for at in judged]), len(own), len(places))
         return Result(section(found, facts, drawn.command), _as_json(found, facts), outcome)
 
     def _analysed(
-        self, sides: Mapping[str, Sequence[experiment.Side]], unread: Mapping[str, str]
-    ) -> dict[int, dict[str, experiment.Arm]]:
+        self, sides: Mapping[str, Sequence[analysis.Side]], unread: Mapping[str, str]
+    ) -> dict[int, dict[str, analysis.Arm]]:
         """All arms after one opening, by dose."""
         return {
-            dose: experiment.analyse({name: (of_arm[0], of_arm[place]) for name, of_arm in sides.items()}, unread)
+            dose: analysis.analyse({name: (of_arm[0], of_arm[place]) for name, of_arm in sides.items()}, unread)
             for place, dose in enumerate(self.doses, start=1)
         }
 
 
 def _sides(
     drawn: Drawn, cells: Mapping[str, Mapping[Place, Sequence[str]]], said: Mapping[Place, Sequence[str]]
-) -> tuple[dict[str, dict[Place, list[experiment.Side]]], dict[str, str]]:
+) -> tuple[dict[str, dict[Place, list[analysis.Side]]], dict[str, str]]:
     """By way and opening the continuations of the opening as it is and in every dose; which ways go unread, and why."""
     samples = {
         way: {label: list(drawn.answered(label)) for labels in of_way.values() for label in labels}
@@ -262,13 +262,13 @@ def _sides(
         for way, of_way in samples.items()
     }
     embedded = drawn.embedded({way: [one for some in of_way.values() for one in some] for way, of_way in texts.items()})
-    found: dict[str, dict[Place, list[experiment.Side]]] = {}
+    found: dict[str, dict[Place, list[analysis.Side]]] = {}
     for way, of_way in cells.items():
         ends = np.cumsum([len(some) for some in texts[way].values()])[:-1]
         rows = dict(zip(texts[way], np.split(embedded[way].vectors, ends), strict=True))
         found[way] = {
             at: [
-                experiment.Side(opening, texts[way][label], rows[label], [one.tokens for one in samples[way][label]])
+                analysis.Side(opening, texts[way][label], rows[label], [one.tokens for one in samples[way][label]])
                 for opening, label in zip(said[at], labels, strict=True)
             ]
             for at, labels in of_way.items()
@@ -294,10 +294,10 @@ def _places(drawn: Drawn, way: Way) -> list[Place]:
     )
 
 
-def _over(places: Sequence[Place], singles: Sequence[Mapping[str, experiment.Arm]]) -> dict[str, experiment.Over]:
+def _over(places: Sequence[Place], singles: Sequence[Mapping[str, analysis.Arm]]) -> dict[str, analysis.Over]:
     """Every arm over openings."""
     groups = [at.prompt for at in places]
-    return {arm: experiment.over_openings([one[arm] for one in singles], groups) for arm in singles[0]}
+    return {arm: analysis.over_openings([one[arm] for one in singles], groups) for arm in singles[0]}
 
 
 def _changed(dose: int) -> str:
@@ -319,7 +319,7 @@ def _pieces(drawn: Drawn, label: str, sample: Sample) -> list[tuple[bytes, bytes
     return found
 
 
-def _as_json(found: Mapping[int, Mapping[str, experiment.Over]], facts: Facts) -> dict[str, Any]:
+def _as_json(found: Mapping[int, Mapping[str, analysis.Over]], facts: Facts) -> dict[str, Any]:
     first = next(iter(found))
     return {
         "arms": {
@@ -354,7 +354,7 @@ def _as_json(found: Mapping[int, Mapping[str, experiment.Over]], facts: Facts) -
     }
 
 
-def _over_as_json(arm: experiment.Over, model: str) -> dict[str, Any]:
+def _over_as_json(arm: analysis.Over, model: str) -> dict[str, Any]:
     return {
         "model": model,
         "openings": arm.n_openings,
@@ -365,11 +365,11 @@ def _over_as_json(arm: experiment.Over, model: str) -> dict[str, Any]:
     }
 
 
-def _arm_as_json(arm: experiment.Arm) -> dict[str, Any]:
+def _arm_as_json(arm: analysis.Arm) -> dict[str, Any]:
     return {"n_attractors": arm.n_attractors, **_common_as_json(arm)}
 
 
-def _common_as_json(arm: experiment.Arm | experiment.Over) -> dict[str, Any]:
+def _common_as_json(arm: analysis.Arm | analysis.Over) -> dict[str, Any]:
     return {
         "in_attractors": arm.in_attractors._asdict(),
         "returned": arm.returned._asdict(),

@@ -10,7 +10,7 @@ from llama_diversity.answers import Endings
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.results import Result, endings_as_json
 from llama_diversity.studies.study import Ask, Drawn, Study, check_n
-from llama_diversity.studies.syntactic import analysis as experiment
+from llama_diversity.studies.syntactic import analysis
 from llama_diversity.studies.syntactic.analysis import MAX_TOKENS, MEASURES, N_FIGURE_TOKENS, N_SAMPLES, PROMPT
 from llama_diversity.studies.syntactic.exhibits import Facts, section
 
@@ -38,7 +38,7 @@ class Syntactic(Study):
         return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]
 
     def show(self, drawn: Drawn) -> Result:
-        found = experiment.analyse({arm: drawn.answered(arm) for arm in drawn.arms})
+        found = analysis.analyse({arm: drawn.answered(arm) for arm in drawn.arms})
         facts = Facts(
             prompt=self.prompt,
             models=drawn.arms,
@@ -49,7 +49,7 @@ class Syntactic(Study):
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 
 
-def _as_json(found: experiment.Result, facts: Facts) -> dict[str, Any]:
+def _as_json(found: analysis.Result, facts: Facts) -> dict[str, Any]:
     arms = {
         name: {
             "model": facts.models[name],
