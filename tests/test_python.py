@@ -380,7 +380,8 @@ def test_tables_have_unrounded_numbers(store):
     found = STUDIES["compare"]()
     table = found.tables["lines"].to_dict()
     line = found.verdicts[0]
-    assert table["kept"][0] == line.share
+    [kept] = [column for heading, column in table.items() if heading.startswith("kept")]
+    assert kept[0] == line.share
     assert (table["95 % interval, low"][0], table["95 % interval, high"][0]) == (line.low, line.high)
     assert table["verdict"][0].startswith(line.verdict)
     assert found.tables["arms"].to_arrow()["valid"].to_pylist() == [1.0, 1.0]
@@ -426,7 +427,7 @@ def test_models_are_named_once(store):
         (lambda: ld.compare({"a": base, "b": aligned}, pair="tiny"), "Name the arms one way"),
         (lambda: ld.compare({"a": base}), "needs two arms"),
         (lambda: ld.semantic(ld.Pair(base, aligned), base=base), "Name the models once"),
-        (lambda: ld.semantic(base=base), "--base MODEL --aligned MODEL"),
+        (lambda: ld.semantic(base=base), "base=MODEL aligned=MODEL"),
         (lambda: ld.semantic(base=base, aligned=aligned.chat()), "leave out chat"),
         (lambda: ld.diff("She", **PAIR, n=3), "nothing is drawn"),
         (lambda: ld.diff("She", **PAIR, seed=3), "nothing is drawn"),
@@ -458,6 +459,23 @@ def test_values_are_refused_before_any_work(store, tmp_path):
         with pytest.raises(ld.errors.BadValue):
             call()
     assert count(store) == 0
+
+
+def test_errors_name_parameters(store):
+    base, aligned = ld.model("scripted:base"), ld.model("scripted:aligned")
+    for call, said in (
+        (lambda: base.sample("She", n=0), "n is 0; ask for 1 to"),
+        (lambda: base.sample("She", max_tokens=0), "max_tokens is 0; it must be at least 1."),
+        (lambda: base.sample("She", temperature=0, top_k=3), "top_k is 3; at temperature 0"),
+        (lambda: ld.compare({"a": base, "b": aligned.chat()}, prompts="She", n=5), "or pass joint=True to report"),
+        (lambda: ld.compare({"a": base, "b": aligned}, reference="c"), "reference is 'c'; the arms are a, b"),
+        (lambda: ld.session(exact=True, gpu_layers=3).__enter__(), "exact computes on the CPU alone"),
+        (lambda: STUDIES["coverage"]().save("x", width="wide"), "width is 'wide'; write a number and mm"),
+        (lambda: ld.model("tiny-bse"), "`llamadiv models ls` lists them"),
+    ):
+        with pytest.raises(ld.LlamadivError) as caught:
+            call()
+        assert said in str(caught.value)
 
 
 # ---- sessions

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llama_diversity.errors import UnknownName
 from llama_diversity.interface.sessions import current
-from llama_diversity.interface.tables import Table
+from llama_diversity.interface.tables import Table, printed
+from llama_diversity.interface.wording import in_python
 from llama_diversity.render import glyphs
 from llama_diversity.render.exhibits import Figure, in_terminal
 from llama_diversity.render.folder import Written
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Found", "Report", "Table"]
 
 Part = TypeVar("Part")
-_WIDTH = 100  # columns of `print(found)`
 _LONGEST = 100  # characters of a command in a repr
 
 
@@ -97,6 +97,7 @@ class Found:
         """All numbers, unrounded, as --json prints them."""
         return self._result.to_dict()
 
+    @in_python()
     def save(
         self,
         folder: str | Path,
@@ -122,7 +123,7 @@ class Found:
         return in_terminal(self._result.section)
 
     def __str__(self) -> str:
-        return _printed(in_terminal(self._result.section))
+        return printed(in_terminal(self._result.section))
 
     def __repr__(self) -> str:
         return f"<Found {self.name}: {self.title} `{_cut(self.command)}`>"
@@ -160,6 +161,7 @@ class Report(Mapping[str, Found]):
         """All numbers, unrounded, as --json prints them."""
         return self._made.to_dict()
 
+    @in_python()
     def save(
         self,
         folder: str | Path,
@@ -195,7 +197,7 @@ class Report(Mapping[str, Found]):
         return Group(*(in_terminal(one.section) for one in self._made.results))
 
     def __str__(self) -> str:
-        return _printed(self.__rich__())
+        return printed(self.__rich__())
 
     def __repr__(self) -> str:
         return f"<Report {self.run}: {', '.join(self)}>"
@@ -258,15 +260,6 @@ def _verdicts(result: Result) -> tuple[Any, ...]:
         return ()
     lines: Sequence[Any] = result.found.lines if result.name == "compare" else ()
     return tuple(result.found if result.name == LEDGER else lines)
-
-
-def _printed(shown: RenderableType) -> str:
-    from rich.console import Console
-
-    console = Console(width=_WIDTH, color_system=None, markup=False, highlight=False, emoji=False, force_terminal=False)
-    with console.capture() as captured:
-        console.print(shown)
-    return captured.get().rstrip()
 
 
 def _cut(command: str) -> str:

@@ -23,6 +23,7 @@ from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.interface.samples import Samples, Score
 from llama_diversity.interface.sessions import current
+from llama_diversity.interface.wording import in_python
 from llama_diversity.records import Asking, Cell, ModelFacts, ModelRef, Prompt, Sampler, seen_ids
 from llama_diversity.store import Store
 from llama_diversity.studies.arms import resolve_pair
@@ -35,6 +36,7 @@ from llama_diversity.studies.tokens import DifferentVocabularies
 from llama_diversity.studies.words import drawing_words, template_words
 
 
+@in_python()
 def model(reference: str) -> Model:
     """The model called `reference`: an alias of models.toml, a path, hf:OWNER/REPO:FILE[@REVISION], scripted:NAME.
 
@@ -62,6 +64,7 @@ class Pair(NamedTuple):
     aligned: Model
 
 
+@in_python()
 def pair(name: str) -> Pair:
     """The two models of a pair by its name in models.toml. Raises UnknownName, and what `model` raises.
 
@@ -71,6 +74,7 @@ def pair(name: str) -> Pair:
     return Pair(*map(Model, resolve_pair(name)))
 
 
+@in_python()
 def ladder(name: str) -> tuple[Model, ...]:
     """All stages of a family by its name in models.toml, the base first. Raises UnknownName, and what `model` raises.
 
@@ -108,6 +112,7 @@ class Model:
         self._chat = _chat
         self._weights = _weights or _Weights(current().model(str(reference)))
 
+    @in_python()
     def chat(
         self,
         system: str | None = None,
@@ -133,6 +138,7 @@ class Model:
         with self._weights.vocabulary(current()) as engine:
             return engine.facts
 
+    @in_python()
     def prompt(self, text: str, *, start: str = "auto", control_tokens: bool = False) -> Prompt:
         """`text` as the model sees it: `.rendered` is the whole text, `.ids` its tokens. Nothing is drawn.
 
@@ -145,6 +151,7 @@ class Model:
         with self._weights.vocabulary(current()) as engine:
             return self._prompt(engine, text, self._asking(start, control_tokens=control_tokens), current())
 
+    @in_python()
     def sample(
         self,
         prompt: str,
@@ -204,6 +211,7 @@ class Model:
             store.finish_run(run_id)
             return _read(cell, store, run_id, self._command(cell, drawing))
 
+    @in_python()
     def score(self, text: str, *, start: str = "auto", control_tokens: bool = False) -> Score:
         """How likely the model finds `text`, token by token, each given those before it and the start.
 
@@ -358,6 +366,7 @@ class Arm:
         )
 
 
+@in_python()
 def arm(
     model: Model | str,
     *,

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
+from llama_diversity.interface.wording import in_python
 from llama_diversity.runner import Progress
 from llama_diversity.studies.session import Listener, OnBytes, Session, Show
 
@@ -66,22 +67,23 @@ def session(
     ...         print(store)
     study.sqlite
     """
-    around = current()
-    layout: dict[str, Any] = {
-        "parallel": parallel,
-        "n_threads": threads,
-        "n_gpu_layers": gpu_layers,
-        "flash_attention": flash_attention,
-        "kv_type": kv_type,
-        "exact": exact,
-    }
-    changed = dataclasses.replace(
-        around,
-        named_store=around.named_store if store is None else Path(store),
-        offline=around.offline if offline is None else offline,
-        layout=dataclasses.replace(around.layout, **{name: one for name, one in layout.items() if one is not None}),
-        listener=around.listener if progress is None else _listener(progress),
-    )
+    with in_python():
+        around = current()
+        layout: dict[str, Any] = {
+            "parallel": parallel,
+            "n_threads": threads,
+            "n_gpu_layers": gpu_layers,
+            "flash_attention": flash_attention,
+            "kv_type": kv_type,
+            "exact": exact,
+        }
+        changed = dataclasses.replace(
+            around,
+            named_store=around.named_store if store is None else Path(store),
+            offline=around.offline if offline is None else offline,
+            layout=dataclasses.replace(around.layout, **{name: one for name, one in layout.items() if one is not None}),
+            listener=around.listener if progress is None else _listener(progress),
+        )
     token = _now.set(changed)
     try:
         yield changed.store

@@ -17,6 +17,7 @@ from llama_diversity.interface.found import Found, Report
 from llama_diversity.interface.models import Arm, Model, Pair, alone, reference_of, template_args_of
 from llama_diversity.interface.models import arm as as_arm
 from llama_diversity.interface.sessions import current
+from llama_diversity.interface.wording import in_python
 from llama_diversity.records import Asking, Sampler
 from llama_diversity.studies import arms as choosing
 from llama_diversity.studies import conduct
@@ -54,6 +55,7 @@ Models = Pair | tuple[Model | str, Model | str] | str | None
 AnyArm = Model | Arm | str
 
 
+@in_python()
 def compare(
     arms: Mapping[str, AnyArm] | None = None,
     *,
@@ -67,6 +69,8 @@ def compare(
     max_tokens: int = comparing.MAX_TOKENS,
     prefix: int | None = None,
     equal_n: bool = False,
+    reference: str | None = None,
+    pairs: Literal["reference", "all"] = "reference",
     joint: bool = False,
     valid: str | None = None,
     temperature: float = 1.0,
@@ -80,10 +84,11 @@ def compare(
     """Which of two or more arms is more diverse, and by how much? With intervals that hold, or the reason for none.
 
     `arms` by name: models, models with chat(), what `arm` makes of them, or texts as `--arm` has them behind NAME=
-    ("tiny-base,T=0.7"); the first is what the others are held against. `prompts`: texts, or the path of a file; `set`:
-    prompts that ship. `n` generations of each prompt, at most `max_tokens` long. `prefix`: judge the first so many
-    tokens only; `equal_n`: of arms of different n take the first of each; `joint`: report arms that differ in more than
-    one part; `valid`: a regular expression that a valid output must contain.
+    ("tiny-base,T=0.7"). `reference` names the one that the others are set against, else the first; with `pairs` "all"
+    every two are. `prompts`: texts, or the path of a file; `set`: prompts that ship. `n` generations of each prompt, at
+    most `max_tokens` long. `prefix`: judge the first so many tokens only; `equal_n`: of arms of different n take the
+    first of each; `joint`: report arms that differ in more than one part; `valid`: a regular expression that a valid
+    output must contain.
 
     Raises BadUsage, BadValue, NotComparable, Unfit, NoEncoder, Interrupted, and what models and stores raise.
 
@@ -101,7 +106,9 @@ def compare(
     for spec in specs:
         check_cuts(f"arm {spec.name}", spec.sampler, drawing.sampler)
     texts, words_of = _prompts(prompts, set) or reading.shipped()
-    one = Compare(specs, texts, words_of, n, max_tokens, prefix, equal_n, joint, valid)
+    one = Compare(
+        specs, texts, words_of, n, max_tokens, prefix, equal_n, joint, valid, reference=reference, pairs=pairs
+    )
     one.check_settings()
     resolved = [resolve_spec(spec, session) for spec in specs]
     if arms is None:
@@ -111,6 +118,7 @@ def compare(
         return Found(conduct.run(one, resolved, drawing=drawing, session=session, words=words))
 
 
+@in_python()
 def decompose(
     pair: Models = None,
     *,
@@ -177,6 +185,7 @@ def decompose(
         return Found(conduct.run(one, resolved, drawing=drawing, session=session, words=words))
 
 
+@in_python()
 def coverage(
     pair: Models = None,
     *,
@@ -211,6 +220,7 @@ def coverage(
     return _of_models("coverage", study, _choice(pair, base, aligned, ladder), drawing)
 
 
+@in_python()
 def syntactic(
     pair: Models = None,
     *,
@@ -242,6 +252,7 @@ def syntactic(
     return _of_models("syntactic", study, _choice(pair, base, aligned, ladder), drawing)
 
 
+@in_python()
 def semantic(
     pair: Models = None,
     *,
@@ -272,6 +283,7 @@ def semantic(
     return _of_models("semantic", Semantic(prompt, n, max_tokens), _choice(pair, base, aligned, ladder), drawing)
 
 
+@in_python()
 def personas(
     pair: Models = None,
     *,
@@ -308,6 +320,7 @@ def personas(
     return _of_models("personas", study, _choice(pair, base, aligned, ladder), drawing)
 
 
+@in_python()
 def perturb(
     pair: Models = None,
     *,
@@ -355,6 +368,7 @@ def perturb(
     return _of_models("perturb", study, _choice(pair, base, aligned, ladder), drawing)
 
 
+@in_python()
 def collapse(
     *,
     rule: str = Knobs.rule,
@@ -395,6 +409,7 @@ def collapse(
     return Found(Collapse(knobs, third).result())
 
 
+@in_python()
 def diff(
     text: str | None = None,
     *,
@@ -452,6 +467,7 @@ def diff(
         )
 
 
+@in_python()
 def tree(
     pair: Models = None,
     *,
@@ -487,6 +503,7 @@ def tree(
         return Found(searching.run(question, arms, session=session, words=choice.words()))
 
 
+@in_python()
 def reproduce(
     pair: Models = None,
     *,
@@ -527,6 +544,7 @@ def reproduce(
         return Report(paper.reproduce(arms, drawing=drawing, session=session, n=n, template_args=args, words=words))
 
 
+@in_python()
 def report(run: str = "last") -> Report:
     """A stored run again, by its id, the first characters of one, or "last"; of one cut short what is there.
 

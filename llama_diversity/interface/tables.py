@@ -14,13 +14,26 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+_WIDTH = 100  # columns of `print(found)`
+
+
 def to_pandas(table: Any) -> Any:
     """A pyarrow table as a pandas.DataFrame. Raises ImportError with the next step where pandas is not installed."""
     try:
         import pandas  # noqa: F401
-    except ImportError as error:
-        raise ImportError("pandas is not installed: `pip install pandas`. to_arrow() does without it.") from error
+    except ImportError:
+        raise ImportError("pandas is not installed: `pip install pandas`. to_arrow() does without it.") from None
     return table.to_pandas()
+
+
+def printed(shown: RenderableType) -> str:
+    """What `print` shows of a result: plain text."""
+    from rich.console import Console
+
+    console = Console(width=_WIDTH, color_system=None, markup=False, highlight=False, emoji=False, force_terminal=False)
+    with console.capture() as captured:
+        console.print(shown)
+    return captured.get().rstrip()
 
 
 class Table:
@@ -87,6 +100,9 @@ class Table:
         from llama_diversity.render.exhibits import word_table
 
         return word_table(self._table)
+
+    def __str__(self) -> str:
+        return printed(self.__rich__())
 
     def __repr__(self) -> str:
         return f"<Table {self.name}: {self.title}, {len(self)} rows>"
