@@ -6,13 +6,13 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 
+from llama_diversity.cli.listening import TerminalListener
 from llama_diversity.cli.output import Output
 from llama_diversity.cli.progress import HEARTBEAT_S, progress_line, sampling_progress
-from llama_diversity.runner import Progress
+from llama_diversity.studies.pace import Left, Standing
 
 
 def output(*, quiet: bool = False) -> Output:
@@ -29,42 +29,74 @@ class Clock:
         return self.now_s
 
 
-Report = Callable[[Progress], None]
+def standing(
+    n_done: int, n_total: int, speed: float | None = None, left: Left | None = None, now: str = ""
+) -> Standing:
+    return Standing(n_done, n_total, speed, left, now)
 
 
 def test_a_heartbeat_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with sampling_progress(output(), "base", clock=clock) as report:
-        report(Progress(20, 100, n_resumed=20, n_tokens=0))
+        report(standing(20, 100))
         clock.now_s += HEARTBEAT_S / 2
-        report(Progress(25, 100, n_resumed=20, n_tokens=500))
+        report(standing(25, 100, 100, Left(75, False), "compare/warm, prompt 1"))
         assert capsys.readouterr().err == ""
         clock.now_s += HEARTBEAT_S / 2
-        report(Progress(30, 100, n_resumed=20, n_tokens=1000))
-        # 10 samples and 1000 tokens in 10 s; 70 samples are left
-        assert capsys.readouterr().err == "base: 30/100 samples, 100 tokens/s, 1:10 left\n"
+        report(standing(30, 100, 100, Left(70, False), "compare/warm, prompt 2"))
+        said = "base: 30/100 samples, 100 tokens/s, 1:10 left; compare/warm, prompt 2\n"
+        assert capsys.readouterr().err == said
         clock.now_s += HEARTBEAT_S / 2
-        report(Progress(40, 100, n_resumed=20, n_tokens=2000))
+        report(standing(40, 100))
         assert capsys.readouterr().err == ""
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
-    ("progress", "words"),
+    ("where", "words"),
     [
-        (Progress(0, 10, n_resumed=0, n_tokens=0), "0/10 samples"),
-        (Progress(0, 10, n_resumed=0, n_tokens=50), "0/10 samples, 5 tokens/s"),  # no sample yet: no guess
-        (Progress(4, 10, n_resumed=4, n_tokens=50), "4/10 samples, 5 tokens/s"),  # resumed ones took no time
-        (Progress(10, 10, n_resumed=0, n_tokens=50), "10/10 samples, 5 tokens/s"),
-        (Progress(1, 721, n_resumed=0, n_tokens=50), "1/721 samples, 5 tokens/s, 2:00:00 left"),
+        (standing(0, 10), "0/10 samples"),
+        (standing(0, 10, 5.0, Left(20, True)), "0/10 samples, 5 tokens/s, at most 0:20 left"),
+        (standing(10, 10, 5.0), "10/10 samples, 5 tokens/s"),
+        (standing(1, 7210, 5.0, Left(7200, False)), "1/7,210 samples, 5 tokens/s, 2:00:00 left"),
     ],
 )
-def test_what_is_said_after_ten_seconds(progress: Progress, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_said_after_ten_seconds(where: Standing, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with sampling_progress(output(), "base", clock=clock) as report:
         clock.now_s += HEARTBEAT_S
-        report(progress)
+        report(where)
     assert capsys.readouterr().err == f"base: {words}\n"
+
+
+def test_other_work_stands_in_the_line_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with sampling_progress(output(), "2 models", clock=clock) as report:
+        clock.now_s += HEARTBEAT_S
+        with report.working("loading base"):
+            pass
+        report(standing(5, 10, 9.0))
+        clock.now_s += HEARTBEAT_S
+        with report.working("loading \x1b[2Jaligned") as show:
+            clock.now_s += HEARTBEAT_S
+            show(0.5)
+    said = ["loading base", "5/10 samples, 9 tokens/s; loading ⟨U+001B⟩[2Jaligned"]
+    said += [f"{said[1]} 50%"]
+    assert capsys.readouterr().err == "".join(f"2 models: {one}\n" for one in said)
+
+
+def test_the_listener_has_one_line_for_a_run_and_what_is_done_within_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llama_diversity.cli.progress.HEARTBEAT_S", 0.0)
+    listener = TerminalListener(output())
+    with listener.sampling("sampling 2 models") as tell, listener.working("loading base") as show:
+        show(0.5)
+        tell(standing(5, 10))
+    with listener.working("comparing") as show:
+        show(0.5)
+    said = ["sampling 2 models: loading base", "sampling 2 models: loading base 50%", "sampling 2 models: 5/10 samples"]
+    assert capsys.readouterr().err.splitlines() == [*said, "comparing: 50%"]
 
 
 def test_loading(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +112,7 @@ def test_quiet_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with sampling_progress(output(quiet=True), "base", clock=clock) as report:
         clock.now_s += 100
-        report(Progress(1, 2, n_resumed=0, n_tokens=5))
+        report(standing(1, 2, 5.0, Left(1, False), "now"))
     with progress_line(output(quiet=True), "base", clock=clock) as share:
         clock.now_s += 100
         share(0.5)
@@ -98,19 +130,21 @@ def test_a_title_cannot_command_a_terminal(capsys: pytest.CaptureFixture[str]) -
 ON_A_TERMINAL = """
 from llama_diversity.cli.output import Output
 from llama_diversity.cli.progress import sampling_progress
-from llama_diversity.runner import Progress
+from llama_diversity.cli.listening import TerminalListener
+from llama_diversity.studies.pace import Left, Standing
 output = Output(json=False, quiet=False, color="auto")
 with sampling_progress(output, "[b]base[/b]") as report:
     for n in range(1, 4):
-        report(Progress(n, 3, n_resumed=0, n_tokens=n))
+        report(Standing(n, 3, 12.0, Left(3600, False), "compare/warm with a name that is too long, prompt 2"))
         print("sample", n, flush=True)
 """
 
 
-def test_a_live_line_leaves_a_piped_stdout_alone() -> None:
+@pytest.mark.parametrize("columns", [60, 80, 140])
+def test_a_live_line_is_one_line_and_leaves_a_piped_stdout_alone(columns: int) -> None:
     """With stderr on a terminal and stdout in a pipe, Rich would send what is printed to the terminal."""
     leader, follower = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
     done = subprocess.run(
         [sys.executable, "-c", ON_A_TERMINAL], stdout=subprocess.PIPE, stderr=follower, env=environment, check=True
     )
@@ -121,3 +155,6 @@ def test_a_live_line_leaves_a_piped_stdout_alone() -> None:
     assert "[b]base[/b]" in shown  # markup in a title is text
     assert "3/3 samples" in shown
     assert "sample 1" not in shown
+    assert "1:00:00 left" in shown
+    assert ("prompt 2" in shown) == (columns == 140)  # what is in hand is cut off where there is no room
+    assert "\x1b[1A" not in shown.partition("\x1b[?25h")[0]  # nothing is drawn above it before it is taken away

@@ -72,7 +72,8 @@ def test_a_listener_hears_of_the_work(tmp_path: Path, capfd: pytest.CaptureFixtu
     session = Session(named_store=tmp_path / "s.sqlite", listener=heard)
     study = Coverage(n=20, max_tokens=4, by="text")
     result = conduct(study, resolve_choice(CHAINS, session), drawing=Drawing(), session=session)
-    assert {"loading scripted:base", "sampling scripted:aligned", "counting kinds"} <= set(heard.titles)
+    assert {"loading scripted:base", "sampling 2 models", "counting kinds"} <= set(heard.titles)
+    assert heard.titles.count("sampling 2 models") == 1  # all cells together
     assert capfd.readouterr() == ("", "")
     assert (tmp_path / "s.sqlite").exists()
     assert result.run

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from llama_diversity.cli.output import Output, say
 from llama_diversity.studies.session import Listener
 
 if TYPE_CHECKING:
-    from llama_diversity.runner import Progress
+    from llama_diversity.cli.progress import Sampling
+    from llama_diversity.studies.pace import Standing
     from llama_diversity.studies.session import OnBytes, Show
 
 _noted: set[str] = set()
@@ -21,6 +23,7 @@ class TerminalListener(Listener):
 
     def __init__(self, output: Output) -> None:
         self._output = output
+        self._sampling: Sampling | None = None  # the line of the run that is being drawn
 
     def say(self, words: str) -> None:
         say(words)
@@ -33,12 +36,18 @@ class TerminalListener(Listener):
     def working(self, title: str) -> AbstractContextManager[Show]:
         from llama_diversity.cli.progress import progress_line
 
-        return progress_line(self._output, title)
+        return progress_line(self._output, title) if self._sampling is None else self._sampling.working(title)
 
-    def sampling(self, title: str) -> AbstractContextManager[Callable[[Progress], None]]:
+    @contextlib.contextmanager
+    def sampling(self, title: str) -> Iterator[Callable[[Standing], None]]:
         from llama_diversity.cli.progress import sampling_progress
 
-        return sampling_progress(self._output, title)
+        with sampling_progress(self._output, title) as line:
+            self._sampling = line
+            try:
+                yield line
+            finally:
+                self._sampling = None
 
     def moving_bytes(self) -> AbstractContextManager[OnBytes]:
         from llama_diversity.cli.byte_progress import byte_progress

@@ -1,6 +1,6 @@
 """What the user sees while waiting: a live line on a terminal, now and then a plain line elsewhere, nothing with -q.
 
-All of it goes to stderr. The parts that wait report numbers; this file alone turns them into rates and times.
+All of it goes to stderr. The parts that wait report numbers; this file alone turns them into words.
 """
 
 from __future__ import annotations
@@ -14,29 +14,45 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Display
+from rich.table import Column
 
 from llama_diversity.cli.output import Output
 from llama_diversity.cli.terminal import console
 from llama_diversity.render.safe import visible
-from llama_diversity.runner import Progress
+from llama_diversity.studies.pace import Standing
 from llama_diversity.studies.session import Show
 
 HEARTBEAT_S = 10.0
+_WIDE = 110  # columns from which the bar is a long one
+Line = Callable[[float, str, str], None]  # the share that is done, the words for it, and what is in hand
+
+
+class Sampling:
+    """The line of a run's samples; what else is done meanwhile, such as the loading of the next model, stands in it."""
+
+    def __init__(self, show: Line) -> None:
+        self._show, self._share, self._words = show, 0.0, ""
+
+    def __call__(self, standing: Standing) -> None:
+        self._share, self._words = standing.n_done / standing.n_total, _describe(standing)
+        self._show(self._share, self._words, standing.now)
+
+    @contextlib.contextmanager
+    def working(self, title: str) -> Iterator[Show]:
+        """Around a piece of other work."""
+
+        def report(share: float, words: str | None = None) -> None:
+            self._show(self._share, self._words, f"{title} {f'{share:.0%}' if words is None else words}")
+
+        self._show(self._share, self._words, title)
+        yield report
 
 
 @contextlib.contextmanager
-def sampling_progress(
-    output: Output, title: str, *, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Callable[[Progress], None]]:
-    """Show samples done, tokens per second and the time left; the callback hears a runner's Progress."""
-    started_s = clock()
+def sampling_progress(output: Output, title: str, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Sampling]:
+    """Show samples done, tokens per second, the time left and what is in hand."""
     with _line(output, title, clock) as show:
-
-        def report(progress: Progress) -> None:
-            words = _describe(progress, elapsed_s=clock() - started_s)
-            show(progress.n_done / progress.n_total, words)
-
-        yield report
+        yield Sampling(show)
 
 
 @contextlib.contextmanager
@@ -45,19 +61,17 @@ def progress_line(output: Output, title: str, *, clock: Callable[[], float] = ti
     with _line(output, title, clock) as show:
 
         def report(share: float, words: str | None = None) -> None:
-            show(share, f"{share:.0%}" if words is None else words)
+            show(share, f"{share:.0%}" if words is None else words, "")
 
         yield report
 
 
-def _describe(progress: Progress, *, elapsed_s: float) -> str:
-    words = f"{progress.n_done}/{progress.n_total} samples"
-    if elapsed_s > 0 and progress.n_tokens:
-        words += f", {progress.n_tokens / elapsed_s:,.0f} tokens/s"
-    n_drawn = progress.n_done - progress.n_resumed
-    n_left = progress.n_total - progress.n_done
-    if n_drawn and n_left:  # before the first sample is finished nobody knows how long they are
-        words += f", {_duration(n_left * elapsed_s / n_drawn)} left"
+def _describe(standing: Standing) -> str:
+    words = f"{standing.n_done:,}/{standing.n_total:,} samples"
+    if standing.tokens_per_s is not None:
+        words += f", {standing.tokens_per_s:,.0f} tokens/s"
+    if standing.left is not None:
+        words += f", {'at most ' if standing.left.is_bound else ''}{_duration(standing.left.seconds)} left"
     return words
 
 
@@ -67,14 +81,11 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-Line = Callable[[float, str], None]  # the share that is done, and the words for it
-
-
 @contextlib.contextmanager
 def _line(output: Output, title: str, clock: Callable[[], float]) -> Iterator[Line]:
     title = visible(title)
     if output.quiet:
-        yield lambda share, words: None
+        yield lambda share, words, now: None
         return
     terminal = console(output.color, stderr=True)
     if terminal.is_terminal and not terminal.is_dumb_terminal:
@@ -88,25 +99,26 @@ def _line(output: Output, title: str, clock: Callable[[], float]) -> Iterator[Li
 def _live_line(terminal: Console, title: str) -> Iterator[Line]:
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=24 if terminal.width >= _WIDE else 8),
         TextColumn("{task.fields[words]}", markup=False),
+        TextColumn("{task.fields[now]}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
     )
     # Samples printed meanwhile go above the line, unless stdout is a pipe: what Rich redirects ends on the terminal.
     is_shared = sys.stdout.isatty()
     with Display(
-        *columns, console=terminal, transient=True, refresh_per_second=5, redirect_stdout=is_shared
+        *columns, console=terminal, transient=True, expand=True, refresh_per_second=5, redirect_stdout=is_shared
     ) as display:
-        task = display.add_task(title, total=1.0, words="")
-        yield lambda share, words: display.update(task, completed=share, words=words)
+        task = display.add_task(title, total=1.0, words="", now="")
+        yield lambda share, words, now: display.update(task, completed=share, words=words, now=visible(now))
 
 
 def _heartbeat(title: str, clock: Callable[[], float]) -> Line:
     last_s = clock()
 
-    def show(share: float, words: str) -> None:
+    def show(share: float, words: str, now: str) -> None:
         nonlocal last_s
         if clock() - last_s >= HEARTBEAT_S:
             last_s = clock()
-            click.echo(f"{title}: {words}", err=True)
+            click.echo(f"{title}: {'; '.join(filter(None, (words, visible(now))))}", err=True)
 
     return show

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.interface.wording import in_python
-from llama_diversity.runner import Progress
+from llama_diversity.studies.pace import Standing
 from llama_diversity.studies.session import Listener, OnBytes, Session, Show
 
 Heard = Callable[[str, float], object]
@@ -160,7 +160,7 @@ class _Telling(Remarks):
         yield lambda share, words=None: _ignored(self._heard(title, share))
 
     @contextlib.contextmanager
-    def sampling(self, title: str) -> Iterator[Callable[[Progress], None]]:
+    def sampling(self, title: str) -> Iterator[Callable[[Standing], None]]:
         yield lambda progress: _ignored(self._heard(title, progress.n_done / progress.n_total))
 
     @contextlib.contextmanager
@@ -184,7 +184,7 @@ class _Bar(_Telling):
             yield lambda share, words=None: show(share)
 
     @contextlib.contextmanager
-    def sampling(self, title: str) -> Iterator[Callable[[Progress], None]]:
+    def sampling(self, title: str) -> Iterator[Callable[[Standing], None]]:
         with _line(title) as show:
             yield lambda progress: show(progress.n_done / progress.n_total)
 

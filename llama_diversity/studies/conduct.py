@@ -22,7 +22,8 @@ from llama_diversity.records import Cell, Prompt
 from llama_diversity.render.exhibits import Remark, Section
 from llama_diversity.store import Run, RunCell, Store
 from llama_diversity.studies.arms import Arm
-from llama_diversity.studies.drawing import Drawing, fill, own_seed, plan_cell, start_run
+from llama_diversity.studies.drawing import Drawing, OnProgress, fill, own_seed, plan_cell, start_run, telling
+from llama_diversity.studies.pace import Stored
 from llama_diversity.studies.results import Result
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import MOST_ANALYSED, STUDIES, Ask, Drawn, NoAnswer, Study
@@ -187,14 +188,29 @@ class _Work(NamedTuple):
         for one in planned:
             about = self.store.about_drawing(one.cell.recipe.key) or one.about  # a vocabulary alone knows less
             self.store.add_cell(run_id, one.cell, about=about)
-        for arm in self.arms:
-            cells = [one.cell for one in planned if one.arm == arm]
-            lacking = [cell for cell in cells if self.store.counts(cell.recipe.key, cell.n).n_samples < cell.n]
-            if lacking:
-                with self.session.opened(arm.model) as engine:
-                    for cell in lacking:
-                        with self._counting(run_id):
-                            fill(cell, engine, self.store, run_id, self.session)
+        lacking = [one for one in planned if self._n_stored(one.cell) < one.cell.n]
+        if lacking:
+            with telling(self._all(run_id), self.session) as on_progress:
+                for arm in self.arms:
+                    self._fill(arm, [one.cell for one in lacking if one.arm == arm], run_id, on_progress)
+
+    def _fill(self, arm: Arm, cells: Sequence[Cell], run_id: str, on_progress: OnProgress) -> None:
+        if cells:
+            with self.session.opened(arm.model) as engine:
+                for cell in cells:
+                    with self._counting(run_id):
+                        fill(cell, engine, self.store, run_id, on_progress)
+
+    def _all(self, run_id: str) -> list[Stored]:
+        """Every cell of the run so far."""
+        found = [
+            (Cell(one.arm, one.reference, self.store.recipe(one.recipe_key), one.n), one.about["model"]["n_params"])
+            for one in self.store.run(run_id).cells
+        ]
+        return [Stored(cell, self._n_stored(cell), n_params) for cell, n_params in found]
+
+    def _n_stored(self, cell: Cell) -> int:
+        return self.store.counts(cell.recipe.key, cell.n).n_samples
 
     @contextlib.contextmanager
     def _counting(self, run_id: str) -> Iterator[None]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +16,9 @@ from llama_diversity import __version__
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue, EngineError, PartialRun
 from llama_diversity.records import Asking, Cell, ModelRef, Prompt, Recipe, Sample, Sampler
-from llama_diversity.runner import run
+from llama_diversity.runner import Progress, run
 from llama_diversity.store import Store
+from llama_diversity.studies.pace import Pace, Stored
 from llama_diversity.studies.session import Session
 
 
@@ -97,17 +100,27 @@ def plan_cell(
     return Cell(arm, model.reference, recipe, n)
 
 
-def fill(cell: Cell, engine: Engine, store: Store, run_id: str, session: Session) -> None:
-    """Draw what `store` lacks of `cell`, with progress."""
-    for _ in draw(cell, engine, store, run_id, session):
+OnProgress = Callable[[Cell, Progress], None]
+
+
+@contextlib.contextmanager
+def telling(cells: Sequence[Stored], session: Session) -> Iterator[OnProgress]:
+    """Within it the listener is told where all of `cells` together stand, by what hears of each."""
+    models, pace = list(dict.fromkeys(one.cell.reference for one in cells)), Pace(cells)
+    with session.listener.sampling(f"sampling {models[0] if len(models) == 1 else f'{len(models)} models'}") as tell:
+        yield lambda cell, progress: tell(pace.heard(cell, progress))
+
+
+def fill(cell: Cell, engine: Engine, store: Store, run_id: str, on_progress: OnProgress) -> None:
+    """Draw what `store` lacks of `cell`."""
+    for _ in draw(cell, engine, store, run_id, on_progress):
         pass
 
 
-def draw(cell: Cell, engine: Engine, store: Store, run_id: str, session: Session) -> Iterator[Sample]:
-    """Draw what `store` lacks of `cell`, with progress; each new sample is yielded once it is stored."""
+def draw(cell: Cell, engine: Engine, store: Store, run_id: str, on_progress: OnProgress) -> Iterator[Sample]:
+    """Draw what `store` lacks of `cell`; each new sample is yielded once it is stored."""
     try:
-        with session.listener.sampling(f"sampling {cell.reference}") as on_progress:
-            yield from run(cell, engine, store, run_id, on_progress=on_progress)
+        yield from run(cell, engine, store, run_id, on_progress=functools.partial(on_progress, cell))
     except EngineError as error:
         n_stored = store.counts(cell.recipe.key, cell.n).n_samples
         if not n_stored:

@@ -19,7 +19,7 @@ from llama_diversity.records import Asking, ModelRef
 
 if TYPE_CHECKING:
     from llama_diversity import digests, embed
-    from llama_diversity.runner import Progress
+    from llama_diversity.studies.pace import Standing
 
     OnBytes = Callable[[str], digests.OnBytes | None]
 
@@ -43,8 +43,8 @@ class Listener:
         """Around one piece of work."""
         return contextlib.nullcontext(_nothing)
 
-    def sampling(self, title: str) -> AbstractContextManager[Callable[[Progress], None]]:
-        """Around the samples of a cell."""
+    def sampling(self, title: str) -> AbstractContextManager[Callable[[Standing], None]]:
+        """Around the samples of a run, all its cells together; models are loaded within it."""
         return contextlib.nullcontext(_nothing)
 
     def moving_bytes(self) -> AbstractContextManager[OnBytes]:

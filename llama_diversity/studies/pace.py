@@ -1,0 +1,132 @@
+"""How far the drawing of a run is, all its cells together: samples done, tokens a second, the time that is left.
+
+The time left is what the samples that are missing should take. A sample is as long as those of its cell were so far:
+all tokens drawn over the samples that ended, which counts those in flight too, and never more than `max_tokens`. A cell
+that has not begun is as long, for its `max_tokens`, as the others; before any sample has ended each is taken to be as
+long as it may become, and the time is an upper bound. A model is as fast as it was; one that has not run is
+taken to be as much slower as it is larger. The loading of models is no drawing and in neither number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from llama_diversity.records import Cell
+from llama_diversity.runner import Progress
+
+
+class Left(NamedTuple):
+    """The time that is left; with `is_bound` at most."""
+
+    seconds: float
+    is_bound: bool
+
+
+class Standing(NamedTuple):
+    """Where a run's drawing stands. `now` is the cell in hand; empty where the run has no other."""
+
+    n_done: int
+    n_total: int
+    tokens_per_s: float | None
+    left: Left | None
+    now: str
+
+
+@dataclass
+class _Part:
+    """One recipe's samples: how many there are to be, and what was drawn of them."""
+
+    model: str
+    n_params: int
+    max_tokens: int
+    n: int
+    n_stored: int
+    n_ended: int = 0  # since
+    n_tokens: int = 0  # of these and of what is in flight
+    n_tokens_of_cell: int = 0  # those of the cell that was heard of last
+    n_missing: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.n_missing = self.n - self.n_stored
+
+    def hear(self, progress: Progress) -> None:
+        """Two cells of one recipe are drawn one after the other, and each counts from its own beginning."""
+        self.n_ended = max(self.n_ended, progress.n_done - self.n_stored)
+        is_same = progress.n_tokens >= self.n_tokens_of_cell
+        self.n_tokens += progress.n_tokens - (self.n_tokens_of_cell if is_same else 0)
+        self.n_tokens_of_cell = progress.n_tokens
+
+    @property
+    def length(self) -> float | None:
+        """Tokens of a sample, as far as is known."""
+        return min(self.max_tokens, self.n_tokens / self.n_ended) if self.n_ended else None
+
+
+class Stored(NamedTuple):
+    """A cell, how many of its samples there are before anything is drawn, and the parameters of its model."""
+
+    cell: Cell
+    n_stored: int
+    n_params: int
+
+
+class Pace:
+    """Hears of every cell of a run, and says where the whole stands. Cells of one recipe share their samples."""
+
+    def __init__(self, cells: Sequence[Stored], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._parts: dict[str, _Part] = {}
+        for cell, n_stored, n_params in sorted(cells, key=lambda one: one.cell.n):  # the largest n of a recipe holds
+            recipe = cell.recipe
+            self._parts[recipe.key] = _Part(cell.reference, n_params, recipe.max_tokens, cell.n, n_stored)
+        self._seconds: dict[str, float] = {}  # of drawing, by model
+        self._in_hand = ""
+        self._heard_s = 0.0
+
+    def heard(self, cell: Cell, progress: Progress) -> Standing:
+        """Where the run stands, now that `cell` is so far."""
+        part, now_s = self._parts[cell.recipe.key], self._clock()
+        if self._in_hand == cell.recipe.key:  # what passed since another one was heard of was no drawing of this one
+            self._seconds[part.model] = self._seconds.get(part.model, 0.0) + now_s - self._heard_s
+        self._in_hand, self._heard_s = cell.recipe.key, now_s
+        part.hear(progress)
+        parts = self._parts.values()
+        n_tokens, seconds = sum(one.n_tokens for one in parts), sum(self._seconds.values())
+        return Standing(
+            sum(one.n_stored + one.n_ended for one in parts),
+            sum(one.n for one in parts),
+            n_tokens / seconds if seconds and n_tokens else None,
+            self._left(),
+            cell.arm if len(self._parts) > 1 else "",
+        )
+
+    def _left(self) -> Left | None:
+        """None where nothing was drawn, or nothing is missing."""
+        lacking = [one for one in self._parts.values() if one.n_ended < one.n_missing]
+        begun = [one for one in self._parts.values() if one.length is not None]
+        n_ended = sum(one.n_ended for one in begun)
+        share = sum(one.n_ended * (one.length or 0) / one.max_tokens for one in begun) / n_ended if n_ended else 1.0
+        seconds = 0.0
+        for one in lacking:
+            speed = self._speed(one)
+            if speed is None:
+                return None
+            length = share * one.max_tokens if one.length is None else one.length
+            seconds += max(0.0, one.n_missing * length - one.n_tokens) / speed
+        return Left(seconds, not n_ended) if lacking else None
+
+    def _speed(self, part: _Part) -> float | None:
+        """Tokens a second of its model: its own, else that of the model that ran longest, by their sizes."""
+        known = [model for model, seconds in self._seconds.items() if seconds and self._drawn(model)]
+        if not known:
+            return None
+        model = part.model if part.model in known else max(known, key=lambda one: self._seconds[one])
+        speed = self._drawn(model) / self._seconds[model]
+        size = next(one.n_params for one in self._parts.values() if one.model == model)
+        return speed * size / part.n_params if size and part.n_params else speed
+
+    def _drawn(self, model: str) -> int:
+        return sum(one.n_tokens for one in self._parts.values() if one.model == model)
