@@ -28,7 +28,7 @@ from llama_diversity.records import Asking, Cell, ModelFacts, ModelRef, Prompt, 
 from llama_diversity.store import Store
 from llama_diversity.studies.arms import resolve_pair
 from llama_diversity.studies.compare.specs import ArmSpec
-from llama_diversity.studies.drawing import Drawing, fill, plan_cell, refuse_cuts_of_greedy, start_run
+from llama_diversity.studies.drawing import Drawing, draw_alone, plan_cell, refuse_cuts_of_greedy, start_run
 from llama_diversity.studies.sampling import check_n
 from llama_diversity.studies.scored import score_text
 from llama_diversity.studies.session import Session
@@ -207,7 +207,8 @@ class Model:
             store.add_cell(run_id, cell, about=store.about_drawing(cell.recipe.key) or about)
             if store.counts(cell.recipe.key, n).n_samples < n:
                 with self._weights.using(session) as engine:
-                    fill(cell, engine, store, run_id, session)
+                    for _ in draw_alone(cell, engine, store, run_id, session):
+                        pass
             store.finish_run(run_id)
             return _read(cell, store, run_id, self._command(cell, drawing))
 

@@ -161,7 +161,7 @@ class _Telling(Remarks):
 
     @contextlib.contextmanager
     def sampling(self, title: str) -> Iterator[Callable[[Standing], None]]:
-        yield lambda progress: _ignored(self._heard(title, progress.n_done / progress.n_total))
+        yield lambda standing: _ignored(self._heard(title, standing.n_done / standing.n_total))
 
     @contextlib.contextmanager
     def moving_bytes(self) -> Iterator[OnBytes]:
@@ -177,16 +177,24 @@ class _Bar(_Telling):
 
     def __init__(self) -> None:
         super().__init__(lambda what, share: None)
+        self._is_sampling = False
 
     @contextlib.contextmanager
     def working(self, title: str) -> Iterator[Show]:
+        if self._is_sampling:  # whose line stands already
+            yield lambda share, words=None: None
+            return
         with _line(title) as show:
             yield lambda share, words=None: show(share)
 
     @contextlib.contextmanager
     def sampling(self, title: str) -> Iterator[Callable[[Standing], None]]:
         with _line(title) as show:
-            yield lambda progress: show(progress.n_done / progress.n_total)
+            self._is_sampling = True
+            try:
+                yield lambda standing: show(standing.n_done / standing.n_total)
+            finally:
+                self._is_sampling = False
 
 
 def _line(title: str) -> AbstractContextManager[Callable[[float], None]]:

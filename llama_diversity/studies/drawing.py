@@ -128,6 +128,13 @@ def draw(cell: Cell, engine: Engine, store: Store, run_id: str, on_progress: OnP
         raise PartialRun(f"{error} {n_stored} of {cell.n} samples are kept; the same command continues.") from error
 
 
+def draw_alone(cell: Cell, engine: Engine, store: Store, run_id: str, session: Session) -> Iterator[Sample]:
+    """The same of the only cell of a run, with progress."""
+    n_stored = store.counts(cell.recipe.key, cell.n).n_samples
+    with telling([Stored(cell, n_stored, engine.facts.n_params)], session) as on_progress:
+        yield from draw(cell, engine, store, run_id, on_progress)
+
+
 def in_order(cell: Cell, store: Store, drawn: Iterator[Sample]) -> Iterator[Sample]:
     """All samples of `cell` by index, each as soon as those before it exist. Holds indices, not samples."""
     waiting = set(store.missing(cell.recipe.key, cell.n))

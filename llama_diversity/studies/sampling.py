@@ -12,8 +12,7 @@ from llama_diversity.engines import Engine
 from llama_diversity.errors import BadValue
 from llama_diversity.records import MAX_SAMPLES, Asking, Cell, ModelRef, Piece, Prompt, Sample, seen_ids
 from llama_diversity.store import Store
-from llama_diversity.studies.drawing import Drawing, draw, in_order, plan_cell, start_run, telling
-from llama_diversity.studies.pace import Stored
+from llama_diversity.studies.drawing import Drawing, draw_alone, in_order, plan_cell, start_run
 from llama_diversity.studies.session import Session
 
 
@@ -110,10 +109,4 @@ def sampling(
             grammar=grammar,
         )
         run = start_run(store, session)
-        yield Sampling(cell, start, store, run, _drawn(cell, engine, store, run, session))
-
-
-def _drawn(cell: Cell, engine: Engine, store: Store, run: str, session: Session) -> Iterator[Sample]:
-    n_stored = store.counts(cell.recipe.key, cell.n).n_samples
-    with telling([Stored(cell, n_stored, engine.facts.n_params)], session) as on_progress:
-        yield from draw(cell, engine, store, run, on_progress)
+        yield Sampling(cell, start, store, run, draw_alone(cell, engine, store, run, session))
