@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
+import llama_diversity
 from llama_diversity.studies.study import STANDS_ON, STUDIES
 
 PACKAGE = "llama_diversity"
@@ -196,6 +197,11 @@ def test_no_two_modules_import_each_other():
     while free := [path for path in MODULES if path not in done and below[path] <= done]:
         done.update(free)
     assert sorted(set(MODULES) - done) == []
+
+
+def test_every_public_name_can_be_imported():
+    """Beside what types say: a name for type checkers alone is none that can be imported."""
+    assert [name for name in llama_diversity.__all__ if getattr(llama_diversity, name, None) is None] == []
 
 
 def dotted(path: str) -> str:

@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.interface.wording import in_python
 from llama_diversity.studies.pace import Standing
-from llama_diversity.studies.session import Listener, OnBytes, Session, Show
+from llama_diversity.studies.session import Listener, Session
+
+if TYPE_CHECKING:
+    from llama_diversity.studies.session import OnBytes, Show
 
 Heard = Callable[[str, float], object]
 """Hears what is being done, in words, and which share of it is, 0 to 1."""
