@@ -230,6 +230,7 @@ def test_the_tiny_pair(run: Callable, tmp_path: Path) -> None:
     assert report["arms"]["aligned"]["valid"]["value"] >= 0.9
     assert report["arms"]["base"]["fields"]["first_name"]["counts"]
     assert {"index.html", "personas.json", "figure-5-ages.pdf"} <= {path.name for path in tmp_path.iterdir()}
+    assert "minus base" in (tmp_path / "personas-numbers.csv").read_text().splitlines()[0]
     again = json.loads(run("personas", "-n", 30, "--json")[1])
     assert {**again, "run": None} == {**report, "run": None}
 

@@ -223,4 +223,5 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(run: Run, tm
     for command in ("reproduce", "semantic", "compare"):
         code, _, err = run(command, *PAIR, "--out", tmp_path / "file" / "x")
         assert (code, "it cannot be written" in err) == (2, True)
+        assert err.endswith("(Not a directory); name another place.\n")
     assert json.loads(run("runs", "ls", "--json")[1]) == []

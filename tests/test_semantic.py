@@ -180,6 +180,7 @@ def test_the_terminal_has_tables_and_no_stray_colour_when_piped(run: Callable) -
     code, out, err = scripted(run, "-n", 5)
     assert code == 0
     assert "How alike the completions of each model are" in out
+    assert "minus base" in " ".join(out.split())
     assert "\x1b" not in out
     assert "run " in err
 

@@ -208,6 +208,7 @@ def test_the_terminal_shows_boxes_entropies_probabilities_and_intervals(run: Cal
     assert code == 0
     for words in ("base (n=20)", "95 % interval", "Token entropies", "Probabilities of the likeliest", "self-check z"):
         assert words in out
+    assert "minus base" in " ".join(out.split())
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -232,6 +233,7 @@ def test_a_ladder_compares_every_stage_with_the_first(run: Callable) -> None:
     assert code == 0
     assert list(report["arms"]) == ["base", "sft", "aligned"]
     assert set(report["differences"]) == {"definition", "sft", "aligned"}
+    assert report["differences"]["definition"].startswith("arm - base, 95 %")
 
 
 def test_different_vocabularies_are_refused_before_any_work(run: Callable) -> None:

@@ -90,9 +90,7 @@ def make_folder(out: Path | None) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise BadValue(
-            "--out", str(out), f"it cannot be written ({error.strerror}); name another place; name another place"
-        ) from error
+        raise BadValue("--out", str(out), f"it cannot be written ({error.strerror}); name another place") from error
 
 
 def write_json(report: Mapping[str, Any], path: Path) -> None:

@@ -243,7 +243,7 @@ def _numbers(found: Result) -> Table:
     return Table(
         "personas-numbers",
         "Ages, and length and tone of the reviews",
-        ("number", "arm", "mean", "sd", "least", "most", "minus first", "95 % interval"),
+        ("number", "arm", "mean", "sd", "least", "most", f"minus {next(iter(found.arms))}", "95 % interval"),
         tuple(rows),
         "VADER's compound of a whole review, which the paper reports, grows with its length, and a negation reaches "
         "across full stops; the mean over its sentences does neither.",

@@ -95,7 +95,7 @@ def _likeness(found: Whole) -> Table:
     return Table(
         "semantic-likeness",
         "How alike the completions of each model are",
-        ("measure", "arm", "mean", "sd", "se", "n", "minus first", "95 % interval"),
+        ("measure", "arm", "mean", "sd", "se", "n", f"minus {next(iter(found.texts))}", "95 % interval"),
         tuple(rows),
         "Mean cosine over pairs of different completions; sd of the completions' own means (the paper's sd); se of a "
         "mean over pairs, completions independent. Only the pooled IDF compares.",

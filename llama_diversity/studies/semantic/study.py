@@ -90,7 +90,7 @@ def _as_json(found: Whole, facts: Facts) -> dict[str, Any]:
     return {
         "arms": arms,
         "differences": {
-            "definition": "arm - first arm, 95 % Welch interval over completions, jackknife standard errors",
+            "definition": f"arm - {next(iter(arms))}, 95 % Welch interval over completions, jackknife standard errors",
             **{
                 arm: {
                     "tf_idf_cosine": plain(found.result.words_differences[arm]),

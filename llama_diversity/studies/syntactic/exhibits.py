@@ -100,7 +100,7 @@ def _entropies(found: Result) -> Table:
     return Table(
         "syntactic-entropies",
         "Means over the tokens of a completion, then over completions",
-        ("measure", "arm", "mean", "sd", "n", "minus first", "95 % interval"),
+        ("measure", "arm", "mean", "sd", "n", f"minus {next(iter(found.arms))}", "95 % interval"),
         tuple(rows),
         "sd: over completions, as in the paper. Intervals: Welch, over completions. The paper does not say whether the "
         "five were renormalised, nor the unit: its Eq. 3.2 as printed is the second row.",

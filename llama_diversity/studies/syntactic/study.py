@@ -64,7 +64,7 @@ def _as_json(found: analysis.Result, facts: Facts) -> dict[str, Any]:
     return {
         "arms": arms,
         "differences": {
-            "definition": "arm - first arm, 95 % Welch interval over completions",
+            "definition": f"arm - {next(iter(found.arms))}, 95 % Welch interval over completions",
             **{
                 arm: {measure: finite(changed[measure]._asdict()) for measure in MEASURES}
                 for arm, changed in found.differences.items()
