@@ -38,6 +38,19 @@ def test_the_files_of_the_page_exist() -> None:
     assert [name for name in named if not any((folder / name).exists() for folder in folders)] == []
 
 
+def test_the_page_and_the_tree_of_the_readme_name_every_part() -> None:
+    studies = {path.name for path in (ROOT / "llama_diversity/studies").glob("*.py")} - {"__init__.py"}
+    assert sorted(name for name in studies if f"`{name}`" not in PAGE) == []
+    parts = {path.name for path in (ROOT / "llama_diversity").glob("*.py") if not path.name.startswith("__")}
+    folders = {f"{path.parent.name}/" for path in (ROOT / "llama_diversity").glob("*/__init__.py")}
+    tree = re.search(r"## Files\n\n```text\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[1]
+    assert (
+        sorted(name for name in parts | folders if not re.search(rf"^  {re.escape(name)} ", tree, re.MULTILINE)) == []
+    )
+    picture = PAGE.partition("## A room")[0]
+    assert sorted(name for name in folders if name not in picture) == []
+
+
 def test_the_example_of_the_page_runs_without_click() -> None:
     """In a process of its own: nothing of the command line is loaded, and nothing is said but what it prints."""
     example = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
@@ -45,7 +58,9 @@ def test_the_example_of_the_page_runs_without_click() -> None:
         [sys.executable, "-c", f"{example}\nimport sys; print('click' in sys.modules)"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    shown, has_click = done.stdout.splitlines()
+    command, shown, has_click = done.stdout.splitlines()
+    words = "--base scripted:base --aligned scripted:aligned -n 20 --max-tokens 8 --seed 1"
+    assert command == f"llamadiv syntactic {words}"
     assert 2.0 < float(shown.split()[0]) < 3.0
     assert "syntactic-entropies" in shown
     assert "figure-11-mean-entropies" in shown
