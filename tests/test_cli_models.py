@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -293,6 +294,18 @@ def test_progress_without_a_terminal_is_quiet_at_first(capsys):
     with byte_progress(QUIET) as progress:
         assert progress("Fetching m") is None
     assert capsys.readouterr() == ("", "")
+
+
+def test_on_a_terminal_a_bar_begins_with_the_first_bytes(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with byte_progress(Output(json=False, quiet=False, color="auto")) as progress:
+        on_bytes = progress("Fetching m")
+        assert capsys.readouterr() == ("", "")  # of a model that is known nothing is read
+        on_bytes(1, 2)
+        on_bytes(2, 2)
+        progress("Fetching n")(1, 2)
+    assert "Fetching n" in capsys.readouterr().err
 
 
 def test_a_hub_file_of_other_bytes_is_never_used(machine, server):

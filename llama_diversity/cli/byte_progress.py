@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from llama_diversity import digests, hub
 from llama_diversity.cli.output import Output, say
+from llama_diversity.render.safe import visible
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 HEARTBEAT_S = 15.0  # between two lines of progress where stderr is no terminal
 
@@ -44,36 +50,37 @@ class _Heartbeat:
 
 @contextlib.contextmanager
 def _bars(output: Output) -> Iterator[Callable[[str], digests.OnBytes]]:
-    from rich import progress as rich_progress
-    from rich.console import Console
+    with contextlib.ExitStack() as stack:
 
-    from llama_diversity.render.safe import visible
-
-    columns = (
-        rich_progress.TextColumn("{task.description}", markup=False),
-        rich_progress.BarColumn(bar_width=None),
-        rich_progress.DownloadColumn(),
-        rich_progress.TransferSpeedColumn(),
-        rich_progress.TimeRemainingColumn(compact=True),
-    )
-    console = Console(stderr=True, no_color=True if output.color == "never" else None)
-    with rich_progress.Progress(
-        *columns,
-        console=console,
-        transient=True,
-        expand=True,
-        redirect_stdout=sys.stdout.isatty(),  # a pipe keeps its results
-    ) as bars:
+        @functools.cache
+        def bars() -> Progress:
+            return stack.enter_context(_display(output))
 
         def progress(label: str) -> digests.OnBytes:
-            task: rich_progress.TaskID | None = None
+            task: TaskID | None = None
 
             def on_bytes(done: int, total: int) -> None:
                 nonlocal task
                 if task is None:  # a continued download does not start at 0, and its speed must not pretend so
-                    task = bars.add_task(visible(label), total=total, completed=done)
-                bars.update(task, completed=done, visible=done < total)
+                    task = bars().add_task(visible(label), total=total, completed=done)
+                bars().update(task, completed=done, visible=done < total)
 
             return on_bytes
 
         yield progress
+
+
+def _display(output: Output) -> Progress:
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=None),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(compact=True),
+    )
+    console = Console(stderr=True, no_color=True if output.color == "never" else None)
+    is_shared = sys.stdout.isatty()  # a pipe keeps its results
+    return progress.Progress(*columns, console=console, transient=True, expand=True, redirect_stdout=is_shared)
