@@ -5,8 +5,8 @@ the PATH or named, and against the naive loop over `Llama.create_completion(logp
 two models, against `llama_decode` of the same tokens with all logits and no look at them: the limit. The contestants
 take turns, each in a process of its own, and the median of the round-by-round ratios is reported, so that a drifting
 machine does not matter. The metrics have no rival that computes the same: they are timed alone. Opening a model with
-a large vocabulary is CPU time beside llama.cpp's own. `busy`, `exact`, `setup` and `demo` stand beside an earlier
-commit of llamadiv itself.
+a large vocabulary is CPU time beside llama.cpp's own. `busy`, `exact`, `setup`, `demo` and `reproduce` stand beside an
+earlier commit of llamadiv itself.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ READERS = {"llamadiv": DIFF, "decode": DECODE_LOOP}
 DIFF_TEXTS, DIFF_LENGTH = 4, 512
 FEWEST_TEXTS = 20
 USUAL = ("sampling", "diff", "metrics", "opening")
-PARTS = (*USUAL, "busy", "exact", "setup", "demo")
+BESIDE_EARLIER = ("busy", "exact", "setup", "demo", "reproduce")
+PARTS = (*USUAL, *BESIDE_EARLIER)
 
 
 def main() -> None:
@@ -115,7 +116,7 @@ def main() -> None:
 
 def beside_earlier(arguments: argparse.Namespace) -> dict:
     """The parts that are measured beside an earlier commit."""
-    asked = [part for part in ("busy", "exact", "setup", "demo") if part in arguments.only]
+    asked = [part for part in BESIDE_EARLIER if part in arguments.only]
     if not asked:
         return {}
     found: dict = {"earlier": arguments.earlier}
@@ -134,8 +135,10 @@ def beside_earlier(arguments: argparse.Namespace) -> dict:
                 found[part] = bench_earlier.exact(models, earlier, arguments.rounds)
             elif part == "setup":
                 found[part] = bench_earlier.setup(earlier)
-            else:
+            elif part == "demo":
                 found[part] = bench_earlier.demo(earlier, arguments.rounds)
+            else:
+                found[part] = bench_earlier.reproduce(earlier, arguments.rounds)
     return found
 
 
@@ -191,7 +194,7 @@ def parse() -> argparse.Namespace:
         "--only", type=parts, default=USUAL, help=f"some of {','.join(PARTS)} ({','.join(USUAL)}); setup takes long"
     )
     parser.add_argument(
-        "--earlier", default="c0782dc", help="commit or folder that the last four stand beside (c0782dc)"
+        "--earlier", default="c0782dc", help="commit or folder that the last five stand beside (c0782dc)"
     )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

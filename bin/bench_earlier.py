@@ -1,4 +1,4 @@
-"""What bin/bench measures beside an earlier commit: a busy machine, --exact, setup and demo.
+"""What bin/bench measures beside an earlier commit: a busy machine, --exact, setup, demo and reproduce.
 
 The earlier code runs from a checkout of its own (`--earlier`, a commit or a folder) in the environment of this one, so
 with the same libraries; only `setup` makes new environments. Contestants take turns, each in a process of its own, and
@@ -181,7 +181,7 @@ def _exact_ratio(code: Path, model: Path) -> float:
     return bound / plain
 
 
-# ---- setup and demo, in seconds of processor time
+# ---- setup, demo and reproduce, in seconds of processor time
 
 
 def setup(earlier: Path) -> dict[str, float]:
@@ -227,6 +227,27 @@ def demo(earlier: Path, rounds: int) -> dict[str, float | bool]:
     }
 
 
+def reproduce(earlier: Path, rounds: int) -> dict[str, float | list[str]]:
+    """`reproduce` on the tiny pair with nothing kept but compiled modules; which files of the report are lost."""
+    took: dict[str, list[float]] = {"now": [], "earlier": []}
+    files: dict[str, set[str]] = {}
+    for code in (ROOT, earlier):
+        _cpu_seconds([sys.executable, "-m", "compileall", "-q", "llama_diversity"], environment(code), code)
+    for _ in range(rounds):
+        for name, code in (("now", ROOT), ("earlier", earlier)):
+            with tempfile.TemporaryDirectory() as home:
+                there = environment(code, LLAMADIV_HOME=f"{home}/home", XDG_CACHE_HOME=f"{home}/cache")
+                command = [sys.executable, "-m", "llama_diversity", "reproduce", "--pair", "tiny", "--out"]
+                took[name].append(_cpu_seconds([*command, f"{home}/out", "-q"], there, code))
+                files[name] = {path.name for path in Path(home, "out").iterdir()}
+    ratios = [now / before for now, before in zip(took["now"], took["earlier"], strict=True)]
+    return {
+        **{f"{name}_cpu_seconds": statistics.median(seconds) for name, seconds in took.items()},
+        "to_earlier": statistics.median(ratios),
+        "lacking_files": sorted(files["earlier"] - files["now"]),
+    }
+
+
 def _three_digits(measures: dict[str, dict[str, dict[str, float]]]) -> str:
     means = {name: {part: round(of["mean"], 3) for part, of in parts.items()} for name, parts in measures.items()}
     return json.dumps(means, sort_keys=True)
@@ -263,10 +284,12 @@ def table(report: dict) -> list[str]:
         for model, of_model in found.items():
             shares = [of_model[f"exact_to_default_{name}"] for name in ("now", "earlier")]
             lines.append(f"{model:>32}" + "".join(f"{'-' if one is None else f'{one:.2f}':>8}" for one in shares))
-    for part in ("setup", "demo"):
+    for part in ("setup", "demo", "reproduce"):
         if found := report.get(part):
             took = f"{found['now_cpu_seconds']:.0f} s of CPU, earlier {found['earlier_cpu_seconds']:.0f}"
             lines += ["", f"{part}: {took}, ratio {found['to_earlier']:.2f}"]
             if "same_numbers" in found:
                 lines.append("the same numbers" if found["same_numbers"] else "other numbers than earlier")
+            if "lacking_files" in found:
+                lines.append(f"files that the earlier report had alone: {', '.join(found['lacking_files']) or 'none'}")
     return lines

@@ -187,6 +187,31 @@ def test_means_are_compared_to_three_digits(earlier: ModuleType) -> None:
     assert one == near != far
 
 
+def report_tree(folder: Path, files: str, work: int) -> Path:
+    """A repository whose package writes empty files into the folder named by --out, after so much counting."""
+    made = tree(folder)
+    (made / "llama_diversity/__main__.py").write_text(
+        "import pathlib, sys\n"
+        f"sum(range({work}))\n"
+        "out = pathlib.Path(sys.argv[sys.argv.index('--out') + 1])\n"
+        "out.mkdir()\n"
+        f"[(out / name).touch() for name in {files.split()!r}]\n"
+    )
+    return made
+
+
+def test_reproduce_takes_cpu_time_and_names_the_files_that_are_lost(
+    earlier: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = report_tree(tmp_path / "now", "index.html new.csv", 10)
+    before = report_tree(tmp_path / "before", "index.html old.csv", 30_000_000)
+    monkeypatch.setattr(earlier, "ROOT", now)
+    found = earlier.reproduce(before, 1)
+    assert found["lacking_files"] == ["old.csv"]
+    assert 0 < found["now_cpu_seconds"] < found["earlier_cpu_seconds"]
+    assert found["to_earlier"] == found["now_cpu_seconds"] / found["earlier_cpu_seconds"]
+
+
 # ---- words
 
 
@@ -211,6 +236,12 @@ def test_table_of_given_numbers(bench: ModuleType) -> None:
         },
         "setup": {"now_cpu_seconds": 377.0, "earlier_cpu_seconds": 1092.0, "to_earlier": 377 / 1092},
         "demo": {"now_cpu_seconds": 9.0, "earlier_cpu_seconds": 18.0, "to_earlier": 0.5, "same_numbers": False},
+        "reproduce": {
+            "now_cpu_seconds": 60.0,
+            "earlier_cpu_seconds": 80.0,
+            "to_earlier": 0.75,
+            "lacking_files": ["a.csv"],
+        },
     }
     words = bench.table(report)
     assert "       8         380.0              400.0    0.95       20.0    19.0" in words
@@ -218,6 +249,7 @@ def test_table_of_given_numbers(bench: ModuleType) -> None:
     assert [line.split() for line in words.splitlines() if "q8.gguf" in line] == [["q8.gguf", "0.97", "-"]]
     assert "setup: 377 s of CPU, earlier 1092, ratio 0.35" in words
     assert "demo: 9 s of CPU, earlier 18, ratio 0.50\nother numbers than earlier" in words
+    assert "reproduce: 60 s of CPU, earlier 80, ratio 0.75\nfiles that the earlier report had alone: a.csv" in words
     assert words.endswith("llamadiv --help: 0.25 s of CPU")
 
 
