@@ -77,9 +77,9 @@ def compare(
     specs = specs_of(choice, typed)
     for spec in specs:
         check_cuts(f"--arm {spec.name}", spec.sampler, drawing.sampler)
-    texts, words_of = named or shipped()
+    texts, words_of, source = named or shipped()
     one = Compare(
-        specs, texts, words_of, n_samples, max_tokens, prefix, equal_n, joint, valid, reference=reference, pairs=pairs
+        specs, texts, words_of, n_samples, max_tokens, prefix, equal_n, joint, valid, reference, pairs, dict(source)
     )
     one.check_settings()
     arms = [resolve_spec(spec, session) for spec in specs]

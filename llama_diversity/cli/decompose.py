@@ -91,15 +91,18 @@ def decompose(
     check_cuts("--sampler", cut, drawing.sampler)
     args = template_args_of(template_args)
     specs = combinations(models, cut, quantised, args, starts)
+    texts, words_of, source = named or shipped()
     one = Decompose(
         specs,
-        *(named or shipped()),
+        texts,
+        words_of,
         n_samples,
         max_tokens,
         prefix,
         valid=valid,
         is_quantised=quantised is not None,
         has_starts=starts is not None,
+        prompt_source=dict(source),
     )
     one.check_settings()
     check_different([session.model(model) for model in models])

@@ -95,6 +95,6 @@ def perturb(
       llamadiv perturb --typos 0.05 --dose 1,2,4
     """
     change = change_of(replace, insert, at, swap_token, typos, drawing.seed)
-    texts, words = named or Prompts(default_prompts(), ())
-    one = Perturb(change, dose, texts, words, n_samples, openings, max_tokens)
+    texts, words, source = named or Prompts(default_prompts(), ())
+    one = Perturb(change, dose, texts, words, n_samples, openings, max_tokens, dict(source))
     run_alone(one, choice=choice, drawing=drawing, session=session, output=output, out=out)

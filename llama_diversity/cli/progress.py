@@ -1,6 +1,6 @@
 """What the user sees while waiting: a live line on a terminal, now and then a plain line elsewhere, nothing with -q.
 
-All of it goes to stderr. The parts that wait report numbers; this file alone turns them into words.
+All of it goes to stderr. The parts that wait report numbers; this file alone shows them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Sampling:
         self._show, self._share, self._words = show, 0.0, ""
 
     def __call__(self, standing: Standing) -> None:
-        self._share, self._words = standing.n_done / standing.n_total, _describe(standing)
+        self._share, self._words = standing.n_done / standing.n_total, standing.words
         self._show(self._share, self._words, standing.now)
 
     @contextlib.contextmanager
@@ -64,21 +64,6 @@ def progress_line(output: Output, title: str, *, clock: Callable[[], float] = ti
             show(share, f"{share:.0%}" if words is None else words, "")
 
         yield report
-
-
-def _describe(standing: Standing) -> str:
-    words = f"{standing.n_done:,}/{standing.n_total:,} samples"
-    if standing.tokens_per_s is not None:
-        words += f", {standing.tokens_per_s:,.0f} tokens/s"
-    if standing.left is not None:
-        words += f", {'at most ' if standing.left.is_bound else ''}{_duration(standing.left.seconds)} left"
-    return words
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 @contextlib.contextmanager

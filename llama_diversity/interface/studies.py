@@ -105,9 +105,20 @@ def compare(
     specs = _specs(arms, choice)
     for spec in specs:
         check_cuts(f"arm {spec.name}", spec.sampler, drawing.sampler)
-    texts, words_of = _prompts(prompts, set) or reading.shipped()
+    texts, words_of, source = _prompts(prompts, set) or reading.shipped()
     one = Compare(
-        specs, texts, words_of, n, max_tokens, prefix, equal_n, joint, valid, reference=reference, pairs=pairs
+        specs,
+        texts,
+        words_of,
+        n,
+        max_tokens,
+        prefix,
+        equal_n,
+        joint,
+        valid,
+        reference=reference,
+        pairs=pairs,
+        prompt_source=dict(source),
     )
     one.check_settings()
     resolved = [resolve_spec(spec, session) for spec in specs]
@@ -167,15 +178,18 @@ def decompose(
     args = template_args_of(template_args)
     specs = combinations(models, cut, others, args, starts)
     is_quantised, has_starts = others is not None, starts is not None
+    texts, words_of, source = _prompts(prompts, set) or reading.shipped()
     one = Decompose(
         specs,
-        *(_prompts(prompts, set) or reading.shipped()),
+        texts,
+        words_of,
         n,
         max_tokens,
         prefix,
         valid=valid,
         is_quantised=is_quantised,
         has_starts=has_starts,
+        prompt_source=dict(source),
     )
     one.check_settings()
     choosing.check_different([session.model(model) for model in models])
@@ -362,9 +376,9 @@ def perturb(
     8
     """
     drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
-    texts, words = _prompts(prompts, set) or Prompts(default_prompts(), ())
+    texts, words, source = _prompts(prompts, set) or Prompts(default_prompts(), ())
     change = change_of(replace, insert, at, swap_token, typos, seed)
-    study = Perturb(change, _doses(dose), texts, words, n, openings, max_tokens)
+    study = Perturb(change, _doses(dose), texts, words, n, openings, max_tokens, dict(source))
     return _of_models("perturb", study, _choice(pair, base, aligned, ladder), drawing)
 
 

@@ -56,10 +56,30 @@ def page_of_run(described: dict[str, Any], recipes: dict[str, Recipe]) -> Iterat
     yield f"command   {visible(shlex.join(described['command']))}"
     yield f"started   {_local(described['started'])}"
     yield f"finished  {_local(finished) if finished else 'no; the same command continues'}"
-    yield from _facts(described["about"], indent="")
+    yield from _facts({**described["about"], **_commands(described["about"])}, indent="")
+    for one in described["prompts"]:
+        yield ""
+        yield from _prompt_lines(one)
     for cell in described["cells"]:
         yield ""
         yield from _cell_lines(cell, recipes[cell["recipe"]])
+
+
+def _commands(about: dict[str, Any]) -> dict[str, Any]:
+    """Of each study the command alone: its settings are in it, and in JSON."""
+    found = [one["command"] for one in about.get("experiments", [])]
+    return {"experiments": "; ".join(found)} if found else {}
+
+
+def _prompt_lines(prompts: dict[str, Any]) -> Iterator[str]:
+    source, texts = prompts["source"], prompts["texts"]
+    where = f", from {source['file']}, sha256 {source['sha256']}" if "file" in source else ""
+    where += f", the set {source['set']} of llamadiv" if "set" in source else ""
+    of = f" of {prompts['study']}" if prompts["study"] else ""
+    yield visible(f"{counted(len(texts), 'prompt')}{of}{where}:")
+    for number, text in enumerate(texts, start=1):
+        more = f" ... ({len(text):,} characters)" if len(text) > _PROMPT_SHOWN else ""
+        yield f"  {number:<7} {visible(text[:_PROMPT_SHOWN])}{more}"
 
 
 def _cell_lines(cell: dict[str, Any], recipe: Recipe) -> Iterator[str]:

@@ -144,6 +144,16 @@ class Store:
             for position, sample in enumerate(samples)
         ]
 
+    def n_cut_off(self, recipe_key: str, n: int | None = None) -> int:
+        """How many stored samples (of the first `n`) ended at their longest length."""
+        [(found,)] = self._rows(
+            "SELECT count(*) FROM samples JOIN recipes ON recipe = number"
+            " WHERE key = ? AND idx < ? AND finish_reason = 'length'",
+            recipe_key,
+            _bound(n),
+        )
+        return int(found)
+
     def samples(self, recipe_key: str, n: int | None = None) -> Iterator[Sample]:
         """The stored samples (of the first `n`) in the order of their indices, a few in memory at a time."""
         after = -1

@@ -85,7 +85,8 @@ def conducted(
                 one.check_arms(arms, drawing, session)
                 first[one.name] = work.checked(one, names)
         commands = {one.name: _command(one, names, words, drawing) for one in studies}
-        run_id = start_run(store, session, {**(about or {}), **_memory(studies, arms, commands), "unfit": unfit})
+        kept = {**(about or {}), **_memory(studies, arms, commands), "unfit": unfit}
+        run_id = start_run(store, session, {**kept, **({} if place is None else {"encoder": _encoder()})})
         work.draw([planned for some in first.values() for planned in some], run_id)
         drawn = _drawn(store, store.run(run_id), place, session)
         later: list[_Planned] = []
@@ -237,6 +238,10 @@ class _Planned(NamedTuple):
 # ---- what a run remembers
 
 
+def _encoder() -> dict[str, str]:
+    return {"name": embed.REPO, "sha256": embed.WEIGHTS_SHA256}
+
+
 def _memory(studies: Sequence[Study], arms: Sequence[Arm], commands: Mapping[str, str]) -> dict[str, Any]:
     return {
         "arms": [[arm.name, arm.model.reference] for arm in arms],  # in order, which a JSON object need not keep
@@ -281,12 +286,17 @@ class NoExperiment(LlamadivError):
 
 def remembered(store: Store, run: Run, session: Session) -> list[tuple[Study, Drawn]]:
     """The studies of a stored run with what is there of each. Raises NoExperiment, NoEncoder."""
-    studies = [_class_of(one["name"]).from_settings(one["settings"]) for one in run.about.get("experiments", [])]
+    studies = studies_of(run)
     if not studies:
         raise NoExperiment(run.id)
     place = session.encoder() if any(one.needs_encoder for one in studies) else None
     drawn = _drawn(store, run, place, session)
     return [(one, drawn[one.name]) for one in studies]
+
+
+def studies_of(run: Run) -> list[Study]:
+    """Those that it remembers; none of a run of `sample`."""
+    return [_class_of(one["name"]).from_settings(one["settings"]) for one in run.about.get("experiments", [])]
 
 
 def _class_of(name: str) -> type[Study]:

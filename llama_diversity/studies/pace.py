@@ -34,6 +34,22 @@ class Standing(NamedTuple):
     left: Left | None
     now: str
 
+    @property
+    def words(self) -> str:
+        """All of it but what is in hand."""
+        words = f"{self.n_done:,}/{self.n_total:,} samples"
+        if self.tokens_per_s is not None:
+            words += f", {self.tokens_per_s:,.0f} tokens/s"
+        if self.left is not None:
+            words += f", {'at most ' if self.left.is_bound else ''}{_duration(self.left.seconds)} left"
+        return words
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
 
 @dataclass
 class _Part:

@@ -13,9 +13,10 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 if sys.version_info >= (3, 11):
@@ -40,10 +41,11 @@ _NOT_READ = frozenset(
 
 
 class Prompts(NamedTuple):
-    """The prompts, and the options that name them again."""
+    """The prompts, the options that name them again, and where they are from: a `file` and its `sha256`, or a `set`."""
 
     texts: tuple[str, ...]
     words: tuple[str, ...]
+    source: Mapping[str, str] = MappingProxyType({})  # empty: typed
 
 
 def read_prompts(typed: Sequence[str], file: str | None, prompt_set: str | None) -> Prompts:
@@ -63,7 +65,7 @@ def shipped(name: str | None = None) -> Prompts:
     sets = tomllib.loads(resources.files("llama_diversity").joinpath("data/prompts.toml").read_text("utf-8"))
     if name is not None and name not in sets:
         raise BadValue("--set", name, f"the sets are {', '.join(sets)}")
-    return Prompts(tuple(sets[name or "openings"]), ("--set", name) if name else ())
+    return Prompts(tuple(sets[name or "openings"]), ("--set", name) if name else (), {"set": name or "openings"})
 
 
 def _as_typed(texts: Sequence[str]) -> tuple[str, ...]:
@@ -104,7 +106,8 @@ def _of_file(name: str) -> Prompts:
             f"had; for the new ones leave out {_DIGEST}{digest}",
         )
     is_short = sum(map(len, texts)) <= _MOST_TYPED and all(one.isprintable() and one != "-" for one in texts)
-    return Prompts(texts, _as_typed(texts) if is_short else (FILE_OPTION, f"{path}{_DIGEST}{held}"))
+    words = _as_typed(texts) if is_short else (FILE_OPTION, f"{path}{_DIGEST}{held}")
+    return Prompts(texts, words, {"file": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()})
 
 
 def _read(path: Path) -> Iterator[_Found]:

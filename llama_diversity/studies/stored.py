@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from llama_diversity.answers import Reader
 from llama_diversity.errors import BadUsage, BadValue, LlamadivError
@@ -16,6 +16,7 @@ from llama_diversity.records import Piece, Recipe
 from llama_diversity.render.csv import write_csv
 from llama_diversity.render.jsonl import Exported, export_line
 from llama_diversity.store import Run, RunCell, Store
+from llama_diversity.studies.conduct import studies_of
 from llama_diversity.studies.session import Session
 
 
@@ -27,8 +28,30 @@ def described(store: Store, run: Run) -> dict[str, Any]:
         "finished": None if run.finished is None else run.finished.isoformat(),
         "command": list(run.command),
         "about": dict(run.about),
+        "prompts": [one._asdict() for one in prompts_of(run, store)],
         "cells": [_described_cell(store, cell) for cell in run.cells],
     }
+
+
+class Prompts(NamedTuple):
+    """What the models were asked first in a study of a run: the texts, and where they are from."""
+
+    study: str  # empty of a run of `sample`
+    texts: tuple[str, ...]
+    source: Mapping[str, str]  # as studies.prompts has it
+
+
+def prompts_of(run: Run, store: Store) -> list[Prompts]:
+    """By study, in order; texts that were made of outputs are in the cells alone."""
+    arms = [name for name, _ in run.about.get("arms", [])]
+    if not run.about.get("experiments"):
+        texts = dict.fromkeys(store.recipe(cell.recipe_key).prompt.text for cell in run.cells)
+        return [Prompts("", tuple(texts), {})] if texts else []
+    found = [
+        Prompts(one.name, tuple(dict.fromkeys(ask.text for ask in one.asks(arms))), dict(one.prompt_origin()))
+        for one in studies_of(run)
+    ]
+    return [one for one in found if one.texts]
 
 
 def _described_cell(store: Store, cell: RunCell) -> dict[str, Any]:

@@ -12,12 +12,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from llama_diversity import embed
 from llama_diversity.answers import Answer, Endings, Reader
 from llama_diversity.errors import BadValue, Unfit
-from llama_diversity.records import Cell, Recipe, Sample, seen_ids
+from llama_diversity.records import Cell, Prompt, Recipe, Sample, seen_ids
 from llama_diversity.render.scales import ScoredToken, scored_tokens
 from llama_diversity.store import RunCell, Store
 from llama_diversity.studies.arms import Arm
@@ -78,6 +79,20 @@ class Ask(NamedTuple):
     repeat: int | None = None
 
 
+class Method(NamedTuple):
+    """What a paper says of how a study measures, by its settings: sentences, and of each measure one clause.
+
+    `rests_on`: of "encoder" and "vader" what it uses.
+    """
+
+    design: str = ""
+    measures: Mapping[str, str] = MappingProxyType({})
+    intervals: str = ""
+    correction: str = ""
+    rules: str = ""  # what is left out or refused
+    rests_on: tuple[str, ...] = ()
+
+
 class Study(ABC):
     """One study with its settings: a frozen dataclass whose fields JSON can hold."""
 
@@ -135,6 +150,14 @@ class Study(ABC):
     def shown(self, drawn: Drawn) -> Result:
         """The same, and what raw prompts began with."""
         return with_starts(self.show(drawn), drawn.starts())
+
+    def method(self) -> Method:
+        """What `llamadiv methods` says of it."""
+        return Method()
+
+    def prompt_origin(self) -> Mapping[str, str]:
+        """Where the prompts are from, as `Prompts.source` has it; nothing where they were typed or are its own."""
+        return {}
 
     def settings(self) -> dict[str, Any]:
         """The fields, as JSON can hold them."""
@@ -221,10 +244,9 @@ class Drawn:
         """What the raw prompts of each model began with, as it is spelled."""
         found: dict[str, dict[str, None]] = {}
         for label, cell in self.cells.items():
-            prompt, model = self.recipe(label).prompt, cell.about.get("model", {})
+            prompt = self.recipe(label).prompt
             if prompt.mode == "raw":
-                usual = model.get("start", "BOS") if model.get("adds_bos") else ""
-                found.setdefault(cell.reference, {})[usual if prompt.start is None else prompt.start] = None
+                found.setdefault(cell.reference, {})[start_of(prompt, cell)] = None
         return {model: list(starts) for model, starts in found.items()}
 
     def digest(self) -> str:
@@ -243,6 +265,13 @@ class Drawn:
         """How many samples are missing, by label, where some are."""
         counted = {label: cell.n - self.n_stored(label) for label, cell in self.cells.items()}
         return {label: n for label, n in counted.items() if n}
+
+
+def start_of(prompt: Prompt, cell: RunCell) -> str:
+    """What a raw prompt begins with, as it is spelled; by the plain rule the BOS where the model wants one."""
+    model = cell.about.get("model", {})
+    usual = str(model.get("start", "BOS")) if model.get("adds_bos") else ""
+    return usual if prompt.start is None else prompt.start
 
 
 def check_n(n: int, least: int, noun: str) -> None:

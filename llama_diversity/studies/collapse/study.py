@@ -22,7 +22,7 @@ from llama_diversity.studies.collapse.analysis import (
 from llama_diversity.studies.collapse.analysis import Result as Simulation
 from llama_diversity.studies.collapse.exhibits import section
 from llama_diversity.studies.results import Result
-from llama_diversity.studies.study import Ask, Drawn, Study
+from llama_diversity.studies.study import Ask, Drawn, Method, Study
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,18 @@ class Collapse(Study):
     def options(self) -> list[str]:
         words = _options(self.knobs)
         return [*words, *(["--third"] if self.has_third else []), "--seed", str(self.knobs.seed)]
+
+    def method(self) -> Method:
+        knobs = self.knobs
+        return Method(
+            f"No language model is in it: {knobs.n_runs:,} runs of {knobs.n_steps:,} steps of a bandit with the "
+            f"paper's rewards, by the rule “{knobs.rule}”, seed {knobs.seed}.",
+            {
+                "policies": "probability of each response by step, mean and 10th and 90th percentile over runs",
+                "collapsed": "share of the runs in which one response ended above 0.99, with Wilson's 95 % interval",
+            },
+            "",
+        )
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ from llama_diversity.studies.measuring.limits import LEAST_VALID
 from llama_diversity.studies.measuring.self_check import excess_variance_bits2
 from llama_diversity.studies.results import Result, endings_as_json
 from llama_diversity.studies.session import Session, Show
-from llama_diversity.studies.study import Ask, Drawn, Study, check_n
+from llama_diversity.studies.study import Ask, Drawn, Method, Study, check_n
 from llama_diversity.studies.words import arg_words, start_words
 from llama_diversity.text import beginning, words
 
@@ -60,6 +60,7 @@ class Compare(Study):
     valid: str | None = None
     reference: str | None = None  # the arm that the others are set against; the first where none is named
     pairs: str = "reference"
+    prompt_source: Mapping[str, str] = field(default_factory=dict)  # as `Prompts` has it
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Compare:
@@ -67,6 +68,33 @@ class Compare(Study):
         given = dict(settings)
         specs = tuple(ArmSpec(**one) for one in given.pop("specs"))
         return cls(specs, tuple(given.pop("prompts")), tuple(given.pop("prompt_words")), **given)
+
+    def prompt_origin(self) -> Mapping[str, str]:
+        return self.prompt_source
+
+    def method(self) -> Method:
+        pairs = self.compared()
+        references = list(dict.fromkeys(reference for reference, _ in pairs))
+        is_all = len(references) > 1
+        against = "every pair of arms was compared" if is_all else f"each arm was set against “{references[0]}”"
+        return Method(
+            f"Every arm and prompt had random numbers of its own; {against}, by the share kept, its value over the "
+            "reference's, on the log scale.",
+            measures(),
+            interval_words(len(self.prompts)),
+            "p was adjusted after Holm over all measures of all pairs; equivalence was stated only where the 90 % "
+            "interval lay within a tenth of equality (TOST).",
+            " ".join(self._rules()),
+            ("encoder",),
+        )
+
+    def _rules(self) -> list[str]:
+        """What is left out."""
+        words = [f"Below {LEAST_VALID} valid outputs of an arm no number is given."]
+        words += [f"Only outputs that contain the regular expression {self.valid} are valid."] if self.valid else []
+        words += ["Of arms of different n the first of each were taken."] if self.is_equal_n else []
+        words += [f"Of every output the first {self.prefix} tokens were judged."] if self.prefix else []
+        return words
 
     def check_settings(self) -> None:
         check_n(self.n, 2, "generations")
@@ -245,6 +273,31 @@ class Reading(NamedTuple):
 def _part(show: Callable[[float], None], at: int, n: int) -> Callable[[float], None]:
     """Hears which share of the part `at` of `n` is done, and shows that of all."""
     return lambda share: show((at + share) / n)
+
+
+def measures() -> dict[str, str]:
+    """What every arm is measured by, a clause each."""
+    return {
+        "distance of meanings (primary, declared beforehand)": "mean over pairs of outputs of 1 - cosine of embeddings",
+        "effective number of outputs (Vendi)": "1 / mean squared cosine over pairs, corrected for n",
+        "kinds": f"how many kinds m outputs form among themselves (complete linkage, cosine {KIND_CUT:g} between all "
+        "of a kind), mean over random halves, m half of the smaller arm",
+        "class entropy": "entropy of the kinds after Chao, Wang and Jost, kinds formed on all arms of a prompt",
+        "distance of words": "mean over pairs of 1 - TF-IDF cosine on the common prefix, IDF fitted on all arms",
+        "different words": "different words expected among m, on the common prefix",
+        "entropy": "sum of the entropies over the number of tokens, of what was drawn from; bits per byte where "
+        "vocabularies differ",
+    }
+
+
+def interval_words(n_prompts: int) -> str:
+    """How intervals over so many prompts are made."""
+    if n_prompts >= analysis.LEAST_PROMPTS:
+        return "Intervals are 95 % t intervals over prompts, paired by prompt: a claim about prompts like these."
+    return (
+        "Intervals are 95 % intervals over generations, ends combined after Zou and Donner (2008): a claim about these "
+        "prompts alone."
+    )
 
 
 def check_pairs(n: int, n_arms: int) -> None:

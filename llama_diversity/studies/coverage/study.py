@@ -16,7 +16,7 @@ from llama_diversity.studies.coverage.exhibits import Facts, section
 from llama_diversity.studies.measuring.kinds import KIND_CUT, MOST_BY_MEANING
 from llama_diversity.studies.prompts import PROMPT
 from llama_diversity.studies.results import Result, endings_as_json
-from llama_diversity.studies.study import Ask, Drawn, NoAnswer, Study, check_n
+from llama_diversity.studies.study import Ask, Drawn, Method, NoAnswer, Study, check_n
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,22 @@ class Coverage(Study):
 
     def options(self) -> list[str]:
         return self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens", "--by": "by"})
+
+    def method(self) -> Method:
+        kind = "equal texts"
+        if self.by == "meaning":
+            kind = f"texts with a cosine of {KIND_CUT:g} or more between all pairs (complete linkage)"
+        return Method(
+            f"Completions of one prompt were put into kinds: {kind}.",
+            {
+                "coverage": "share of a model's output mass that has been seen, after Chao and Jost",
+                "kinds at least": "bias-corrected Chao1",
+                "kinds among m": "kinds that m outputs form; arms compare at equal m, and at equal coverage",
+            },
+            "Intervals are of 95 %.",
+            rules="Below 20 outputs there are point estimates only.",
+            rests_on=("encoder",) if self.by == "meaning" else (),
+        )
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         # One seed draws the same random numbers for every recipe, and what is compared must be independent.

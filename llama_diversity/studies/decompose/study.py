@@ -27,7 +27,7 @@ from llama_diversity.studies.compare.study import (
 from llama_diversity.studies.decompose import analysis
 from llama_diversity.studies.decompose.exhibits import Facts, section
 from llama_diversity.studies.results import Result, endings_as_json
-from llama_diversity.studies.study import Drawn
+from llama_diversity.studies.study import Drawn, Method
 from llama_diversity.studies.words import template_words
 
 
@@ -71,6 +71,18 @@ class Decompose(Compare):
             encoder=ENCODER,
         )
         return Result(section(found, facts, drawn.command), _as_json(found, facts, read.rules, drawn.digest()), found)
+
+    def method(self) -> Method:
+        factors = "; ".join(f"{name}: {words}" for name, words in self.factors().items())
+        return (
+            super()
+            .method()
+            ._replace(
+                design=f"All combinations of the factors were drawn ({factors}). Effects are factors: main effects, "
+                "interactions of two and the total, each a contrast of logarithms.",
+                correction="p was adjusted after Holm.",
+            )
+        )
 
     def design(self) -> dict[str, dict[str, bool]]:
         """Which factors each arm has: the arms count in binary, as `combinations` makes them."""

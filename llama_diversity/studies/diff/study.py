@@ -27,7 +27,7 @@ from llama_diversity.studies.noise import noise_of
 from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT
 from llama_diversity.studies.results import Result, with_starts
 from llama_diversity.studies.session import Session
-from llama_diversity.studies.study import Ask, Drawn, Study, check_n
+from llama_diversity.studies.study import Ask, Drawn, Method, Study, check_n
 from llama_diversity.studies.tokens import DifferentTokens, DifferentVocabularies
 from llama_diversity.studies.words import asking_words
 
@@ -68,6 +68,20 @@ class Diff(Study):
 
     def options(self) -> list[str]:
         return [*self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens"}), *_above_words(self.above)]
+
+    def method(self) -> Method:
+        return Method(
+            "Completions of the first arm were read by every arm (teacher forcing), and the distributions over the "
+            "whole vocabulary compared at every token.",
+            {
+                "KL": "in both directions, bits a token",
+                "Jensen-Shannon divergence": "bits a token",
+                "change of entropy and of surprisal": "arm minus first arm, bits a token",
+                "blocked mass": f"probability that the first arm has above {self.above:g} and the other below q",
+            },
+            "Values are sums over texts over all their tokens, with 95 % intervals over texts (t, of shares Wilson's).",
+            rules="Nothing below the noise of the arithmetic, measured on both models, is called a difference.",
+        )
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return [Ask(arms[0], arms[0], self.prompt, self.n, self.max_tokens)]

@@ -14,6 +14,7 @@ from llama_diversity.answers import Endings
 from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.records import Sample, seen_ids
 from llama_diversity.render.jsonl import finite
+from llama_diversity.studies.measuring.kinds import KIND_CUT
 from llama_diversity.studies.measuring.languages import unread_arms
 from llama_diversity.studies.perturb import analysis
 from llama_diversity.studies.perturb.exhibits import Facts, Spot, section
@@ -27,7 +28,7 @@ from llama_diversity.studies.perturb.perturbations import (
 )
 from llama_diversity.studies.prompts import shipped
 from llama_diversity.studies.results import Result, endings_as_json
-from llama_diversity.studies.study import Ask, Drawn, NoAnswer, Study, check_n
+from llama_diversity.studies.study import Ask, Drawn, Method, NoAnswer, Study, check_n
 
 _N_SHOWN_TOKENS = 40
 _PLACE = re.compile(r"(?P<way>.*), prompt (?P<prompt>\d+), opening (?P<opening>\d+), unchanged")
@@ -91,6 +92,7 @@ class Perturb(Study):
     n: int = analysis.N_SAMPLES
     n_openings: int | None = None
     max_tokens: int = analysis.MAX_TOKENS
+    prompt_source: Mapping[str, str] = field(default_factory=dict)  # as `Prompts` has it
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Perturb:
@@ -99,8 +101,31 @@ class Perturb(Study):
         if "prompts" not in given:
             raise OlderRun
         change = from_settings(given.pop("kind"), given.pop("change"))
+        given.setdefault("prompt_source", {})
         doses, prompts, words = (tuple(given.pop(name)) for name in ("doses", "prompts", "prompt_words"))
         return cls(change, doses, prompts, words, **given)
+
+    def prompt_origin(self) -> Mapping[str, str]:
+        return self.prompt_source
+
+    def method(self) -> Method:
+        doses = f" in doses of {', '.join(map(str, self.doses))}" if self.doses != (1,) else ""
+        return Method(
+            "Openings were taken from the last arm's own completions and changed "
+            f"({' '.join(self.change.words())}{doses}); every arm continued each as it was and changed, the base also "
+            f"at temperature {analysis.LOW_TEMPERATURE:g}. Only what follows the opening is judged.",
+            {
+                "attractors": f"kinds of an arm's continuations of an unchanged opening (complete linkage, cosine "
+                f"{KIND_CUT:g}) that hold 5 % of them, three at least, learned from the even samples",
+                "returned": "share of the changed continuations within the spread of an attractor",
+                "excess surprisal": "changed minus unchanged mean surprisal, token by token",
+                "disturbance": "share of the changed continuations with a token among the first five more surprising "
+                "than 95 % of the unchanged ones' at its place, less that of the unchanged ones",
+                "tokens until calm": "median number of tokens until three in a row are inside that band again",
+            },
+            "Intervals (95 %) are over openings, from five prompts on over prompts: Wilson's of shares, else t.",
+            rests_on=("encoder",),
+        )
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "kind": self.change.name}

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 from llama_diversity import cache, embed, minilm
 from llama_diversity.answers import Endings
 from llama_diversity.render.jsonl import finite
+from llama_diversity.studies.measuring.kinds import KIND_CUT
 from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT
 from llama_diversity.studies.results import Result, endings_as_json
 from llama_diversity.studies.semantic.analysis import N_SAMPLES, Whole, whole
 from llama_diversity.studies.semantic.exhibits import Facts, section
-from llama_diversity.studies.study import Ask, Drawn, NoAnswer, Study, check_n
+from llama_diversity.studies.study import Ask, Drawn, Method, NoAnswer, Study, check_n
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,22 @@ class Semantic(Study):
 
     def options(self) -> list[str]:
         return self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens"})
+
+    def method(self) -> Method:
+        return Method(
+            "All arms completed one prompt, and each was held against the first.",
+            {
+                "distance of meanings (primary)": "mean over pairs of completions of 1 - cosine of embeddings",
+                "TF-IDF cosine": "mean over pairs, words casefolded, IDF fitted on all arms together",
+                "effective number of completions (Vendi)": "1 / mean squared cosine over pairs, corrected for n",
+                "clusters": "k-means of all arms' embeddings together, k by the gap statistic",
+                "kinds": f"complete linkage of all arms together, cosine {KIND_CUT:g} between any two of a kind",
+            },
+            "Intervals (95 %) are over completions, with the standard error of a mean over pairs: Welch's of "
+            "differences, on the log scale of shares kept.",
+            rules="Empty completions are left out.",
+            rests_on=("encoder",),
+        )
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]

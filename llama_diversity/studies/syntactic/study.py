@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from llama_diversity.answers import Endings
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.results import Result, endings_as_json
-from llama_diversity.studies.study import Ask, Drawn, Study, check_n
+from llama_diversity.studies.study import Ask, Drawn, Method, Study, check_n
 from llama_diversity.studies.syntactic import analysis
 from llama_diversity.studies.syntactic.analysis import MAX_TOKENS, MEASURES, N_FIGURE_TOKENS, N_SAMPLES, PROMPT
 from llama_diversity.studies.syntactic.exhibits import Facts, section
@@ -33,6 +33,22 @@ class Syntactic(Study):
 
     def options(self) -> list[str]:
         return self.differing({"-p": "prompt", "-n": "n", "--max-tokens": "max_tokens"})
+
+    def method(self) -> Method:
+        return Method(
+            "All arms completed one prompt; each measure is the mean over the tokens of a completion, then over "
+            "completions.",
+            {
+                "entropy": "of the next token over the whole vocabulary, bits",
+                "top-five entropy": "-sum p log p of the five likeliest tokens, raw (Eq. 3.2 of Mohammadi) and "
+                "renormalised",
+                "top-five mass": "the sum of these five p",
+                "surprisal": "-log2 p of the token drawn",
+                "entropy rate": "sum of entropies over the number of tokens",
+            },
+            "Differences from the first arm have Welch's 95 % intervals over completions.",
+            rules="An arm whose surprisals and entropies disagree (|z| above 4) would have been refused.",
+        )
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]
