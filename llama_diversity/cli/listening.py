@@ -34,18 +34,17 @@ class TerminalListener(Listener):
             say(words)
 
     def working(self, title: str) -> AbstractContextManager[Show]:
-        from llama_diversity.cli.progress import progress_line
+        from llama_diversity.cli import progress
 
-        return progress_line(self._output, title) if self._sampling is None else self._sampling.working(title)
+        return progress.progress_line(self._output, title) if self._sampling is None else self._sampling.working(title)
 
     @contextlib.contextmanager
     def sampling(self, title: str) -> Iterator[Callable[[Standing], None]]:
         from llama_diversity.cli.progress import sampling_progress
 
-        with sampling_progress(self._output, title) as line:
-            self._sampling = line
+        with sampling_progress(self._output, title) as self._sampling:
             try:
-                yield line
+                yield self._sampling
             finally:
                 self._sampling = None
 

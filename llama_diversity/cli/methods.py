@@ -19,17 +19,16 @@ from llama_diversity.studies.session import Session
 def methods(*, run: str, only_bibtex: bool, session: Session, output: Output) -> None:
     """Write the methods section of a paper on a stored run, with BibTeX of what it cites.
 
-    RUN is an id from `llamadiv runs ls`, the first characters of one, or `last`. All of it comes from the run: models
-    with digests, prompts, sampler, seed, what was measured and how, versions. No model is needed. With -q the text
-    alone, with --json also the parts it is made of.
+    RUN is an id from `llamadiv runs ls`, the first characters of one, or `last`. It needs no model: all comes from the
+    run. With -q the text alone, with --json also the parts it is made of.
 
     \b
     Example:
       llamadiv methods last
     """
     found = methods_of(run, session)
+    shown = [found.bibtex] if only_bibtex else [found.text] if output.quiet else [found.text, found.bibtex]
     if output.json:
         print_json(found.to_dict())
-        return
-    shown = [found.bibtex] if only_bibtex else [found.text] if output.quiet else [found.text, found.bibtex]
-    click.echo(visible("\n\n".join(shown), newline="keep"))
+    else:
+        click.echo(visible("\n\n".join(shown), newline="keep"))

@@ -23,7 +23,6 @@ from llama_diversity.studies.pace import Standing
 from llama_diversity.studies.session import Show
 
 HEARTBEAT_S = 10.0
-_WIDE = 110  # columns from which the bar is a long one
 Line = Callable[[float, str, str], None]  # the share that is done, the words for it, and what is in hand
 
 
@@ -41,11 +40,8 @@ class Sampling:
     def working(self, title: str) -> Iterator[Show]:
         """Around a piece of other work."""
 
-        def report(share: float, words: str | None = None) -> None:
-            self._show(self._share, self._words, f"{title} {f'{share:.0%}' if words is None else words}")
-
         self._show(self._share, self._words, title)
-        yield report
+        yield lambda share, words=None: self._show(self._share, self._words, f"{title} {words or f'{share:.0%}'}")
 
 
 @contextlib.contextmanager
@@ -84,7 +80,7 @@ def _line(output: Output, title: str, clock: Callable[[], float]) -> Iterator[Li
 def _live_line(terminal: Console, title: str) -> Iterator[Line]:
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24 if terminal.width >= _WIDE else 8),
+        BarColumn(bar_width=24 if terminal.width >= 110 else 8),
         TextColumn("{task.fields[words]}", markup=False),
         TextColumn("{task.fields[now]}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
     )
