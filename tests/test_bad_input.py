@@ -273,6 +273,25 @@ def test_models_are_named_one_way_or_the_other(run: Callable) -> None:
     assert "-m MODEL TEXT" in error
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("heatmap -m scripted:base hi --sample 3", "--sample, --arm and --sampler are for a stored run"),
+        ("heatmap -m scripted:base hi --arm base", "--sample, --arm and --sampler are for a stored run"),
+        ("heatmap -m scripted:base hi --sampler", "--sample, --arm and --sampler are for a stored run"),
+        ("heatmap -m scripted:base hi --maximum-difference 3", "--maximum-difference is for two models"),
+        ("doctor --start bos", "name a MODEL"),
+        ("doctor --control-tokens", "name a MODEL"),
+        ("collapse --eps 0.3", "--eps is 0.3; the rule table does not read it"),
+        ("collapse --rule reinforce --epochs 2", "--epochs is 2; the rule reinforce does not read it"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(run: Callable, command: str, words: str) -> None:
+    code, out, error = run(*command.split())
+    assert (code, out) == (2, "")
+    assert_one_sentence(error, words)
+
+
 HOSTILE = "a\x1b[2J\x1b]0;title\x07 \u202egnol\u202c \x9b31m \x00 b\u200b \ufeff e\u0301 👩‍👩‍👧 你好 <s>"
 
 

@@ -197,6 +197,9 @@ def test_heatmap_of_a_stored_sample_needs_no_model(run: Callable, tmp_path: Path
     assert "model scripted:base" in out
     assert (tmp_path / "a.svg").read_text().startswith("<svg")
     assert "<!doctype html>" in (tmp_path / "a.html").read_text().lower()
+    code, out, _ = run("heatmap", "--run", "last", "--json", "--svg", tmp_path / "b.svg")
+    assert (code, json.loads(out)["model"]) == (0, "scripted:base")
+    assert (tmp_path / "b.svg").read_text().startswith("<svg")
 
 
 @pytest.mark.parametrize("by", ["surprisal", "entropy", "rank", "probability"])

@@ -23,7 +23,7 @@ from llama_diversity.paths import default_store
 from llama_diversity.records import Recipe
 from llama_diversity.render.exhibits import Remark, Table
 from llama_diversity.studies.compare.analysis import LEAST_PROMPTS, Line, Result, _over_generations, compare
-from llama_diversity.studies.compare.exhibits import Facts, section
+from llama_diversity.studies.compare.exhibits import Facts, m_in_words, section
 from llama_diversity.studies.compare.measured import MEASURES, Generations, Rules, _distance, _vendi, common_prefix
 from llama_diversity.studies.compare.specs import parse_arm
 
@@ -874,6 +874,11 @@ def test_m_is_said(run: Run) -> None:
     said = " ".join(run(*ask)[1].split())
     of = "half of what the arm with the fewest has."
     assert f"m: {report['m_kinds']} outputs for kinds and {report['m_words']} words for words, {of}" in said
+
+
+def test_one_output_is_no_outputs() -> None:
+    assert m_in_words([1], [0]).startswith("m: 1 output for kinds, half")
+    assert m_in_words([1, 2], [3, 3]).startswith("m: 1 to 2 outputs for kinds and 3 words for words, half")
 
 
 def test_an_equivalence_with_a_small_p_is_explained() -> None:

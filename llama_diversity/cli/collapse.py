@@ -10,6 +10,7 @@ from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.options import common_options, seed_option
 from llama_diversity.cli.output import Output
 from llama_diversity.cli.results import give
+from llama_diversity.errors import BadValue
 from llama_diversity.studies.collapse.analysis import (
     RULES,
     Knobs,
@@ -62,6 +63,9 @@ def collapse(
     Example:
       llamadiv collapse --rule ppo --beta 0.3 --third
     """
+    for option, value, usual in (("--eps", eps, Knobs.clip), ("--epochs", epochs, Knobs.n_epochs)):
+        if value != usual and not rule.startswith("ppo"):
+            raise BadValue(option, value, f"the rule {rule} does not read it; say --rule ppo too, or leave it out")
     knobs = Knobs(
         rule=rule,
         learning_rate=lr,

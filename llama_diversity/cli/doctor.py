@@ -15,6 +15,7 @@ from llama_diversity.cli.complete import complete_model
 from llama_diversity.cli.options import asking_options, common_options
 from llama_diversity.cli.output import Output
 from llama_diversity.cli.terminal import console
+from llama_diversity.errors import BadUsage
 from llama_diversity.installation import Facts, Problem, collect_facts, find_problems
 from llama_diversity.records import Asking
 from llama_diversity.render.safe import visible
@@ -33,6 +34,8 @@ def doctor(context: click.Context, *, model: str | None, asking: Asking, session
     model reads neutral text behind each start, with a warning where another is clearly better, and how far apart
     readings of one text are that differ in the order of the arithmetic alone.
     """
+    if model is None and asking != Asking():
+        raise BadUsage("--start and --control-tokens say how a model is read: name a MODEL, or leave them out.")
     if model is not None:
         check_model(model, asking, session, output)
         return

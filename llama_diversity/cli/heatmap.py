@@ -115,10 +115,11 @@ def heatmap(
     """
     if len(models) == 2 and (by != "surprisal" or sampler):
         raise BadUsage("Two models are compared by raw surprisal: leave out --by and --sampler.")
+    if len(models) < 2 and maximum_difference is not None:
+        raise BadUsage("--maximum-difference is for two models: give -m twice, or leave it out.")
+    if run_name is None and (arm is not None or sampler or _is_typed("index")):
+        raise BadUsage("--sample, --arm and --sampler are for a stored run: name it with --run, or leave them out.")
     subjects = _subjects(models, text, run_name, index, arm, asking, session)
-    if output.json:
-        print_json(subjects_as_json(subjects))
-        return
     looks = Looks(
         palette=palette,
         numbers=numbers,
@@ -131,13 +132,19 @@ def heatmap(
     else:
         picture = picture_of_two(subjects, maximum, maximum_difference, looks)
     _write(picture, svg, html, width)
-    if output.quiet:
+    if output.json:
+        print_json(subjects_as_json(subjects))
+    elif output.quiet:
         for path in filter(None, (svg, html)):
             click.echo(visible(str(path)))
     else:
         console(output.color, width=width).print(picture)
         for start in dict.fromkeys(subject.start for subject in subjects if subject.start is not None):
             say(f"The text begins with {start_words(start)}.")
+
+
+def _is_typed(parameter: str) -> bool:
+    return click.get_current_context().get_parameter_source(parameter) == ParameterSource.COMMANDLINE
 
 
 def _write(picture: TokenPicture, svg: Path | None, html: Path | None, width: int | None) -> None:
@@ -160,7 +167,7 @@ def _subjects(
     if run_name is not None:
         if text is not None or models:
             raise BadUsage("Give either a model and a text, or --run.")
-        if click.get_current_context().get_parameter_source("start") == ParameterSource.COMMANDLINE:
+        if _is_typed("start"):
             raise BadUsage("--start is for a text: what a stored sample began with is part of its run.")
         return [stored_subject(run_name, index, arm, session)]
     # Not through Click, which would split the value of a repeatable option at blanks.

@@ -179,7 +179,8 @@ def m_in_words(m_kinds: Sequence[int], m_words: Sequence[int]) -> str:
     """Of how many outputs and words the kinds and words are that are counted, in a sentence."""
     many = " on a prompt" if len(m_kinds) > 1 else ""
     of_words = f" and {_range(m_words)} words for words" if any(m_words) else ""
-    return f"m: {_range(m_kinds)} outputs for kinds{of_words}, half of what the arm with the fewest has{many}."
+    outputs = "output" if max(m_kinds) == 1 else "outputs"
+    return f"m: {_range(m_kinds)} {outputs} for kinds{of_words}, half of what the arm with the fewest has{many}."
 
 
 def _range(numbers: Sequence[int]) -> str:
