@@ -11,10 +11,7 @@ from llama_diversity.cli.options import common_options, seed_option
 from llama_diversity.cli.output import Output
 from llama_diversity.cli.results import give
 from llama_diversity.errors import BadValue
-from llama_diversity.studies.collapse.analysis import (
-    RULES,
-    Knobs,
-)
+from llama_diversity.studies.collapse.analysis import RULES, Knobs
 from llama_diversity.studies.collapse.study import Collapse
 from llama_diversity.studies.session import Session
 

@@ -8,13 +8,7 @@ import click
 
 from llama_diversity.cli.arms import arms_options
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import (
-    common_options,
-    completion_options,
-    drawing_options,
-    layout_options,
-    read_text,
-)
+from llama_diversity.cli.options import common_options, completion_options, drawing_options, layout_options, read_text
 from llama_diversity.cli.output import Output
 from llama_diversity.cli.results import run_alone
 from llama_diversity.studies.arms import Choice

@@ -8,13 +8,7 @@ import click
 
 from llama_diversity.cli.arms import arms_options
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import (
-    asking_options,
-    common_options,
-    prompt_option,
-    read_text,
-    reading_options,
-)
+from llama_diversity.cli.options import asking_options, common_options, prompt_option, read_text, reading_options
 from llama_diversity.cli.output import Output
 from llama_diversity.cli.results import give
 from llama_diversity.records import Asking
