@@ -292,6 +292,11 @@ def test_an_option_that_would_do_nothing_is_refused(run: Callable, command: str,
     assert_one_sentence(error, words)
 
 
+def test_what_the_environment_says_of_all_commands_is_no_mistake(run: Callable, monkeypatch) -> None:
+    monkeypatch.setenv("LLAMADIV_START", "bos")
+    assert "name a MODEL" not in run("doctor", "--json")[2]
+
+
 HOSTILE = "a\x1b[2J\x1b]0;title\x07 \u202egnol\u202c \x9b31m \x00 b\u200b \ufeff e\u0301 👩‍👩‍👧 你好 <s>"
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.text import Text
 
 from llama_diversity.cli.checkup import check_model
@@ -34,7 +35,8 @@ def doctor(context: click.Context, *, model: str | None, asking: Asking, session
     model reads neutral text behind each start, with a warning where another is clearly better, and how far apart
     readings of one text are that differ in the order of the arithmetic alone.
     """
-    if model is None and asking != Asking():
+    typed = {context.get_parameter_source(name) for name in ("start", "reads_control")}
+    if model is None and ParameterSource.COMMANDLINE in typed:
         raise BadUsage("--start and --control-tokens say how a model is read: name a MODEL, or leave them out.")
     if model is not None:
         check_model(model, asking, session, output)
