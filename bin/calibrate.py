@@ -240,6 +240,9 @@ def head(*more: str) -> str:
 
 def main() -> None:
     """All settings."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     turn = np.linalg.qr(np.random.default_rng(9).normal(size=(embed.N_DIMENSIONS, embed.N_DIMENSIONS)))[0]
     base = pool("scripted:base", "She was", 6_000, seed=1)

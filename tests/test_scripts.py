@@ -401,6 +401,17 @@ def test_setup_explains_itself(machine, argument, code):
     assert machine.done() == []
 
 
+@pytest.mark.parametrize("script", ["bench.py", "calibrate.py", "check_gpu.py", "fuzz.py", "tiny-card", "tour"])
+def test_a_script_asked_for_help_does_nothing_else(script):
+    card, tour = (ROOT / "llama_diversity/data/tiny.md").read_bytes(), (ROOT / "docs/tour.ipynb").read_bytes()
+    command = [sys.executable, ROOT / "bin" / script, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert len(done.stdout.split()) > 5
+    assert done.stderr == ""
+    assert (ROOT / "llama_diversity/data/tiny.md").read_bytes() == card
+    assert (ROOT / "docs/tour.ipynb").read_bytes() == tour
+
+
 # --- The wheel -------------------------------------------------------------------------------------------------------
 
 
