@@ -109,18 +109,20 @@ class Encoder:
 
     def __post_init__(self) -> None:
         self._cache = _Cache(self.say) if self.place.keeps else None
+        self._held: dict[bytes, tuple[Vectors, bool]] = {}  # where no cache is kept: one text has one vector
 
     def embed(self, texts: Sequence[str], *, on_progress: Callable[[float], None] = lambda share: None) -> Embedded:
         """The vectors of `texts`; an empty text has a vector of zeros, since it means nothing."""
         keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
         wanted = {key: text for key, text in zip(keys, texts, strict=True) if text.strip()}
-        known = self._cache.known(list(wanted)) if self._cache else {}
+        known = {key: self._held[key] for key in wanted if key in self._held}
+        known |= self._cache.known([key for key in wanted if key not in known]) if self._cache else {}
         new = [key for key in wanted if key not in known]
         for at in range(0, len(new), _BATCH):
             some = new[at : at + _BATCH]
             fresh = dict(zip(some, self._encode([wanted[key] for key in some]), strict=True))
-            if self._cache:
-                self._cache.remember(fresh)
+            if self._cache is None or not self._cache.remember(fresh):
+                self._held.update(fresh)
             known.update(fresh)
             on_progress((at + len(some)) / len(new))
         nothing = (np.zeros(N_DIMENSIONS, np.float32), False)
@@ -182,13 +184,14 @@ class _Cache:
                     found[key] = (np.frombuffer(row[0], "<f4").copy(), bool(row[1]))
         return found
 
-    def remember(self, fresh: Mapping[bytes, tuple[Vectors, bool]]) -> None:
-        """Keep them."""
+    def remember(self, fresh: Mapping[bytes, tuple[Vectors, bool]]) -> bool:
+        """Keep them; whether that was possible."""
         rows = [(key, vector.astype("<f4").tobytes(), cut) for key, (vector, cut) in fresh.items()]
         with self._tried() as connection:
             if connection:
                 with connection:
                     connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
+        return self._works
 
     @contextlib.contextmanager
     def _tried(self) -> Iterator[sqlite3.Connection | None]:

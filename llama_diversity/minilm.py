@@ -8,7 +8,9 @@ mean over all pieces, [CLS] and [SEP] included: Reimers and Gurevych 2019.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +51,16 @@ class MiniLM:
         clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
         pieces = [encoding.ids for encoding in self._tokenizer.encode_batch(clean)]
         read = [ids if len(ids) <= MAX_WORD_PIECES else [*ids[: MAX_WORD_PIECES - 1], ids[-1]] for ids in pieces]
-        vectors: list[Float32] = []
-        for some in _groups([len(ids) for ids in read]):
-            vectors += list(self._vectors(read[some]))
+        groups = _groups([len(ids) for ids in read])
+        vectors = [vector for some in self._on_all_cores([read[group] for group in groups]) for vector in some]
         return [(vector, len(ids) > MAX_WORD_PIECES) for vector, ids in zip(vectors, pieces, strict=True)]
+
+    def _on_all_cores(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[Float32]:
+        """The vectors of each group, a core a group: the threads of a BLAS wait for each other by spinning."""
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(_n_cores()) as pool:
+            return list(pool.map(self._vectors, groups))
 
     def _vectors(self, texts: Sequence[Sequence[int]]) -> Float32:
         """Vectors of length 1, shape (texts, 384). The rows of all texts stand below each other, without padding."""
@@ -112,6 +120,11 @@ def _groups(lengths: Sequence[int]) -> list[slice]:
             start, rows = at, 0
         rows += length
     return [*groups, slice(start, len(lengths))] if lengths else []
+
+
+def _n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gelu(x: Float32) -> None:

@@ -141,3 +141,11 @@ def test_the_activation_is_x_times_the_normal_distribution_function() -> None:
 def test_half_a_character_is_read_as_unknown(place: Place) -> None:
     [(lone, _), (replaced, _)] = MiniLM(place.folder).encode(["ab \udcff", "ab ?"])
     np.testing.assert_array_equal(lone, replaced)
+
+
+def test_a_text_has_one_vector_whatever_comes_with_it_and_is_kept(place: Place) -> None:
+    """A row of a matrix product may hang, in its last bit, on the rows beside it."""
+    encoder = Encoder(place._replace(keeps=False))
+    first = encoder.embed(["She was born in 1906.", "He sang."]).vectors[0]
+    others = [f"Another text, number {n}." for n in range(90)]
+    assert (encoder.embed([*others, "She was born in 1906."]).vectors[-1] == first).all()
