@@ -478,6 +478,97 @@ def test_errors_name_parameters(store):
         assert said in str(caught.value)
 
 
+SLIPS = {
+    "a number as text": (
+        lambda: ld.model("scripted:base").sample("She", n="3"),
+        "n is '3'; it must be a whole number.",
+    ),
+    "half a sample": (lambda: ld.model("scripted:base").sample("She", n=2.5), "n is 2.5; it must be a whole number."),
+    "half a seed": (
+        lambda: ld.model("scripted:base").sample("She", seed=1.5),
+        "seed is 1.5; it must be a whole number.",
+    ),
+    "no temperature": (lambda: ld.arm("scripted:base", temperature="hot"), "it must be a number or None."),
+    "many prompts": (lambda: ld.model("scripted:base").sample(["a", "b"]), "prompt is ['a', 'b']; it must be a text."),
+    "a number as prompt": (lambda: ld.compare(**PAIR, prompts=["a", 3]), "prompts[1] is 3; it must be a text."),
+    "prompts without order": (lambda: ld.compare(**PAIR, prompts={"a"}), "prompts is {'a'}; it must be a list, a text"),
+    "arms without names": (lambda: ld.compare(["scripted:base"]), "arms is ['scripted:base']; it must be a dict"),
+    "no arm": (
+        lambda: ld.compare({"a": "scripted:base", "b": 3}),
+        "arms['b'] is 3; it must be a Model, an Arm or a text.",
+    ),
+    "one model for two": (
+        lambda: ld.semantic(ld.model("scripted:base")),
+        "it must be a Pair, a tuple of 2, a text or None.",
+    ),
+    "one of two": (lambda: ld.semantic(("scripted:base",)), "pair is ('scripted:base',); it must be a tuple of 2."),
+    "a model twice": (lambda: ld.model(ld.model("scripted:base")), "reference is Model('scripted:base'); it must be"),
+    "no name": (lambda: ld.pair(None), "name is None; it must be a text."),
+    "words for yes": (lambda: ld.compare(**PAIR, joint="no"), "joint is 'no'; it must be True or False."),
+    "no such kind": (lambda: ld.coverage(**PAIR, by="colour"), "by is 'colour'; it must be 'meaning' or 'text'."),
+    "a pair as words": (lambda: ld.perturb(**PAIR, replace="x"), "replace is 'x'; it must be a tuple of 2 or None."),
+    "no score": (lambda: ld.model("scripted:base").score("She").heatmap(against="x"), "it must be a Score or None."),
+    "no run": (lambda: ld.report(3), "run is 3; it must be a text."),
+    "no threads": (lambda: ld.session(threads="two"), "threads is 'two'; it must be a whole number or None."),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_of_type_is_a_sentence(slip, store):
+    call, said = SLIPS[slip]
+    with pytest.raises(ld.errors.BadValue) as caught:
+        call()
+    assert said in str(caught.value)
+    assert count(store) == 0
+
+
+def test_numbers_of_numpy_are_numbers(store):
+    base = ld.model("scripted:base")
+    some = base.sample("She was", n=np.int64(3), max_tokens=np.int32(4), temperature=np.float32(0.5), seed=np.uint8(1))
+    assert json.loads(json.dumps(some.to_dict())) == some.to_dict()
+    same = base.sample(np.str_("She was"), n=3, max_tokens=4, temperature=0.5, seed=1)
+    assert same.recipe == some.recipe
+    found = ld.compare(**PAIR, prompts=np.array(["She was", "He was"]), n=np.int64(5), max_tokens=4)
+    assert json.loads(json.dumps(found.to_dict()))["n"] == 5
+
+
+def test_a_whole_temperature_is_the_recipe_of_the_command(store, run):
+    some = ld.model("scripted:base").sample("She was", n=3, max_tokens=4, temperature=2)
+    code, _, _ = run(*shlex.split(some.command)[1:], "--json", "--store", store)
+    assert code == 0
+    assert count(store) == 3  # nothing was drawn again
+
+
+def test_names_are_refused_where_they_are_written(store):
+    with pytest.raises(ld.errors.UnknownName, match="no model called 'tiny-bse'"):
+        ld.model("scripted:aligned").chat(template="tiny-bse")
+    with pytest.raises(ld.errors.BadValue, match="temperature is -1"):
+        ld.arm("scripted:base", temperature=-1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'temp'"):
+        ld.arm("scripted:base", temp=0.7)
+
+
+def test_a_file_of_prompts_is_not_taken_for_a_prompt(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.txt").write_text("She was\nHe was\n", "utf-8")
+    with pytest.raises(ld.errors.BadValue, match=r"a file has that name: Path\('prompts.txt'\) reads it"):
+        ld.compare(**PAIR, prompts="prompts.txt", n=5)
+    found = ld.compare(**PAIR, prompts=Path("prompts.txt"), n=5, max_tokens=4)
+    assert "-p 'She was' -p 'He was'" in found.command
+
+
+def test_a_path_names_a_model_too(store):
+    file = ROOT / "llama_diversity/data/tiny-base.gguf"
+    assert ld.model(file) == ld.model(str(file))
+    assert ld.model(file).reference == str(file)
+
+
+def test_no_samples_are_a_table_without_rows(store):
+    some = ld.model("scripted:base").sample("She was", n=2, max_tokens=4)
+    assert some[:0].to_arrow().schema == some.to_arrow().schema
+    assert some[:0].to_arrow().num_rows == 0
+
+
 # ---- sessions
 
 

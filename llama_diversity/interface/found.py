@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llama_diversity.errors import UnknownName
+from llama_diversity.interface.arguments import public
 from llama_diversity.interface.sessions import current
 from llama_diversity.interface.tables import Table, printed
-from llama_diversity.interface.wording import in_python
 from llama_diversity.render import glyphs
 from llama_diversity.render.exhibits import Figure, in_terminal
 from llama_diversity.render.folder import Written
@@ -97,7 +97,7 @@ class Found:
         """All numbers, unrounded, as --json prints them."""
         return self._result.to_dict()
 
-    @in_python()
+    @public
     def save(
         self,
         folder: str | Path,
@@ -161,7 +161,7 @@ class Report(Mapping[str, Found]):
         """All numbers, unrounded, as --json prints them."""
         return self._made.to_dict()
 
-    @in_python()
+    @public
     def save(
         self,
         folder: str | Path,

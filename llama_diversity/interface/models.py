@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 from llama_diversity import registry
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadUsage, BadValue
+from llama_diversity.interface.arguments import public
 from llama_diversity.interface.samples import Samples, Score
 from llama_diversity.interface.sessions import current
-from llama_diversity.interface.wording import in_python
 from llama_diversity.records import Asking, Cell, ModelFacts, ModelRef, Prompt, Sampler, seen_ids
 from llama_diversity.store import Store
 from llama_diversity.studies.arms import resolve_pair
@@ -36,8 +36,8 @@ from llama_diversity.studies.tokens import DifferentVocabularies
 from llama_diversity.studies.words import drawing_words, template_words
 
 
-@in_python()
-def model(reference: str) -> Model:
+@public
+def model(reference: str | Path) -> Model:
     """The model called `reference`: an alias of models.toml, a path, hf:OWNER/REPO:FILE[@REVISION], scripted:NAME.
 
     Its files have to be on this machine (`llamadiv models pull` fetches them); they are hashed the first time, which
@@ -64,7 +64,7 @@ class Pair(NamedTuple):
     aligned: Model
 
 
-@in_python()
+@public
 def pair(name: str) -> Pair:
     """The two models of a pair by its name in models.toml. Raises UnknownName, and what `model` raises.
 
@@ -74,7 +74,7 @@ def pair(name: str) -> Pair:
     return Pair(*map(Model, resolve_pair(name)))
 
 
-@in_python()
+@public
 def ladder(name: str) -> tuple[Model, ...]:
     """All stages of a family by its name in models.toml, the base first. Raises UnknownName, and what `model` raises.
 
@@ -107,12 +107,12 @@ class Model:
 
     __slots__ = ("_chat", "_weights", "reference")
 
-    def __init__(self, reference: str, *, _chat: _Chat | None = None, _weights: _Weights | None = None) -> None:
-        self.reference = reference
+    def __init__(self, reference: str | Path, *, _chat: _Chat | None = None, _weights: _Weights | None = None) -> None:
+        self.reference = str(reference)
         self._chat = _chat
-        self._weights = _weights or _Weights(current().model(str(reference)))
+        self._weights = _weights or _Weights(current().model(self.reference))
 
-    @in_python()
+    @public
     def chat(
         self,
         system: str | None = None,
@@ -130,6 +130,8 @@ class Model:
         """
         args = template_args_of(template_args)
         name = None if template is None else reference_of(template)
+        if name is not None:
+            current().model(name)  # a name that means nothing is refused here
         return Model(self.reference, _chat=_Chat(system, name, args), _weights=self._weights)
 
     @property
@@ -138,7 +140,7 @@ class Model:
         with self._weights.vocabulary(current()) as engine:
             return engine.facts
 
-    @in_python()
+    @public
     def prompt(self, text: str, *, start: str = "auto", control_tokens: bool = False) -> Prompt:
         """`text` as the model sees it: `.rendered` is the whole text, `.ids` its tokens. Nothing is drawn.
 
@@ -151,7 +153,7 @@ class Model:
         with self._weights.vocabulary(current()) as engine:
             return self._prompt(engine, text, self._asking(start, control_tokens=control_tokens), current())
 
-    @in_python()
+    @public
     def sample(
         self,
         prompt: str,
@@ -212,7 +214,7 @@ class Model:
             store.finish_run(run_id)
             return _read(cell, store, run_id, self._command(cell, drawing))
 
-    @in_python()
+    @public
     def score(self, text: str, *, start: str = "auto", control_tokens: bool = False) -> Score:
         """How likely the model finds `text`, token by token, each given those before it and the start.
 
@@ -345,6 +347,9 @@ class Arm:
     seed: int = 0
     start: str | None = None
 
+    def __post_init__(self) -> None:
+        self.spec("arm")  # what cannot be meant is refused where it is written
+
     def spec(self, name: str) -> ArmSpec:
         """The same as the command line knows it. Raises BadValue."""
         given = {key: getattr(self, key) for key in ("temperature", "top_k", "top_p", "min_p")}
@@ -367,7 +372,7 @@ class Arm:
         )
 
 
-@in_python()
+@public
 def arm(
     model: Model | str,
     *,

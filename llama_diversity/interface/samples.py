@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from llama_diversity.answers import Answer, Reader
 from llama_diversity.decimals import counted, decimals
 from llama_diversity.errors import BadValue
+from llama_diversity.interface.arguments import public
 from llama_diversity.interface.tables import to_pandas
-from llama_diversity.interface.wording import in_python
 from llama_diversity.records import Piece, Prompt, Recipe, Sample, TokenStats
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.heatmap import DifferenceHeatmap, GenerationsHeatmap, Looks, TokenPicture
@@ -43,7 +43,7 @@ class Heatmap:
     def __init__(self, picture: TokenPicture, what: str) -> None:
         self._picture, self._what = picture, what
 
-    @in_python()
+    @public
     def save(self, path: str | Path) -> None:
         """Write it as its suffix says, .svg or .html: whole or not at all. Raises BadValue."""
         from llama_diversity.render.html import to_html
@@ -102,7 +102,7 @@ class Completion:
         """Of each token what it adds to the text, a control token's name in angle brackets."""
         return [_spelled(self._pieces[int(one)]) for one in self.tokens["id"]]
 
-    @in_python()
+    @public
     def heatmap(
         self,
         *,
@@ -202,7 +202,7 @@ class Samples(Sequence[Completion]):
         ]
         return {"model": self.model, "prompt": self.prompt.text, "run": self.run, "samples": described}
 
-    @in_python()
+    @public
     def heatmap(self, *, by: By = "surprisal", maximum: float | None = None, palette: str = "magma") -> Heatmap:
         """The first three, coloured; `some[i].heatmap()` shows any other. Raises UnknownName, BadValue."""
         picture = GenerationsHeatmap(
@@ -309,7 +309,7 @@ class Score:
         """What precedes the text, as it is spelled; empty for nothing."""
         return self._scored.start
 
-    @in_python()
+    @public
     def heatmap(
         self,
         *,

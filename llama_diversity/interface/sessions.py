@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
+from llama_diversity.interface.arguments import public
 from llama_diversity.interface.wording import in_python
 from llama_diversity.studies.pace import Standing
 from llama_diversity.studies.session import Listener, Session
@@ -40,6 +41,7 @@ def current(called: str = "") -> Session:
     return dataclasses.replace(session, command=("python", f"llama_diversity.{called}")) if called else session
 
 
+@public
 @contextlib.contextmanager
 def session(
     *,

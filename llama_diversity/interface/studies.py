@@ -8,16 +8,17 @@ session's store: the same call again draws nothing, a larger `n` draws the rest.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from llama_diversity.errors import BadUsage, BadValue
+from llama_diversity.interface.arguments import public
 from llama_diversity.interface.found import Found, Report
 from llama_diversity.interface.models import Arm, Model, Pair, alone, reference_of, template_args_of
 from llama_diversity.interface.models import arm as as_arm
 from llama_diversity.interface.sessions import current
-from llama_diversity.interface.wording import in_python
 from llama_diversity.records import Asking, Sampler
 from llama_diversity.studies import arms as choosing
 from llama_diversity.studies import conduct
@@ -55,7 +56,7 @@ Models = Pair | tuple[Model | str, Model | str] | str | None
 AnyArm = Model | Arm | str
 
 
-@in_python()
+@public
 def compare(
     arms: Mapping[str, AnyArm] | None = None,
     *,
@@ -85,10 +86,10 @@ def compare(
 
     `arms` by name: models, models with chat(), what `arm` makes of them, or texts as `--arm` has them behind NAME=
     ("tiny-base,T=0.7"). `reference` names the one that the others are set against, else the first; with `pairs` "all"
-    every two are. `prompts`: texts, or the path of a file; `set`: prompts that ship. `n` generations of each prompt, at
-    most `max_tokens` long. `prefix`: judge the first so many tokens only; `equal_n`: of arms of different n take the
-    first of each; `joint`: report arms that differ in more than one part; `valid`: a regular expression that a valid
-    output must contain.
+    every two are. `prompts`: texts, or the pathlib.Path of a file; `set`: prompts that ship. `n` generations of each
+    prompt, at most `max_tokens` long. `prefix`: judge the first so many tokens only; `equal_n`: of arms of different n
+    take the first of each; `joint`: report arms that differ in more than one part; `valid`: a regular expression that a
+    valid output must contain.
 
     Raises BadUsage, BadValue, NotComparable, Unfit, NoEncoder, Interrupted, and what models and stores raise.
 
@@ -129,7 +130,7 @@ def compare(
         return Found(conduct.run(one, resolved, drawing=drawing, session=session, words=words))
 
 
-@in_python()
+@public
 def decompose(
     pair: Models = None,
     *,
@@ -199,7 +200,7 @@ def decompose(
         return Found(conduct.run(one, resolved, drawing=drawing, session=session, words=words))
 
 
-@in_python()
+@public
 def coverage(
     pair: Models = None,
     *,
@@ -229,12 +230,12 @@ def coverage(
     >>> found.to_dict()["arms"]["base"]["n"]
     20
     """
-    study = Coverage(prompt, n, max_tokens, _one_of("by", by, "meaning", "text"))
+    study = Coverage(prompt, n, max_tokens, by)
     drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
     return _of_models("coverage", study, _choice(pair, base, aligned, ladder), drawing)
 
 
-@in_python()
+@public
 def syntactic(
     pair: Models = None,
     *,
@@ -266,7 +267,7 @@ def syntactic(
     return _of_models("syntactic", study, _choice(pair, base, aligned, ladder), drawing)
 
 
-@in_python()
+@public
 def semantic(
     pair: Models = None,
     *,
@@ -297,7 +298,7 @@ def semantic(
     return _of_models("semantic", Semantic(prompt, n, max_tokens), _choice(pair, base, aligned, ladder), drawing)
 
 
-@in_python()
+@public
 def personas(
     pair: Models = None,
     *,
@@ -334,7 +335,7 @@ def personas(
     return _of_models("personas", study, _choice(pair, base, aligned, ladder), drawing)
 
 
-@in_python()
+@public
 def perturb(
     pair: Models = None,
     *,
@@ -382,7 +383,7 @@ def perturb(
     return _of_models("perturb", study, _choice(pair, base, aligned, ladder), drawing)
 
 
-@in_python()
+@public
 def collapse(
     *,
     rule: str = Knobs.rule,
@@ -423,7 +424,7 @@ def collapse(
     return Found(Collapse(knobs, third).result())
 
 
-@in_python()
+@public
 def diff(
     text: str | None = None,
     *,
@@ -481,7 +482,7 @@ def diff(
         )
 
 
-@in_python()
+@public
 def tree(
     pair: Models = None,
     *,
@@ -517,7 +518,7 @@ def tree(
         return Found(searching.run(question, arms, session=session, words=choice.words()))
 
 
-@in_python()
+@public
 def reproduce(
     pair: Models = None,
     *,
@@ -558,7 +559,7 @@ def reproduce(
         return Report(paper.reproduce(arms, drawing=drawing, session=session, n=n, template_args=args, words=words))
 
 
-@in_python()
+@public
 def report(run: str = "last") -> Report:
     """A stored run again, by its id, the first characters of one, or "last"; of one cut short what is there.
 
@@ -622,6 +623,8 @@ def _prompts(prompts: Sequence[str] | str | Path | None, set: str | None) -> Pro
         return None if set is None else reading.read_prompts((), None, set)
     if isinstance(prompts, Path):
         return reading.read_prompts((), str(prompts), set)
+    if isinstance(prompts, str) and os.path.isfile(prompts):
+        raise BadValue("prompts", prompts, f"a file has that name: Path({prompts!r}) reads it, a list means the words")
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not texts:
         raise BadValue("prompts", prompts, "there is no prompt in it")
@@ -645,9 +648,3 @@ def _doses(dose: int | Sequence[int]) -> tuple[int, ...]:
     if not doses or not all(1 <= one <= 1000 for one in doses):
         raise BadValue("dose", dose, "name numbers from 1 to 1000, like (1, 2, 4)")
     return doses
-
-
-def _one_of(name: str, given: str, *allowed: str) -> str:
-    if given not in allowed:
-        raise BadValue(name, given, f"it must be {' or '.join(allowed)}")
-    return given

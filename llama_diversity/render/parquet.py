@@ -63,6 +63,8 @@ def _groups(samples: Iterable[Exported]) -> Iterator[list[Exported]]:
 
 def table_of(group: list[Exported]) -> pa.Table:
     """All tokens of `group`, a row each, as SCHEMA has them."""
+    if not group:
+        return SCHEMA.empty_table()
     tokens = np.concatenate([exported.sample.tokens for exported in group])
     pieces = [exported.pieces[id] for exported in group for id in exported.sample.tokens["id"].tolist()]
     lengths = [len(exported.sample.tokens) for exported in group]
