@@ -12,7 +12,6 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,6 +76,8 @@ def _write(path: Path, content: bytes) -> None:
 @functools.cache
 def code_digest() -> str:
     """What the numbers of an analysis depend on besides its arguments: our code and the libraries' versions."""
+    from importlib.metadata import version  # loads what reads mail, so not for help
+
     digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in _LIBRARIES).encode())
     for file in analysis_files():
         digest.update(file.read_bytes())

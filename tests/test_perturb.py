@@ -13,8 +13,14 @@ import pytest
 
 from llama_diversity.metrics.clusters import return_share
 from llama_diversity.metrics.inference import Difference, Proportion, clustered_proportion, wilson
-from llama_diversity.records import TOKEN_DTYPE, TokenStats
+from llama_diversity.records import TOKEN_DTYPE, Recipe, TokenStats
+from llama_diversity.studies.arms import Choice, resolve_choice
+from llama_diversity.studies.conduct import conducted
+from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.perturb import analysis as perturb
+from llama_diversity.studies.perturb.perturbations import Replace
+from llama_diversity.studies.perturb.study import Perturb, _repeat
+from llama_diversity.studies.session import Session
 
 D = 24
 
@@ -248,6 +254,33 @@ def test_several_openings_are_independent_and_each_is_shown(run: Callable, tmp_p
     assert len(rows) == 1 + 3 * len(openings)
     assert report["command"].count("-p") == 2
     assert "--openings 3" in report["command"]
+
+
+def test_the_order_of_prompts_changes_nothing_that_is_drawn(tmp_path: Path) -> None:
+    """Every cell has random numbers of its own, by what is continued: not by where it stands, nor by what is beside."""
+
+    def recipes(*prompts: str) -> dict[tuple[str, str, float, bool], Recipe]:
+        study = Perturb(Replace("was", "met"), prompts=prompts, n=20, n_openings=2, max_tokens=12)
+        with conducted([study], arms, drawing=Drawing(seed=1), session=session) as (_, [drawn]):
+            found = {label: drawn.recipe(label) for label in drawn.cells}
+        return {
+            (one.model_digest, one.prompt.text, one.sampler.temperature, label.startswith("completions")): one
+            for label, one in found.items()
+        }
+
+    session = Session(named_store=tmp_path / "s.sqlite")
+    arms = resolve_choice(Choice(base="scripted:base", aligned="scripted:homing"), session)
+    one = recipes("She was", "Someone was")
+    assert len(one) == 2 + 2 * 2 * 3  # completions, and two openings as they are and changed for three ways
+    assert len({recipe.seed for recipe in one.values()}) == len(one)
+    assert recipes("Someone was", "She was") == one
+
+
+def test_openings_that_are_changed_into_one_text_are_drawn_independently() -> None:
+    sides = [("She was", "She was", "unchanged"), ("She was", "She was", "changed"), ("She", "She was", "changed")]
+    repeats = [_repeat(*side) for side in sides]
+    assert len({0, *repeats}) == 4  # 0 is that of completions
+    assert repeats == [_repeat(*side) for side in sides]
 
 
 @pytest.mark.parametrize("openings", [0, 4])

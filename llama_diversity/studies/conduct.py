@@ -30,8 +30,6 @@ from llama_diversity.studies.study import MOST_ANALYSED, STUDIES, Ask, Drawn, No
 from llama_diversity.studies.tokens import DifferentVocabularies
 from llama_diversity.studies.words import drawing_words
 
-_STREAM = 0x9E3779B97F4A7C15  # odd and without a pattern: no two small seeds and streams meet
-
 
 def _check_together(asks: Sequence[Ask]) -> None:
     """The same for all that an arm is asked: several prompts may make of a good -n too many. Raises BadValue."""
@@ -151,8 +149,6 @@ class _Work(NamedTuple):
         drawing = self.drawing
         if ask.sampler:
             drawing = dataclasses.replace(drawing, sampler=dataclasses.replace(drawing.sampler, **ask.sampler))  # type: ignore[arg-type]
-        if ask.stream:
-            drawing = dataclasses.replace(drawing, seed=(drawing.seed + ask.stream * _STREAM) % 2**64)
         cell = plan_cell(
             engine,
             arm.model,

@@ -74,8 +74,8 @@ class Ask(NamedTuple):
     template_args: str | None = None
     sampler: Mapping[str, float] | None = None  # fields of the sampler in place of the typed ones
     asking: Mapping[str, Any] | None = None  # fields of Asking in place of the typed ones
-    stream: int = 0  # asks of other streams are drawn independently of each other
-    # Of one's own: by model, prompt and sampler, wherever the ask stands among others; repeats have other numbers.
+    # None: the typed seed. Else one of its own by model, prompt and sampler, wherever the ask stands among others;
+    # repeats have other numbers.
     repeat: int | None = None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -154,22 +156,25 @@ class Perturb(Study):
         prompts = self.prompts if self.wanted > 1 else self.prompts[:1]
         n, length = math.ceil(self.n / len(prompts)), min(self.max_tokens, analysis.COMPLETION_TOKENS)
         return [
-            Ask(_completions(at), arms[-1], prompt, n, length, stream=at - 1)
-            for at, prompt in enumerate(prompts, start=1)
+            Ask(_completions(at), arms[-1], prompt, n, length, repeat=0) for at, prompt in enumerate(prompts, start=1)
         ]
 
     def asks_next(self, drawn: Drawn) -> list[Ask]:
         openings = self._openings(drawn)
         n = self.n // len(openings)
-        sides = [
-            (way, place.label(way.name, label), text)
+        return [
+            Ask(
+                place.label(way.name, side),
+                way.arm,
+                text,
+                n,
+                self.max_tokens,
+                sampler=way.sampler,
+                repeat=_repeat(self.prompts[place.prompt - 1], doses[0].unchanged, side),
+            )
             for place, doses in openings
             for way in self._ways(drawn)
-            for label, text in [("unchanged", doses[0].unchanged), *self._changed(doses)]
-        ]
-        return [
-            Ask(label, way.arm, text, n, self.max_tokens, sampler=way.sampler, stream=len(self.prompts) + at)
-            for at, (way, label, text) in enumerate(sides)
+            for side, text in [("unchanged", doses[0].unchanged), *self._changed(doses)]
         ]
 
     def _openings(self, drawn: Drawn) -> list[tuple[Place, list[Opening]]]:
@@ -327,6 +332,15 @@ def _over(places: Sequence[Place], singles: Sequence[Mapping[str, analysis.Arm]]
 
 def _changed(dose: int) -> str:
     return "changed" if dose == 1 else f"changed {dose} times"
+
+
+def _repeat(prompt: str, opening: str, side: str) -> int:
+    """Which random numbers a continuation has: by what it continues, not by where that stands among others.
+
+    Two openings may become one text when they are changed, and an opening may be the prompt that was completed: each
+    has numbers of its own, for a model says the same to the same text with the same ones.
+    """
+    return int.from_bytes(hashlib.sha256(json.dumps([prompt, opening, side]).encode()).digest()[:8], "big")
 
 
 def _words(drawn: Drawn, way: Way, at: Place) -> str:
