@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_architecture import ALLOWED
 
 from llama_diversity.errors import BadUsage, BadValue, LlamadivError, Unfit
 from llama_diversity.studies.arms import Choice, resolve_choice
@@ -65,6 +66,33 @@ def test_the_example_of_the_page_runs_without_click() -> None:
     assert "syntactic-entropies" in shown
     assert "figure-11-mean-entropies" in shown
     assert (has_click, done.stderr) == ("False", "")
+
+
+def test_every_way_to_add_something_runs_as_it_stands() -> None:
+    """All blocks behind the first in one process, in order; they state by `assert` what comes of them."""
+    _, *blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == len(re.findall(r"^### ", PAGE, re.MULTILINE)) == 5
+    assert all("assert " in block for block in blocks)
+    program = "\n".join(blocks)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_picture_agrees_with_the_imports() -> None:
+    """No module imports a part that the picture draws above its own."""
+    picture = re.search(r"```text\n(.*?)```", PAGE, re.DOTALL)[1]
+    levels = [re.findall(r"^(?:\w+(?:/|\.py)\s+)+", floor, re.MULTILINE) for floor in picture.split("  |\n")]
+    floor_of = {
+        name: level for level, rows in enumerate(levels) for row in rows for name in re.findall(r"(\w+)(?:/|\.py)", row)
+    }
+    assert len(floor_of) == 15
+    climbs = {
+        (part, other)
+        for part, others in ALLOWED.items()
+        for other in others
+        if part in floor_of and other in floor_of and floor_of[other] < floor_of[part]
+    }
+    assert climbs == set()
 
 
 class Hearer(Listener):
