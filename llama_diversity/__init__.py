@@ -7,6 +7,7 @@ nothing. docs/python.md shows them all.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -84,11 +85,12 @@ def __getattr__(name: str) -> Any:
     if name == "errors":
         return importlib.import_module("llama_diversity.errors")
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        here = sys.modules[__name__]  # with it Python says which name comes near
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=here)
     found = getattr(importlib.import_module(f"llama_diversity.{_HOMES[name]}"), name)
     globals()[name] = found
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return list(__all__)

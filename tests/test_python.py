@@ -80,10 +80,14 @@ def test_public_names_are_one_list():
     typed = {alias.name for node in for_types.body for alias in node.names}
     assert typed | {"__version__"} == set(ld.__all__)
     assert sorted(ld.__all__) == ld.__all__
-    assert set(ld.__all__) <= set(dir(ld))
+    assert dir(ld) == ld.__all__
     assert all(getattr(ld, name) is not None for name in ld.__all__)
     with pytest.raises(AttributeError, match="no attribute 'compair'"):
         _ = ld.compair
+    told = subprocess.run(
+        [sys.executable, "-c", "import llama_diversity as ld; ld.compair"], capture_output=True, text=True, check=False
+    )
+    assert "Did you mean: 'compare'?" in told.stderr
 
 
 def test_every_public_name_is_explained_with_an_example_and_on_its_page():
@@ -371,6 +375,8 @@ def test_what_is_not_there_says_what_is(store):
         with pytest.raises(KeyError, match="lists them"):
             parts["curve"]
         assert parts.get("nothing") is None
+        with pytest.raises(KeyError, match="called '0'"):
+            parts[0]
     with pytest.raises(ld.LlamadivError, match="Did you mean coverage-curves"):
         found.figures["curve"]
     assert found.tables["seen"].name == "coverage-seen"

@@ -178,7 +178,7 @@ class Report(Mapping[str, Found]):
         for one in self._made.results:
             if one.name == name:
                 return Found(one)
-        raise NotThere("study", name, self, list_command="list(report)")
+        raise NotThere("study", str(name), self, list_command="list(report)")
 
     def __iter__(self) -> Iterator[str]:
         return (one.name for one in self._made.results)
@@ -213,7 +213,7 @@ class _Parts(Mapping[str, Part], Generic[Part]):
         for one in (name, f"{self._study}-{name}"):
             if one in self._parts:
                 return self._parts[one]
-        raise NotThere(self._kind, name, self._parts, list_command=f"list(found.{self._kind}s)")
+        raise NotThere(self._kind, str(name), self._parts, list_command=f"list(found.{self._kind}s)")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parts)
