@@ -592,6 +592,26 @@ def test_sessions_nest(tmp_path):
     assert sessions.current().named_store is None
 
 
+def test_a_session_is_entered_as_often_as_one_likes(tmp_path):
+    mine = ld.session(store=tmp_path / "a.sqlite")
+    for _ in range(2):
+        with mine as path, mine, ld.session(store=tmp_path / "b.sqlite"):
+            assert path == tmp_path / "a.sqlite"
+            assert sessions.current().store == tmp_path / "b.sqlite"
+            with mine:
+                assert sessions.current().store == path
+        assert sessions.current().named_store is None
+
+    @mine
+    def where():
+        return sessions.current().store
+
+    assert [where(), where()] == [path, path]
+    with pytest.raises(RuntimeError), mine:
+        raise RuntimeError
+    assert sessions.current().named_store is None
+
+
 def test_two_stores_do_not_mix(tmp_path):
     model = ld.model("scripted:base")
     with ld.session(store=tmp_path / "a.sqlite") as a:

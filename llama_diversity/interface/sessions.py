@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +33,7 @@ _LOG = logging.getLogger("llama_diversity")
 _LOG.addHandler(logging.NullHandler())  # else Python would print warnings that nobody asked for
 
 _now: ContextVar[Session | None] = ContextVar("llama_diversity_session", default=None)
+_entered: ContextVar[tuple[Token[Session | None], ...]] = ContextVar("llama_diversity_entered", default=())
 
 
 def current(called: str = "") -> Session:
@@ -42,7 +43,6 @@ def current(called: str = "") -> Session:
 
 
 @public
-@contextlib.contextmanager
 def session(
     *,
     store: str | Path | None = None,
@@ -54,8 +54,10 @@ def session(
     flash_attention: bool | None = None,
     kv_type: Literal["f16", "f32", "q8_0", "q4_0"] | None = None,
     exact: bool | None = None,
-) -> Iterator[Path]:
-    """Within it all calls use these settings; None leaves one as it is around the session. Gives the store's path.
+) -> Within:
+    """Within it all calls use these settings; None leaves one as it is where it is made. Gives the store's path.
+
+    It may be kept, and entered again.
 
     `store`: the file that keeps samples, made when the first are drawn. `offline`: never touch the network.
     `progress`: a function that is called as progress(what, share), with words and a share from 0 to 1; "bar" for a
@@ -72,27 +74,40 @@ def session(
     ...         print(store)
     study.sqlite
     """
-    with in_python():
-        around = current()
-        layout: dict[str, Any] = {
-            "parallel": parallel,
-            "n_threads": threads,
-            "n_gpu_layers": gpu_layers,
-            "flash_attention": flash_attention,
-            "kv_type": kv_type,
-            "exact": exact,
-        }
-        changed = dataclasses.replace(
-            around,
-            named_store=around.named_store if store is None else Path(store),
-            offline=around.offline if offline is None else offline,
-            layout=dataclasses.replace(around.layout, **{name: one for name, one in layout.items() if one is not None}),
-            listener=around.listener if progress is None else _listener(progress),
-        )
-    token = _now.set(changed)
-    try:
-        yield changed.store
-    finally:
+    around = current()
+    layout: dict[str, Any] = {
+        "parallel": parallel,
+        "n_threads": threads,
+        "n_gpu_layers": gpu_layers,
+        "flash_attention": flash_attention,
+        "kv_type": kv_type,
+        "exact": exact,
+    }
+    changed = dataclasses.replace(
+        around,
+        named_store=around.named_store if store is None else Path(store),
+        offline=around.offline if offline is None else offline,
+        layout=dataclasses.replace(around.layout, **{name: one for name, one in layout.items() if one is not None}),
+        listener=around.listener if progress is None else _listener(progress),
+    )
+    return Within(changed)
+
+
+class Within(contextlib.ContextDecorator, AbstractContextManager[Path]):
+    """A session, as often as it is entered, also inside itself; around a function as its decorator."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> Path:
+        with in_python():
+            store = self._session.store
+        _entered.set((*_entered.get(), _now.set(self._session)))
+        return store
+
+    def __exit__(self, *error: object) -> None:
+        *others, token = _entered.get()
+        _entered.set(tuple(others))
         _now.reset(token)
 
 
