@@ -35,7 +35,6 @@ from llama_diversity.metrics.clusters import (
 )
 from llama_diversity.metrics.coverage import rarefied_richness
 from llama_diversity.metrics.inference import Estimate, Proportion, wilson
-from llama_diversity.metrics.lloyd import Lloyd
 
 
 def on_circle(*degrees: float) -> np.ndarray:
@@ -606,25 +605,3 @@ def test_the_error_of_kinds_knows_that_they_are_formed() -> None:
     truth = np.var([one.value for one in found])  # known to 9 %, as 250 of them
     assert np.mean([(one.se or 0) ** 2 for one in found]) == pytest.approx(truth, rel=0.3)
     assert np.mean([one.se**2 for one in given]) < 0.8 * np.var([one.value for one in given])
-
-
-@pytest.mark.parametrize(("n", "dimensions", "k"), [(40, 2, 2), (150, 60, 7), (230, 384, 16), (30, 5, 12)])
-def test_k_means_is_scikit_learns(n: int, dimensions: int, k: int) -> None:
-    """The same classes from the same random starts, and from centres of one's own."""
-    generator = np.random.default_rng(n)
-    points = generator.normal(size=(n, dimensions)) + 2 * generator.normal(size=(k, dimensions))[np.arange(n) % k]
-    theirs, ours = KMeans(k, n_init=10, random_state=3).fit(points), Lloyd(points).best(k, 10, 3)
-    assert exact_classes(ours.labels.tolist()).tolist() == exact_classes(theirs.labels_.tolist()).tolist()
-    assert ours.within == pytest.approx(theirs.inertia_, rel=1e-12)
-    centres = points[:k]
-    theirs, ours = KMeans(k, init=centres, n_init=1).fit(points), Lloyd(points).start(centres)
-    assert ours.labels.tolist() == theirs.labels_.tolist()
-
-
-def test_k_means_fills_a_class_that_ran_empty_as_scikit_learn_does() -> None:
-    points = np.random.default_rng(4).normal(size=(60, 3))
-    centres = np.vstack([points[:4], [[90.0, 0.0, 0.0], [0.0, 90.0, 0.0]]])  # far from everything
-    theirs, ours = KMeans(6, init=centres, n_init=1).fit(points), Lloyd(points).start(centres)
-    assert len(np.unique(ours.labels)) == 6
-    assert ours.labels.tolist() == theirs.labels_.tolist()
-    assert ours.within == pytest.approx(theirs.inertia_, rel=1e-12)

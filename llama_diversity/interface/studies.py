@@ -98,10 +98,8 @@ def compare(
     >>> found.verdicts[0].measure, found.verdicts[0].arm
     ('distance', 'sharp')
     """
-    session, drawing = (
-        current("compare"),
-        _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens)),
-    )
+    session = current("compare")
+    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
     choice = _choice(pair, base, aligned, ladder)
     specs = _specs(arms, choice)
     for spec in specs:
@@ -167,10 +165,8 @@ def decompose(
     >>> [one.name for one in found.found.effects[:3]]
     ['weights', 'template', 'weights x template']
     """
-    session, drawing = (
-        current("decompose"),
-        _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens)),
-    )
+    session = current("decompose")
+    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
     choice = _choice(pair, base, aligned)
     models = choosing.resolve_arms(choice.pair, choice.base, choice.aligned)
     others = None if quantised is None else (reference_of(quantised[0]), reference_of(quantised[1]))
@@ -458,10 +454,8 @@ def diff(
     >>> found.to_dict()["arms"]["aligned"]["n_texts"]
     1
     """
-    session, drawing = (
-        current("diff"),
-        _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens)),
-    )
+    session = current("diff")
+    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
     choice = _choice(pair, base, aligned, ladder)
     if text is None:
         study = Diff(
@@ -547,10 +541,8 @@ def reproduce(
     >>> list(found)[:3], found.verdicts[0].verdict
     (['ledger', 'personas', 'semantic'], 'not comparable')
     """
-    session, drawing = (
-        current("reproduce"),
-        _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens)),
-    )
+    session = current("reproduce")
+    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
     paper.check_n_of_all(n)
     choice, args = _choice(pair, base, aligned, ladder), template_args_of(template_args)
     with alone():

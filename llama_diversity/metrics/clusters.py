@@ -18,7 +18,6 @@ import numpy.typing as npt
 from llama_diversity.errors import BadValue
 from llama_diversity.metrics.indices import hill
 from llama_diversity.metrics.inference import Estimate, Float64, Int64, Proportion, undefined, wilson
-from llama_diversity.metrics.lloyd import Lloyd
 from llama_diversity.metrics.similarity import rows_of_length_one
 
 N_INIT = 10  # random starts of k-means
@@ -210,23 +209,25 @@ def _partitions(units: Float64, tried: Sequence[int], seed: int, n_init: int) ->
     """`k_means` for each k, at most the number of distinct rows; one tree serves all."""
     order = np.lexsort(units.T)
     points = units[order]
-    branches, lloyd = _branches(points, max(tried)), Lloyd(points)
+    branches = _branches(points, max(tried))
     found = []
     for k in tried:
-        best = _best_k_means(points, lloyd, branches[k - 1], k, seed, n_init)
+        best = _best_k_means(points, branches[k - 1], k, seed, n_init)
         labels = np.empty(len(units), np.int64)
         labels[order] = best.labels
         found.append(Clustering(exact_classes(labels.tolist()), best.within))
     return found
 
 
-def _best_k_means(points: Float64, lloyd: Lloyd, branches: Int64, k: int, seed: int, n_init: int) -> Clustering:
+def _best_k_means(points: Float64, branches: Int64, k: int, seed: int, n_init: int) -> Clustering:
     """Of the start from the tree and the random ones; few random ones miss one of many clusters as often as not."""
-    found = _k_means_from(points, lloyd, branches, k)
+    found = _k_means_from(points, branches, k)
     if k == 1:
         return found
-    random = lloyd.best(k, n_init, seed)
-    return found if random.within >= found.within else Clustering(random.labels, random.within)
+    from sklearn.cluster import KMeans  # heavy, and needed only here
+
+    random = KMeans(k, n_init=n_init, random_state=seed).fit(points)
+    return found if random.inertia_ >= found.within else Clustering(random.labels_, float(random.inertia_))
 
 
 def _with_direction(vectors: npt.ArrayLike) -> Float64:
@@ -240,13 +241,16 @@ def _distinct(points: Float64) -> int:
     return len(np.unique(points.round(9), axis=0))
 
 
-def _k_means_from(points: Float64, lloyd: Lloyd, labels: Int64, k: int) -> Clustering:
+def _k_means_from(points: Float64, labels: Int64, k: int) -> Clustering:
     """k-means started from classes 0 to k - 1."""
     if k == 1:
         return _one_cluster(points)
+    from sklearn.cluster import KMeans  # heavy, and needed only here
+
     members = np.eye(k)[labels]
-    best = lloyd.start(members.T @ points / members.sum(axis=0)[:, None])
-    return Clustering(exact_classes(best.labels.tolist()), best.within)
+    centres = members.T @ points / members.sum(axis=0)[:, None]
+    best = KMeans(k, init=centres, n_init=1).fit(points)
+    return Clustering(exact_classes(best.labels_.tolist()), float(best.inertia_))
 
 
 def _branches(points: Float64, k_max: int) -> Int64:
@@ -379,11 +383,11 @@ def k_by_gap(vectors: npt.ArrayLike, k_max: int = 16, *, n_references: int = 10,
     generator = np.random.default_rng(seed)
     low, high = points.min(axis=0), points.max(axis=0)
     clouds = [points, *(generator.uniform(low, high, points.shape) for _ in range(n_references))]
-    trees = [(cloud, Lloyd(cloud), _branches(cloud, last)) for cloud in clouds]
+    branches = [_branches(cloud, last) for cloud in clouds]
     gaps: list[float] = []
     errors: list[float] = []
     for k in range(1, last + 1):
-        own, *others = (_log_within(cloud, lloyd, branches[k - 1], k) for cloud, lloyd, branches in trees)
+        own, *others = (_log_within(cloud, tree[k - 1], k) for cloud, tree in zip(clouds, branches, strict=True))
         gaps.append(float(np.mean(others)) - own)
         errors.append(float(np.std(others)) * math.sqrt(1 + 1 / n_references))
         if k > 1 and gaps[-2] >= gaps[-1] - errors[-1]:
@@ -392,9 +396,9 @@ def k_by_gap(vectors: npt.ArrayLike, k_max: int = 16, *, n_references: int = 10,
     return ClusterCount(last, tuple(range(1, last + 1)), tuple(gaps), tuple(errors), n, warning=warning)
 
 
-def _log_within(points: Float64, lloyd: Lloyd, labels: Int64, k: int) -> float:
+def _log_within(points: Float64, labels: Int64, k: int) -> float:
     """log W_k; -inf where every class is a single point, which makes the gap infinite."""
-    within = _k_means_from(points, lloyd, labels, k).within
+    within = _k_means_from(points, labels, k).within
     return math.log(within) if within > _SAME else -math.inf
 
 
