@@ -87,15 +87,25 @@ def conducted(
         run_id = start_run(store, session, {**kept, **({} if place is None else {"encoder": _encoder()})})
         work.draw([planned for some in first.values() for planned in some], run_id)
         drawn = _drawn(store, store.run(run_id), place, session)
-        later: list[_Planned] = []
-        for one in studies:
-            if one.name not in unfit:
+        asking = [one for one in studies if one.name not in unfit]
+        while asking:
+            later: dict[str, list[_Planned]] = {}
+            for one in asking:
                 with _leniently(one.name, unfit, is_lenient=is_lenient):
-                    later += work.planned(one.name, one.asks_next(drawn[one.name]))
-        work.draw(later, run_id)
+                    later[one.name] = work.planned(one.name, _new(one.asks_next(drawn[one.name]), drawn[one.name]))
+            asking = [one for one in asking if later.get(one.name)]
+            work.draw([planned for some in later.values() for planned in some], run_id)
+            drawn = _drawn(store, store.run(run_id), place, session)
         store.finish_run(run_id)
-        drawn = _drawn(store, store.run(run_id), place, session)
         yield run_id, [drawn[one.name] for one in studies]
+
+
+def _new(asks: Sequence[Ask], drawn: Drawn) -> Sequence[Ask]:
+    """What is asked next, which must not be what was asked already: it would be asked for ever."""
+    again = [ask.label for ask in asks if ask.label in drawn.cells]
+    if again:
+        raise ValueError(f"{again[0]!r} is asked a second time; a label is asked once")
+    return asks
 
 
 @contextlib.contextmanager
@@ -311,12 +321,14 @@ def shown(study: Study, drawn: Drawn) -> Result:
         cell.n - lacking.get(label, 0) >= study.least_of(label) for label, cell in drawn.cells.items()
     )
     why = drawn.unfit
-    if enough and not _is_cut_short(study, drawn):
-        try:
-            return _with_missing(study.shown(drawn), drawn, lacking)
-        except NoAnswer as error:
-            why = str(error)
-    why = why or _refusal(study, drawn, lacking)
+    if enough:
+        is_whole, refusal = _is_whole(study, drawn, lacking)
+        why = why or refusal
+        if is_whole or (study.shows_parts and not why):
+            try:
+                return _with_missing(study.shown(drawn), drawn, lacking, is_whole=is_whole)
+            except NoAnswer as error:
+                why = str(error)
     words = f"Not made: {why}" if why else "There is too little to analyse yet."
     remarks = (*_missing(drawn, lacking), Remark(words, is_warning=True))
     about = "These models cannot have this experiment." if why else "This experiment was cut short."
@@ -324,28 +336,22 @@ def shown(study: Study, drawn: Drawn) -> Result:
     return Result(section, {"missing": lacking, **({"unfit": why} if why else {})}, None)
 
 
-def _with_missing(result: Result, drawn: Drawn, lacking: Mapping[str, int]) -> Result:
-    section = dataclasses.replace(result.section, exhibits=(*_missing(drawn, lacking), *result.section.exhibits))
+def _with_missing(result: Result, drawn: Drawn, lacking: Mapping[str, int], *, is_whole: bool) -> Result:
+    remarks = _missing(drawn, lacking)
+    if not is_whole and not lacking:
+        remarks = (Remark(f"More was to be asked. `{drawn.command}` goes on.", is_warning=True),)
+    section = dataclasses.replace(result.section, exhibits=(*remarks, *result.section.exhibits))
     return dataclasses.replace(
         result, section=section, report={**result.report, **({"missing": lacking} if lacking else {})}
     )
 
 
-def _refusal(study: Study, drawn: Drawn, lacking: Mapping[str, int]) -> str:
-    """Why the first samples, all there, give nothing to ask next; empty where they do."""
-    if not study.has_more or lacking or not drawn.cells:
-        return ""
+def _is_whole(study: Study, drawn: Drawn, lacking: Mapping[str, int]) -> tuple[bool, str]:
+    """Whether all was asked that depends on samples; and why what is there, all of it, gives nothing to ask next."""
     try:
-        study.asks_next(drawn)
+        return not study.asks_next(drawn), ""
     except Unfit as error:
-        return str(error)
-    return ""
-
-
-def _is_cut_short(study: Study, drawn: Drawn) -> bool:
-    """Whether what is asked only after the first samples has not even been planned."""
-    first = {ask.label for ask in study.asks(tuple(drawn.arms))}
-    return bool(first) and study.has_more and first >= set(drawn.cells)
+        return False, "" if lacking else str(error)
 
 
 def _missing(drawn: Drawn, lacking: Mapping[str, int]) -> tuple[Remark, ...]:

@@ -100,7 +100,7 @@ class Study(ABC):
     title: ClassVar[str]
     needs_encoder: ClassVar[bool] = True
     needs_one_vocabulary: ClassVar[bool] = False
-    has_more: ClassVar[bool] = False  # asks that depend on the first samples
+    shows_parts: ClassVar[bool] = False  # something even before `asks_next` has asked all
     least: ClassVar[int] = 1  # samples of each ask that can be analysed
 
     def check_settings(self) -> None:  # noqa: B027  many have nothing to refuse
@@ -126,7 +126,11 @@ class Study(ABC):
         """What the arms are asked, the base first."""
 
     def asks_next(self, drawn: Drawn) -> list[Ask]:
-        """What they are asked once the first samples are there."""
+        """What they are asked once all asked so far is there, under new labels; asked again until that is nothing.
+
+        Of a stored run it is asked too, to see whether the run was cut short between two rounds. Raises Unfit where
+        these samples leave nothing to ask.
+        """
         return []
 
     def least_of(self, label: str) -> int:

@@ -84,7 +84,6 @@ class Perturb(Study):
 
     name: ClassVar[str] = "perturb"
     title: ClassVar[str] = "Section 5.1: does it find its way back?"
-    has_more: ClassVar[bool] = True
     least: ClassVar[int] = analysis.LEAST_EACH
 
     change: Perturbation = Replace()
@@ -160,6 +159,8 @@ class Perturb(Study):
         ]
 
     def asks_next(self, drawn: Drawn) -> list[Ask]:
+        if len(drawn.cells) > len(self.asks(tuple(drawn.arms))):
+            return []
         openings = self._openings(drawn)
         n = self.n // len(openings)
         return [
