@@ -1,0 +1,1 @@
+"""N usable people that fit a target, and what they cost."""
