@@ -13,10 +13,11 @@ from llama_diversity.cli.output import Output
 from llama_diversity.cli.prompts import prompts_options
 from llama_diversity.cli.results import run_arms
 from llama_diversity.studies.arms import Choice, check_different
-from llama_diversity.studies.compare.specs import check_cuts, specs_of
+from llama_diversity.studies.compare.specs import specs_of
 from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, PAIRS, Compare, resolve_spec
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.prompts import Prompts, shipped
+from llama_diversity.studies.samplers import check_cuts
 from llama_diversity.studies.session import Session
 
 

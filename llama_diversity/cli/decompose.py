@@ -14,11 +14,11 @@ from llama_diversity.cli.output import Output
 from llama_diversity.cli.prompts import prompts_options
 from llama_diversity.cli.results import run_arms
 from llama_diversity.studies.arms import Choice, check_different, resolve_arms
-from llama_diversity.studies.compare.specs import check_cuts, parse_sampler
 from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, resolve_spec
 from llama_diversity.studies.decompose.study import Decompose, combinations, factor_words
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.prompts import Prompts, shipped
+from llama_diversity.studies.samplers import check_cuts, parse_sampler
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.words import template_args_of
 

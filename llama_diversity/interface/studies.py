@@ -27,7 +27,7 @@ from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.collapse.analysis import Knobs
 from llama_diversity.studies.collapse.study import Collapse
 from llama_diversity.studies.compare import study as comparing
-from llama_diversity.studies.compare.specs import ArmSpec, check_cuts, parse_arm, parse_sampler
+from llama_diversity.studies.compare.specs import ArmSpec, parse_arm
 from llama_diversity.studies.compare.study import Compare, resolve_spec
 from llama_diversity.studies.coverage import analysis as modes
 from llama_diversity.studies.coverage.study import Coverage
@@ -44,6 +44,7 @@ from llama_diversity.studies.perturb import analysis as nudging
 from llama_diversity.studies.perturb.perturbations import change_of
 from llama_diversity.studies.perturb.study import Perturb, default_prompts
 from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT, Prompts
+from llama_diversity.studies.samplers import check_cuts, parse_sampler
 from llama_diversity.studies.semantic import analysis as meaning
 from llama_diversity.studies.semantic.study import Semantic
 from llama_diversity.studies.study import Study

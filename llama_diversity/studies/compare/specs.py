@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from llama_diversity.errors import BadUsage, BadValue
-from llama_diversity.records import Sampler
 from llama_diversity.studies.arms import Choice, named
-from llama_diversity.studies.drawing import refuse_cuts_of_greedy
+from llama_diversity.studies.samplers import SAMPLER_KEYS, number_of, sampler_fields, sampler_parts, under
 from llama_diversity.studies.study import check_n
 from llama_diversity.studies.words import arg_words, template_args_of
 
 _ARG = "arg."  # before the name of a value for an arm's chat template
-_SAMPLER = {"T": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,7 @@ class ArmSpec:
         parts += [f"template={self.template}"] if self.template else []
         parts += [f"{_ARG}{word}" for word in arg_words(self.template_args)]
         parts += [f"start={self.start}"] if self.start is not None else []
-        names = {value: key for key, value in _SAMPLER.items()}
-        parts += [f"{names[key]}={value:g}" for key, value in self.sampler.items()]
+        parts += sampler_parts(self.sampler)
         parts += [f"n={self.n}"] if self.n is not None else []
         parts += [f"seed={self.seed}"] if self.seed else []
         return ",".join([*parts, *([f"system={self.system}"] if self.system is not None else [])])
@@ -59,7 +55,7 @@ def parse_arm(text: str) -> ArmSpec:
         raise BadValue("--arm", text, "write NAME=MODEL, for example cold=tiny-base,T=0.7")
     option = f"--arm {name.strip()}"
     found: dict[str, Any] = {"system": system or None}
-    sampler = [part for part in parts if part.partition("=")[0] in _SAMPLER]
+    sampler = [part for part in parts if part.partition("=")[0] in SAMPLER_KEYS]
     args = [part for part in parts if part.startswith(_ARG)]
     found["template_args"] = template_args_of([part.removeprefix(_ARG) for part in args], option)
     for part in parts:
@@ -71,81 +67,29 @@ def parse_arm(text: str) -> ArmSpec:
         elif key in ("template", "start") and value:
             found[key] = value
         elif key in ("n", "seed"):
-            found[key] = _number(option, part, int)
+            found[key] = number_of(option, part, int)
         else:
             raise BadValue(
                 option,
                 part,
                 f"a part is chat, template=MODEL, {_ARG}KEY=VALUE, start=START, n=N, seed=N, "
-                f"{'=, '.join(_SAMPLER)}= or system=TEXT",
+                f"{'=, '.join(SAMPLER_KEYS)}= or system=TEXT",
             )
     if (found["system"] or found.get("template") or args) and not found.get("is_chat"):
         raise BadValue(option, text, f"template, {_ARG}KEY and system need chat")
     if found.get("start") and found.get("is_chat"):
         raise BadValue(option, text, "start is for raw prompts; a chat template writes its own beginning")
     _check_numbers(option, found)
-    return ArmSpec(name.strip(), model.strip(), sampler=_sampler_fields(option, sampler), **found)
+    return ArmSpec(name.strip(), model.strip(), sampler=sampler_fields(option, sampler), **found)
 
 
 def _check_numbers(option: str, found: Mapping[str, Any]) -> None:
     """Refuse an arm's n and seed as -n and --seed are, under the arm's name."""
     if "n" in found:
-        with _under(option, f"n={found['n']}"):
+        with under(option, f"n={found['n']}"):
             check_n(found["n"], 2, "generations")
     if not 0 <= found.get("seed", 0) < 2**64:
         raise BadValue(option, f"seed={found['seed']}", "it must lie between 0 and 2**64 - 1")
-
-
-def parse_sampler(text: str) -> dict[str, float]:
-    """The fields of a sampler as typed for --sampler. Raises BadValue.
-
-    >>> parse_sampler("T=0.7,top_k=40")
-    {'temperature': 0.7, 'top_k': 40}
-    """
-    return _sampler_fields("--sampler", text.split(","))
-
-
-def check_cuts(option: str, changed: Mapping[str, float], typed: Sampler) -> None:
-    """Refuse what cuts tokens off where an arm, whose fields are `changed`, is greedy, as the options are refused.
-
-    Cuts that were typed for all arms are not those of a greedy one: its recipe is without them. Raises BadValue.
-    """
-    temperature = changed.get("temperature", typed.temperature)
-    names = {value: key for key, value in _SAMPLER.items()}
-    for name, value in changed.items():
-        with _under(option, f"{names[name]}={value:g}"):
-            refuse_cuts_of_greedy(Sampler(**{"temperature": temperature, name: value}))  # type: ignore[arg-type]
-
-
-def _sampler_fields(option: str, parts: Sequence[str]) -> dict[str, float]:
-    """Parts as T=0.7 by the names of the sampler's fields. Raises BadValue."""
-    found: dict[str, float] = {}
-    for part in parts:
-        key = part.partition("=")[0]
-        if key not in _SAMPLER:
-            raise BadValue(option, part, f"a part is {'=, '.join(_SAMPLER)}=")
-        if _SAMPLER[key] in found:
-            raise BadValue(option, part, f"{key} is there twice; leave one out")
-        found[_SAMPLER[key]] = _number(option, part, int if key == "top_k" else float)
-        with _under(option, part):
-            Sampler(**{_SAMPLER[key]: found[_SAMPLER[key]]})  # type: ignore[arg-type]  # top_k is an int
-    return found
-
-
-def _number(option: str, part: str, kind: type[int] | type[float]) -> float:
-    try:
-        return kind(part.partition("=")[2])
-    except ValueError as error:
-        raise BadValue(option, part, "it needs a number") from error
-
-
-@contextlib.contextmanager
-def _under(option: str, part: str) -> Iterator[None]:
-    """Within it a value is refused under the name by which it was typed."""
-    try:
-        yield
-    except BadValue as error:
-        raise BadValue(option, part, str(error).partition("; ")[2].removesuffix(".")) from error
 
 
 def specs_of(choice: Choice, typed: Sequence[str]) -> tuple[ArmSpec, ...]:
