@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llama_diversity.metrics import clusters, coverage, entropy, indices, inference, lexical, similarity
+from llama_diversity.metrics import clusters, coverage, entropy, fit, indices, inference, lexical, similarity
 
 N_WORDS, N_DIMENSIONS, N_KINDS, CUT = 128, 384, 60, 0.7
 PARTS_OF_OTHERS = {  # which the metrics below call, or which are the same of a kernel
     "rows_of_length_one", "unit_rows", "directions", "spectrum", "tf_idf_of_each_group", "exact_classes", "medoids",
     "rarity", "two_digits", "unseen_entropy_nats", "clip_similarity", "numbers_equivalent", "entropy_nats",
-    "vendi_of_kernel", "corrected_vendi_of_kernel", "mean_squared_cosine_of_kernel",
+    "vendi_of_kernel", "corrected_vendi_of_kernel", "mean_squared_cosine_of_kernel", "total_variation",
+    "jensen_shannon_bits", "chance_floor", "worst_cell", "simultaneous_intervals", "visible_points", "never_seen_bound",
 }  # fmt: skip
 
 
@@ -99,6 +100,9 @@ def calls(n: int) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "coverage_after", lambda: coverage.coverage_after(counts, 2 * n)
     yield "more_generations", lambda: coverage.more_generations(counts, 0.999)
     yield "coverage_standardised_richness", lambda: coverage.coverage_standardised_richness(counts, counts[1:])
+    target = np.full(len(counts), 1 / len(counts))
+    yield "fit", lambda: fit.fit(counts, target)
+    yield "out_of_reach", lambda: fit.out_of_reach(0, n, 0.1, n)
     yield "novelty_utility", lambda: indices.novelty_utility(np.ones(n), one.labels.tolist())
     yield "permutation_test", lambda: inference.permutation_test(sums, other.bits.sum(axis=1))
 
