@@ -5,8 +5,8 @@ the PATH or named, and against the naive loop over `Llama.create_completion(logp
 two models, against `llama_decode` of the same tokens with all logits and no look at them: the limit. The contestants
 take turns, each in a process of its own, and the median of the round-by-round ratios is reported, so that a drifting
 machine does not matter. The metrics have no rival that computes the same: they are timed alone. Opening a model with
-a large vocabulary is CPU time beside llama.cpp's own. `busy`, `exact`, `setup`, `demo` and `reproduce` stand beside an
-earlier commit of llamadiv itself.
+a large vocabulary is CPU time beside llama.cpp's own. `busy`, `exact`, `setup`, `demo`, `reproduce` and `prompts` (many
+prompts, each continued once) stand beside an earlier commit of llamadiv itself.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 import bench_earlier
 import bench_metrics
 import bench_opening
+import bench_prompts
 
 from llama_diversity import paths
 from llama_diversity.lab.random_gguf import SHAPES, write_model
@@ -92,7 +93,7 @@ READERS = {"llamadiv": DIFF, "decode": DECODE_LOOP}
 DIFF_TEXTS, DIFF_LENGTH = 4, 512
 FEWEST_TEXTS = 20
 USUAL = ("sampling", "diff", "metrics", "opening")
-BESIDE_EARLIER = ("busy", "exact", "setup", "demo", "reproduce")
+BESIDE_EARLIER = ("busy", "exact", "setup", "demo", "reproduce", "prompts")
 PARTS = (*USUAL, *BESIDE_EARLIER)
 
 
@@ -133,6 +134,9 @@ def beside_earlier(arguments: argparse.Namespace) -> dict:
                     paths.cache_dir() / "bench", arguments.shape, arguments.vocab, arguments.model
                 )
                 found[part] = bench_earlier.exact(models, earlier, arguments.rounds)
+            elif part == "prompts":
+                model = arguments.model or bench_earlier.real_model() or made(arguments.shape, arguments.vocab)
+                found[part] = bench_prompts.measured(model, earlier, arguments.rounds, arguments.max_tokens)
             elif part == "setup":
                 found[part] = bench_earlier.setup(earlier)
             elif part == "demo":
@@ -194,7 +198,7 @@ def parse() -> argparse.Namespace:
         "--only", type=parts, default=USUAL, help=f"some of {','.join(PARTS)} ({','.join(USUAL)}); setup takes long"
     )
     parser.add_argument(
-        "--earlier", default="c0782dc", help="commit or folder that the last five stand beside (c0782dc)"
+        "--earlier", default="c0782dc", help="commit or folder that the last six stand beside (c0782dc)"
     )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -317,6 +321,7 @@ def table(report: dict) -> str:
             f"{opening['second_own']:.2f} s",
         ]
     lines += bench_earlier.table(report)
+    lines += bench_prompts.table(report["prompts"]) if "prompts" in report else []
     return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])
 
 

@@ -102,8 +102,9 @@ class PromptTooLong(LlamadivError):
 
     exit_code = 2
 
-    def __init__(self, n_prompt: int, max_tokens: int, n_ctx: int) -> None:
-        wanted = "1 prompt token" if n_prompt == 1 else f"{n_prompt} prompt tokens"
+    def __init__(self, n_prompt: int, max_tokens: int, n_ctx: int, *, which: str | None = None) -> None:
+        wanted = "" if which is None else f"“{which[:40]}{'…' if len(which) > 40 else ''}”: "
+        wanted += "1 prompt token" if n_prompt == 1 else f"{n_prompt} prompt tokens"
         wanted += f" and {max_tokens} new ones" if max_tokens else ""
         super().__init__(
             f"{wanted} do not fit the model's context of {n_ctx}. "

@@ -182,6 +182,12 @@ class Recipe:
             raise BadValue("--grammar", self.grammar, "it must hold a rule called root; leave it out for no grammar")
 
     @property
+    def kin(self) -> tuple[object, ...]:
+        """What recipes must share to be drawn together: all but prompt, seed, length and stop strings."""
+        weights = (self.engine, self.engine_build, self.model_digest, self.vocab_digest)
+        return (*weights, self.sampler, self.exact, self.kv_type, self.flash_attention, self.grammar)
+
+    @property
     def is_neutral(self) -> bool:
         """True when tokens are drawn from the raw distribution itself: no grammar, a neutral sampler."""
         return self.grammar is None and self.sampler.is_neutral

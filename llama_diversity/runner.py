@@ -17,12 +17,15 @@ import numpy as np
 
 from llama_diversity.engines import Engine
 from llama_diversity.errors import Interrupted
-from llama_diversity.records import Cell, Sample
+from llama_diversity.records import Cell, Recipe, Sample
 from llama_diversity.store import Store
 
 
 class Progress(NamedTuple):
-    """Where a cell stands. `n_resumed` of the `n_done` samples were stored before; `n_tokens` were drawn since."""
+    """Where a cell stands, or several that are drawn together.
+
+    `n_resumed` of the `n_done` samples were stored before; `n_tokens` were drawn since.
+    """
 
     n_done: int
     n_total: int
@@ -38,25 +41,39 @@ def run(
     *,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Sample]:
-    """Draw the samples of `cell` that `store` lacks, and yield each once it is committed.
+    """`run_each` of one cell."""
+    return run_each([cell], engine, store, run_id, on_progress=on_progress)
+
+
+def run_each(
+    cells: Sequence[Cell],
+    engine: Engine,
+    store: Store,
+    run_id: str,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Iterator[Sample]:
+    """Draw the samples of `cells` that `store` lacks, all together, and yield each once it is committed.
 
     Ctrl-C ends the step in flight, stores what it finished and raises Interrupted; a second one stops at once.
     """
     report = on_progress or _ignore
     about = {"model": asdict(engine.facts), "build": engine.build}
-    store.add_cell(run_id, cell, about=about)
-    missing = store.missing(cell.recipe.key, cell.n)
-    progress = Progress(cell.n - len(missing), cell.n, n_resumed=cell.n - len(missing), n_tokens=0)
+    store.add_cells(run_id, [(cell, about) for cell in cells])
+    works = _works(cells, store)
+    n_total = sum(n for n, _ in works.values())
+    n_missing = sum(len(missing) for _, missing in works.values())
+    progress = Progress(n_total - n_missing, n_total, n_resumed=n_total - n_missing, n_tokens=0)
     report(progress)
-    if not missing:
+    if not n_missing:
         return
-    pieces = _Pieces(cell.recipe.vocab_digest, engine, store)
+    pieces = _Pieces(cells[0].recipe.vocab_digest, engine, store)
     layout: dict[str, Any] = {}
     with _Interruption() as interruption:
-        for step in engine.sample(cell.recipe, missing):
+        for step in engine.sample_each((recipe, missing) for recipe, (_, missing) in works.items()):
             if layout != engine.layout:  # known from the first step on
                 layout = dict(engine.layout)
-                store.add_cell(run_id, cell, about={**about, "layout": layout})
+                store.add_cells(run_id, [(cell, {**about, "layout": layout}) for cell in cells])
             stored: list[Sample] = []
             if step.finished:
                 pieces.keep(step.finished)
@@ -70,9 +87,18 @@ def run(
                 break
         if interruption.is_requested:
             raise Interrupted(
-                f"Interrupted: {progress.n_done} of {cell.n} samples ({cell.arm}) are kept in {store.path}. "
+                f"Interrupted: {progress.n_done} of {n_total} samples ({cells[0].arm}) are kept in {store.path}. "
                 "The same command continues."
             )
+
+
+def _works(cells: Sequence[Cell], store: Store) -> dict[Recipe, tuple[int, list[int]]]:
+    """Of each recipe how many samples there are to be, and the indices that are missing."""
+    sizes: dict[str, Cell] = {}
+    for cell in cells:  # two may share a recipe
+        known = sizes.get(cell.recipe.key)
+        sizes[cell.recipe.key] = cell if known is None or cell.n > known.n else known
+    return {cell.recipe: (cell.n, store.missing(key, cell.n)) for key, cell in sizes.items()}
 
 
 def _ignore(progress: Progress) -> None:

@@ -98,6 +98,18 @@ def test_speed_is_what_the_program_answers(earlier: ModuleType, tmp_path: Path) 
         earlier.speed_of(earlier.started(earlier.sampling(failing, Path("m.gguf")), failing))
 
 
+def test_many_prompts_are_held_against_one_and_against_earlier(bench: ModuleType) -> None:
+    prompts = importlib.import_module("bench_prompts")
+    names = ("each_drawn", "each_through", "one_drawn", "one_through", "earlier_drawn", "earlier_through")
+    found = prompts.summary(
+        [dict(zip(names, row, strict=True)) for row in ((90, 190, 150, 200, 30, 90), (80, 180, 150, 200, 20, 60))]
+    )
+    assert found["ratio_to_earlier"] == 3.5  # of 3 and 4
+    assert found["ratio_to_one"] == 0.925  # of 0.95 and 0.9
+    assert found["each_drawn_tokens_per_second"] == 85
+    assert "ratio 3.5" in prompts.table(found)[1]
+
+
 def test_a_program_that_stands_still_has_no_speed(earlier: ModuleType, tmp_path: Path) -> None:
     code = tree(tmp_path / "still")
     (code / "llama_diversity/__main__.py").write_text("import time\ntime.sleep(60)\n")

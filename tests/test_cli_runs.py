@@ -92,7 +92,7 @@ def test_ls(runs: Run, two_runs: list[str]) -> None:
 def test_ls_json_counts_what_is_stored(runs: Run, two_runs: list[str], path: Path) -> None:
     with Store.open(path) as store:  # a run that was stopped before it drew a thing
         engine = open_scripted()
-        store.add_cell(two_runs[1], cell_of(engine, 50, seed=9), about={})
+        store.add_cells(two_runs[1], [(cell_of(engine, 50, seed=9), {})])
     listed = json.loads(runs("ls", "--json")[1])
     assert [run["id"] for run in listed] == two_runs
     counts = [(cell["n_stored"], cell["n"]) for run in listed for cell in run["cells"]]
@@ -107,7 +107,7 @@ def test_hostile_names_are_shown_and_not_obeyed(runs: Run, path: Path) -> None:
     with Store.open(path) as store:
         run_id = store.start_run(command=["llamadiv", "sample", "\x1b[2J"], about={"\x1b": "\u202e"})
         engine = open_scripted()
-        store.add_cell(run_id, cell_of(engine, 2, text="\x1b]0;pwn\x07", arm="\x1b[31m"), about={})
+        store.add_cells(run_id, [(cell_of(engine, 2, text="\x1b]0;pwn\x07", arm="\x1b[31m"), {})])
     for arguments in (("ls",), ("show", "last")):
         out = runs(*arguments)[1]
         assert "\x1b" not in out

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from llama_diversity.errors import Interrupted, Unfit
+from llama_diversity.records import Cell
 from llama_diversity.render.exhibits import Section
 from llama_diversity.store import Store
 from llama_diversity.studies import conduct
@@ -123,3 +124,38 @@ def test_what_leaves_nothing_to_ask_says_why(session: Session, monkeypatch: pyte
 def test_a_label_is_asked_once(session: Session) -> None:
     with pytest.raises(ValueError, match="'round 1' is asked a second time"):
         run(Stubborn(), session)
+
+
+@dataclass(frozen=True)
+class Many(Rounds):
+    """Thirty prompts, each asked `each` times."""
+
+    each: int = 1
+
+    def asks(self, arms: tuple[str, ...]) -> list[Ask]:
+        words = ["She was", "He is", "Someone met a"]
+        return [Ask(f"{at}", arms[at % 2], words[at % 3], self.each, 2 + at % 4, repeat=at) for at in range(30)]
+
+    def asks_next(self, drawn: Drawn) -> list[Ask]:
+        return []
+
+
+@pytest.mark.parametrize(("each", "sizes"), [(1, [15, 15]), (2, [1] * 30)])
+def test_cells_of_one_sample_are_drawn_together(
+    session: Session, monkeypatch: pytest.MonkeyPatch, each: int, sizes: list[int]
+) -> None:
+    fill, seen = conduct.fill, list[int]()
+
+    def counting(cells: list[Cell], *others: Any) -> None:
+        seen.append(len(cells))
+        fill(cells, *others)
+
+    monkeypatch.setattr(conduct, "fill", counting)
+    assert run(Many(each=each), session).report["sizes"] == [each] * 30
+    assert seen == sizes
+    run(Many(each=each), session)  # all of it is there
+    assert seen == sizes
+    with Store.open(session.store, read_only=True) as store:
+        cells = store.run("last").cells
+        assert [cell.arm for cell in cells] == [f"rounds/{at}" for at in (*range(0, 30, 2), *range(1, 30, 2))]
+        assert all(cell.about["layout"] for cell in cells)  # kept from the run that drew

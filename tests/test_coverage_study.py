@@ -244,10 +244,10 @@ def test_what_is_typed_beats_the_pair_of_the_environment(run: Callable, monkeypa
 
 
 def test_ctrl_c_says_what_is_kept_of_the_whole_run(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fill(cell: Cell, *others: object) -> None:
-        if cell.reference == "scripted:coin":
+    def fill(cells: list[Cell], *others: object) -> None:
+        if cells[0].reference == "scripted:coin":
             raise Interrupted("Interrupted: 0 of 4 samples (coverage/aligned) are kept.")
-        real(cell, *others)
+        real(cells, *others)
 
     real = conduct.fill
     monkeypatch.setattr(conduct, "fill", fill)

@@ -13,6 +13,8 @@ from pathlib import Path
 import other_architectures
 import pytest
 
+from llama_diversity.lab.random_gguf import SHAPES, write_model
+
 pytestmark = pytest.mark.model
 LLAMADIV = [sys.executable, "-m", "llama_diversity"]
 
@@ -88,20 +90,51 @@ for path in map(Path, sys.argv[1:]):
 """
 
 
-def test_models_with_a_state_are_exact_too(tmp_path: Path) -> None:
-    """Recurrent layers and convolutions compute a row apart from several of one sequence: there rows come singly.
+MANY_PROMPTS = """
+import sys
+from pathlib import Path
+from test_llamacpp import OPENINGS, drawn, drawn_each, opened, recipe
 
-    It is chosen once a process, hence one of its own.
-    """
+for path in map(Path, sys.argv[1:]):
+    first = None
+    for parallel in (1, 4, 16):
+        with opened(path, exact=True, n_threads=1, parallel=parallel) as engine:
+            texts = [*OPENINGS[:9], OPENINGS[3], "x", "long words " * 9]
+            asked = [recipe(engine, text=text, seed=seed, exact=True, max_tokens=9) for seed, text in enumerate(texts)]
+            found = {}
+            if first is None:
+                first = {(one.key, at): drawn(engine, one, [at])[at].tokens.tobytes() for one in asked for at in (0, 2)}
+            for some in (asked[::2], asked[1::2]):
+                found |= drawn_each(engine, [(one, [2, 0]) for one in some])
+            together = drawn_each(engine, [(one, [0, 2]) for one in reversed(asked)])
+            for these in (found, together):
+                assert {place: sample.tokens.tobytes() for place, sample in these.items()} == first, (path, parallel)
+"""
+
+
+def assert_runs(script: str, *paths: Path) -> None:
+    """In a process of its own, since --exact is chosen once a process."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, paths)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_models_with_a_state_are_exact_too(tmp_path: Path) -> None:
+    """Recurrent layers and convolutions compute a row apart from several of one sequence: there rows come singly."""
     paths = []
     for name in ("mamba", "lfm2", "qwen35", "qwen3next"):
         paths.append(tmp_path / f"{name}.gguf")
         getattr(other_architectures, f"write_{name}")(paths[-1])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    done = subprocess.run(
-        [sys.executable, "-c", IN_ANY_BATCH, *map(str, paths)], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert_runs(IN_ANY_BATCH, *paths)
+    assert_runs(MANY_PROMPTS, *paths[:2])
+
+
+def test_many_prompts_together_are_what_each_is_alone(tiny_model: Path, tmp_path: Path) -> None:
+    """Bit for bit, however they are grouped and ordered: half precision needs twins for lone rows, 8 bits do not."""
+    write_model(tmp_path / "q8.gguf", SHAPES["tiny"], n_vocab=300, quantization="Q8_0", spread=3.0)
+    assert_runs(MANY_PROMPTS, tiny_model, tmp_path / "q8.gguf")
 
 
 def test_killed_at_twenty_moments_and_resumed(tiny_model: Path, tmp_path: Path) -> None:

@@ -48,6 +48,18 @@ def test_too_few_strips_give_way_to_the_unified_layout() -> None:
     assert (layout.parallel, layout.unified) == (38, True)
 
 
+def test_prompts_of_their_own_are_room_for_each_sequence() -> None:
+    # A head of 200, 300 own tokens, 64 new ones: 564 round up to 768 cells a strip; --exact has a third spare one.
+    own = work(n_prompt=200, n_own=300, n_samples=8)
+    assert choose(own, parallel=8, budget_bytes=1e9, ceiling_bytes=1e9).n_ctx == 10 * 768
+    exact = choose(work(n_prompt=200, n_own=300, exact=True), parallel=8, budget_bytes=1e9, ceiling_bytes=1e9)
+    assert (exact.n_ctx, exact.n_seq_max) == (11 * 768, 11)
+    # Unified: 200 + 9 * 364 = 3,476 round up to 3,584 cells.
+    assert own.layout(8, unified=True).n_ctx == 3584
+    with pytest.raises(PromptTooLong, match="500 prompt tokens and 64 new ones"):
+        work(n_prompt=200, n_own=300, n_ctx_model=563).check_length()
+
+
 def test_logits_count_too() -> None:
     # Each sequence takes a strip and 64,000 * 4 bytes of logits: 3 strips and 1 row of logits make 1,024,000 bytes.
     layout = choose(work(n_vocab=64_000, exact=True), parallel=None, budget_bytes=1_024_000, ceiling_bytes=1e9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -297,6 +298,72 @@ def test_unified_and_stream_layouts_agree(tiny_model: Path) -> None:
             np.testing.assert_allclose(sample.tokens["surprisal_bits"], scored["surprisal_bits"], atol=0.1)
 
 
+# ---- many prompts together
+
+OPENINGS = [f"ab cd ef gh, number {number}" + " and so on" * (number % 4) for number in range(18)]
+
+
+def drawn_each(engine: Engine, works: list[tuple[Recipe, list[int]]]) -> dict[tuple[str, int], Sample]:
+    samples = [sample for step in engine.sample_each(works) for sample in step.finished]
+    assert len(samples) == sum(len(indices) for _, indices in works)
+    return {(sample.recipe_key, sample.index): sample for sample in samples}
+
+
+def assert_scored_as_drawn(engine: Engine, asked: Recipe, sample: Sample, *, atol: float) -> None:
+    scored = engine.score(asked.prompt.ids + tuple(sample.tokens["id"].tolist()))[len(asked.prompt.ids) :]
+    np.testing.assert_allclose(sample.tokens["surprisal_bits"], scored["surprisal_bits"], atol=atol)
+
+
+@pytest.mark.parametrize(
+    ("options", "layout", "repeat"),
+    [
+        ({"parallel": 1}, "streams", 1),
+        ({"parallel": 5}, "streams", 1),
+        ({"memory_budget_bytes": 700_000}, "unified", 9),
+    ],
+)
+def test_every_prompt_of_many_is_continued_as_its_own(
+    tiny_model: Path, options: dict[str, int], layout: str, repeat: int
+) -> None:
+    """Each sample scores, behind its own prompt, as it was drawn; and begins as it does alone."""
+    with opened(tiny_model, flash_attention=True, **options) as engine:
+        texts = [(text + " ") * repeat for text in OPENINGS]
+        asked = [
+            recipe(engine, text=text, seed=seed, max_tokens=8 + seed, flash_attention=True)
+            for seed, text in enumerate(texts)
+        ]
+        found = drawn_each(engine, [(one, [0, 3]) for one in asked])
+        assert engine.layout["kv_layout"] == layout
+        n_alike = 0
+        for one in asked:
+            for index, alone in drawn(engine, one, [0, 3]).items():
+                sample = found[one.key, index]
+                n_alike += sample.tokens["id"][:2].tolist() == alone.tokens["id"][:2].tolist()
+                assert_scored_as_drawn(engine, one, sample, atol=0.1)
+        assert n_alike >= 33  # of 36: the last digits of a long prompt's logits may turn a draw
+
+
+def test_prompts_with_nothing_in_common_and_one_that_begins_another(tiny_model: Path) -> None:
+    with opened(tiny_model, parallel=2) as engine:
+        whole = recipe(engine).prompt
+        prompts = [dataclasses.replace(whole, ids=ids) for ids in [(9,), (9, 30), (40, 41, 42), (9,)]]
+        asked = [recipe(engine, prompt=prompt, seed=seed) for seed, prompt in enumerate(prompts)]
+        found = drawn_each(engine, [(one, [7]) for one in asked])
+        for one in asked:
+            assert found[one.key, 7].tokens["id"][:3].tolist() == drawn(engine, one, [7])[7].tokens["id"][:3].tolist()
+            assert_scored_as_drawn(engine, one, found[one.key, 7], atol=0.1)
+
+
+def test_of_many_prompts_the_one_too_long_is_named(tiny_model: Path) -> None:
+    with opened(tiny_model) as engine:
+        asked = [recipe(engine, text=text, max_tokens=4) for text in ("short", "long " * 600)]
+        with pytest.raises(PromptTooLong, match=r"^“long long .*…”: \d+ prompt tokens and 4 new ones do not fit"):
+            drawn_each(engine, [(one, [0]) for one in asked])
+        with pytest.raises(EngineError, match="must share engine, sampler, grammar"):
+            drawn_each(engine, [(asked[0], [0]), (recipe(engine, sampler=Sampler(0.5)), [0])])
+        assert drawn_each(engine, [(asked[1], [])]) == {}
+
+
 def test_kv_types(tiny_model: Path) -> None:
     with opened(tiny_model, kv_type="f32") as engine:
         assert len(drawn(engine, recipe(engine, kv_type="f32"), range(5))) == 5
@@ -332,5 +399,8 @@ def test_recurrent_and_sliding_window_models(write: Callable[[Path], None], tmp_
         assert len(samples) == 23
         assert len({sample.text for sample in samples.values()}) > 20
         for sample in samples.values():
-            scored = engine.score(asked.prompt.ids + tuple(sample.tokens["id"].tolist()))[len(asked.prompt.ids) :]
-            np.testing.assert_allclose(sample.tokens["surprisal_bits"], scored["surprisal_bits"], atol=0.05)
+            assert_scored_as_drawn(engine, asked, sample, atol=0.05)
+        many = [recipe(engine, text=f"some words to begin {'with ' * (n % 3)}{n}", seed=n) for n in range(11)]
+        found = drawn_each(engine, [(one, [0]) for one in many])
+        for one in many:
+            assert_scored_as_drawn(engine, one, found[one.key, 0], atol=0.05)

@@ -7,7 +7,8 @@ from scripted_work import cell_of, open_scripted
 
 from llama_diversity.records import Cell
 from llama_diversity.runner import Progress
-from llama_diversity.studies.pace import Left, Pace, Standing, Stored
+from llama_diversity.studies.drawing import together
+from llama_diversity.studies.pace import Left, Pace, Standing, Stored, drawn_with
 
 
 class Clock:
@@ -82,3 +83,25 @@ def test_cells_of_one_recipe_share_their_samples() -> None:
     [part] = pace._parts.values()
     assert (part.n_ended, part.n_tokens) == (7, 50)
     assert pace.heard(few, Progress(10, 10, 10, 0)).n_done == 12
+
+
+def test_cells_that_are_drawn_together_stand_together() -> None:
+    """Three of one sample, one of them stored, beside a cell of two that is drawn by itself."""
+    clock = Clock()
+    ones, two = [cell(text, 1, max_tokens=length) for text, length in (("a", 10), ("b", 20), ("c", 5))], cell("She", 2)
+    assert len({drawn_with(one) for one in ones}) == 1
+    assert together([ones[0], two, *ones[1:], two]) == [ones, [two], [two]]
+    pace = Pace([Stored(two, 0, 9), Stored(ones[0], 1, 9), *(Stored(one, 0, 9) for one in ones[1:])], clock=clock)
+    standing = told(pace, clock, ones[0], 0, Progress(1, 3, 1, 0))
+    assert standing == Standing(1, 5, None, None, "compare/a and 2 more")
+    # 8 tokens in 2 s and one sample of two ended: the other is as long, 8; those of two, for their 10 of 20, 4 each
+    standing = told(pace, clock, ones[0], 2, Progress(2, 3, 1, 8))
+    assert standing == Standing(2, 5, 4.0, Left((2 * 8 - 8 + 2 * 4) / 4, False), "compare/a and 2 more")
+    assert told(pace, clock, two, 9, Progress(0, 2, 0, 0)).now == "compare/She"
+
+
+def test_hearing_of_one_of_thousands_takes_no_look_at_all_of_them() -> None:
+    ones = [cell(f"{number}", 1) for number in range(300)]
+    pace = Pace([Stored(one, 0, 9) for one in ones], clock=Clock())
+    assert len(pace._parts) == 1
+    assert pace.heard(ones[7], Progress(20, 300, 0, 60)).n_total == 300

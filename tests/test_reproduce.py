@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,13 +37,13 @@ def cut_short() -> Iterator[Callable[[int | None], None]]:
     def after(n_cells: int | None) -> None:
         left = [n_cells if n_cells is not None else 10**9]
 
-        def interrupted(cell: Any, engine: Any, store: Any, run_id: str, common: Any) -> None:
+        def interrupted(cells: Any, engine: Any, store: Any, run_id: str, common: Any) -> None:
             if not left[0]:
-                half = type(cell)(cell.arm, cell.reference, cell.recipe, max(1, cell.n // 2))
-                fill(half, engine, store, run_id, common)
+                halves = [dataclasses.replace(cell, n=max(1, cell.n // 2)) for cell in cells]
+                fill(halves, engine, store, run_id, common)
                 raise KeyboardInterrupt
             left[0] -= 1
-            fill(cell, engine, store, run_id, common)
+            fill(cells, engine, store, run_id, common)
 
         patch.setattr(conduct, "fill", interrupted)
 

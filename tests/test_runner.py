@@ -19,7 +19,7 @@ from scripted_work import cell_of, draw, fill, open_scripted, same
 from llama_diversity.engines import Step
 from llama_diversity.engines.scripted import ScriptedEngine
 from llama_diversity.records import Cell, Piece, Recipe
-from llama_diversity.runner import Progress, run
+from llama_diversity.runner import Progress, run, run_each
 from llama_diversity.store import Store
 
 
@@ -42,9 +42,10 @@ class Recorder:
         self.asked_pieces.append(token_id)
         return self._engine.piece(token_id)
 
-    def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
-        self.asked_indices += indices
-        yield from self._engine.sample(recipe, self.asked_indices)
+    def sample_each(self, works: Iterable[tuple[Recipe, Iterable[int]]]) -> Iterator[Step]:
+        listed = [(recipe, list(indices)) for recipe, indices in works]
+        self.asked_indices += [index for _, indices in listed for index in indices]
+        yield from self._engine.sample_each(listed)
 
 
 @pytest.fixture
@@ -73,6 +74,47 @@ def test_only_what_is_missing_is_drawn(store: Store) -> None:
     drawn = sorted(sample.index for sample in run(cell, recorder, store, start(store)))  # type: ignore[arg-type]
     assert drawn == sorted(recorder.asked_indices) == list(range(10, 25))
     assert_whole(store, engine, cell)
+
+
+def cells_of(engine: ScriptedEngine, n: int = 1) -> list[Cell]:
+    words = ["", " a", " a quiet", " the", " not", " tired"]
+    return [cell_of(engine, n, text=f"She was{text}", seed=at, arm=f"asked {at}") for at, text in enumerate(words)]
+
+
+def test_cells_are_drawn_together_and_only_what_they_lack(store: Store) -> None:
+    engine = open_scripted(parallel=4)
+    cells = cells_of(engine)
+    fill(store, engine, cells[2], cells[5])
+    recorder, heard, run_id = Recorder(engine), list[Progress](), start(store)
+    drawn = list(run_each(cells, recorder, store, run_id, on_progress=heard.append))  # type: ignore[arg-type]
+    assert sorted(sample.recipe_key for sample in drawn) == sorted(cells[at].recipe.key for at in (0, 1, 3, 4))
+    assert recorder.asked_indices == [0, 0, 0, 0]
+    n_tokens = sum(len(sample.tokens) for sample in drawn)
+    assert (heard[0], heard[-1]) == (Progress(2, 6, 2, 0), Progress(6, 6, 2, n_tokens))
+    for cell in cells:
+        assert_whole(store, engine, cell)
+    assert [cell.arm for cell in store.run(run_id).cells] == [f"asked {at}" for at in range(6)]
+    assert all(cell.about["layout"]["parallel"] == 4 for cell in store.run(run_id).cells)
+
+
+def test_cells_of_one_recipe_are_drawn_once(store: Store) -> None:
+    engine = open_scripted()
+    few, many = cell_of(engine, 2, arm="few"), cell_of(engine, 5, arm="many")
+    heard = list[Progress]()
+    assert len(list(run_each([few, many, few], engine, store, start(store), on_progress=heard.append))) == 5
+    assert heard[-1][:2] == (5, 5)
+
+
+def test_broken_off_between_steps_what_was_finished_is_kept(store: Store) -> None:
+    engine = open_scripted("coin", parallel=2)
+    cells = [cell_of(engine, 1, text=text, seed=at, max_tokens=3) for at, text in enumerate("abcdef")]
+    drawing = run_each(cells, engine, store, start(store))
+    assert [next(drawing).recipe_key, next(drawing).recipe_key] == [cells[0].recipe.key, cells[1].recipe.key]
+    drawing.close()
+    assert [store.counts(cell.recipe.key).n_samples for cell in cells] == [1, 1, 0, 0, 0, 0]
+    assert len(list(run_each(cells, engine, store, start(store)))) == 4
+    for cell in cells:
+        assert_whole(store, engine, cell)
 
 
 def test_nothing_missing_asks_the_engine_nothing(store: Store) -> None:
@@ -142,8 +184,8 @@ def test_every_token_seen_can_be_shown_and_is_asked_once(store: Store) -> None:
 class Rival(Recorder):
     """While it draws, another process stores other samples under the same indices."""
 
-    def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
-        for step in self._engine.sample(recipe, indices):
+    def sample_each(self, works: Iterable[tuple[Recipe, Iterable[int]]]) -> Iterator[Step]:
+        for step in self._engine.sample_each(works):
             with Store.open(self.path) as rival:
                 rival.add([dataclasses.replace(sample, text=b"mine") for sample in step.finished], self.run_id)
             yield step
@@ -313,8 +355,8 @@ class Gated:
         self._engine = engine
     def __getattr__(self, name):
         return getattr(self._engine, name)
-    def sample(self, recipe, indices):
-        for step in self._engine.sample(recipe, indices):
+    def sample_each(self, works):
+        for step in self._engine.sample_each(works):
             print("in step", flush=True)
             while sys.stdin.readline() != "go\\n":
                 print("still in step", flush=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -260,6 +262,53 @@ def test_a_sample_depends_on_its_index_alone() -> None:
         alone = {s.index: s for step in engine.sample(recipe, indices) for s in step.finished}
         assert sorted(alone) == sorted(indices)
         assert all(same(alone[index], whole[index]) for index in indices)
+
+
+def test_many_prompts_together_draw_what_each_draws_alone() -> None:
+    """Bit for bit, whatever is beside it; recipes differ in prompt, seed, length and stop strings."""
+    for parallel in (1, 3, 64):
+        engine = open_scripted(parallel=parallel)
+        cells = [
+            cell_of(engine, 2, text=f"She was {word}", seed=seed, max_tokens=4 + seed, stop=(" nurse",) * (seed % 2))
+            for seed, word in enumerate(["", "a", "a quiet", "a quiet nurse", "a", "not"])
+        ]
+        together = [s for step in engine.sample_each([(c.recipe, range(2)) for c in cells]) for s in step.finished]
+        found = {(sample.recipe_key, sample.index): sample for sample in together}
+        assert len(found) == len(together) == 12
+        for cell in cells:
+            assert all(same(found[cell.recipe.key, at], alone) for at, alone in enumerate(draw(engine, cell)))
+
+
+class Reading(NamedTuple):
+    """The chain's slots, with note of which prompts are read when."""
+
+    rows: Any
+    read: list[list[int]]
+
+    def begin(self, slots: Sequence[int], prompts: Sequence[tuple[int, ...]]) -> Any:
+        self.read.append([len(prompt) for prompt in prompts])
+        return self.rows.begin(slots, prompts)
+
+    def move(self, source: int, target: int) -> None:
+        pass
+
+    def decode(self, tokens: Sequence[int], positions: Sequence[int]) -> Any:
+        return self.rows.decode(tokens, positions)
+
+
+def test_prompts_are_read_in_good_passes() -> None:
+    """The longest first, at most 512 tokens behind the head together; few tokens wait until an eighth has room."""
+    engine = open_scripted("coin", parallel=16)
+    engine._rows = slots = Reading(engine._rows, [])  # type: ignore[assignment]
+    texts = ["x" * 199, "y" * 199, "y" * 99, *(f"z{number}" for number in range(10, 23))]
+    cells = [cell_of(engine, 1, text=text, max_tokens=9) for text in texts]  # a byte is a token, behind <s>
+    list(engine.sample_each([(cell.recipe, [0]) for cell in cells]))
+    assert slots.read == [[200, 200, 100, *[4] * 5], [4] * 8]  # behind <s> 199 + 199 + 99 + 5 * 3 = 512
+    slots.read.clear()
+    lengths = [2, 4, 5, *[9] * 13, *[9] * 5]  # of those that come later two begin when two are free, then three
+    cells = [cell_of(engine, 1, text=f"z{at + 10}", max_tokens=length) for at, length in enumerate(lengths)]
+    list(engine.sample_each([(cell.recipe, [0]) for cell in cells]))
+    assert [len(prompts) for prompts in slots.read] == [16, 2, 3]
 
 
 def test_no_two_indices_share_a_stream() -> None:

@@ -49,7 +49,7 @@ def a_cell(n: int = 100, *, seed: int = 0, arm: str = "base") -> Cell:
 def a_run(store: Store, *cells: Cell) -> str:
     run_id = store.start_run(command=["llamadiv", "sample"], about={})
     for cell in cells:
-        store.add_cell(run_id, cell, about={})
+        store.add_cells(run_id, [(cell, {})])
     return run_id
 
 
@@ -283,9 +283,9 @@ def test_a_run_remembers_what_was_asked(path: Path) -> None:
     base, aligned = a_cell(10), a_cell(20, seed=1, arm="aligned")
     with Store.open(path) as store:
         run_id = store.start_run(command=["llamadiv", "sample", "it's"], about={"llamadiv": "0.1.0"})
-        store.add_cell(run_id, base, about={"build": "b"})
-        store.add_cell(run_id, aligned, about={})
-        store.add_cell(run_id, base, about={"build": "b", "layout": {"parallel": 4}})  # known after the first step
+        store.add_cells(run_id, [(base, {"build": "b"})])
+        store.add_cells(run_id, [(aligned, {})])
+        store.add_cells(run_id, [(base, {"build": "b", "layout": {"parallel": 4}})])  # known after the first step
         unfinished = store.run(run_id)
         assert unfinished.finished is None
         assert unfinished.command == ("llamadiv", "sample", "it's")

@@ -157,10 +157,16 @@ class Engine(Protocol):
         ...
 
     def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
-        """Draw the samples `indices` of `recipe`; they finish in any order, each exactly once.
+        """`sample_each` of one recipe."""
+        ...
 
-        A sample that the recipe's grammar leaves without a next token never finishes; the others do, and then
-        EngineError names it. Raises PromptTooLong, OutOfMemory, EngineError, and BadValue for a malformed grammar.
+    def sample_each(self, works: Iterable[tuple[Recipe, Iterable[int]]]) -> Iterator[Step]:
+        """Draw samples of many recipes together, of each those indices; they finish in any order, each exactly once.
+
+        The recipes share all but prompt, seed, length and stop strings. What their prompts begin with alike is read
+        once. A sample does not depend on what is drawn beside it, but for the last digits of float arithmetic; with
+        --exact not even there. A sample that the grammar leaves without a next token never finishes; the others do, and
+        then EngineError names it. Raises PromptTooLong, OutOfMemory, EngineError, and BadValue for a malformed grammar.
         """
         ...
 

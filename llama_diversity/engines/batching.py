@@ -1,5 +1,8 @@
 """Continuous batching: which sample sits in which sequence, and what is decoded next. It knows no model library.
 
+Samples may continue one prompt, which is decoded already, or each one of its own, whose tokens behind the head that all
+have in common are read when a sequence is free for it: as many prompts together as make a good pass over the model.
+
 Samples sit in slots 0, 1, 2, ... without a gap, because llama.cpp splits a batch wherever the sequence numbers jump.
 A finished sample's slot goes to the next index at once; when none is left, the last slot moves into the gap.
 """
@@ -7,7 +10,7 @@ A finished sample's slot goes to the next index at once; when none is left, the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -22,13 +25,19 @@ from llama_diversity.records import Sample, Sampler
 _NAMED = 5  # samples that an error names; the rest it counts
 _MOST_ROWS = 256  # of tokens drawn before their statistics are made
 _SHOWN = 40  # characters of a text that it quotes
+_FEWEST_READ = 32  # prompt tokens that are worth a pass of their own while others wait for it
+_MOST_READ = 512  # of several prompts in one step
 
 
 class Slots(Protocol):
-    """What the loop needs of an engine: sequences that continue one decoded prompt."""
+    """What the loop needs of an engine: sequences that continue one decoded prompt, or a head that many begin with."""
 
     def fork(self, slot: int) -> None:
         """Let `slot` begin right after the prompt."""
+        ...
+
+    def begin(self, slots: Sequence[int], prompts: Sequence[tuple[int, ...]]) -> Float32:
+        """Let each of `slots` begin right after a prompt of its own; the logits that follow, shape (slots, n_vocab)."""
         ...
 
     def move(self, source: int, target: int) -> None:
@@ -41,66 +50,66 @@ class Slots(Protocol):
 
 
 class Grammar(Protocol):
-    """What a grammar allows each of several samples to go on with; they are told apart by their index."""
+    """What a grammar allows each of several samples to go on with; they are told apart by their place."""
 
-    def begin(self, index: int) -> None:
-        """Stand at the start of the grammar with sample `index`."""
+    def begin(self, place: Hashable) -> None:
+        """Stand at the start of the grammar with the sample at `place`."""
         ...
 
-    def allowed(self, indices: Sequence[int]) -> Mask:
-        """Which tokens may come next, shape (len(indices), n_vocab); a row may be empty."""
+    def allowed(self, places: Sequence[Hashable]) -> Mask:
+        """Which tokens may come next, shape (len(places), n_vocab); a row may be empty."""
         ...
 
-    def accept(self, index: int, token_id: int) -> None:
-        """Follow sample `index`, which drew a token that was allowed and did not end it."""
+    def accept(self, place: Hashable, token_id: int) -> None:
+        """Follow a sample, which drew a token that was allowed and did not end it."""
         ...
 
-    def end(self, index: int) -> None:
-        """Forget sample `index`."""
+    def end(self, place: Hashable) -> None:
+        """Forget a sample."""
         ...
 
 
 class Batch:
-    """Draws the samples `indices`, at most `parallel` at a time, from the context whose next logits are `first_row`.
+    """Draws `completions`, at most `parallel` at a time, from the context whose next logits are `first_row`.
 
-    With a `grammar`, from what it allows of the logits.
+    Where that is None each has a prompt of its own, which begins with the `n_head` tokens that the context holds. With
+    a `grammar`, from what it allows of the logits.
     """
 
     def __init__(
         self,
         slots: Slots,
-        first_row: Float32,
+        completions: Iterable[Completion],
         *,
-        n_prompt: int,
+        first_row: Float32 | None,
+        n_head: int,
         parallel: int,
         sampler: Sampler,
         reducer: Reducer,
-        start: Callable[[int], Completion],
-        indices: Iterable[int],
         stopwatch: Stopwatch,
         grammar: Grammar | None = None,
     ) -> None:
         self._slots = slots
-        self._first_row = first_row.reshape(1, -1)
-        self._n_prompt = n_prompt
+        self._first_row = None if first_row is None else first_row.reshape(1, -1)
+        self._n_head = n_head
         self._parallel = parallel
         self._sampler = sampler
         self._reducer = reducer
-        self._start = start
-        self._waiting = iter(indices)
+        self._waiting = iter(completions)
+        self._next: list[Completion] = []  # of them, those whose own prompts are to be read next
         self._stopwatch = stopwatch
         self._grammar = grammar
         self._live: list[Completion | None] = []
         self._undescribed: list[tuple[list[Completion], Look]] = []  # the steps since statistics were last made
-        self._dead_ends: dict[int, str] = {}  # index -> text, of the samples that their grammar left no token
+        self._dead_ends: list[tuple[Completion, str]] = []  # with their texts, those that were left no token
 
     def steps(self) -> Iterator[Step]:
-        """One Step per draw of all slots; every index comes out exactly once.
+        """One Step per draw of all slots; every sample comes out exactly once.
 
         A sample whose grammar leaves it no token is given up. The others go on; then EngineError names it.
         """
         while True:
-            while (begun := self._fill()) is not None:
+            while (begun := self._fill() if self._first_row is not None else self._fill_apart()) is not None:
                 yield begun
             if not self._live:
                 break
@@ -109,23 +118,59 @@ class Batch:
             raise _no_way_on(self._dead_ends)
 
     def _fill(self) -> Step | None:
-        """Draw the first tokens of as many samples as there are free slots; None when no slot or no index is left."""
+        """Draw the first tokens of as many samples as there are free slots; None when no slot or no sample is left."""
+        assert self._first_row is not None
         free = [slot for slot, completion in enumerate(self._live) if completion is None]
         free += range(len(self._live), self._parallel)
-        fresh = [self._start(index) for index in islice(self._waiting, len(free))]
+        fresh = list(islice(self._waiting, len(free)))
         if not fresh:
             self._close_gaps()
             return None
-        if self._grammar is not None:
-            for completion in fresh:
-                self._grammar.begin(completion.index)
-        step = self._draw(fresh, np.repeat(self._first_row, len(fresh), axis=0))
+        step = self._draw_first(fresh, np.repeat(self._first_row, len(fresh), axis=0))
         for completion in fresh:
             if completion.finish_reason is None:
                 slot = free.pop(0)
                 self._live[slot : slot + 1] = [completion]
                 self._slots.fork(slot)
         return step
+
+    def _fill_apart(self) -> Step | None:
+        """The same where each has a prompt of its own; they lie behind the live slots, the longest first.
+
+        So slots without a gap read together until the shortest of them is done.
+        """
+        self._close_gaps()
+        fresh = self._to_be_read()
+        if not fresh:
+            return None
+        before = time.perf_counter()
+        slots = range(len(self._live), len(self._live) + len(fresh))
+        rows = self._slots.begin(slots, [completion.prompt_ids for completion in fresh])
+        self._stopwatch.decode_seconds += time.perf_counter() - before
+        step = self._draw_first(fresh, rows)
+        self._live += [completion if completion.finish_reason is None else None for completion in fresh]
+        return step
+
+    def _to_be_read(self) -> list[Completion]:
+        """Those whose prompts are read now; none while few tokens would be, and others may join them soon."""
+        n_free = self._parallel - len(self._live)
+        if not n_free:
+            return []
+        self._next += islice(self._waiting, n_free - len(self._next))
+        self._next.sort(key=lambda one: (-len(one.prompt_ids), one.prompt_ids))  # equal ones are neighbours
+        n_rows = [len(one.prompt_ids) - self._n_head for one in self._next]
+        n_now = max(1, int(np.searchsorted(np.cumsum(n_rows), _MOST_READ, side="right")))
+        may_wait = self._live and len(self._next) == n_free < self._parallel // 8
+        if may_wait and sum(n_rows) < _FEWEST_READ:
+            return []
+        fresh, self._next = self._next[:n_now], self._next[n_now:]
+        return fresh
+
+    def _draw_first(self, fresh: Sequence[Completion], logits: Float32) -> Step:
+        if self._grammar is not None:
+            for completion in fresh:
+                self._grammar.begin(completion.place)
+        return self._draw(fresh, logits)
 
     def _close_gaps(self) -> None:
         while None in self._live:
@@ -140,7 +185,7 @@ class Batch:
         before = time.perf_counter()
         logits = self._slots.decode(
             [completion.last_id for completion in live],
-            [self._n_prompt + completion.n_tokens - 1 for completion in live],
+            [len(completion.prompt_ids) + completion.n_tokens - 1 for completion in live],
         )
         self._stopwatch.decode_seconds += time.perf_counter() - before
         step = self._draw(live, logits)
@@ -179,29 +224,35 @@ class Batch:
         self, grammar: Grammar, completions: Sequence[Completion], logits: Float32
     ) -> tuple[list[Completion], list[Sample]]:
         """As `_add_draws`, from what the grammar allows; also the completions that it left a token to."""
-        allowed = grammar.allowed([completion.index for completion in completions])
+        allowed = grammar.allowed([completion.place for completion in completions])
         can_go_on = (allowed & (logits != -np.inf)).any(axis=1)
         rest = []
         for completion, can in zip(completions, can_go_on, strict=True):
             if can:
                 rest.append(completion)
             else:
-                self._dead_ends[completion.index] = completion.give_up()
-                grammar.end(completion.index)
+                self._dead_ends.append((completion, completion.give_up()))
+                grammar.end(completion.place)
         finished = self._add_draws(rest, logits[can_go_on], allowed[can_go_on]) if rest else []
         for completion in rest:
             if completion.finish_reason is None:
-                grammar.accept(completion.index, completion.last_id)
+                grammar.accept(completion.place, completion.last_id)
             else:
-                grammar.end(completion.index)
+                grammar.end(completion.place)
         return rest, finished
 
 
-def _no_way_on(dead_ends: Mapping[int, str]) -> EngineError:
+def _no_way_on(dead_ends: Sequence[tuple[Completion, str]]) -> EngineError:
     """The error that names the samples which could not go on, and shows where the first of them stands."""
-    indices = sorted(dead_ends)
-    names = ", ".join(map(str, indices[:_NAMED])) + (f" and {len(indices) - _NAMED} more" if indices[_NAMED:] else "")
+    first, text = min(dead_ends, key=lambda one: one[0].index)
+    recipes = {completion.place[0] for completion, _ in dead_ends}
+    if len(recipes) == 1:
+        indices = sorted(completion.index for completion, _ in dead_ends)
+        more = f" and {len(indices) - _NAMED} more" if indices[_NAMED:] else ""
+        names = f"sample{'s' if indices[1:] else ''} {', '.join(map(str, indices[:_NAMED]))}{more}"
+    else:
+        names = f"{len(dead_ends)} samples of {len(recipes)} recipes"
     return EngineError(
-        f"The grammar left sample{'s' if indices[1:] else ''} {names} no token to go on with, the first of them after "
-        f"{dead_ends[indices[0]][-_SHOWN:]!r}. Let the grammar end there, or go on in characters that the model has."
+        f"The grammar left {names} no token to go on with, the first of them after "
+        f"{text[-_SHOWN:]!r}. Let the grammar end there, or go on in characters that the model has."
     )

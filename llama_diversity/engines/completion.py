@@ -33,6 +33,21 @@ class Completion:
         self._longest_stop = max(map(len, self._stops), default=0)
 
     @property
+    def place(self) -> tuple[str, int]:
+        """What tells it from all others that are drawn: its recipe's key and its index."""
+        return self._recipe.key, self.index
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """The tokens before it."""
+        return self._recipe.prompt.ids
+
+    @property
+    def prompt_text(self) -> str:
+        """What was asked."""
+        return self._recipe.prompt.text
+
+    @property
     def number(self) -> float:
         """The uniform that decides the next token."""
         if self.n_tokens == len(self._numbers):

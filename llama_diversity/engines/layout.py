@@ -25,22 +25,23 @@ BYTES_PER_VALUE = {"f16": 2.0, "f32": 4.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 
 @dataclass(frozen=True)
 class Layout:
-    """A context that fits the work; it has SPARE_SEQUENCES besides."""
+    """A context that fits the work; it has some spare sequences besides."""
 
     parallel: int
     unified: bool
     n_ctx: int
+    n_spare: int = SPARE_SEQUENCES
 
     @property
     def n_seq_max(self) -> int:
-        return self.parallel + SPARE_SEQUENCES
+        return self.parallel + self.n_spare
 
 
 @dataclass(frozen=True)
 class Work:
     """What has to fit: the lengths, the number of samples, and what one token costs."""
 
-    n_prompt: int
+    n_prompt: int  # with several prompts, the head of all
     max_tokens: int
     n_samples: int
     n_ctx_model: int
@@ -50,19 +51,32 @@ class Work:
     state_bytes: float = 0.0  # what a sequence takes whatever its length: the state of recurrent layers
     shares: bool = False  # sequences take over cells from each other, which streams cannot
     most_parallel: int = MAX_PARALLEL
+    n_own: int = 0  # of several prompts the most tokens behind their head: each sequence has its own
 
     def check_length(self) -> None:
         """Raises PromptTooLong."""
-        if self.n_prompt + self.max_tokens > self.n_ctx_model:
-            raise PromptTooLong(self.n_prompt, self.max_tokens, self.n_ctx_model)
+        if self._length > self.n_ctx_model:
+            raise PromptTooLong(self.n_prompt + self.n_own, self.max_tokens, self.n_ctx_model)
+
+    @property
+    def _length(self) -> int:
+        return self.n_prompt + self.n_own + self.max_tokens
+
+    @property
+    def n_spare(self) -> int:
+        """Sequences besides those of the samples.
+
+        Where --exact reads prompts of their own one by one, that is done in a place beside the samples, with a twin.
+        """
+        return SPARE_SEQUENCES + (self.exact and self.n_own > 0)
 
     def layout(self, parallel: int, *, unified: bool) -> Layout:
         """The context for `parallel` sequences."""
         if unified:
-            n_ctx = _rounded(self.n_prompt + (parallel + 1) * self.max_tokens)
+            n_ctx = _rounded(self.n_prompt + (parallel + 1) * (self.n_own + self.max_tokens))
         else:
-            n_ctx = _rounded(self.n_prompt + self.max_tokens) * (parallel + SPARE_SEQUENCES)
-        return Layout(parallel, unified, n_ctx)
+            n_ctx = _rounded(self._length) * (parallel + self.n_spare)
+        return Layout(parallel, unified, n_ctx, self.n_spare)
 
     def bytes_needed(self, layout: Layout) -> float:
         """Memory of the KV cache, of recurrent states and of the logits of one step."""
@@ -116,7 +130,7 @@ def no_room(work: Work, *, wanted: int, fits: int, ceiling_bytes: float) -> OutO
     """The error that says what was asked and what would fit."""
     layout = work.layout(wanted, unified=False)
     needed = work.bytes_needed(layout)
-    length = work.n_prompt + work.max_tokens
+    length = work.n_prompt + work.n_own + work.max_tokens
     asked = f"{wanted} sequences of {length} tokens need about {needed / 1e9:.1f} GB for the KV cache"
     if work.state_bytes * layout.n_seq_max > needed / 10:
         asked += " and the state of recurrent layers"

@@ -37,10 +37,10 @@ from llama_diversity.engines import (
 )
 from llama_diversity.engines.batching import Batch
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
-from llama_diversity.engines.completion import Completion
 from llama_diversity.engines.control import cut
 from llama_diversity.engines.draws import Float32, Reducer, unscored
 from llama_diversity.engines.start import Start, Stated, raw_prompt, resolve
+from llama_diversity.engines.together import Together
 from llama_diversity.errors import BadValue, EngineError, PromptTooLong, UnknownName
 from llama_diversity.records import Asking, ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
 
@@ -284,6 +284,9 @@ class _Rows(NamedTuple):
     def fork(self, slot: int) -> None:
         pass
 
+    def begin(self, slots: Sequence[int], prompts: Sequence[tuple[int, ...]]) -> Float32:
+        return self.logits[[prompt[-1] for prompt in prompts]]
+
     def move(self, source: int, target: int) -> None:
         pass
 
@@ -394,25 +397,31 @@ class ScriptedEngine:
 
     def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
         """Draw the samples `indices` of `recipe`, `parallel` at a time; how many makes no difference to any of them."""
-        if recipe.grammar is not None:
+        return self.sample_each([(recipe, indices)])
+
+    def sample_each(self, works: Iterable[tuple[Recipe, Iterable[int]]]) -> Iterator[Step]:
+        """The same of many recipes, whichever are beside each other."""
+        together = Together.of(works, n_ctx=N_CTX)
+        if together is None:
+            return
+        if together.recipe.grammar is not None:
             raise EngineError(
                 f"{self.facts.reference} is no GGUF model and takes no grammar. Choose another, or leave out --grammar."
             )
         parallel = PREFERRED_PARALLEL if self._options.parallel is None else self._options.parallel
         if parallel < 1:
             raise BadValue("--parallel", parallel, "it must be at least 1")
-        self._check(recipe.prompt.ids, max_tokens=recipe.max_tokens)
-        waiting = list(indices)
-        self.layout = {"device": ["none"], "parallel": min(parallel, len(waiting))}
+        for ids in {recipe.prompt.ids for recipe, _ in together.works}:
+            self._check(ids, max_tokens=0)
+        self.layout = {"device": ["none"], "parallel": min(parallel, together.n_samples)}
         batch = Batch(
             self._rows,
-            self._rows.logits[recipe.prompt.ids[-1]],
-            n_prompt=len(recipe.prompt.ids),
+            together.completions(piece=self.piece, ends=EOS.__eq__),
+            first_row=None if together.is_apart else self._rows.logits[together.head[-1]],
+            n_head=len(together.head),
             parallel=parallel,
-            sampler=recipe.sampler,
+            sampler=together.recipe.sampler,
             reducer=self._reducer,
-            start=functools.partial(Completion, recipe, piece=self.piece, ends=EOS.__eq__),
-            indices=waiting,
             stopwatch=self.stopwatch,
         )
         yield from batch.steps()

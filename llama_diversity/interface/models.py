@@ -206,7 +206,7 @@ class Model:
                 )
                 about = {"model": asdict(engine.facts), "build": engine.build}
             run_id = start_run(store, session)
-            store.add_cell(run_id, cell, about=store.about_drawing(cell.recipe.key) or about)
+            store.add_cells(run_id, [(cell, store.about_drawing([cell.recipe.key]).get(cell.recipe.key, about))])
             if store.counts(cell.recipe.key, n).n_samples < n:
                 with self._weights.using(session) as engine:
                     for _ in draw_alone(cell, engine, store, run_id, session):

@@ -213,30 +213,38 @@ class Store:
             if done.rowcount:  # else that id is taken within this very second: roll again
                 return run_id
 
-    def add_cell(self, run_id: str, cell: Cell, *, about: Mapping[str, Any]) -> None:
-        """Record that the run asks for `cell`, and `about` its model and layout; said again, it replaces `about`."""
-        recipe = cell.recipe
+    def add_cells(self, run_id: str, cells: Iterable[tuple[Cell, Mapping[str, Any]]]) -> None:
+        """Record that the run asks for cells, and about the model and layout of each; said again, that replaces it."""
         with self._transaction():
-            self._connection.execute(
-                "INSERT INTO recipes (key, canonical) VALUES (?, ?) ON CONFLICT (key) DO NOTHING",
-                (recipe.key, recipe.to_json()),
-            )
-            numbers = (self._number("runs", "id", run_id), self._number("recipes", "key", recipe.key))
-            self._connection.execute(
-                "INSERT INTO run_cells (run, recipe, arm, reference, n, about) VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (run, arm, recipe) DO UPDATE SET n = max(n, excluded.n), about = excluded.about",
-                (*numbers, cell.arm, cell.reference, cell.n, _json(about)),
-            )
+            run = self._number("runs", "id", run_id)
+            for cell, about in cells:
+                recipe = cell.recipe
+                self._connection.execute(
+                    "INSERT INTO recipes (key, canonical) VALUES (?, ?) ON CONFLICT (key) DO NOTHING",
+                    (recipe.key, recipe.to_json()),
+                )
+                self._connection.execute(
+                    "INSERT INTO run_cells (run, recipe, arm, reference, n, about) VALUES (?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT (run, arm, recipe) DO UPDATE SET n = max(n, excluded.n), about = excluded.about",
+                    (run, self._number("recipes", "key", recipe.key), cell.arm, cell.reference, cell.n, _json(about)),
+                )
 
-    def about_drawing(self, recipe_key: str) -> dict[str, Any] | None:
-        """What the last run that drew samples of a recipe recorded of model and layout; None where none did."""
-        rows = self._rows(
-            "SELECT about FROM run_cells JOIN recipes ON recipe = number WHERE key = ? ORDER BY run_cells.rowid DESC",
-            recipe_key,
-        )
-        with self._reading(f"a cell of recipe {recipe_key}"):
-            said = [_object(about) for (about,) in rows]
-        return next((about for about in said if about.get("layout")), None)
+    def about_drawing(self, recipe_keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What the last run that drew samples of each recipe recorded of model and layout; nothing where none did.
+
+        One pass over all cells, however many recipes are asked for.
+        """
+        wanted, found = set(recipe_keys), dict[str, dict[str, Any]]()
+        if wanted:
+            for key, about in self._rows(
+                "SELECT key, about FROM run_cells JOIN recipes ON recipe = number ORDER BY run_cells.rowid DESC"
+            ):
+                if key in wanted and key not in found:
+                    with self._reading(f"a cell of recipe {key}"):
+                        said = _object(about)
+                    if said.get("layout"):
+                        found[key] = said
+        return found
 
     def finish_run(self, run_id: str) -> None:
         """Record that the run reached its end."""

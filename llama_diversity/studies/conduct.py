@@ -22,7 +22,16 @@ from llama_diversity.records import Cell, Prompt
 from llama_diversity.render.exhibits import Remark, Section
 from llama_diversity.store import Run, RunCell, Store
 from llama_diversity.studies.arms import Arm
-from llama_diversity.studies.drawing import Drawing, OnProgress, fill, own_seed, plan_cell, start_run, telling
+from llama_diversity.studies.drawing import (
+    Drawing,
+    OnProgress,
+    fill,
+    own_seed,
+    plan_cell,
+    start_run,
+    telling,
+    together,
+)
 from llama_diversity.studies.pace import Stored
 from llama_diversity.studies.results import Result
 from llama_diversity.studies.session import Session
@@ -139,10 +148,21 @@ class _Work(NamedTuple):
         for arm in self.arms:
             mine = [ask for ask in asks if ask.arm == arm.name]
             if mine:
-                with self.session.reading(arm.model) as engine:
+                with self.session.reading(arm.model) as engine, self._templating(engine, arm, mine) as renderer:
                     about = {"model": asdict(engine.facts), "build": engine.build}
-                    found += [_Planned(arm, self._cell(engine, arm, name, ask), about) for ask in mine]
+                    found += [_Planned(arm, self._cell(engine, renderer, arm, name, ask), about) for ask in mine]
         return found
+
+    @contextlib.contextmanager
+    def _templating(self, engine: Engine, arm: Arm, asks: Sequence[Ask]) -> Iterator[Engine]:
+        """What renders chats: the arm's own engine, or another model's where both have one vocabulary."""
+        if arm.template is None or not any(ask.is_chat for ask in asks):
+            yield engine
+            return
+        with self.session.reading(arm.template) as other:
+            if other.facts.vocab_digest != engine.facts.vocab_digest:
+                raise DifferentVocabularies(arm.model.reference, arm.template.reference)
+            yield other
 
     def checked(self, study: Study, names: Sequence[str]) -> list[_Planned]:
         """The cells of a study's first asks, which it has agreed to."""
@@ -153,8 +173,8 @@ class _Work(NamedTuple):
         study.check([dataclasses.replace(one.cell, arm=one.cell.arm.removeprefix(begins)) for one in planned])
         return planned
 
-    def _cell(self, engine: Engine, arm: Arm, name: str, ask: Ask) -> Cell:
-        prompt = self._prompt(engine, arm, ask)
+    def _cell(self, engine: Engine, renderer: Engine, arm: Arm, name: str, ask: Ask) -> Cell:
+        prompt = self._prompt(engine, renderer, ask)
         room = engine.facts.n_ctx_train - len(prompt.ids)
         drawing = self.drawing
         if ask.sampler:
@@ -176,25 +196,22 @@ class _Work(NamedTuple):
         seed = own_seed(cell.recipe, ask.repeat)
         return dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, seed=seed))
 
-    def _prompt(self, engine: Engine, arm: Arm, ask: Ask) -> Prompt:
-        """By the arm's own template, or by another model's where both have one vocabulary."""
+    def _prompt(self, engine: Engine, renderer: Engine, ask: Ask) -> Prompt:
         asking = dataclasses.replace(self.drawing.asking, **(ask.asking or {}))
         if not ask.is_chat:
             self.session.note_unknown_start(engine, asking)
-        if not ask.is_chat or arm.template is None:
-            return engine.prompt(
-                ask.text, chat=ask.is_chat, system=ask.system, template_args=ask.template_args, asking=asking
-            )
-        with self.session.reading(arm.template) as other:
-            if other.facts.vocab_digest != engine.facts.vocab_digest:
-                raise DifferentVocabularies(arm.model.reference, arm.template.reference)
-            return other.prompt(ask.text, chat=True, system=ask.system, template_args=ask.template_args, asking=asking)
+        speaker = renderer if ask.is_chat else engine
+        return speaker.prompt(
+            ask.text, chat=ask.is_chat, system=ask.system, template_args=ask.template_args, asking=asking
+        )
 
     def draw(self, planned: Sequence[_Planned], run_id: str) -> None:
         """Record all cells, then fill them model after model; a model of which nothing is missing is not loaded."""
-        for one in planned:
-            about = self.store.about_drawing(one.cell.recipe.key) or one.about  # a vocabulary alone knows less
-            self.store.add_cell(run_id, one.cell, about=about)
+        if not planned:
+            return
+        n_stored = {one.cell.recipe.key: self._n_stored(one.cell) for one in planned}
+        drawn = self.store.about_drawing(key for key, n in n_stored.items() if n)  # a vocabulary alone knows less
+        self.store.add_cells(run_id, [(one.cell, drawn.get(one.cell.recipe.key, one.about)) for one in planned])
         lacking = [one for one in planned if self._n_stored(one.cell) < one.cell.n]
         if lacking:
             with telling(self._all(run_id), self.session) as on_progress:
@@ -204,9 +221,9 @@ class _Work(NamedTuple):
     def _fill(self, arm: Arm, cells: Sequence[Cell], run_id: str, on_progress: OnProgress) -> None:
         if cells:
             with self.session.opened(arm.model) as engine:
-                for cell in cells:
+                for some in together(cells):
                     with self._counting(run_id):
-                        fill(cell, engine, self.store, run_id, on_progress)
+                        fill(some, engine, self.store, run_id, on_progress)
 
     def _all(self, run_id: str) -> list[Stored]:
         """Every cell of the run so far."""

@@ -16,9 +16,9 @@ from llama_diversity import __version__
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue, EngineError, PartialRun
 from llama_diversity.records import Asking, Cell, ModelRef, Prompt, Recipe, Sample, Sampler
-from llama_diversity.runner import Progress, run
+from llama_diversity.runner import Progress, run_each
 from llama_diversity.store import Store
-from llama_diversity.studies.pace import Pace, Stored
+from llama_diversity.studies.pace import Pace, Stored, drawn_with
 from llama_diversity.studies.session import Session
 
 
@@ -111,28 +111,37 @@ def telling(cells: Sequence[Stored], session: Session) -> Iterator[OnProgress]:
         yield lambda cell, progress: tell(pace.heard(cell, progress))
 
 
-def fill(cell: Cell, engine: Engine, store: Store, run_id: str, on_progress: OnProgress) -> None:
-    """Draw what `store` lacks of `cell`."""
-    for _ in draw(cell, engine, store, run_id, on_progress):
+def together(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """In order, those that are drawn together: `drawn_with` says which."""
+    found: dict[tuple[object, ...], list[Cell]] = {}
+    for place, cell in enumerate(cells):
+        found.setdefault(drawn_with(cell) if cell.n == 1 else (place,), []).append(cell)
+    return list(found.values())
+
+
+def fill(cells: Sequence[Cell], engine: Engine, store: Store, run_id: str, on_progress: OnProgress) -> None:
+    """Draw what `store` lacks of cells that are drawn together."""
+    for _ in draw(cells, engine, store, run_id, on_progress):
         pass
 
 
-def draw(cell: Cell, engine: Engine, store: Store, run_id: str, on_progress: OnProgress) -> Iterator[Sample]:
-    """Draw what `store` lacks of `cell`; each new sample is yielded once it is stored."""
+def draw(cells: Sequence[Cell], engine: Engine, store: Store, run_id: str, on_progress: OnProgress) -> Iterator[Sample]:
+    """The same; each new sample is yielded once it is stored."""
     try:
-        yield from run(cell, engine, store, run_id, on_progress=functools.partial(on_progress, cell))
+        yield from run_each(cells, engine, store, run_id, on_progress=functools.partial(on_progress, cells[0]))
     except EngineError as error:
-        n_stored = store.counts(cell.recipe.key, cell.n).n_samples
+        n_stored = sum(store.counts(cell.recipe.key, cell.n).n_samples for cell in cells)
         if not n_stored:
             raise
-        raise PartialRun(f"{error} {n_stored} of {cell.n} samples are kept; the same command continues.") from error
+        n = sum(cell.n for cell in cells)
+        raise PartialRun(f"{error} {n_stored} of {n} samples are kept; the same command continues.") from error
 
 
 def draw_alone(cell: Cell, engine: Engine, store: Store, run_id: str, session: Session) -> Iterator[Sample]:
     """The same of the only cell of a run, with progress."""
     n_stored = store.counts(cell.recipe.key, cell.n).n_samples
     with telling([Stored(cell, n_stored, engine.facts.n_params)], session) as on_progress:
-        yield from draw(cell, engine, store, run_id, on_progress)
+        yield from draw([cell], engine, store, run_id, on_progress)
 
 
 def in_order(cell: Cell, store: Store, drawn: Iterator[Sample]) -> Iterator[Sample]:

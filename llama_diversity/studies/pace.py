@@ -4,7 +4,8 @@ The time left is what the samples that are missing should take. A sample is as l
 all tokens drawn over the samples that ended, which counts those in flight too, and never more than `max_tokens`. A cell
 that has not begun is as long, for its `max_tokens`, as the others; before any sample has ended each is taken to be as
 long as it may become, and the time is an upper bound. A model is as fast as it was; one that has not run is
-taken to be as much slower as it is larger. The loading of models is no drawing and in neither number.
+taken to be as much slower as it is larger. The loading of models is no drawing and in neither number. Cells that are
+drawn together count as one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from llama_diversity.records import Cell
+from llama_diversity.records import Cell, Recipe
 from llama_diversity.runner import Progress
 
 
@@ -51,29 +52,43 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
+def drawn_with(cell: Cell) -> tuple[object, ...]:
+    """What cells have in common that are drawn together, in one batch of many prompts: cells of a single sample.
+
+    With two samples or more a cell is drawn by itself, one prompt and many samples at a time.
+    """
+    return (cell.reference, cell.recipe.kin) if cell.n == 1 else (cell.recipe.key,)
+
+
 @dataclass
 class _Part:
-    """One recipe's samples: how many there are to be, and what was drawn of them."""
+    """What is drawn together: how many samples there are to be, and what was drawn of them."""
 
     model: str
     n_params: int
-    max_tokens: int
-    n: int
-    n_stored: int
+    max_tokens: int = 0  # of the longest
+    n: int = 0
+    n_stored: int = 0
+    n_recipes: int = 0
     n_ended: int = 0  # since
     n_tokens: int = 0  # of these and of what is in flight
-    n_tokens_of_cell: int = 0  # those of the cell that was heard of last
-    n_missing: int = field(init=False)
+    last: Progress = field(default=Progress(0, 0, 0, 0))
 
-    def __post_init__(self) -> None:
-        self.n_missing = self.n - self.n_stored
+    def add(self, recipe: Recipe, n: int, n_stored: int) -> None:
+        """Another recipe that belongs to it."""
+        self.max_tokens = max(self.max_tokens, recipe.max_tokens)
+        self.n, self.n_stored, self.n_recipes = self.n + n, self.n_stored + n_stored, self.n_recipes + 1
+
+    @property
+    def n_missing(self) -> int:
+        return self.n - self.n_stored
 
     def hear(self, progress: Progress) -> None:
-        """Two cells of one recipe are drawn one after the other, and each counts from its own beginning."""
-        self.n_ended = max(self.n_ended, progress.n_done - self.n_stored)
-        is_same = progress.n_tokens >= self.n_tokens_of_cell
-        self.n_tokens += progress.n_tokens - (self.n_tokens_of_cell if is_same else 0)
-        self.n_tokens_of_cell = progress.n_tokens
+        """What is drawn one after the other counts each from its own beginning."""
+        before = self.last if progress.n_tokens >= self.last.n_tokens else Progress(0, 0, 0, 0)
+        self.n_ended += (progress.n_done - progress.n_resumed) - (before.n_done - before.n_resumed)
+        self.n_tokens += progress.n_tokens - before.n_tokens
+        self.last = progress
 
     @property
     def length(self) -> float | None:
@@ -94,20 +109,22 @@ class Pace:
 
     def __init__(self, cells: Sequence[Stored], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._parts: dict[str, _Part] = {}
-        for cell, n_stored, n_params in sorted(cells, key=lambda one: one.cell.n):  # the largest n of a recipe holds
-            recipe = cell.recipe
-            self._parts[recipe.key] = _Part(cell.reference, n_params, recipe.max_tokens, cell.n, n_stored)
+        self._parts: dict[tuple[object, ...], _Part] = {}
+        largest = {one.cell.recipe.key: one for one in sorted(cells, key=lambda one: one.cell.n)}
+        for cell, n_stored, n_params in largest.values():
+            part = self._parts.setdefault(drawn_with(cell), _Part(cell.reference, n_params))
+            part.add(cell.recipe, cell.n, n_stored)
         self._seconds: dict[str, float] = {}  # of drawing, by model
-        self._in_hand = ""
+        self._in_hand: tuple[object, ...] = ()
         self._heard_s = 0.0
 
     def heard(self, cell: Cell, progress: Progress) -> Standing:
-        """Where the run stands, now that `cell` is so far."""
-        part, now_s = self._parts[cell.recipe.key], self._clock()
-        if self._in_hand == cell.recipe.key:  # what passed since another one was heard of was no drawing of this one
+        """Where the run stands, now that `cell`, or those drawn together with it, is so far."""
+        key, now_s = drawn_with(cell), self._clock()
+        part = self._parts.get(key) or self._parts[cell.recipe.key,]  # of one recipe the largest n holds
+        if self._in_hand == key:  # what passed since another one was heard of was no drawing of this one
             self._seconds[part.model] = self._seconds.get(part.model, 0.0) + now_s - self._heard_s
-        self._in_hand, self._heard_s = cell.recipe.key, now_s
+        self._in_hand, self._heard_s = key, now_s
         part.hear(progress)
         parts = self._parts.values()
         n_tokens, seconds = sum(one.n_tokens for one in parts), sum(self._seconds.values())
@@ -116,8 +133,11 @@ class Pace:
             sum(one.n for one in parts),
             n_tokens / seconds if seconds and n_tokens else None,
             self._left(),
-            cell.arm if len(self._parts) > 1 else "",
+            self._in_words(cell, part) if len(self._parts) > 1 else "",
         )
+
+    def _in_words(self, cell: Cell, part: _Part) -> str:
+        return cell.arm + (f" and {part.n_recipes - 1:,} more" if part.n_recipes > 1 else "")
 
     def _left(self) -> Left | None:
         """None where nothing was drawn, or nothing is missing."""

@@ -1,4 +1,4 @@
-"""One llama_context: the sequences of a decoded prompt, a batch over our own arrays, and the logits that come back."""
+"""One llama_context: the sequences of decoded prompts, a batch over our own arrays, and the logits that come back."""
 
 from __future__ import annotations
 
@@ -73,7 +73,12 @@ def open_context(
         raise NoContext
     n_vocab = C.llama_vocab_n_tokens(C.llama_model_get_vocab(model))
     return Context(
-        pointer, n_vocab=n_vocab, threads=threads, unified=layout.unified, exact=exact, copies_cells=copies_cells
+        pointer,
+        n_vocab=n_vocab,
+        threads=threads,
+        layout=layout,
+        exact=exact,
+        copies_cells=copies_cells,
     )
 
 
@@ -83,7 +88,7 @@ def has_state(model: Any) -> bool:
 
 
 class Context:
-    """One llama_context: sequence 0 keeps the prompt, slot s is sequence s + 1."""
+    """One llama_context: sequence 0 keeps the prompt, or the head of several; slot s is sequence s + 1."""
 
     def __init__(
         self,
@@ -91,7 +96,7 @@ class Context:
         *,
         n_vocab: int,
         threads: Threads,
-        unified: bool,
+        layout: Layout,
         exact: Exactness | None,
         copies_cells: bool,
     ) -> None:
@@ -102,10 +107,12 @@ class Context:
         # Copying a stream copies its whole strip; the prompt's own cells are a small part of it.
         self._copies_cells = copies_cells
         self._prompt_cells: Any = None
+        self._n_head = 0  # tokens on sequence 0
+        self._bench = layout.parallel  # the slot behind all others
         self._twin: tuple[int, int] | None = None  # the sequence that has one in step, and its next position
         self._threads = threads
         self._n_threads = threads.most
-        self._steady_from = 0 if unified else FEWEST_SPLIT_CELLS // 2  # cells are rounded up to 256 at a time
+        self._steady_from = 0 if layout.unified else FEWEST_SPLIT_CELLS // 2  # cells are rounded up to 256 at a time
         self._chunk_rows = exact.chunk_rows if exact else N_UBATCH
         self._place: tuple[int, int] | None = None  # where the last logits were, and how many rows
         self._view: Float32 = np.empty((0, n_vocab), np.float32)
@@ -127,18 +134,70 @@ class Context:
         )
 
     def prefill(self, ids: Sequence[int]) -> Float32:
-        """Decode the prompt on sequence 0; a copy of the logits that follow it, shape (n_vocab,)."""
-        # The last layers see wanted rows only: not one alone.
-        n_outputs = 2 if self.exactness and min(len(ids), self._chunk_rows) > 1 else 1
-        for chunk in _chunks(len(ids), self._chunk_rows):
-            n_rows = len(ids[chunk])
-            self._decode(ids[chunk], range(chunk.start, chunk.stop), [0] * n_rows, n_outputs=n_outputs)
-        row = np.array(self._logits(n_outputs)[-1])
+        """Decode the prompt, or the head, on sequence 0; a copy of the logits that follow it, shape (n_vocab,)."""
+        row = self._read(ids, 0, sequence=0)
+        self._n_head = len(ids)
         if self._copies_cells:
             size = C.llama_state_seq_get_size(self.pointer, 0)
             self._prompt_cells = (ctypes.c_uint8 * size)()
             C.llama_state_seq_get_data(self.pointer, self._prompt_cells, size, 0)
         return row
+
+    def begin(self, slots: Sequence[int], prompts: Sequence[tuple[int, ...]]) -> Float32:
+        """Let each of `slots`, which are empty, begin right after a prompt; the logits that follow, a row each.
+
+        Prompts begin with the head. They are read together, as many rows as one pass has; for --exact one by one, since
+        rows of several sequences were not seen to keep their bits.
+        """
+        rows = np.empty((len(slots), self._n_vocab), np.float32)
+        places: dict[tuple[int, ...], int] = {}  # where each prompt is read
+        for place, prompt in enumerate(prompts):
+            places.setdefault(prompt, place)
+        read = [(place, slots[place], prompt) for prompt, place in places.items()]
+        if self.exactness:
+            for place, slot, prompt in read:
+                self.fork(self._bench)
+                rows[place] = self._read(prompt[self._n_head :], self._n_head, sequence=self._bench + 1)
+                self._copy(self._bench + 1, slot + 1)
+        else:
+            for _, slot, _ in read:
+                self.fork(slot)
+            self._read_together(read, rows)
+        for place, (slot, prompt) in enumerate(zip(slots, prompts, strict=True)):
+            source = places[prompt]
+            if source != place:
+                self._copy(slots[source] + 1, slot + 1)
+                rows[place] = rows[source]
+        return rows
+
+    def _read(self, ids: Sequence[int], start: int, *, sequence: int) -> Float32:
+        """Decode `ids` from position `start` of a sequence; a copy of the logits that follow, shape (n_vocab,)."""
+        # The last layers see wanted rows only: not one alone.
+        n_outputs = 2 if self.exactness and min(len(ids), self._chunk_rows) > 1 else 1
+        for chunk in _chunks(len(ids), self._chunk_rows):
+            n_rows = len(ids[chunk])
+            positions = range(start + chunk.start, start + chunk.stop)
+            wanted = slice(n_rows - n_outputs, n_rows)
+            self._decode(ids[chunk], positions, [sequence] * n_rows, wanted=wanted)
+        return np.array(self._logits(n_outputs)[-1])
+
+    def _read_together(self, read: Sequence[tuple[int, int, tuple[int, ...]]], rows: Float32) -> None:
+        """Decode prompts (row, slot, ids) behind the head, each in its slot, and put what follows into `rows`."""
+        tokens: list[int] = []
+        positions: list[int] = []
+        sequences: list[int] = []
+        row_of: dict[int, int] = {}  # from the last token of a prompt
+        for place, slot, prompt in read:
+            tokens += prompt[self._n_head :]
+            positions += range(self._n_head, len(prompt))
+            sequences += [slot + 1] * (len(prompt) - self._n_head)
+            row_of[len(tokens) - 1] = place
+        for chunk in _chunks(len(tokens), self._rows):
+            ends = [at for at in range(chunk.start, chunk.stop) if at in row_of]
+            wanted = [at - chunk.start for at in ends]
+            self._decode(tokens[chunk], positions[chunk], sequences[chunk], wanted=wanted)
+            if ends:
+                rows[[row_of[at] for at in ends]] = self._logits(len(ends))
 
     def score_rows(self, ids: Sequence[int], rows: int) -> Iterator[tuple[int, Float32]]:
         """Decode `ids` on sequence 0, at most `rows` at a time: (position of the first row, logits of each row)."""
@@ -150,12 +209,12 @@ class Context:
                     np.concatenate([self._only_row(ids[at], at) for at in range(chunk.start, chunk.stop)]),
                 )
             else:
-                self._decode(ids[chunk], range(chunk.start, chunk.stop), [0] * n_rows, n_outputs=n_rows)
+                self._decode(ids[chunk], range(chunk.start, chunk.stop), [0] * n_rows, wanted=slice(n_rows))
                 yield chunk.start, self._logits(n_rows)
 
     def _only_row(self, token: int, position: int) -> Float32:
         """Decode one token on sequence 0; a copy of the logits that follow it, shape (1, n_vocab)."""
-        self._decode([token], [position], [0], n_outputs=1)
+        self._decode([token], [position], [0], wanted=slice(1))
         return np.array(self._logits(1))
 
     def use_threads(self, number: int) -> None:
@@ -168,13 +227,17 @@ class Context:
         C.llama_memory_clear(self._memory, False)
 
     def fork(self, slot: int) -> None:
-        """Let `slot` begin right after the prompt."""
-        if self._prompt_cells is None:
+        """Let `slot` begin right after the prompt, or the head."""
+        if self._n_head and self._prompt_cells is None:
             self._copy(0, slot + 1)
             return
         self._twin = None
         C.llama_memory_seq_rm(self._memory, slot + 1, -1, -1)
-        if not C.llama_state_seq_set_data(self.pointer, self._prompt_cells, len(self._prompt_cells), slot + 1):
+        # A copy of this strip may still wait for the next decode. The head lies in the same cells of every strip,
+        # so what is written is what lay there.
+        if self._n_head and not C.llama_state_seq_set_data(
+            self.pointer, self._prompt_cells, len(self._prompt_cells), slot + 1
+        ):
             raise EngineError(f"llama.cpp could not copy the prompt's cache: {complaint()}.")
 
     def move(self, source: int, target: int) -> None:
@@ -194,14 +257,14 @@ class Context:
         They are valid until the next call.
         """
         sequences = range(1, len(tokens) + 1) if slots is None else [slot + 1 for slot in slots]
-        self._decode(tokens, positions, sequences, n_outputs=len(tokens))
+        self._decode(tokens, positions, sequences, wanted=slice(len(tokens)))
         return self._logits(len(tokens))
 
     def feed(self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int]) -> None:
         """Take in tokens of slots, any number of each in order, without asking what may follow."""
         for chunk in _chunks(len(tokens), self._rows):
             sequences = [slot + 1 for slot in slots[chunk]]
-            self._decode(tokens[chunk], positions[chunk], sequences, n_outputs=0)
+            self._decode(tokens[chunk], positions[chunk], sequences, wanted=slice(0))
 
     def _copy(self, source: int, target: int) -> None:
         self._twin = None
@@ -209,22 +272,22 @@ class Context:
         C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
     def _decode(
-        self, tokens: Sequence[int], positions: Sequence[int], sequences: Sequence[int], *, n_outputs: int
+        self, tokens: Sequence[int], positions: Sequence[int], sequences: Sequence[int], *, wanted: slice | list[int]
     ) -> None:
-        """Feed the rows and ask for the logits of the last `n_outputs` of them."""
+        """Feed the rows and ask for the logits of those that are `wanted`."""
         n_rows = len(tokens)
         if self.exactness and n_rows == 1 and positions[0] >= self.exactness.lone_cells:
             sequence, position = sequences[0], positions[0]
             if self._twin != (sequence, position):
                 self._copy(sequence, sequence + 1)
             self._twin = (sequence, position + 1)  # where it is in step without another copy
-            n_rows = n_outputs = 2
+            n_rows, wanted = 2, slice(2)
             tokens, positions, sequences = [*tokens] * 2, [position] * 2, [sequence, sequence + 1]
         self._token[:n_rows] = tokens
         self._pos[:n_rows] = positions
         self._seq[:n_rows] = sequences
         self._wanted[:n_rows] = 0
-        self._wanted[n_rows - n_outputs : n_rows] = 1
+        self._wanted[wanted] = 1
         self._batch.n_tokens = n_rows
         self._follow_threads(n_rows, positions[0])
         code = C.llama_decode(self.pointer, self._batch)

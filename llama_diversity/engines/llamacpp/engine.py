@@ -27,7 +27,6 @@ from llama_diversity.engines import (
 )
 from llama_diversity.engines.batching import Batch
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
-from llama_diversity.engines.completion import Completion
 from llama_diversity.engines.cores import Threads, physical_cores, steady
 from llama_diversity.engines.draws import Float32, Float64, Reducer, unscored
 from llama_diversity.engines.layout import (
@@ -64,6 +63,7 @@ from llama_diversity.engines.llamacpp.paths import Paths
 from llama_diversity.engines.llamacpp.tokenizer import Tokenizer
 from llama_diversity.engines.llamacpp.trial import Cost, measured
 from llama_diversity.engines.start import Start, raw_prompt
+from llama_diversity.engines.together import Together
 from llama_diversity.errors import BadValue, EngineError, PromptTooLong
 from llama_diversity.records import Asking, ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
 
@@ -224,16 +224,22 @@ class LlamaCppEngine:
 
     def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
         """Draw the samples `indices` of `recipe`, many at a time; they finish in any order."""
-        waiting = list(indices)
-        if not waiting:
-            return
+        return self.sample_each([(recipe, indices)])
+
+    def sample_each(self, works: Iterable[tuple[Recipe, Iterable[int]]]) -> Iterator[Step]:
+        """The same of many recipes, each behind its own prompt."""
         self._need_weights()
+        together = Together.of(works, n_ctx=self.facts.n_ctx_train)
+        if together is None:
+            return
+        recipe = together.recipe
         if recipe.exact != self._options.exact:
             raise EngineError("The recipe and the engine disagree about --exact.")
         work = Work(
-            n_prompt=len(recipe.prompt.ids),
-            max_tokens=recipe.max_tokens,
-            n_samples=len(waiting),
+            n_prompt=len(together.head),
+            n_own=together.n_own,
+            max_tokens=together.max_tokens,
+            n_samples=together.n_samples,
             n_ctx_model=self.facts.n_ctx_train,
             **self._costs(recipe.kv_type),
             n_vocab=self._n_vocab,
@@ -243,16 +249,15 @@ class LlamaCppEngine:
             self._following(recipe.grammar) as grammar,
             self._open_context(work, kv_type=recipe.kv_type, fused=self._fused) as (context, layout),
         ):
-            first_row = context.prefill(recipe.prompt.ids)
+            behind_head = context.prefill(together.head) if together.head else None
             batch = Batch(
                 context,
-                first_row,
-                n_prompt=len(recipe.prompt.ids),
+                together.completions(piece=self.piece, ends=self.ends.__contains__),
+                first_row=None if together.is_apart else behind_head,
+                n_head=len(together.head),
                 parallel=layout.parallel,
                 sampler=recipe.sampler,
                 reducer=self._reducer,
-                start=functools.partial(Completion, recipe, piece=self.piece, ends=self.ends.__contains__),
-                indices=waiting,
                 stopwatch=self.stopwatch,
                 grammar=grammar,
             )

@@ -11,7 +11,7 @@ import contextlib
 import ctypes
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -76,18 +76,18 @@ class LlamaCppGrammar:
     def __init__(self, text: str, vocabulary: Vocabulary, *, n_threads: int) -> None:
         self._vocabulary = vocabulary
         self._start = _parse(text, vocabulary.pointer)
-        self._walks: dict[int, _Walk] = {}
+        self._walks: dict[Hashable, _Walk] = {}
         self._known: dict[bytes, Mask] = {}  # by text, the most recently used last
         self._most_known = max(1, _CACHE_BYTES // len(vocabulary.pieces))
         self._pool = ThreadPoolExecutor(n_threads)
 
-    def begin(self, index: int) -> None:
-        """Stand at the start of the grammar with sample `index`."""
-        self._walks[index] = _Walk(C.llama_sampler_clone(self._start))
+    def begin(self, place: Hashable) -> None:
+        """Stand at the start of the grammar with the sample at `place`."""
+        self._walks[place] = _Walk(C.llama_sampler_clone(self._start))
 
-    def allowed(self, indices: Sequence[int]) -> Mask:
-        """Which tokens may come next, shape (len(indices), n_vocab); a row may be empty."""
-        walks = [self._walks[index] for index in indices]
+    def allowed(self, places: Sequence[Hashable]) -> Mask:
+        """Which tokens may come next, shape (len(places), n_vocab); a row may be empty."""
+        walks = [self._walks[place] for place in places]
         new = {walk.text: walk.sampler for walk in walks if walk.text not in self._known}
         answers = map(self._ask, new.values()) if len(new) == 1 else self._pool.map(self._ask, new.values())
         found = dict(zip(new, answers, strict=True))
@@ -98,23 +98,23 @@ class LlamaCppGrammar:
             del self._known[text]
         return np.stack([walk.allowed for walk in walks if walk.allowed is not None])
 
-    def accept(self, index: int, token_id: int) -> None:
-        """Follow sample `index`, which drew a token that was allowed and did not end it."""
-        walk = self._walks[index]
+    def accept(self, place: Hashable, token_id: int) -> None:
+        """Follow a sample, which drew a token that was allowed and did not end it."""
+        walk = self._walks[place]
         if walk.allowed is None or not walk.allowed[token_id]:  # llama.cpp would end the process
             raise ValueError(f"the grammar was not asked about token {token_id}, or does not allow it")
         C.llama_sampler_accept(walk.sampler, token_id)
         walk.text += self._vocabulary.pieces[token_id].bytes
         walk.allowed = None
 
-    def end(self, index: int) -> None:
-        """Forget sample `index`."""
-        C.llama_sampler_free(self._walks.pop(index).sampler)
+    def end(self, place: Hashable) -> None:
+        """Forget a sample."""
+        C.llama_sampler_free(self._walks.pop(place).sampler)
 
     def close(self) -> None:
         """Free every sampler and stop the threads."""
-        for index in list(self._walks):
-            self.end(index)
+        for place in list(self._walks):
+            self.end(place)
         C.llama_sampler_free(self._start)
         self._pool.shutdown()
 

@@ -1,0 +1,69 @@
+"""Recipes that are drawn together: what their prompts have in common, how long they are, and their samples in order."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from llama_diversity.engines.completion import Completion
+from llama_diversity.errors import EngineError, PromptTooLong
+from llama_diversity.records import Piece, Recipe
+
+
+@dataclass(frozen=True)
+class Together:
+    """Recipes that share all but prompt, seed, length and stop strings, with the indices wanted of each.
+
+    The head is what all prompts begin with. One prompt is its own head; of several it ends a token before the shortest
+    one at the latest, so that each has tokens of its own behind it.
+    """
+
+    works: tuple[tuple[Recipe, list[int]], ...]
+    head: tuple[int, ...]
+    n_own: int  # tokens of the longest prompt behind the head
+    max_tokens: int  # behind the longest prompt, so that every sample has room
+    is_apart: bool  # there are several prompts
+
+    @classmethod
+    def of(cls, asked: Iterable[tuple[Recipe, Iterable[int]]], *, n_ctx: int) -> Together | None:
+        """None where no sample is wanted. Raises PromptTooLong, EngineError for recipes that do not go together."""
+        listed = [(recipe, list(indices)) for recipe, indices in asked]
+        works = tuple((recipe, indices) for recipe, indices in listed if indices)
+        if not works:
+            return None
+        if len({recipe.kin for recipe, _ in works}) > 1:
+            raise EngineError("Recipes drawn together must share engine, sampler, grammar and arithmetic.")
+        prompts = list(dict.fromkeys(recipe.prompt.ids for recipe, _ in works))
+        for recipe, _ in works:
+            if len(recipe.prompt.ids) + recipe.max_tokens > n_ctx:
+                which = recipe.prompt.text if len(prompts) > 1 else None
+                raise PromptTooLong(len(recipe.prompt.ids), recipe.max_tokens, n_ctx, which=which)
+        longest = max(map(len, prompts))
+        total = max(len(recipe.prompt.ids) + recipe.max_tokens for recipe, _ in works)
+        head = _head(prompts)
+        return cls(works, head, longest - len(head), total - longest, len(prompts) > 1)
+
+    @property
+    def recipe(self) -> Recipe:
+        """One of them, for what they share."""
+        return self.works[0][0]
+
+    @property
+    def n_samples(self) -> int:
+        return sum(len(indices) for _, indices in self.works)
+
+    def completions(self, *, piece: Callable[[int], Piece], ends: Callable[[int], bool]) -> Iterator[Completion]:
+        """All of them, recipe after recipe, each made when it is asked for."""
+        for recipe, indices in self.works:
+            yield from map(partial(Completion, recipe, piece=piece, ends=ends), indices)
+
+
+def _head(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """
+    >>> _head([(1, 5, 7), (1, 5, 8, 9)]), _head([(1, 5), (1, 5, 8)]), _head([(1, 5)]), _head([(1,), (2,)])
+    ((1, 5), (1,), (1, 5), ())
+    """
+    common = tuple(os.path.commonprefix(prompts))
+    return common if len(prompts) == 1 else common[: min(map(len, prompts)) - 1]
