@@ -235,6 +235,11 @@ class Sample:
     text: bytes
     tokens: TokenStats = field(repr=False)
 
+    @property
+    def id(self) -> str:
+        """What `llamadiv runs show` finds it by: "r1-...#3"."""
+        return f"{self.recipe_key}#{self.index}"
+
 
 @dataclass(frozen=True)
 class Cell:

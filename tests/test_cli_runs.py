@@ -160,6 +160,25 @@ def test_a_store_that_is_not_there(runs: Run, path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "reason"),
+    [
+        ("r1-#0", 2, "a sample's id is that of its recipe"),  # two recipes begin so
+        ("#0", 2, "There is no sample called '#0'"),
+        ("r1-0#x", 2, "a sample's id is that of its recipe"),
+        ("KEY#99", 2, "There is no sample called"),
+    ],
+)
+def test_a_sample_that_is_not_there(
+    name: str, code: int, reason: str, runs: Run, path: Path, two_runs: list[str]
+) -> None:
+    with Store.open(path, read_only=True) as store:
+        key = store.run(two_runs[0]).cells[0].recipe_key
+    got, out, err = runs("show", name.replace("KEY", key))
+    assert (got, out) == (code, "")
+    assert reason in err
+
+
 # ---- export
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from llama_diversity.lab import cards
-from llama_diversity.studies.personas.examples import EXAMPLES, LABELS, PRODUCT, REQUEST, document
+from llama_diversity.studies.personas.examples import EXAMPLES, LABELS, PRODUCT, document, request
 from llama_diversity.studies.personas.parser import Persona, parse
 from llama_diversity.studies.personas.values import MBTI_TYPES
 
@@ -23,7 +23,17 @@ def shown(text: str) -> list[tuple[str, ...]]:
 
 def test_the_product_is_that_of_the_cards() -> None:
     assert PRODUCT == cards.PRODUCT
-    assert REQUEST == "Write a persona with a review of this product: " + PRODUCT
+    assert request() == "Write a persona with a review of this product: " + PRODUCT
+
+
+def test_another_product_has_a_heading_of_its_own() -> None:
+    """The examples are of the coffee machine, and say so: not one of them is under the other product."""
+    usual, other = document(3), document(3, product="A lock, 2 kg")
+    cards_of, _, begun = usual.rpartition("\n---\nFirst name:")
+    assert (other, begun) == (f"{cards_of}\n\nProduct: A lock, 2 kg\nFirst name:", "")
+    assert document(3, product=PRODUCT) == usual
+    assert document(3, n_examples=0, product="A lock") == "Product: A lock\nFirst name:"
+    assert request("A lock") == "Write a persona with a review of this product: A lock"
 
 
 def test_examples_are_varied() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import re
@@ -15,9 +17,10 @@ from llama_diversity.answers import Answer
 from llama_diversity.records import TOKEN_DTYPE
 from llama_diversity.render.exhibits import Remark, Section, Table
 from llama_diversity.render.folder import files_of
+from llama_diversity.store import Store
 from llama_diversity.studies.personas import analysis as personas
 from llama_diversity.studies.personas import sentences as review_sentences
-from llama_diversity.studies.personas.exhibits import Facts, section
+from llama_diversity.studies.personas.exhibits import Facts, people_csv, section
 from llama_diversity.studies.personas.parser import parse
 
 NAMES = ("Emily", "Ravi", "Aiko", "Chidi", "Lena")
@@ -87,6 +90,26 @@ def test_planted_fields_are_counted() -> None:
     assert names.rarefied.value == pytest.approx(5 * (1 - math.comb(24, 12) / math.comb(30, 12)))
     assert found.arms["base"].fields["nationality"].concentration.value == pytest.approx(2 * 15 * 14 / (30 * 29))
     assert found.arms["aligned"].fields["nationality"].concentration.value == 1
+
+
+def test_every_output_is_a_row_of_the_csv() -> None:
+    """Valid or not, by its index, whatever stands in a field; what a spreadsheet would compute is a text."""
+    said = 'It is "fine", they say, and it\'s loud.'
+    outputs = [card("=1+1"), "I cannot do that.", card(review=said)]
+    found = personas.analyse(answers({"base": outputs}))
+    rows = personas.rows("base", found.arms["base"].outputs, [(2, "r1-b#1"), (0, "r1-a#0"), (1, "r1-b#0")])
+    head, *read = csv.reader(io.StringIO(people_csv(rows), newline=""))
+    assert head[:3] == ["arm", "index", "sample"]
+    assert [row[:3] for row in read] == [["base", "0", "r1-a#0"], ["base", "1", "r1-b#0"], ["base", "2", "r1-b#1"]]
+    assert read[0][3:] == [""] * 8 + ["no", "nothing that looks like a persona"]
+    assert read[1][3:] == ["Emily", "Jones", "Female", "32", "American", "White", "ENFP", said, "yes", ""]
+    assert read[2][3] == "'=1+1"
+
+
+def test_values_with_line_breaks_stay_one_value() -> None:
+    row = personas.Row("base", 0, "r1-a#0", {"review": 'One,\n"two".\r\n'}, "no first name")
+    [_, read] = csv.reader(io.StringIO(people_csv([row]), newline=""))
+    assert read[-3:] == ['One,\n"two".\r\n', "no", "no first name"]
 
 
 def test_numbers_are_of_the_valid_ones() -> None:
@@ -235,10 +258,60 @@ def test_the_tiny_pair(run: Callable, tmp_path: Path) -> None:
     assert {**again, "run": None} == {**report, "run": None}
 
 
+@pytest.mark.model
+def test_the_rows_of_a_csv_are_the_samples_that_are_kept(run: Callable, tmp_path: Path) -> None:
+    """Of 12 outputs form 0 has 0 and 10, form 1 has 1 and 11; a row's id finds its text."""
+    again = ("personas", "-n", 12, "--product", 'A lock, "light"', "--csv")
+    code, out, err = run(*again, tmp_path / "new" / "people.csv", "--json")
+    assert (code, json.loads(out)["arms"]["base"]["n"]) == (0, 12)
+    assert f"All outputs are rows of {tmp_path / 'new' / 'people.csv'}" in err
+    written = (tmp_path / "new" / "people.csv").read_text("utf-8")
+    assert run(*again, "-")[1] == run(*again, "-", "-q")[1] == written
+    rows = list(csv.DictReader(io.StringIO(written, newline="")))
+    assert [(row["arm"], row["index"]) for row in rows] == [
+        (arm, str(at)) for arm in ("base", "aligned") for at in range(12)
+    ]
+    recipe = rows[0]["sample"].removesuffix("#0")
+    assert (rows[10]["sample"], rows[20]["sample"][-2:]) == (f"{recipe}#1", "#8")
+    valid = next(row for row in rows if row["valid"] == "yes")
+    shown = run("runs", "show", valid["sample"])[1]
+    assert all(word in shown for word in (valid["sample"], valid["first_name"], valid["review"][:20]))
+    told = json.loads(run("runs", "show", rows[20]["sample"], "--json")[1])
+    assert told["recipe"]["prompt"]["text"].endswith('this product: A lock, "light"')
+    assert (told["arm"], told["index"]) == ("personas/aligned", 8)
+
+
 def test_bad_input_is_one_sentence(run: Callable) -> None:
     code, _, err = run("personas", "-n", 0)
     assert code == 2
     assert "ask for 1 to" in err
+    assert "say what the customers review" in run("personas", "--product", " ")[2]
+
+
+def test_a_product_that_fills_the_context_is_refused_before_anything_is_drawn(run: Callable, tmp_path: Path) -> None:
+    """A scripted model has 8,192 tokens, and takes each letter that it does not know for one or more."""
+    store = tmp_path / "store"
+    code, _, err = run("personas", "--pair", "scripted", "-n", 2, "--product", "lock " * 2000, "--store", store)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("llamadiv: --product is 'lock lock lock")
+    assert "and the context of scripted:base no room for a persona behind that; shorten it, or name" in err
+    with Store.open(store, read_only=True) as kept:
+        assert kept.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--csv", "{}"], "is a directory"),
+        (["--csv", "{}/file/people.csv"], "it cannot be written (File exists); name another place"),
+        (["--csv", "-", "--json"], "Standard output takes the rows or the JSON"),
+    ],
+)
+def test_where_no_rows_can_go_is_said_at_once(more: list[str], reason: str, run: Callable, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, out, err = run("personas", "-n", 2, *[word.format(tmp_path) for word in more])
+    assert (code, out) == (2, "")
+    assert reason in err
 
 
 def test_a_model_without_a_template_is_refused(run: Callable) -> None:

@@ -8,12 +8,14 @@ import click
 
 from llama_diversity.cli.arms import arms_options
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import common_options, drawing_options, layout_options, template_arg_option
+from llama_diversity.cli.options import common_options, drawing_options, layout_options, read_text, template_arg_option
 from llama_diversity.cli.output import Output
-from llama_diversity.cli.results import run_alone
+from llama_diversity.cli.results import Csv, run_alone
 from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.personas import analysis
+from llama_diversity.studies.personas.examples import PRODUCT
+from llama_diversity.studies.personas.exhibits import people_csv
 from llama_diversity.studies.personas.study import Personas
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.words import template_args_of
@@ -23,8 +25,16 @@ from llama_diversity.studies.words import template_args_of
 @arms_options
 @click.option("-n", "n_samples", type=int, default=analysis.N_SAMPLES, show_default=True, help="Personas of each.")
 @click.option("--max-tokens", type=int, default=analysis.MAX_TOKENS, show_default=True, help="Longest completion.")
+@click.option(
+    "--product", default=PRODUCT, help="What is reviewed; `-` reads it.  [default: the paper's coffee machine]"
+)
 @click.option("--grammar", is_flag=True, help="Force whole forms; this changes what is measured.")
 @template_arg_option
+@click.option(
+    "--csv",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Also write every output as a row, valid or not; `-` writes the rows alone.",
+)
 @figure_options
 @drawing_options
 @layout_options
@@ -34,8 +44,10 @@ def personas(
     choice: Choice,
     n_samples: int,
     max_tokens: int,
+    product: str,
     grammar: bool,
     template_args: tuple[str, ...],
+    csv: Path | None,
     out: Path | None,
     drawing: Drawing,
     session: Session,
@@ -47,8 +59,10 @@ def personas(
     template. Samples are kept: the same command again draws nothing.
 
     \b
-    Example:
+    Examples:
       llamadiv personas --pair llama-2-7b
+      llamadiv personas --product "A bicycle lock that opens by itself." --csv people.csv
     """
-    one = Personas(n_samples, max_tokens, grammar, template_args_of(template_args))
-    run_alone(one, choice=choice, drawing=drawing, session=session, output=output, out=out)
+    one = Personas(n_samples, max_tokens, grammar, template_args_of(template_args), read_text(product))
+    rows = None if csv is None else Csv(csv, lambda found: people_csv(found.rows))
+    run_alone(one, choice=choice, drawing=drawing, session=session, output=output, out=out, csv=rows)

@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
 from llama_diversity.cli.output import Output, print_json, say
 from llama_diversity.cli.terminal import console
+from llama_diversity.errors import BadUsage
 from llama_diversity.render import glyphs
 from llama_diversity.render.exhibits import in_terminal
+from llama_diversity.render.files import write_whole
 from llama_diversity.render.safe import visible
 from llama_diversity.studies.arms import Arm, Choice, resolve_choice
 from llama_diversity.studies.conduct import run
 from llama_diversity.studies.drawing import Drawing
-from llama_diversity.studies.results import Result, make_folder
+from llama_diversity.studies.results import Result, check_file, make_folder
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import Study
 
+STDOUT = Path("-")
+
+
+class Csv(NamedTuple):
+    """A file of rows beside a result, `-` for standard output, and what makes its text of what a study found."""
+
+    path: Path
+    text_of: Callable[[Any], str]
+
 
 def run_alone(
-    study: Study, *, choice: Choice, drawing: Drawing, session: Session, output: Output, out: Path | None
+    study: Study,
+    *,
+    choice: Choice,
+    drawing: Drawing,
+    session: Session,
+    output: Output,
+    out: Path | None,
+    csv: Csv | None = None,
 ) -> None:
     """The whole command of one study of a pair or ladder."""
     study.check_settings()  # before files of models are read
+    if csv is not None:
+        _check(csv, output)
     arms = resolve_choice(choice, session)
-    run_arms(study, arms, choice.words(), drawing=drawing, session=session, output=output, out=out)
+    run_arms(study, arms, choice.words(), drawing=drawing, session=session, output=output, out=out, csv=csv)
+
+
+def _check(csv: Csv, output: Output) -> None:
+    if csv.path != STDOUT:
+        check_file(csv.path, "--csv")
+    elif output.json:
+        raise BadUsage("Standard output takes the rows or the JSON: name a file with --csv, or leave --json out.")
 
 
 def run_arms(
@@ -38,18 +67,25 @@ def run_arms(
     session: Session,
     output: Output,
     out: Path | None,
+    csv: Csv | None = None,
 ) -> None:
     """The same of arms that are resolved; `words` name them."""
     make_folder(out)
     result = run(study, arms, drawing=drawing, session=session, words=words)
-    give(result, out=out, session=session, output=output)
+    give(result, out=out, session=session, output=output, csv=csv)
 
 
-def give(result: Result, *, out: Path | None, session: Session, output: Output) -> None:
-    """Print the result; with `out` also write figures, tables, `index.html` and NAME.json there."""
+def give(result: Result, *, out: Path | None, session: Session, output: Output, csv: Csv | None = None) -> None:
+    """Print the result; with `out` also write figures, tables, `index.html` and NAME.json there, and the rows."""
     if out is not None:
         say_undrawn(result.save(out, output.form).undrawn)
         output.remark(f"Figures and numbers are in {out}")
+    if csv is not None and csv.path == STDOUT:
+        sys.stdout.buffer.write(csv.text_of(result.found).encode())
+        return
+    if csv is not None:
+        write_whole(csv.path, csv.text_of(result.found))
+        output.remark(f"All outputs are rows of {csv.path}")
     if output.json:
         print_json(result.to_dict())
     elif output.quiet:

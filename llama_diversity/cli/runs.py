@@ -16,12 +16,12 @@ from llama_diversity.cli.terminal import console
 from llama_diversity.decimals import counted
 from llama_diversity.errors import BadUsage, StoreMissing
 from llama_diversity.render.jsonl import to_line
-from llama_diversity.render.run_pages import page_of_run, table_of_runs
+from llama_diversity.render.run_pages import page_of_run, page_of_sample, table_of_runs
 from llama_diversity.render.safe import visible
 from llama_diversity.store import Run, Store
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.stored import described as described_run
-from llama_diversity.studies.stored import export_samples
+from llama_diversity.studies.stored import described_sample, export_samples
 
 _WIDE = 100  # columns from which `runs ls` has room for the commands
 _PIPE_WIDTH = 1000  # nothing is cut off or wrapped for want of columns where nobody looks
@@ -63,7 +63,10 @@ def ls(session: Session, output: Output) -> None:
 @_run_argument
 @common_options
 def show(run: str, session: Session, output: Output) -> None:
-    """Show one run in full, with its recipes and layout."""
+    """Show one run in full, with its recipes and layout; or one sample, where RUN is a sample's id (RECIPE#NUMBER)."""
+    if "#" in run:
+        _show_sample(run, session, output)
+        return
     with Store.open(session.store, read_only=True) as store:
         found = store.run(run)
         described = described_run(store, found)
@@ -75,6 +78,18 @@ def show(run: str, session: Session, output: Output) -> None:
         click.echo(found.id)
     else:
         click.echo("\n".join(page_of_run(described, recipes)))
+
+
+def _show_sample(name: str, session: Session, output: Output) -> None:
+    with Store.open(session.store, read_only=True) as store:
+        described = described_sample(store, name)
+        recipe = store.recipe(described["recipe"])
+    if output.json:
+        click.echo(to_line({**described, "recipe": json.loads(recipe.to_json())}))
+    elif output.quiet:
+        click.echo(described["sample"])
+    else:
+        click.echo("\n".join(page_of_sample(described, recipe)))
 
 
 @runs.command()

@@ -20,6 +20,7 @@ from llama_diversity.interface.models import Arm, Model, Pair, alone, reference_
 from llama_diversity.interface.models import arm as as_arm
 from llama_diversity.interface.sessions import current
 from llama_diversity.records import Asking, Sampler
+from llama_diversity.render.files import write_whole
 from llama_diversity.studies import arms as choosing
 from llama_diversity.studies import conduct
 from llama_diversity.studies import prompts as reading
@@ -39,11 +40,14 @@ from llama_diversity.studies.drawing import Drawing, refuse_cuts_of_greedy
 from llama_diversity.studies.measuring.divergence import BLOCKED_ABOVE
 from llama_diversity.studies.paper import study as paper
 from llama_diversity.studies.personas import analysis as people
+from llama_diversity.studies.personas.examples import PRODUCT
+from llama_diversity.studies.personas.exhibits import people_csv
 from llama_diversity.studies.personas.study import Personas
 from llama_diversity.studies.perturb import analysis as nudging
 from llama_diversity.studies.perturb.perturbations import change_of
 from llama_diversity.studies.perturb.study import Perturb, default_prompts
 from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT, Prompts
+from llama_diversity.studies.results import check_file
 from llama_diversity.studies.samplers import check_cuts, parse_sampler
 from llama_diversity.studies.semantic import analysis as meaning
 from llama_diversity.studies.semantic.study import Semantic
@@ -304,8 +308,10 @@ def personas(
     ladder: str | None = None,
     n: int = people.N_SAMPLES,
     max_tokens: int = people.MAX_TOKENS,
+    product: str = PRODUCT,
     grammar: bool = False,
     template_args: Mapping[str, Any] | None = None,
+    csv: str | Path | None = None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -316,8 +322,9 @@ def personas(
 ) -> Found:
     """Experiment 1: how varied are the customers that a model makes up, and what do they say of a product?
 
-    The base model continues forms; the others are asked through their chat template, with `template_args`. `grammar`
-    forces whole forms, which changes what is measured.
+    The base model continues forms; the others are asked through their chat template, with `template_args`. `product` is
+    what they review. `grammar` forces whole forms, which changes what is measured. Every output is a row of
+    `found.rows`, valid or not, and of the file `csv`.
 
     Raises BadUsage, BadValue, OneModel, TemplateError, NoAnswer, NoEncoder, Interrupted, and what models and stores
     raise.
@@ -328,8 +335,13 @@ def personas(
     4
     """
     drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
-    study = Personas(n, max_tokens, grammar, template_args_of(template_args))
-    return _of_models("personas", study, _choice(pair, base, aligned, ladder), drawing)
+    study = Personas(n, max_tokens, grammar, template_args_of(template_args), product)
+    if csv is not None:
+        check_file(Path(csv), "--csv")
+    found = _of_models("personas", study, _choice(pair, base, aligned, ladder), drawing)
+    if csv is not None:
+        write_whole(Path(csv), people_csv(found.found.rows))
+    return found
 
 
 @public

@@ -1,11 +1,11 @@
-"""Samples as a CSV, one row a sample, for spreadsheets and R: the text, where it comes from, and its bits per token."""
+"""Rows as a CSV for spreadsheets and R; and samples so, one a row: text, where it comes from, and bits per token."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import IO
 
@@ -19,6 +19,26 @@ COLUMNS = (
     "bits_per_token",
 )  # fmt: skip
 TOKEN_COLUMNS = ("token_ids", "surprisal_bits", "entropy_bits")  # JSON lists; null where a token has no context
+
+
+def to_csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A head and rows, with quotes as RFC 4180 has them.
+
+    >>> to_csv(["said"], [["one, two"]])
+    'said\\n"one, two"\\n'
+    """
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([head, *rows])
+    return out.getvalue()
+
+
+def guarded(text: str) -> str:
+    """With an apostrophe before what a spreadsheet would take for a formula.
+
+    >>> guarded("=1+1"), guarded("1+1")
+    ("'=1+1", '1+1')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def write_csv(file: IO[bytes], samples: Iterable[Exported], *, with_tokens: bool = False) -> int:

@@ -5,13 +5,12 @@ The command that makes them again stands in each file's metadata and in the page
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llama_diversity.render import csv
 from llama_diversity.render.exhibits import Between, Figure, Section, Share, Table, Tokens
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.glyphs import texts_of, undrawn
@@ -99,9 +98,7 @@ def to_csv(table: Table) -> str:
     heads: list[str] = []
     for heading, is_interval in zip(table.headings, intervals, strict=True):
         heads += [f"{heading}, low", f"{heading}, high"] if is_interval else [heading]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(heads)
+    rows = []
     for row in table.rows:
         fields: list[str] = []
         for value, is_interval in zip(row, intervals, strict=True):
@@ -109,13 +106,13 @@ def to_csv(table: Table) -> str:
                 fields += [_field(end) for end in (value if isinstance(value, Between) else (None, None))]
             else:
                 fields.append(_field(value.value if isinstance(value, Share) else value))
-        writer.writerow(fields)
-    return out.getvalue()
+        rows.append(fields)
+    return csv.to_csv(heads, rows)
 
 
 def _field(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+        return csv.guarded(value)
     return repr(value + 0.0) if isinstance(value, float) else str(value)  # -0.0 + 0.0 is 0.0

@@ -82,13 +82,29 @@ def _prompt_lines(prompts: dict[str, Any]) -> Iterator[str]:
         yield f"  {number:<7} {visible(text[:_PROMPT_SHOWN])}{more}"
 
 
+def page_of_sample(described: dict[str, Any], recipe: Recipe) -> Iterator[str]:
+    """The lines of one sample, with its recipe: how it was drawn, and all that it says."""
+    yield f"sample    {described['sample']}"
+    yield f"run       {described['run']}"
+    yield f"{visible(described['arm'])}: {visible(described['model'])}"
+    yield from _recipe_lines(recipe)
+    yield f"  tokens    {len(described['tokens'])}, {described['finish_reason']}"
+    yield ""
+    yield visible(described["text"], newline="keep")
+
+
 def _cell_lines(cell: dict[str, Any], recipe: Recipe) -> Iterator[str]:
+    yield f"{visible(cell['arm'])}: {visible(cell['model'])}"
+    yield f"  stored    {cell['n_stored']} of {cell['n']} samples, {counted(cell['n_tokens'], 'token')}"
+    yield from _recipe_lines(recipe)
+    yield from _facts(cell["about"].get("layout", {}), indent="  ")
+
+
+def _recipe_lines(recipe: Recipe) -> Iterator[str]:
     prompt = recipe.prompt.rendered
     more = f" ... ({len(prompt):,} characters)" if len(prompt) > _PROMPT_SHOWN else ""
     sampler = recipe.sampler
     cuts = "" if sampler.is_neutral else f", top-k {sampler.top_k}, top-p {sampler.top_p:g}, min-p {sampler.min_p:g}"
-    yield f"{visible(cell['arm'])}: {visible(cell['model'])}"
-    yield f"  stored    {cell['n_stored']} of {cell['n']} samples, {counted(cell['n_tokens'], 'token')}"
     n_tokens = counted(len(recipe.prompt.ids), "token")
     yield f"  prompt    {recipe.prompt.mode}, {n_tokens}: {visible(prompt[:_PROMPT_SHOWN])}{more}"
     yield f"  sampler   temperature {sampler.temperature:g}{cuts or ', nothing cut off'}"
@@ -97,10 +113,9 @@ def _cell_lines(cell: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     stops = "".join(f", stop {visible(repr(s))}" for s in recipe.stop)
     yield f"  limits    at most {counted(recipe.max_tokens, 'token')}{stops}"
     yield f"  seed      {recipe.seed}"
-    yield f"  recipe    {cell['recipe']}"
+    yield f"  recipe    {recipe.key}"
     yield f"  weights   sha256 {recipe.model_digest}"
     yield f"  engine    {visible(recipe.engine)}, {visible(recipe.engine_build)}"
-    yield from _facts(cell["about"].get("layout", {}), indent="  ")
 
 
 def _facts(facts: dict[str, Any], *, indent: str) -> Iterator[str]:

@@ -84,13 +84,26 @@ def make_folder(out: Path | None) -> None:
     """Make the folder for results before hours of work, not after. Raises BadValue."""
     if out is None:
         return
+    _check_writable(out, "--out", out)
+
+
+def check_file(path: Path, option: str) -> None:
+    """The same of a file. Raises BadValue."""
+    if path.is_dir():
+        raise BadValue(option, str(path), "it is a folder; name a file")
+    if path.exists() and not path.is_file():  # a pipe or a device
+        return
+    _check_writable(path.parent, option, path)
+
+
+def _check_writable(folder: Path, option: str, named: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".{os.getpid()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise BadValue("--out", str(out), f"it cannot be written ({error.strerror}); name another place") from error
+        raise BadValue(option, str(named), f"it cannot be written ({error.strerror}); name another place") from error
 
 
 def write_json(report: Mapping[str, Any], path: Path) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from llama_diversity.answers import Reader
-from llama_diversity.errors import BadUsage, BadValue, LlamadivError
-from llama_diversity.records import Piece, Recipe
+from llama_diversity.errors import BadUsage, BadValue, LlamadivError, UnknownName
+from llama_diversity.records import Piece, Recipe, seen_ids
 from llama_diversity.render.csv import write_csv
-from llama_diversity.render.jsonl import Exported, export_line
+from llama_diversity.render.jsonl import Exported, export_line, sample_object
 from llama_diversity.store import Run, RunCell, Store
 from llama_diversity.studies.conduct import studies_of
 from llama_diversity.studies.session import Session
@@ -52,6 +52,34 @@ def prompts_of(run: Run, store: Store) -> list[Prompts]:
         for one in studies_of(run)
     ]
     return [one for one in found if one.texts]
+
+
+def described_sample(store: Store, name: str) -> dict[str, Any]:
+    """One sample by its id, as JSON has it: what it was asked, the newest run that asks for it, and all of its tokens.
+
+    Raises BadValue, UnknownName.
+    """
+    key, _, number = name.rpartition("#")
+    asked = {cell.recipe_key: (run, cell) for run in store.runs() for cell in run.cells}
+    keys = [one for one in asked if key and one.startswith(key)]
+    if not number.isdecimal() or len(keys) > 1:
+        raise BadValue("RUN", name, "a sample's id is that of its recipe, a # and its number, like r1-0f3a...#3")
+    if not keys:
+        raise UnknownName("sample", name, (), list_command="llamadiv runs show --json last")
+    recipe = store.recipe(keys[0])
+    sample = store.sample(keys[0], int(number))
+    pieces = store.pieces(recipe.vocab_digest, seen_ids(sample.tokens))
+    run, cell = asked[keys[0]]
+    answer = _reader(store, recipe, pieces).read(sample)
+    return {
+        "sample": sample.id,
+        "run": run.id,
+        "arm": cell.arm,
+        "model": cell.reference,
+        "recipe": recipe.key,
+        "prompt": recipe.prompt.text,
+        **sample_object(sample, pieces, neutral=recipe.is_neutral, answer=answer),
+    }
 
 
 def _described_cell(store: Store, cell: RunCell) -> dict[str, Any]:

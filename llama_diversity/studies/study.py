@@ -197,10 +197,14 @@ class Drawn:
         """All of them."""
         return list(self.stream(label))
 
+    def read(self, label: str) -> Iterator[tuple[Sample, Answer]]:
+        """Each with what it answers, thoughts left out, a few in memory at a time."""
+        reader = self._reader(label)
+        return ((sample, reader.read(sample)) for sample in self.stream(label))
+
     def answering(self, label: str) -> Iterator[Answer]:
         """What they answer, thoughts left out, a few in memory at a time."""
-        read = self._reader(label).read
-        return (read(sample) for sample in self.stream(label))
+        return (answer for _, answer in self.read(label))
 
     def answers(self, label: str) -> list[Answer]:
         """All of it."""
@@ -208,9 +212,8 @@ class Drawn:
 
     def answered(self, label: str) -> Iterator[Sample]:
         """Those that answer, with the text and the tokens of the answer alone. Raises NoAnswer where none does."""
-        read, is_any = self._reader(label).read, False
-        for sample in self.stream(label):
-            answer = read(sample)
+        is_any = False
+        for sample, answer in self.read(label):
             if not answer.is_thinking and len(answer.tokens):
                 is_any = True
                 yield dataclasses.replace(sample, text=answer.data, tokens=answer.tokens)

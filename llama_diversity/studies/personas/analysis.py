@@ -35,7 +35,7 @@ from llama_diversity.metrics.inference import (
     wilson,
 )
 from llama_diversity.studies.measuring.limits import objection_to_class_entropy
-from llama_diversity.studies.personas.parser import Persona, Rejected, parse
+from llama_diversity.studies.personas.parser import FIELDS, Persona, Rejected, parse
 from llama_diversity.studies.personas.tone import MOST_OTHER_LANGUAGE, MOST_UNKNOWN, Vader
 from llama_diversity.studies.personas.values import folded
 
@@ -72,6 +72,16 @@ class Field(NamedTuple):
     n_spellings: int  # in which the values were written, before those of one value were joined
 
 
+class Row(NamedTuple):
+    """One output for a table of all: where it is from, its fields as they were read, and why it is no persona."""
+
+    arm: str
+    index: int  # within the arm, from 0
+    sample: str  # its id
+    fields: Mapping[str, str]  # of those in FIELDS the ones that could be read
+    reason: str  # empty of a valid one
+
+
 @dataclass(frozen=True)
 class Arm:
     """One arm: the valid personas, why others are not, its fields, and numbers of each persona.
@@ -84,7 +94,8 @@ class Arm:
     valid: Proportion
     n_cut_off: int  # by --max-tokens, valid or not
     reasons: Mapping[str, int]
-    personas: tuple[Persona, ...]
+    outputs: tuple[Persona | Rejected, ...]
+    personas: tuple[Persona, ...]  # the valid ones among them
     n_unknown_tones: int
     n_other_language: int
     has_tone: bool
@@ -131,6 +142,18 @@ def analyse(answers: Mapping[str, Sequence[Answer]], *, forms: Sequence[str] = (
             for arm in others
         },
     )
+
+
+def rows(arm: str, outputs: Sequence[Persona | Rejected], origins: Sequence[tuple[int, str]]) -> tuple[Row, ...]:
+    """Every output of an arm, valid or not, by its index; `origins` are the index and the sample's id of each."""
+    return tuple(
+        Row(arm, index, sample, _fields(one), one.reason if isinstance(one, Rejected) else "")
+        for (index, sample), one in sorted(zip(origins, outputs, strict=True), key=lambda pair: pair[0])
+    )
+
+
+def _fields(output: Persona | Rejected) -> Mapping[str, str]:
+    return output.fields if isinstance(output, Rejected) else {name: str(getattr(output, name)) for name in FIELDS}
 
 
 def _joined(values: Sequence[str]) -> dict[str, str]:
@@ -181,6 +204,7 @@ def _arm(
         wilson(len(personas), len(outputs)),
         sum(one.is_cut_off for one in answers),
         dict(reasons.most_common()),
+        tuple(outputs),
         tuple(personas),
         n_unknown,
         n_other,

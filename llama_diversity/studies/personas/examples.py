@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 
 PRODUCT = "A coffee machine that connects to your smartwatch so it keeps your coffee warm if you are far away from it."
-REQUEST = f"Write a persona with a review of this product: {PRODUCT}"
 SEPARATOR = "---"
 LABELS = ("First name", "Last name", "Gender", "Age", "Nationality", "Ethnicity", "Myers-Briggs type", "Review")
 EXAMPLES: tuple[tuple[str, ...], ...] = (
@@ -40,14 +39,23 @@ EXAMPLES: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 
 
-def document(number: int, *, n_examples: int = 2, seed: int = 0) -> str:
+def request(product: str = PRODUCT) -> str:
+    """What a model that chats is asked."""
+    return f"Write a persona with a review of this product: {product}"
+
+
+def document(number: int, *, n_examples: int = 2, seed: int = 0, product: str = PRODUCT) -> str:
     """The form that a base model continues: the product, `n_examples` personas, and the label of a next one.
 
     Examples come in an order drawn from `seed`; document k has those from k * n_examples on, round and round, so that
-    each is used as often as any other.
+    each is used as often as any other. They review PRODUCT and stand under it: another `product` has a heading of its
+    own behind them, so that no example says of it what was said of a coffee machine.
     """
     order = list(range(len(EXAMPLES)))
     random.Random(seed).shuffle(order)
     chosen = [EXAMPLES[order[(number * n_examples + at) % len(order)]] for at in range(n_examples)]
     cards = ["\n".join(f"{label}: {value}" for label, value in zip(LABELS, one, strict=True)) for one in chosen]
-    return f"Product: {PRODUCT}\n" + f"\n{SEPARATOR}\n".join([*cards, f"{LABELS[0]}:"])
+    begun = f"{LABELS[0]}:"
+    if product == PRODUCT or not cards:
+        return f"Product: {product}\n" + f"\n{SEPARATOR}\n".join([*cards, begun])
+    return f"Product: {PRODUCT}\n" + f"\n{SEPARATOR}\n".join(cards) + f"\n\nProduct: {product}\n{begun}"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llama_diversity.metrics.inference import wilson
+from llama_diversity.render import csv
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value
-from llama_diversity.studies.personas.analysis import CATEGORIES, Arm, Result
+from llama_diversity.studies.personas.analysis import CATEGORIES, Arm, Result, Row
+from llama_diversity.studies.personas.parser import FIELDS
 from llama_diversity.studies.personas.sentence_exhibits import sentence_exhibits
 from llama_diversity.studies.personas.sentences import Clusters
 
@@ -53,6 +55,7 @@ class Facts:
 
     models: Mapping[str, str]
     asked: Mapping[str, str]
+    product: str = ""  # where it is another than the paper's
     is_bound: bool = False  # to a grammar
     unread: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -60,9 +63,23 @@ class Facts:
 def section(found: Result, clusters: Clusters, facts: Facts, command: str) -> Section:
     """The whole experiment for a reader."""
     arms = "; ".join(f"{arm} ({facts.models[arm]}): {facts.asked[arm]}" for arm in found.arms)
-    about = f"One persona with a review in each completion. {arms}. One product: the result holds for this request."
+    product = f"The product is “{facts.product}”" if facts.product else "One product"
+    about = f"One persona with a review in each completion. {arms}. {product}: the result holds for this request."
     exhibits = tuple(_exhibits(found, clusters, facts))
     return Section("personas", "Experiment 1: how varied are the personas?", about, command, exhibits)
+
+
+def people_csv(rows: Sequence[Row]) -> str:
+    """Every output as a row, valid or not; what a spreadsheet would take for a formula has an apostrophe before it."""
+    return csv.to_csv(
+        ["arm", "index", "sample", *FIELDS, "valid", "reason"],
+        [
+            [csv.guarded(one.arm), str(one.index), one.sample]
+            + [csv.guarded(one.fields.get(name, "")) for name in FIELDS]
+            + ["no" if one.reason else "yes", one.reason]
+            for one in rows
+        ],
+    )
 
 
 def _exhibits(found: Result, clusters: Clusters, facts: Facts) -> Iterator[Exhibit]:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from llama_diversity import cache
+from llama_diversity.answers import Answer
 from llama_diversity.decimals import counted
+from llama_diversity.errors import BadValue
+from llama_diversity.records import Cell
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.measuring.languages import unread_arms
 from llama_diversity.studies.personas import analysis
 from llama_diversity.studies.personas import sentences as review_sentences
-from llama_diversity.studies.personas.examples import REQUEST, document
+from llama_diversity.studies.personas.examples import PRODUCT, document, request
 from llama_diversity.studies.personas.exhibits import Facts, section
 from llama_diversity.studies.results import Result
 from llama_diversity.studies.study import Ask, Drawn, Method, Study, check_n
 from llama_diversity.studies.words import template_words
 
+LEAST_ROOM = 64  # tokens that a whole persona takes
+
 
 class Outcome(NamedTuple):
-    """Fields and numbers of the personas, and the sentences of their reviews."""
+    """Fields and numbers of the personas, the sentences of their reviews, and every output, valid or not."""
 
     personas: analysis.Result
     sentences: review_sentences.Clusters
+    rows: tuple[analysis.Row, ...]
 
 
 @dataclass(frozen=True)
@@ -37,18 +44,34 @@ class Personas(Study):
     max_tokens: int = analysis.MAX_TOKENS
     is_bound: bool = False  # to a grammar of forms
     template_args: str | None = None
+    product: str = PRODUCT
 
     def check_settings(self) -> None:
         check_n(self.n, self.least, "personas")
+        if not self.product.strip():
+            raise BadValue("--product", self.product, "say what the customers review")
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Refuse a product that leaves no room for a persona; of the usual one the outputs say it."""
+        for cell in cells if self.product != PRODUCT else []:
+            if cell.recipe.max_tokens < min(self.max_tokens, LEAST_ROOM):
+                n_prompt = counted(len(cell.recipe.prompt.ids), "token")
+                raise BadValue(
+                    "--product",
+                    textwrap.shorten(self.product, 60, placeholder=" ..."),
+                    f"the prompt of {cell.arm} has {n_prompt} with it, and the context of {cell.reference} no room for "
+                    "a persona behind that; shorten it, or name a model with a longer context",
+                )
 
     def options(self) -> list[str]:
-        words = self.differing({"-n": "n", "--max-tokens": "max_tokens"})
+        words = self.differing({"-n": "n", "--max-tokens": "max_tokens", "--product": "product"})
         return [*words, *(["--grammar"] if self.is_bound else []), *template_words(self.template_args)]
 
     def method(self) -> Method:
         return Method(
             "Each output is to be one persona: the first arm continues forms with worked examples, the others are "
-            "asked through their chat template, so weights and way of asking change together.",
+            "asked through their chat template, so weights and way of asking change together."
+            + ("" if self.product == PRODUCT else f" The product is “{self.product}”."),
             {
                 "valid": "share of outputs in which all eight fields can be read, with Wilson's interval",
                 "class entropy of each field": "after Chao, Wang and Jost, and the share of it that an arm keeps",
@@ -70,7 +93,7 @@ class Personas(Study):
             Ask(
                 f"{base}, form {number}",
                 base,
-                document(number, n_examples=analysis.N_EXAMPLES),
+                document(number, n_examples=analysis.N_EXAMPLES, product=self.product),
                 n=len(range(number, self.n, analysis.N_DOCUMENTS)),
                 max_tokens=self.max_tokens,
                 is_shortened=True,
@@ -83,7 +106,7 @@ class Personas(Study):
             Ask(
                 arm,
                 arm,
-                REQUEST,
+                request(self.product),
                 self.n,
                 self.max_tokens,
                 is_shortened=True,
@@ -99,7 +122,13 @@ class Personas(Study):
         labels: dict[str, list[str]] = {arm: [] for arm in drawn.arms}
         for ask in self.asks(tuple(drawn.arms)):
             labels[ask.arm].append(ask.label)
-        answers = {arm: [one for label in some for one in drawn.answers(label)] for arm, some in labels.items()}
+        answers: dict[str, list[Answer]] = {arm: [] for arm in drawn.arms}
+        origins: dict[str, list[tuple[int, str]]] = {arm: [] for arm in drawn.arms}
+        for arm, some in labels.items():  # forms are asked in turn: of three forms the second has outputs 1, 4, 7, ...
+            for number, label in enumerate(some):
+                for sample, answer in drawn.read(label):
+                    answers[arm].append(answer)
+                    origins[arm].append((number + len(some) * sample.index, sample.id))
         found = analysis.analyse(answers, forms=[base])
         said = review_sentences.sentences_of(found)
         embedded = drawn.embedded(said)
@@ -108,11 +137,16 @@ class Personas(Study):
             clusters = cache.called(review_sentences.cluster, said, vectors)
         asked = {arm: _asked(drawn, some, len(answers[arm])) for arm, some in labels.items()}
         unread = unread_arms({arm: one.unread for arm, one in embedded.items()})
-        facts = Facts(drawn.arms, asked, is_bound=self.is_bound, unread=unread)
+        other = "" if self.product == PRODUCT else self.product
+        facts = Facts(drawn.arms, asked, other, is_bound=self.is_bound, unread=unread)
         return Result(
             section(found, clusters, facts, drawn.command),
             _as_json(found, clusters, facts),
-            Outcome(found, clusters),
+            Outcome(
+                found,
+                clusters,
+                tuple(row for arm, one in found.arms.items() for row in analysis.rows(arm, one.outputs, origins[arm])),
+            ),
         )
 
 
