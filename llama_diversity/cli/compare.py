@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from llama_diversity.cli.arms import arms_options
-from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import common_options, drawing_options, layout_options
-from llama_diversity.cli.output import Output
 from llama_diversity.cli.prompts import prompts_options
-from llama_diversity.cli.results import run_arms
+from llama_diversity.cli.results import Work, study_options
 from llama_diversity.studies.arms import Choice, check_different
 from llama_diversity.studies.compare.specs import specs_of
 from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, PAIRS, Compare, resolve_spec
-from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.prompts import Prompts, shipped
 from llama_diversity.studies.samplers import check_cuts
-from llama_diversity.studies.session import Session
 
 
 @click.command()
@@ -41,10 +34,7 @@ from llama_diversity.studies.session import Session
 )
 @click.option("--joint", is_flag=True, help="Report arms that differ in more than one part; the effect is a joint one.")
 @click.option("--valid", metavar="PATTERN", help="A regular expression that a valid output must contain.")
-@figure_options
-@drawing_options
-@layout_options
-@common_options
+@study_options
 def compare(
     *,
     choice: Choice,
@@ -58,10 +48,7 @@ def compare(
     pairs: str,
     joint: bool,
     valid: str | None,
-    out: Path | None,
-    drawing: Drawing,
-    session: Session,
-    output: Output,
+    work: Work,
 ) -> None:
     """Which of two or more arms is more diverse, and by how much? With intervals that hold, or the reason for none.
 
@@ -77,14 +64,14 @@ def compare(
     """
     specs = specs_of(choice, typed)
     for spec in specs:
-        check_cuts(f"--arm {spec.name}", spec.sampler, drawing.sampler)
+        check_cuts(f"--arm {spec.name}", spec.sampler, work.drawing.sampler)
     texts, words_of, source = named or shipped()
     one = Compare(
         specs, texts, words_of, n_samples, max_tokens, prefix, equal_n, joint, valid, reference, pairs, dict(source)
     )
     one.check_settings()
-    arms = [resolve_spec(spec, session) for spec in specs]
+    arms = [resolve_spec(spec, work.session) for spec in specs]
     if not typed:
         check_different([arm.model for arm in arms])
     words = choice.words() if not typed else [part for spec in specs for part in ("--arm", spec.word())]
-    run_arms(one, arms, words, drawing=drawing, session=session, output=output, out=out)
+    work.run_arms(one, arms, words)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from llama_diversity.cli.arms import typed_pair
 from llama_diversity.cli.complete import complete_model, complete_pair
-from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import common_options, drawing_options, layout_options, template_arg_option
-from llama_diversity.cli.output import Output
+from llama_diversity.cli.options import template_arg_option
 from llama_diversity.cli.prompts import prompts_options
-from llama_diversity.cli.results import run_arms
+from llama_diversity.cli.results import Work, study_options
 from llama_diversity.studies.arms import Choice, check_different, resolve_arms
 from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, resolve_spec
 from llama_diversity.studies.decompose.study import Decompose, combinations, factor_words
-from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.prompts import Prompts, shipped
 from llama_diversity.studies.samplers import check_cuts, parse_sampler
-from llama_diversity.studies.session import Session
 from llama_diversity.studies.words import template_args_of
 
 
@@ -47,10 +41,7 @@ from llama_diversity.studies.words import template_args_of
 @click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest generation.")
 @click.option("--prefix", type=click.IntRange(1), help="Judge the first so many tokens only.")
 @click.option("--valid", metavar="PATTERN", help="A regular expression that a valid output must contain.")
-@figure_options
-@drawing_options
-@layout_options
-@common_options
+@study_options
 def decompose(
     *,
     pair: str | None,
@@ -65,10 +56,7 @@ def decompose(
     max_tokens: int,
     prefix: int | None,
     valid: str | None,
-    out: Path | None,
-    drawing: Drawing,
-    session: Session,
-    output: Output,
+    work: Work,
 ) -> None:
     """How much of the loss of diversity is the weights', and how much the prompt format's?
 
@@ -84,7 +72,7 @@ def decompose(
     pair = typed_pair(pair, base, aligned)
     models = resolve_arms(pair, base, aligned)
     cut = {} if sampler is None else parse_sampler(sampler)
-    check_cuts("--sampler", cut, drawing.sampler)
+    check_cuts("--sampler", cut, work.drawing.sampler)
     args = template_args_of(template_args)
     specs = combinations(models, cut, quantised, args, starts)
     texts, words_of, source = named or shipped()
@@ -101,7 +89,7 @@ def decompose(
         prompt_source=dict(source),
     )
     one.check_settings()
-    check_different([session.model(model) for model in models])
-    arms = [resolve_spec(spec, session) for spec in specs]
+    check_different([work.session.model(model) for model in models])
+    arms = [resolve_spec(spec, work.session) for spec in specs]
     words = [*Choice(pair, base, aligned).words(), *factor_words(sampler, quantised, args, starts)]
-    run_arms(one, arms, words, drawing=drawing, session=session, output=output, out=out)
+    work.run_arms(one, arms, words)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 from click.core import ParameterSource
 
 from llama_diversity.cli.arms import arms_options
-from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import common_options, drawing_options, layout_options, read_text
-from llama_diversity.cli.output import Output
-from llama_diversity.cli.results import give, run_alone
+from llama_diversity.cli.options import read_text
+from llama_diversity.cli.results import Work, give, study_options
 from llama_diversity.errors import BadUsage
 from llama_diversity.studies.arms import Choice, resolve_choice
 from llama_diversity.studies.diff.analysis import N_SAMPLES
 from llama_diversity.studies.diff.study import Diff, run_given
-from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.measuring.divergence import BLOCKED_ABOVE
 from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT
 from llama_diversity.studies.results import make_folder
-from llama_diversity.studies.session import Session
 
 _OF_DRAWING = ("prompt", "n_samples", "max_tokens", "temperature", "top_k", "top_p", "min_p", "seed", "parallel")
 
@@ -43,10 +37,7 @@ _OF_DRAWING = ("prompt", "n_samples", "max_tokens", "temperature", "top_k", "top
     show_default=True,
     help="Base probability from which on a token can be blocked; 0 counts all.",
 )
-@figure_options
-@drawing_options
-@layout_options
-@common_options
+@study_options
 def diff(
     *,
     text: str | None,
@@ -55,10 +46,7 @@ def diff(
     n_samples: int | None,
     max_tokens: int | None,
     above: float,
-    out: Path | None,
-    drawing: Drawing,
-    session: Session,
-    output: Output,
+    work: Work,
 ) -> None:
     """How far apart are two models at each token, and what does post-training block?
 
@@ -77,15 +65,15 @@ def diff(
         Diff(above=above).check_settings()
         result = run_given(
             read_text(text),
-            resolve_choice(choice, session),
-            asking=drawing.asking,
-            session=session,
+            resolve_choice(choice, work.session),
+            asking=work.drawing.asking,
+            session=work.session,
             above=above,
             words=choice.words(),
             typed=text,
-            before=lambda: make_folder(out),
+            before=lambda: make_folder(work.out),
         )
-        give(result, out=out, session=session, output=output)
+        give(result, out=work.out, session=work.session, output=work.output)
         return
     one = Diff(
         PROMPT if prompt is None else read_text(prompt),
@@ -93,7 +81,7 @@ def diff(
         MAX_TOKENS if max_tokens is None else max_tokens,
         above,
     )
-    run_alone(one, choice=choice, drawing=drawing, session=session, output=output, out=out)
+    work.run_alone(one, choice)
 
 
 def _check_no_drawing() -> None:

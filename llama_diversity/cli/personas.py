@@ -7,17 +7,13 @@ from pathlib import Path
 import click
 
 from llama_diversity.cli.arms import arms_options
-from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import common_options, drawing_options, layout_options, read_text, template_arg_option
-from llama_diversity.cli.output import Output
-from llama_diversity.cli.results import Csv, run_alone
+from llama_diversity.cli.options import read_text, template_arg_option
+from llama_diversity.cli.results import Csv, Work, study_options
 from llama_diversity.studies.arms import Choice
-from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.personas import analysis
 from llama_diversity.studies.personas.examples import PRODUCT
 from llama_diversity.studies.personas.exhibits import people_csv
 from llama_diversity.studies.personas.study import Personas
-from llama_diversity.studies.session import Session
 from llama_diversity.studies.words import template_args_of
 
 
@@ -35,10 +31,7 @@ from llama_diversity.studies.words import template_args_of
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Also write every output as a row, valid or not; `-` writes the rows alone.",
 )
-@figure_options
-@drawing_options
-@layout_options
-@common_options
+@study_options
 def personas(
     *,
     choice: Choice,
@@ -48,10 +41,7 @@ def personas(
     grammar: bool,
     template_args: tuple[str, ...],
     csv: Path | None,
-    out: Path | None,
-    drawing: Drawing,
-    session: Session,
-    output: Output,
+    work: Work,
 ) -> None:
     """Experiment 1: how varied are the customers that a model makes up, and what do they say of a product?
 
@@ -65,4 +55,4 @@ def personas(
     """
     one = Personas(n_samples, max_tokens, grammar, template_args_of(template_args), read_text(product))
     rows = None if csv is None else Csv(csv, lambda found: people_csv(found.rows))
-    run_alone(one, choice=choice, drawing=drawing, session=session, output=output, out=out, csv=rows)
+    work.run_alone(one, choice, rows)

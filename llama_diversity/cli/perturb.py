@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from llama_diversity.cli.arms import arms_options
-from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import common_options, drawing_options, layout_options
-from llama_diversity.cli.output import Output
 from llama_diversity.cli.prompts import prompts_options
-from llama_diversity.cli.results import run_alone
+from llama_diversity.cli.results import Work, study_options
 from llama_diversity.studies.arms import Choice
-from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.perturb import analysis
 from llama_diversity.studies.perturb.perturbations import change_of
 from llama_diversity.studies.perturb.study import Perturb, default_prompts
 from llama_diversity.studies.prompts import Prompts
-from llama_diversity.studies.session import Session
 
 
 class _Doses(click.ParamType[tuple[int, ...]]):
@@ -60,10 +54,7 @@ class _Doses(click.ParamType[tuple[int, ...]]):
 )
 @click.option("--openings", type=int, help=f"Openings to spread them over.  [default: {analysis.N_OPENINGS}]")
 @click.option("--max-tokens", type=int, default=analysis.MAX_TOKENS, show_default=True, help="Longest continuation.")
-@figure_options
-@drawing_options
-@layout_options
-@common_options
+@study_options
 def perturb(
     *,
     choice: Choice,
@@ -77,10 +68,7 @@ def perturb(
     n_samples: int,
     openings: int | None,
     max_tokens: int,
-    out: Path | None,
-    drawing: Drawing,
-    session: Session,
-    output: Output,
+    work: Work,
 ) -> None:
     """Section 5.1: nudge a model off its path; does it find its way back to what it always says?
 
@@ -94,7 +82,7 @@ def perturb(
       llamadiv perturb --replace competed slept
       llamadiv perturb --typos 0.05 --dose 1,2,4
     """
-    change = change_of(replace, insert, at, swap_token, typos, drawing.seed)
+    change = change_of(replace, insert, at, swap_token, typos, work.drawing.seed)
     texts, words, source = named or Prompts(default_prompts(), ())
     one = Perturb(change, dose, texts, words, n_samples, openings, max_tokens, dict(source))
-    run_alone(one, choice=choice, drawing=drawing, session=session, output=output, out=out)
+    work.run_alone(one, choice)

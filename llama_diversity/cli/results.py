@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from llama_diversity.cli.figure_options import figure_options
+from llama_diversity.cli.options import common_options, drawing_options, layout_options
 from llama_diversity.cli.output import Output, print_json, say
 from llama_diversity.cli.terminal import console
 from llama_diversity.errors import BadUsage
@@ -23,6 +27,7 @@ from llama_diversity.studies.results import Result, check_file, make_folder
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import Study
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 STDOUT = Path("-")
 
 
@@ -33,22 +38,44 @@ class Csv(NamedTuple):
     text_of: Callable[[Any], str]
 
 
-def run_alone(
-    study: Study,
-    *,
-    choice: Choice,
-    drawing: Drawing,
-    session: Session,
-    output: Output,
-    out: Path | None,
-    csv: Csv | None = None,
-) -> None:
-    """The whole command of one study of a pair or ladder."""
-    study.check_settings()  # before files of models are read
-    if csv is not None:
-        _check(csv, output)
-    arms = resolve_choice(choice, session)
-    run_arms(study, arms, choice.words(), drawing=drawing, session=session, output=output, out=out, csv=csv)
+@dataclass(frozen=True)
+class Work:
+    """What every study's command is given beside its own options."""
+
+    out: Path | None
+    drawing: Drawing
+    session: Session
+    output: Output
+
+    def run_alone(self, study: Study, choice: Choice, csv: Csv | None = None) -> None:
+        """The whole command of one study of a pair or ladder."""
+        study.check_settings()  # before files of models are read
+        if csv is not None:
+            _check(csv, self.output)
+        self.run_arms(study, resolve_choice(choice, self.session), choice.words(), csv)
+
+    def run_arms(self, study: Study, arms: Sequence[Arm], words: Sequence[str], csv: Csv | None = None) -> None:
+        """The same of arms that are resolved; `words` name them."""
+        make_folder(self.out)
+        result = run(study, arms, drawing=self.drawing, session=self.session, words=words)
+        give(result, out=self.out, session=self.session, output=self.output, csv=csv)
+
+
+def study_options(command: Command) -> Command:
+    """Add what every study's command has: where figures go, how samples are drawn, the machine, the answer's form.
+
+    The command receives them as one argument `work`.
+    """
+
+    @functools.wraps(command)
+    def with_work(
+        *args: Any, out: Path | None, drawing: Drawing, session: Session, output: Output, **kwargs: Any
+    ) -> Any:
+        return command(*args, work=Work(out, drawing, session, output), **kwargs)
+
+    decorated: Any = figure_options(drawing_options(layout_options(common_options(with_work))))
+    result: Command = decorated
+    return result
 
 
 def _check(csv: Csv, output: Output) -> None:
@@ -56,23 +83,6 @@ def _check(csv: Csv, output: Output) -> None:
         check_file(csv.path, "--csv")
     elif output.json:
         raise BadUsage("Standard output takes the rows or the JSON: name a file with --csv, or leave --json out.")
-
-
-def run_arms(
-    study: Study,
-    arms: Sequence[Arm],
-    words: Sequence[str],
-    *,
-    drawing: Drawing,
-    session: Session,
-    output: Output,
-    out: Path | None,
-    csv: Csv | None = None,
-) -> None:
-    """The same of arms that are resolved; `words` name them."""
-    make_folder(out)
-    result = run(study, arms, drawing=drawing, session=session, words=words)
-    give(result, out=out, session=session, output=output, csv=csv)
 
 
 def give(result: Result, *, out: Path | None, session: Session, output: Output, csv: Csv | None = None) -> None:

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from llama_diversity.cli.arms import arms_options
-from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import common_options, completion_options, drawing_options, layout_options, read_text
-from llama_diversity.cli.output import Output
-from llama_diversity.cli.results import run_alone
+from llama_diversity.cli.options import completion_options, read_text
+from llama_diversity.cli.results import Work, study_options
 from llama_diversity.studies.arms import Choice
-from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT
 from llama_diversity.studies.semantic.analysis import N_SAMPLES
 from llama_diversity.studies.semantic.study import Semantic
-from llama_diversity.studies.session import Session
 
 
 @click.command()
 @arms_options
 @completion_options(PROMPT, N_SAMPLES, MAX_TOKENS)
-@figure_options
-@drawing_options
-@layout_options
-@common_options
+@study_options
 def semantic(
     *,
     choice: Choice,
     prompt: str,
     n_samples: int,
     max_tokens: int,
-    out: Path | None,
-    drawing: Drawing,
-    session: Session,
-    output: Output,
+    work: Work,
 ) -> None:
     """Experiment 2: how alike are the completions of one prompt, and how many kinds of them are there?
 
@@ -47,4 +35,4 @@ def semantic(
       llamadiv semantic --ladder tiny
     """
     experiment = Semantic(read_text(prompt), n_samples, max_tokens)
-    run_alone(experiment, choice=choice, drawing=drawing, session=session, output=output, out=out)
+    work.run_alone(experiment, choice)

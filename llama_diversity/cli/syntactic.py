@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from llama_diversity.cli.arms import arms_options
-from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import common_options, completion_options, drawing_options, layout_options, read_text
-from llama_diversity.cli.output import Output
-from llama_diversity.cli.results import run_alone
+from llama_diversity.cli.options import completion_options, read_text
+from llama_diversity.cli.results import Work, study_options
 from llama_diversity.studies.arms import Choice
-from llama_diversity.studies.drawing import Drawing
-from llama_diversity.studies.session import Session
 from llama_diversity.studies.syntactic.analysis import MAX_TOKENS, N_SAMPLES, PROMPT
 from llama_diversity.studies.syntactic.study import Syntactic
 
@@ -21,20 +15,14 @@ from llama_diversity.studies.syntactic.study import Syntactic
 @click.command()
 @arms_options
 @completion_options(PROMPT, N_SAMPLES, MAX_TOKENS)
-@figure_options
-@drawing_options
-@layout_options
-@common_options
+@study_options
 def syntactic(
     *,
     choice: Choice,
     prompt: str,
     n_samples: int,
     max_tokens: int,
-    out: Path | None,
-    drawing: Drawing,
-    session: Session,
-    output: Output,
+    work: Work,
 ) -> None:
     """Experiment 3: how spread out are the next-token distributions of a base and an aligned model?
 
@@ -46,4 +34,4 @@ def syntactic(
       llamadiv syntactic --pair llama-2-7b
     """
     one = Syntactic(read_text(prompt), n_samples, max_tokens)
-    run_alone(one, choice=choice, drawing=drawing, session=session, output=output, out=out)
+    work.run_alone(one, choice)
