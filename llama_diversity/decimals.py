@@ -22,3 +22,15 @@ def counted(n: int, noun: str) -> str:
     ('1 token', '2,000 tokens')
     """
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def readable_bytes(n_bytes: int) -> str:
+    """A size for people, in powers of 1000.
+
+    >>> readable_bytes(4081004224), readable_bytes(144811360), readable_bytes(17)
+    ('4.1 GB', '145 MB', '17 B')
+    """
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:.1f} {unit}" if n_bytes < 10 * factor else f"{n_bytes / factor:.0f} {unit}"
+    return f"{n_bytes} B"

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from llama_diversity import __version__, digests, gguf
+from llama_diversity.decimals import readable_bytes
 from llama_diversity.digests import OnBytes
 from llama_diversity.errors import ChecksumMismatch, DownloadError, ModelFileError
 
@@ -167,18 +168,6 @@ def model_files(path: Path) -> tuple[Path, ...]:
 def _digest_if_all(stated: Sequence[str | None]) -> str | None:
     known = [one for one in stated if one]
     return digests.model_digest(known) if len(known) == len(stated) else None
-
-
-def readable_bytes(n_bytes: int) -> str:
-    """A size for people, in powers of 1000.
-
-    >>> readable_bytes(4081004224), readable_bytes(144811360), readable_bytes(17)
-    ('4.1 GB', '145 MB', '17 B')
-    """
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if n_bytes >= factor:
-            return f"{n_bytes / factor:.1f} {unit}" if n_bytes < 10 * factor else f"{n_bytes / factor:.0f} {unit}"
-    return f"{n_bytes} B"
 
 
 # --- Fetching --------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import shlex
 from pathlib import Path
 
 from llama_diversity import digests, gguf, hub, registry
+from llama_diversity.decimals import readable_bytes
 from llama_diversity.errors import ModelFileError, NotDownloaded
 from llama_diversity.records import ModelRef
 
@@ -65,7 +66,7 @@ def require_files(entry: registry.ModelEntry) -> tuple[Path, ...]:
 
 def not_downloaded(entry: registry.ModelEntry) -> NotDownloaded:
     """That a model of the hub is not on this machine, or some of its files, and how to fetch what lacks."""
-    size = hub.readable_bytes(entry.size_bytes) if entry.size_bytes else None
+    size = readable_bytes(entry.size_bytes) if entry.size_bytes else None
     files = find_files(entry)
     missing = (files.count(None), len(files)) if any(files) else None
     return NotDownloaded(entry.reference, _pull_arguments(entry.reference), size, missing=missing)

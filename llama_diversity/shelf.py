@@ -51,6 +51,12 @@ class Listed:
             return "yes" if self.path else "no"
         return f"{100 * self.partial_bytes // self.entry.size_bytes} %" if self.entry.size_bytes else "in part"
 
+    def in_short(self) -> dict[str, Any]:
+        """What a list shows of it."""
+        entry = self.entry
+        facts = {"role": entry.role, "family": entry.family, "licence": entry.licence}
+        return {"model": entry.reference, "size_bytes": self.size_bytes, "here": self.here, **facts}
+
     def as_json(self) -> dict[str, Any]:
         """Everything known about it."""
         entry = self.entry
@@ -257,3 +263,12 @@ def removable(entry: ModelEntry) -> ModelEntry:
 def remove(entry: ModelEntry) -> int:
     """Remove a model's file from the cache; how many bytes that freed."""
     return hub.remove(entry.repo or "", entry.file or "", entry.revision, name=entry.reference)
+
+
+def require_right(results: Sequence[dict[str, Any]]) -> None:
+    """Raises DownloadError: one sentence for the first file that is not right, and how many more there are."""
+    bad = [one for one in results if one["error"]]
+    if bad:
+        more = f" {len(bad) - 1} more did not verify either." if len(bad) > 1 else ""
+        end = "" if bad[0]["error"].endswith(".") or not more else "."
+        raise DownloadError(f"{bad[0]['error']}{end}{more}")

@@ -36,8 +36,8 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "metrics": {"errors", "text"},  # arrays and strings in, numbers out: no records
     "registry": BASE | {"gguf"},
     "digests": {"errors", "paths"},
-    "hub": BASE | {"digests", "gguf"},
-    "resolve": BASE | {"digests", "gguf", "hub", "registry"},
+    "hub": BASE | {"decimals", "digests", "gguf"},
+    "resolve": BASE | {"decimals", "digests", "gguf", "hub", "registry"},
     "shelf": BASE | {"digests", "gguf", "hub", "registry", "resolve"},
     "embed": BASE | {"digests", "hub", "minilm"},
     "minilm": set(),

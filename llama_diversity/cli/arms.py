@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from llama_diversity.cli.complete import complete_ladder, complete_model, complete_pair
+from llama_diversity.cli.options import with_options
 from llama_diversity.studies.arms import Choice
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -35,11 +36,8 @@ def arms_options(command: Command) -> Command:
         pair = typed_pair(pair, base, aligned, ladder, kwargs.get("typed"))
         return command(*args, choice=Choice(pair, base, aligned, ladder), **kwargs)
 
-    decorated: Any = with_arms
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    result: Command = decorated
-    return result
+    decorated: Command = with_options(with_arms, _OPTIONS)
+    return decorated
 
 
 def typed_pair(pair: str | None, *others: object) -> str | None:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from llama_diversity import digests, hub
+from llama_diversity import digests
 from llama_diversity.cli.output import Output, say
+from llama_diversity.decimals import readable_bytes
 from llama_diversity.render.safe import visible
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class _Heartbeat:
     def __call__(self, done: int, total: int) -> None:
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + HEARTBEAT_S
-            amounts = f"{hub.readable_bytes(done)} of {hub.readable_bytes(total)}"
+            amounts = f"{readable_bytes(done)} of {readable_bytes(total)}"
             say(f"{self._label}: {amounts}")
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from rich.text import Text
 
 from llama_diversity.cli.checkup import check_model
 from llama_diversity.cli.complete import complete_model
@@ -17,9 +16,9 @@ from llama_diversity.cli.options import asking_options, common_options
 from llama_diversity.cli.output import Output
 from llama_diversity.cli.terminal import console
 from llama_diversity.errors import BadUsage
-from llama_diversity.installation import Facts, Problem, collect_facts, find_problems
+from llama_diversity.installation import collect_facts, find_problems
 from llama_diversity.records import Asking
-from llama_diversity.render.safe import visible
+from llama_diversity.render.installation_pages import advice, page_of_installation
 from llama_diversity.studies.session import Session
 
 
@@ -49,8 +48,8 @@ def doctor(context: click.Context, *, model: str | None, asking: Asking, session
     else:
         target = console(output.color)
         if not output.quiet:
-            target.print(_page(facts), soft_wrap=True)
-        target.print(_advice(problems, usable=usable), soft_wrap=True)
+            target.print(page_of_installation(facts), soft_wrap=True)
+        target.print(advice(problems, usable=usable), soft_wrap=True)
     context.exit(0 if usable else 1)
 
 
@@ -63,42 +62,3 @@ def _terminal() -> dict[str, Any]:
         "encoding": target.encoding,
         **{name: os.environ[name] for name in ("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR") if name in os.environ},
     }
-
-
-# --- The page --------------------------------------------------------------------------------------------------------
-
-
-def _page(facts: Facts) -> Text:
-    page = Text()
-    for section, values in facts.items():
-        page.append(f"{section}\n", "bold")
-        for name, value in values.items():
-            if name != "system_info":  # its switches are the kernels
-                label = name.removesuffix("_bytes").replace("_", " ").replace("gpu", "GPU")
-                page.append(f"  {label:26}{visible(_shown(name, value))}\n")
-        page.append("\n")
-    page.rstrip()
-    return page.append("\n")
-
-
-def _shown(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name.endswith("_bytes"):
-        return f"{value / 10**9:.1f} GB"
-    if name == "devices":
-        return ", ".join(f"{device['name']} ({device['description']})" for device in value)
-    if isinstance(value, list):
-        return " ".join(value) or "none"
-    return "-" if value is None else str(value)
-
-
-def _advice(problems: list[Problem], *, usable: bool) -> Text:
-    if not problems:
-        return Text("No problem found.")
-    advice = Text("Problems\n" if usable else "Problems (nothing can be sampled until the first is mended)\n", "bold")
-    for problem in problems:
-        advice.append(f"  {visible(problem.sentence)}\n    ", style="not bold")
-        advice.append(f"{visible(problem.fix)}\n", style="not bold")
-    advice.rstrip()
-    return advice

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from llama_diversity.cli.options import with_options
 from llama_diversity.errors import BadValue
 from llama_diversity.render.print_form import PrintForm, points_of
 
@@ -51,7 +52,5 @@ def _formed(command: Command, needs_out: bool) -> Command:  # noqa: FBT001  # pr
         form = PrintForm(None if width is None else points_of(width), font_size, has_caption=not no_caption)
         return command(*args, out=out, figure_form=form, **kwargs)
 
-    for option in reversed(_FORM):
-        with_form = option(with_form)
-    decorated: Command = with_form  # type: ignore[assignment]  # takes what the options give beside what it took
+    decorated: Command = with_options(with_form, _FORM)
     return decorated

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import click
 from llama_diversity.cli.options import common_options
 from llama_diversity.cli.output import Output
 from llama_diversity.errors import LlamadivError
+from llama_diversity.render import lab_pages as pages
 from llama_diversity.studies.session import Session
 
 PREFERENCES, ITERATIONS, BETA = 2000, 120, 0.01  # what the tiny pair was aligned with
@@ -53,9 +54,7 @@ seed_option = click.option("--seed", type=click.IntRange(0), default=1, show_def
 @fuse_option
 @seed_option
 @common_options
-def base(
-    *, corpus: Path, out: Path, tokens: int, device: str, fuse: bool, seed: int, session: Session, output: Output
-) -> None:
+def base(*, corpus: Path, out: Path, session: Session, output: Output, **how: Any) -> None:
     """Grow a base model of 3.4 million parameters; the same command continues what was cut short.
 
     Two CPU cores do 2,000 to 6,000 tokens a second: five million tokens, one pass through the text, take a quarter of
@@ -68,12 +67,11 @@ def base(
     from llama_diversity.lab.stages import grow_base
 
     with session.listener.working("base") as show:
-        report = grow_base(corpus, out, tokens=tokens, device=device, seed=seed, fuse=fuse, show=show)
+        report = grow_base(corpus, out, **how, show=show)
     if output.json:
         click.echo(json.dumps(report))
     else:
-        _say_base(report)
-        _say_written(out, "tiny-base-f16.gguf")
+        _say(pages.of_base(report), pages.written(out / "tiny-base-f16.gguf"))
 
 
 @lab.command()
@@ -88,19 +86,7 @@ def base(
 @fuse_option
 @seed_option
 @common_options
-def align(
-    *,
-    corpus: Path,
-    out: Path,
-    preferences: int,
-    iterations: int,
-    beta: float,
-    device: str,
-    fuse: bool,
-    seed: int,
-    session: Session,
-    output: Output,
-) -> None:
+def align(*, corpus: Path, out: Path, session: Session, output: Output, **how: Any) -> None:
     """Align the base model in --out: fine-tuning, preferences, a reward model, PPO.
 
     Some forty minutes on two CPU cores; the same command continues what was cut short.
@@ -111,14 +97,12 @@ def align(
     """
     from llama_diversity.lab.stages import align_base
 
-    asked: dict[str, Any] = {"preferences": preferences, "iterations": iterations, "beta": beta}
     with session.listener.working("align") as show:
-        report = align_base(corpus, out, **asked, device=device, seed=seed, fuse=fuse, show=show)
+        report = align_base(corpus, out, **how, show=show)
     if output.json:
         click.echo(json.dumps(report))
     else:
-        _say_aligned(report)
-        _say_written(out, "tiny-aligned-f16.gguf")
+        _say(pages.of_aligned(report), pages.written(out / "tiny-aligned-f16.gguf"))
 
 
 @lab.command()
@@ -129,9 +113,7 @@ def align(
 @fuse_option
 @seed_option
 @common_options
-def grow(
-    *, corpus: Path, out: Path, tokens: int, device: str, fuse: bool, seed: int, session: Session, output: Output
-) -> None:
+def grow(*, corpus: Path, out: Path, tokens: int, session: Session, output: Output, **how: Any) -> None:
     """Grow the whole pair from text files: what `base` and `align` do, with their defaults.
 
     \b
@@ -141,16 +123,14 @@ def grow(
     from llama_diversity.lab.stages import align_base, grow_base
 
     with session.listener.working("base") as show:
-        first = grow_base(corpus, out, tokens=tokens, device=device, seed=seed, fuse=fuse, show=show)
+        first = grow_base(corpus, out, tokens=tokens, **how, show=show)
     usual: dict[str, Any] = {"preferences": PREFERENCES, "iterations": ITERATIONS, "beta": BETA}
     with session.listener.working("align") as show:
-        second = align_base(corpus, out, **usual, device=device, seed=seed, fuse=fuse, show=show)
+        second = align_base(corpus, out, **usual, **how, show=show)
     if output.json:
         click.echo(json.dumps({"base": first, "aligned": second}))
     else:
-        _say_base(first)
-        _say_aligned(second)
-        _say_written(out, "tiny-aligned-f16.gguf")
+        _say(pages.of_base(first), pages.of_aligned(second), pages.written(out / "tiny-aligned-f16.gguf"))
 
 
 @lab.command()
@@ -173,11 +153,11 @@ def sweep(
       llamadiv lab sweep --corpus texts --out grown
     """
     from llama_diversity.lab.stages import sweep_knobs
-    from llama_diversity.lab.sweep import table
+    from llama_diversity.lab.sweep import HEADINGS, table
 
     with session.listener.working("sweep") as show:
         points = sweep_knobs(corpus, out, seeds=seeds, iterations=iterations, device=device, show=show)
-    _write_sweep(out, points, seeds)
+    pages.save_sweep(points, HEADINGS, table(points), out, n_seeds=seeds)
     if output.json:
         click.echo(json.dumps([point._asdict() for point in points]).replace("NaN", "null"))
         return
@@ -185,37 +165,5 @@ def sweep(
     click.echo(f"\nWritten: {out / 'sweep.svg'}, {out / 'sweep.md'}")
 
 
-def _write_sweep(out: Path, points: Sequence[Any], seeds: int) -> None:
-    from llama_diversity.lab.sweep import HEADINGS, table
-    from llama_diversity.render import charts
-    from llama_diversity.render.files import write_whole
-
-    panels: dict[tuple[str, str], list[charts.SweepPoint]] = {}
-    for point in points:
-        panel = panels.setdefault((point.knob, HEADINGS[point.measure]), [])
-        panel.append(charts.SweepPoint(point.value, point.mean, point.low, point.high))
-    title = "What the knobs of RLHF do to a model of 3.4 million parameters"
-    figure = charts.sweep_panels(panels, title=title, subtitle=f"mean of {seeds} seeds, bars: 95 % t interval")
-    for kind in ("svg", "png"):
-        charts.save_chart(figure, out / f"sweep.{kind}")
-    write_whole(out / "sweep.md", table(points) + "\n")
-
-
-def _say_base(report: Mapping[str, Any]) -> None:
-    for kind, quality in report["held_out"].items():
-        click.echo(
-            f"{kind:<14}{quality['bits_per_byte']:6.2f} bits a byte, {quality['n_documents']} held-out documents"
-        )
-    for name, bits_per_byte in report["held_out_baselines_bits_per_byte"].items():
-        click.echo(f"{name:<14}{bits_per_byte:6.2f} bits a byte, for comparison")
-
-
-def _say_aligned(report: Mapping[str, Any]) -> None:
-    reward = report["reward_model"]
-    click.echo(f"reward model  right about {reward['held_out_accuracy']:.1%} of {reward['n_held_out']} held-out pairs")
-    for stage, row in report["held_out_judgement"].items():
-        click.echo(f"{stage:<14}score {row['score']:.2f} (se {row['score_se']:.2f}) on {row['n']} held-out requests")
-
-
-def _say_written(out: Path, file: str) -> None:
-    click.echo(f"\nWritten: {out / file}\nTry it:  llamadiv sample -m {out / file} -p 'Grace Hopper was'")
+def _say(*parts: Iterable[str]) -> None:
+    click.echo("\n".join(line for part in parts for line in part))

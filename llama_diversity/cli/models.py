@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
-from llama_diversity import hub, registry, shelf
+from llama_diversity import registry, shelf
 from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.options import common_options
 from llama_diversity.cli.output import Output
-from llama_diversity.errors import BadUsage, DownloadError
-from llama_diversity.registry import ModelEntry, Registry
+from llama_diversity.errors import BadUsage
+from llama_diversity.registry import ModelEntry
+from llama_diversity.render import model_pages as pages
 from llama_diversity.render.safe import visible
 from llama_diversity.resolve import find_files, require_files
 from llama_diversity.studies.session import Session
@@ -45,10 +46,8 @@ def ls(pair_name: str | None, family: str | None, session: Session, output: Outp
     elif output.quiet:
         _print_lines(one.entry.reference for one in listed)
     else:
-        header = ("MODEL", "ROLE", "FAMILY", "SIZE", "HERE", "LICENCE")
-        _print_table(header, [_row(one) for one in listed], right=("SIZE", "HERE"))
-        if not pair_name and not family:
-            _print_groups(known)
+        groups = {} if pair_name or family else shelf.groups_as_json(known)
+        _print_lines(pages.of_models([one.in_short() for one in listed], groups))
 
 
 @models.command()
@@ -70,7 +69,7 @@ def show(name: str, session: Session, output: Output) -> None:
     elif output.quiet:
         _print_lines([str(one.path or one.entry.reference)])
     else:
-        _print_details(details | {"here": one.here})
+        _print_lines(pages.of_model(details | {"here": one.here}))
     if any(one.files) and one.missing:
         require_files(one.entry)  # raises, as every other command does that needs them all
 
@@ -116,11 +115,9 @@ def pull(names: tuple[str, ...], *, dry_run: bool, single: bool, session: Sessio
     elif output.quiet:
         _print_lines(result["path"] or result["model"] for result in results)
     elif dry_run:
-        _print_table(
-            ("MODEL", "SIZE", "TO FETCH", "FROM"), [_plan_row(one) for one in results], right=("SIZE", "TO FETCH")
-        )
+        _print_lines(pages.of_plan(results))
     else:
-        _print_lines(line for one in results for line in _pull_lines(one))
+        _print_lines(pages.of_fetched(results))
 
 
 @models.command()
@@ -142,11 +139,10 @@ def verify(names: tuple[str, ...], session: Session, output: Output) -> None:
     elif output.quiet:
         _print_lines(bad)
     elif results:
-        _print_table(("MODEL", "STATE", "SHA-256"), [_verify_row(one) for one in results])
+        _print_lines(pages.of_verified(results))
     else:
         output.remark("No named model is on this machine. `llamadiv models pull NAME` fetches one.")
-    if bad:
-        _raise_for(results)
+    shelf.require_right(results)
 
 
 @models.command()
@@ -170,7 +166,7 @@ def rm(names: tuple[str, ...], *, yes: bool, session: Session, output: Output) -
     elif output.quiet:
         _print_lines(one["model"] for one in results)
     else:
-        _print_table(("MODEL", "FREED"), [(one["model"], _size(one["freed_bytes"])) for one in results])
+        _print_lines(pages.of_removed(results))
 
 
 # --- add -------------------------------------------------------------------------------------------------------------
@@ -215,76 +211,11 @@ def _verified(entry: ModelEntry, session: Session) -> dict[str, Any]:
         return shelf.verify(entry, on_bytes)
 
 
-def _raise_for(results: list[dict[str, Any]]) -> None:
-    """One sentence for the first file that is not right, and how many more there are."""
-    bad = [one for one in results if one["error"]]
-    more = f" {len(bad) - 1} more did not verify either." if len(bad) > 1 else ""
-    end = "" if bad[0]["error"].endswith(".") or not more else "."
-    raise DownloadError(f"{bad[0]['error']}{end}{more}")
-
-
 def _confirmed(entries: list[ModelEntry]) -> bool:
     if not sys.stdin.isatty():
         raise BadUsage("rm asks before it removes, and nobody can answer here. Give --yes to remove.")
     names = ", ".join(visible(entry.reference) for entry in entries)
     return click.confirm(f"Remove {names} from the Hugging Face cache?", err=True)
-
-
-# --- Printing --------------------------------------------------------------------------------------------------------
-
-
-def _row(one: shelf.Listed) -> tuple[str, ...]:
-    entry = one.entry
-    facts = (entry.role or "", entry.family or "", _size(one.size_bytes), one.here, entry.licence or "")
-    return (entry.reference, *facts)
-
-
-def _plan_row(one: dict[str, Any]) -> tuple[str, ...]:
-    return (one["model"], _size(one["size_bytes"]), _size(one["missing_bytes"]), one["from"])
-
-
-def _verify_row(one: dict[str, Any]) -> tuple[str, ...]:
-    return (one["model"], one["state"], f"{one['sha256'][:16]}…" if one["sha256"] else "")
-
-
-def _pull_lines(one: dict[str, Any]) -> list[str]:
-    if one["path"] is None:
-        return [f"{one['model']}: built in"]
-    verdict = f"sha256 as {one['stated_by']} states" if one["stated_by"] else "nobody states its sha256"
-    return [f"{one['model']}: {_size(one['size_bytes'])}, {verdict}", f"  {one['path']}"]
-
-
-def _print_groups(known: Registry) -> None:
-    click.echo()
-    _print_table(("PAIR", "BASE", "ALIGNED"), [(pair.name, pair.base, pair.aligned) for pair in known.pairs.values()])
-    if known.ladders:
-        click.echo()
-        rungs = [(ladder.name, " > ".join(ladder.rungs)) for ladder in known.ladders.values()]
-        _print_table(("LADDER", "RUNGS"), rungs)
-
-
-def _print_details(details: dict[str, Any]) -> None:
-    shown = {key: value for key, value in details.items() if value not in (None, [], 0)}
-    if "size_bytes" in shown:
-        shown["size_bytes"] = f"{shown['size_bytes']} ({_size(shown['size_bytes'])})"
-    width = max(map(len, shown))
-    for key, value in shown.items():
-        text = ", ".join(value) if isinstance(value, list) else str(value)
-        click.echo(f"{key:<{width}}  {visible(text)}")
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """Columns as wide as their cells; not wrapped, so that a pipe gets whole lines."""
-    from rich.cells import cell_len  # loads longer than a path is to print
-
-    safe = [header, *([visible(cell) for cell in row] for row in rows)]
-    widths = [max(map(cell_len, column)) for column in zip(*safe, strict=True)]
-    for row in safe:
-        cells = []
-        for name, cell, width in zip(header, row, widths, strict=True):
-            blanks = " " * (width - cell_len(cell))
-            cells.append(blanks + cell if name in right else cell + blanks)
-        click.echo("  ".join(cells).rstrip())
 
 
 def _print_lines(lines: Iterable[str]) -> None:
@@ -294,7 +225,3 @@ def _print_lines(lines: Iterable[str]) -> None:
 
 def _print_json(value: dict[str, Any]) -> None:
     click.echo(json.dumps(value, indent=2))
-
-
-def _size(n_bytes: int | None) -> str:
-    return "" if n_bytes is None else hub.readable_bytes(n_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import secrets
@@ -87,7 +88,7 @@ def common_options(command: Command) -> Command:
         )
         return command(*args, session=session, output=output, **kwargs)
 
-    decorated: Command = _decorated(with_common, _COMMON)
+    decorated: Command = with_options(with_common, _COMMON)
     return decorated
 
 
@@ -126,7 +127,7 @@ def completion_options(prompt: str, n: int, max_tokens: int) -> Callable[[Comman
         click.option("-n", "n_samples", type=int, default=n, show_default=True, help="Completions of each model."),
         click.option("--max-tokens", type=int, default=max_tokens, show_default=True, help="Longest completion."),
     ]
-    return lambda command: _decorated(command, options)
+    return lambda command: with_options(command, options)
 
 
 template_arg_option = click.option(
@@ -138,32 +139,19 @@ template_arg_option = click.option(
 )
 
 
-class _Seed(click.ParamType[int]):
-    """A number, or `random` for a drawn one, which is then printed and recorded like any other."""
+class _NumberOr(click.ParamType[int | None]):
+    """A whole number, or one word for something else."""
 
-    name = "integer|random"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if value == "random":
-            return secrets.randbits(32)
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor `random`.", param, ctx)
-
-
-class _Parallel(click.ParamType[int | None]):
-    """A number of sequences, or `auto` for None."""
-
-    name = "integer|auto"
+    def __init__(self, word: str, meant: Callable[[], int | None]) -> None:
+        self.name, self._word, self._meant = f"integer|{word}", word, meant
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value == "auto":
-            return None
+        if value == self._word:
+            return self._meant()
         try:
             return int(value)
         except ValueError:
-            self.fail(f"{value!r} is neither a number nor `auto`.", param, ctx)
+            self.fail(f"{value!r} is neither a number nor `{self._word}`.", param, ctx)
 
 
 model_option = click.option(
@@ -176,7 +164,7 @@ model_option = click.option(
 )
 seed_option = click.option(
     "--seed",
-    type=_Seed(),
+    type=_NumberOr("random", lambda: secrets.randbits(32)),  # drawn, then printed and recorded like any other
     default=0,
     envvar="LLAMADIV_SEED",
     help="Seed of all draws, or `random`.  [default: 0; env: LLAMADIV_SEED]",
@@ -215,18 +203,23 @@ _DRAWING = [
 ]
 _PARALLEL = click.option(
     "--parallel",
-    type=_Parallel(),
+    type=_NumberOr("auto", lambda: None),
     default="auto",
     envvar="LLAMADIV_PARALLEL",
     help="Samples decoded at once, or `auto`.  [default: auto; env: LLAMADIV_PARALLEL]",
 )
 _LAYOUT = [
     click.option(
-        "--threads", type=click.IntRange(1), envvar="LLAMADIV_THREADS", help="CPU threads.  [env: LLAMADIV_THREADS]"
+        "--threads",
+        "n_threads",
+        type=click.IntRange(1),
+        envvar="LLAMADIV_THREADS",
+        help="CPU threads.  [env: LLAMADIV_THREADS]",
     ),
     click.option(
         "-ngl",
         "--gpu-layers",
+        "n_gpu_layers",
         type=int,
         envvar="LLAMADIV_GPU_LAYERS",
         help="Layers on the GPU; all where there is one.  [env: LLAMADIV_GPU_LAYERS]",
@@ -275,7 +268,7 @@ def asking_options(command: Command) -> Command:
             raise BadValue("--start", start, "name what a text begins with, or none for nothing")
         return command(*args, asking=Asking(start, reads_control), **kwargs)
 
-    decorated: Command = _decorated(with_asking, _ASKING)
+    decorated: Command = with_options(with_asking, _ASKING)
     return decorated
 
 
@@ -290,48 +283,33 @@ def drawing_options(command: Command) -> Command:
         refuse_cuts_of_greedy(sampler)
         return command(*args, drawing=Drawing(sampler, seed, asking), **kwargs)
 
-    decorated: Command = asking_options(_decorated(with_drawing, _DRAWING))
+    decorated: Command = asking_options(with_options(with_drawing, _DRAWING))
     return decorated
 
 
 def layout_options(command: Command) -> Command:
     """Add what concerns the machine; it becomes the session's layout."""
-    decorated: Command = _decorated(_with_layout(command), [_PARALLEL, *_LAYOUT])
+    decorated: Command = with_options(_with_layout(command), [_PARALLEL, *_LAYOUT])
     return decorated
 
 
 def reading_options(command: Command) -> Command:
     """The same for a command that draws nothing: texts are read one after the other, so there is no --parallel."""
-    decorated: Command = _decorated(_with_layout(command), _LAYOUT)
+    decorated: Command = with_options(_with_layout(command), _LAYOUT)
     return decorated
 
 
 def _with_layout(command: Command) -> Any:
     @functools.wraps(command)
-    def with_layout(
-        *args: Any,
-        parallel: int | None = None,
-        threads: int | None,
-        gpu_layers: int | None,
-        flash_attention: bool | None,
-        kv_type: str,
-        exact: bool,
-        **kwargs: Any,
-    ) -> Any:
-        layout = EngineOptions(
-            parallel=parallel,
-            n_threads=threads,
-            n_gpu_layers=gpu_layers,
-            flash_attention=flash_attention,
-            kv_type=kv_type,
-            exact=exact,
-        )
-        return command(*args, layout=layout, **kwargs)
+    def with_layout(*args: Any, **kwargs: Any) -> Any:
+        named = {one.name: kwargs.pop(one.name) for one in dataclasses.fields(EngineOptions) if one.name in kwargs}
+        return command(*args, layout=EngineOptions(**named), **kwargs)
 
     return with_layout
 
 
-def _decorated(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
+def with_options(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
+    """The command with these options, in this order in its help."""
     for option in reversed(options):
         command = option(command)
     return command

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from llama_diversity.cli.options import read_text
+from llama_diversity.cli.options import read_text, with_options
 from llama_diversity.studies.prompts import FILE_OPTION, read_prompts
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -54,8 +54,5 @@ def prompts_options(command: Command) -> Command:
         named = read_prompts([read_text(one) for one in prompts], file, prompt_set) if is_any else None
         return command(*args, named=named, **kwargs)
 
-    decorated: Any = with_prompts
-    for option in reversed(_PROMPTS):
-        decorated = option(decorated)
-    result: Command = decorated
-    return result
+    decorated: Command = with_options(with_prompts, _PROMPTS)
+    return decorated

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import common_options, drawing_options, layout_options
+from llama_diversity.cli.options import common_options, drawing_options, layout_options, with_options
 from llama_diversity.cli.output import Output, print_json, say
 from llama_diversity.cli.terminal import console
 from llama_diversity.errors import BadUsage
@@ -73,9 +73,8 @@ def study_options(command: Command) -> Command:
     ) -> Any:
         return command(*args, work=Work(out, drawing, session, output), **kwargs)
 
-    decorated: Any = figure_options(drawing_options(layout_options(common_options(with_work))))
-    result: Command = decorated
-    return result
+    decorated: Command = with_options(with_work, [figure_options, drawing_options, layout_options, common_options])
+    return decorated
 
 
 def _check(csv: Csv, output: Output) -> None:

@@ -93,7 +93,8 @@ def sample(
         for one in samples:
             _print_sample(one, samples, output)
     if not output.quiet:
-        _print_footer(samples)
+        coloured = f"`llamadiv heatmap --run {samples.run} --sample 0` colours one."
+        say(f"{samples.words}, run {samples.run}; {coloured}")
     elif not output.json:
         click.echo(samples.run)
 
@@ -128,14 +129,3 @@ def _print_sample(sample: Sample, samples: Sampling, output: Output) -> None:
         out.print(Text(head, style="bold"))
         shown = visible(sample.text.decode("utf-8", "replace"), newline="keep", encoding=out.encoding)
         out.print(Text(shown), soft_wrap=not out.is_terminal)  # a file or a pipe gets the lines that the model wrote
-
-
-def _print_footer(samples: Sampling) -> None:
-    cell, run = samples.cell, samples.run
-    bounds = "" if cell.recipe.grammar is None else " within the grammar"
-    begins = "" if samples.start is None else f", behind {start_words(samples.start)}"
-    drawn = f"seed {cell.recipe.seed}"
-    if cell.recipe.sampler.temperature == 0:
-        drawn = "the likeliest token each time" + (", so all are alike" if cell.n > 1 else "")
-    words = f"{counted(cell.n, 'sample')} of {cell.reference}{bounds}{begins}, {drawn}, run {run}"
-    say(f"{words}; `llamadiv heatmap --run {run} --sample 0` colours one.")

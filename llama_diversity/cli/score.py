@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from llama_diversity.cli.options import asking_options, common_options, model_option, read_text, reading_options
 from llama_diversity.cli.output import Output, print_json
 from llama_diversity.cli.terminal import console
 from llama_diversity.decimals import decimals
-from llama_diversity.records import Asking, Piece
+from llama_diversity.records import Asking
 from llama_diversity.render.jsonl import token_objects
-from llama_diversity.render.safe import visible
-from llama_diversity.studies.scored import Scored, score_text
+from llama_diversity.render.token_table import token_table
+from llama_diversity.studies.scored import score_text
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.words import start_words
 
@@ -44,34 +42,8 @@ def score(*, model: str, text: str, asking: Asking, session: Session, output: Ou
         print_json({"tokens": tokens, "n_bytes": scored.n_bytes_scored, **known, "start": scored.start})
         return
     if not output.quiet:
-        console(output.color).print(_table(scored))
+        console(output.color).print(token_table(scored.tokens, scored.pieces))
     total, rate = decimals(scored.total_bits, ".2f"), decimals(scored.bits_per_byte, ".3f")
     judged = f"{rate} bits per byte" if scored.n_bytes_scored else "of no token: the first has no context"
     click.echo(f"{total} bits, {judged}")
     output.remark(f"The text begins with {start_words(scored.start)}.")
-
-
-def _table(scored: Scored) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("token", "surprisal, bits", "entropy, bits", "rank", "likeliest instead"):
-        table.add_column(name, justify="left" if name.startswith(("token", "like")) else "right")
-    for row in scored.tokens:
-        best = int(row["top_ids"][0])
-        table.add_row(
-            Text(_shown(scored.pieces[int(row["id"])])),
-            _number(float(row["surprisal_bits"])),
-            _number(float(row["entropy_bits"])),
-            str(row["rank"] or "-"),
-            Text("" if best in (-1, int(row["id"])) else _shown(scored.pieces[best])),
-        )
-    return table
-
-
-def _shown(piece: Piece) -> str:
-    return (
-        f"<{piece.control}>" if piece.control else repr(visible(piece.bytes.decode("utf-8", "backslashreplace")))[1:-1]
-    )
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else decimals(value, ".2f")

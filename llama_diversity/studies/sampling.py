@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from llama_diversity.answers import Answer, Reader
+from llama_diversity.decimals import counted
 from llama_diversity.engines import Engine
 from llama_diversity.errors import BadValue
 from llama_diversity.records import MAX_SAMPLES, Asking, Cell, ModelRef, Piece, Prompt, Sample, seen_ids
 from llama_diversity.store import Store
 from llama_diversity.studies.drawing import Drawing, draw_alone, in_order, plan_cell, start_run
 from llama_diversity.studies.session import Session
+from llama_diversity.studies.words import start_words
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,17 @@ class Sampling:
     def __iter__(self) -> Iterator[Sample]:
         yield from in_order(self.cell, self._store, self._drawn)
         self._store.finish_run(self.run)
+
+    @property
+    def words(self) -> str:
+        """How many there are, of what, and how they are drawn."""
+        cell = self.cell
+        bounds = "" if cell.recipe.grammar is None else " within the grammar"
+        begins = "" if self.start is None else f", behind {start_words(self.start)}"
+        drawn = f"seed {cell.recipe.seed}"
+        if cell.recipe.sampler.temperature == 0:
+            drawn = "the likeliest token each time" + (", so all are alike" if cell.n > 1 else "")
+        return f"{counted(cell.n, 'sample')} of {cell.reference}{bounds}{begins}, {drawn}"
 
     def pieces(self, sample: Sample) -> dict[int, Piece]:
         """What each token of it says, and the likeliest others."""

@@ -72,7 +72,8 @@ class Field(NamedTuple):
     n_spellings: int  # in which the values were written, before those of one value were joined
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """One output for a table of all: where it is from, its fields as they were read, and why it is no persona."""
 
     arm: str
