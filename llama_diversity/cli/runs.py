@@ -63,7 +63,10 @@ def ls(session: Session, output: Output) -> None:
 @_run_argument
 @common_options
 def show(run: str, session: Session, output: Output) -> None:
-    """Show one run in full, with its recipes and layout; or one sample, where RUN is a sample's id (RECIPE#NUMBER)."""
+    """Show one run in full, with its recipes and layout.
+
+    Where RUN is the id of a sample (RECIPE#NUMBER, as `personas --csv` has it), show that sample.
+    """
     if "#" in run:
         _show_sample(run, session, output)
         return
