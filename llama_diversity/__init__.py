@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         semantic,
         syntactic,
         tree,
+        variety,
     )
 
 __version__ = "0.1.0"
@@ -40,7 +41,7 @@ _NAMES = {  # module -> the public names that live there
     "interface.sessions": ("session",),
     "interface.studies": (
         "compare", "decompose", "coverage", "syntactic", "semantic", "personas", "perturb", "collapse", "diff", "tree",
-        "reproduce", "report",
+        "reproduce", "report", "variety",
     ),
     "interface.found": ("Found", "Report", "Table"),
     "errors": ("LlamadivError",),
@@ -78,6 +79,7 @@ __all__ = [
     "session",
     "syntactic",
     "tree",
+    "variety",
 ]
 
 

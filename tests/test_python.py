@@ -112,7 +112,7 @@ RENAMED = {  # options that may be repeated, and what takes their place
     "template_arg": "template_args",
 }
 OF_MODEL = {"model", "chat", "system", "template_args", "show_prompt"}  # what the Model is, and Model.prompt
-FUNCTIONS = {name: getattr(ld, name) for name in (*STUDIES, "reproduce", "report")}
+FUNCTIONS = {name: getattr(ld, name) for name in (*STUDIES, "reproduce", "report", "variety")}
 FUNCTIONS |= {"sample": models.Model.sample, "score": models.Model.score}
 
 

@@ -40,6 +40,7 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "reproduce": ("llama_diversity.cli.report:reproduce", "The whole paper on a pair, and a ledger of its findings."),
     "report": ("llama_diversity.cli.report:report", "Write the report of a stored run, without a model."),
     "methods": ("llama_diversity.cli.methods:methods", "Write a paper's methods section on a stored run."),
+    "variety": ("llama_diversity.cli.variety:variety", "How varied and how dear is what a stored run holds?"),
     "heatmap": ("llama_diversity.cli.heatmap:heatmap", "Colour the tokens of a text by how likely a model finds them."),
     "models": ("llama_diversity.cli.models:models", "List, fetch, verify and name model files."),
     "runs": ("llama_diversity.cli.runs:runs", "List, show, export, merge and remove stored runs."),

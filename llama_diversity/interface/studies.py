@@ -56,6 +56,7 @@ from llama_diversity.studies.syntactic import analysis as entropies
 from llama_diversity.studies.syntactic.study import Syntactic
 from llama_diversity.studies.tree import analysis as openings_of
 from llama_diversity.studies.tree import study as searching
+from llama_diversity.studies.variety import study as judging
 
 Models = Pair | tuple[Model | str, Model | str] | str | None
 AnyArm = Model | Arm | str
@@ -579,6 +580,34 @@ def report(run: str = "last") -> Report:
     """
     with alone():
         return Report(paper.recall(run, current("report")))
+
+
+@public
+def variety(
+    run: str = "last",
+    *,
+    valid: str | None = None,
+    schema: str | Path | None = None,
+    by: Literal["meaning", "text"] = "meaning",
+) -> Found:
+    """How varied are the outputs of a stored run, which can be used, and what does the next new one cost in tokens?
+
+    `run` is named as in `report`, and may be of `Model.sample`. Usable is what `valid`, a regular expression, finds
+    something in, and what is JSON of the `schema` in that file; without both what has text. `by`: outputs of one
+    meaning are a kind, or equal texts.
+
+    Raises BadValue, UnknownName, NoEncoder, StoreMissing and what else a store raises.
+
+    >>> import llama_diversity as ld
+    >>> some = ld.model("scripted:base").sample("She was", n=20)
+    >>> found = ld.variety(valid="nurse", by="text")
+    >>> found.to_dict()["cells"]["sample"]["valid"]["n"]
+    20
+    """
+    session = current("variety")
+    path = None if schema is None else Path(schema)
+    with alone():
+        return Found(judging.variety_of(run, session, valid=valid, schema=path, by=by))
 
 
 # ---- what the functions share
