@@ -12,6 +12,7 @@
     ├── PromptTooLong (2)
     ├── TemplateError (1)        a chat template that is missing, broken or hostile
     ├── RegistryError (2)        a malformed models.toml, with its line
+    ├── BadTarget (2)            a population that cannot be read or cannot be
     ├── DownloadError (1)        network, authorisation, missing file, checksum
     │   ├── NotDownloaded (1)    the file is not on this machine
     │   └── ChecksumMismatch (1) the bytes are not the promised ones
@@ -133,6 +134,15 @@ class RegistryError(LlamadivError):
     ) -> None:
         place = f"{path}, line {line}" if line else f"{path}"
         super().__init__(f"{place}: {reason}. {next_step}")
+
+
+class BadTarget(LlamadivError):
+    """The description of a population that cannot be read, or that no population fulfils: which, why, what to do."""
+
+    exit_code = 2
+
+    def __init__(self, target: object, reason: str, *, next_step: str) -> None:
+        super().__init__(f"{target}: {reason}. {next_step}")
 
 
 class DownloadError(LlamadivError):
