@@ -38,11 +38,11 @@ def cut_short() -> Iterator[Callable[[int | None], None]]:
         left = [n_cells if n_cells is not None else 10**9]
 
         def interrupted(cells: Any, engine: Any, store: Any, run_id: str, common: Any) -> None:
-            if not left[0]:
+            if left[0] <= 0:
                 halves = [dataclasses.replace(cell, n=max(1, cell.n // 2)) for cell in cells]
                 fill(halves, engine, store, run_id, common)
                 raise KeyboardInterrupt
-            left[0] -= 1
+            left[0] -= len(cells)
             fill(cells, engine, store, run_id, common)
 
         patch.setattr(conduct, "fill", interrupted)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
 import random
 import re
@@ -31,7 +33,7 @@ from llama_diversity.errors import (
     StoreReadOnly,
     UnknownName,
 )
-from llama_diversity.records import TOKEN_DTYPE, Cell, Piece, Sample
+from llama_diversity.records import TOKEN_DTYPE, Cell, Piece, Prompt, Recipe, Sample, Sampler
 from llama_diversity.store import Store
 from llama_diversity.store.file import APPLICATION_ID, FORMAT_VERSION, open_file
 from llama_diversity.store.statistics import pack_statistics, unpack_statistics
@@ -680,3 +682,11 @@ def test_scribbles_never_end_in_a_traceback(filled: Path) -> None:
         except (StoreError, UnknownName):
             n_noticed += 1
     assert n_noticed > 75
+
+
+def test_a_recipe_s_key_is_of_all_its_fields() -> None:
+    """Written out shallowly, which is much faster than `asdict`, to the same text."""
+    prompt = Prompt("a", "a", (1, 2, 3), "chat", "d", "x", '{"a":1}', "<s>")
+    recipe = Recipe("e", "b", "m", "v", prompt, Sampler(0.5), 3, 4, ("x",), True, "q8_0", None, "root ::= x")
+    assert recipe.to_json() == json.dumps(dataclasses.asdict(recipe), sort_keys=True, separators=(",", ":"))
+    assert Recipe.from_json(recipe.to_json()) == recipe
