@@ -57,7 +57,9 @@ class Contradiction(Exception):
 # ---- a joint from margins
 
 
-def fitted(start: npt.ArrayLike, margins: Sequence[Margin], bars: Mapping[str, Bool] | None = None) -> Float64:
+def fitted(
+    start: npt.ArrayLike, margins: Sequence[Margin], bars: Mapping[str, Bool] | None = None, *, within: float = WITHIN
+) -> Float64:
     """The joint nearest to `start` (least relative entropy) that has all the margins to 1e-9. Raises Contradiction.
 
     `start`: weights of the cells, an axis a field, of any sum; where it is 0 the joint is 0. `bars`: by name, arrays
@@ -77,17 +79,17 @@ def fitted(start: npt.ArrayLike, margins: Sequence[Margin], bars: Mapping[str, B
         bars["the start"] = shares == 0
     for bar in bars.values():
         shares = np.where(bar, 0.0, shares)
-    found = _swept(shares, margins, _FIRST_SWEEPS)
+    found = _swept(shares, margins, _FIRST_SWEEPS, within)
     if found is None:
         _refuse_contradictions(shares.shape, margins, bars)
         # Cells that every joint with these margins leaves empty are reached ever more slowly: they are taken out.
-        found = _swept(np.where(_possible(shares, margins), shares, 0.0), margins, _MOST_SWEEPS)
+        found = _swept(np.where(_possible(shares, margins), shares, 0.0), margins, _MOST_SWEEPS, within)
     if found is None:
         raise Contradiction([*(one.name for one in margins), *bars], None)
     return found
 
 
-def _swept(shares: Float64, margins: Sequence[Margin], n: int) -> Float64 | None:
+def _swept(shares: Float64, margins: Sequence[Margin], n: int, within: float) -> Float64 | None:
     """After sweeps until nothing changes; None where a margin asks for what is 0 everywhere, or n are not enough."""
     total = shares.sum()
     if not total:
@@ -103,7 +105,7 @@ def _swept(shares: Float64, margins: Sequence[Margin], n: int) -> Float64 | None
                 return None
             gap = max(gap, float(np.abs(sums - wanted).max()))
             shares = shares * np.divide(wanted, sums, out=np.zeros_like(sums), where=sums > 0)
-        if gap < WITHIN / 10:  # each was this near before its turn, and moved the others by less than the rest
+        if gap < within / 10:  # each was this near before its turn, and moved the others by less than the rest
             return shares
     return None
 
