@@ -31,7 +31,7 @@ def called(function: Callable[..., Value], *arguments: Any, **named: Any) -> Val
         code_digest(),
         function.__module__,
         function.__qualname__,
-        pickle.dumps((arguments, sorted(named.items()))),
+        hashlib.sha256(pickle.dumps((arguments, sorted(named.items())))).digest(),  # not the texts
     )
     return kept(parts, lambda: function(*arguments, **named))
 

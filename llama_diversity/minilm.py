@@ -35,15 +35,13 @@ def word_pieces(folder: Path) -> Any:
 
 
 class MiniLM:
-    """The encoder whose files lie in `folder`. Raises OSError, and SafetensorError where the weights are damaged."""
+    """The encoder whose files lie in `folder`. Raises OSError, and ValueError where the weights are damaged."""
 
     def __init__(self, folder: Path) -> None:
-        from safetensors.numpy import load_file
-
         config = json.loads((folder / "config.json").read_text("utf-8"))
         self._n_layers, self._n_heads = config["num_hidden_layers"], config["num_attention_heads"]
         self._epsilon = config["layer_norm_eps"]
-        self._weights: dict[str, Float32] = load_file(folder / "model.safetensors")
+        self._weights: dict[str, Float32] = _mapped(folder / "model.safetensors")
         self._tokenizer = word_pieces(folder)
 
     def encode(self, texts: Sequence[str]) -> list[tuple[Float32, bool]]:
@@ -109,6 +107,22 @@ class MiniLM:
         x *= self._weights[f"{name}.weight"]
         x += self._weights[f"{name}.bias"]
         return x
+
+
+def _mapped(path: Path) -> dict[str, Float32]:
+    """The float32 arrays of a safetensors file, mapped: in memory is what was read of them.
+
+    Half of the file is a vector for each of 30,000 word pieces, of which texts have a few thousand; the library reads
+    all of it, twice over. The file begins with the length of a JSON text, which tells type, shape and place of each.
+    """
+    content = np.asarray(np.memmap(path, np.uint8, "r"))
+    start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    arrays = json.loads(content[8:start].tobytes())
+    return {
+        name: content[start:][slice(*array["data_offsets"])].view("<f4").reshape(array["shape"])
+        for name, array in arrays.items()
+        if array.get("dtype") == "F32"
+    }
 
 
 def _groups(lengths: Sequence[int]) -> list[slice]:

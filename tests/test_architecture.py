@@ -64,7 +64,6 @@ OWNERS = {
     "llama_cpp": "engines/llamacpp",
     "huggingface_hub": "hub.py",
     "tokenizers": "minilm.py",
-    "safetensors": "minilm.py",
 }
 HEAVY = {
     "torch", "llama_cpp", "sentence_transformers", "transformers", "sklearn", "scipy", "altair", "matplotlib",

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import scipy.stats
 from hub_server import FakeHub, Machine
+from safetensors.numpy import load_file
 
 from llama_diversity import embed, paths
 from llama_diversity.embed import FILES, REPO, Encoder, NoEncoder, Place
-from llama_diversity.minilm import MAX_WORD_PIECES, MiniLM, _gelu
+from llama_diversity.minilm import MAX_WORD_PIECES, MiniLM, _gelu, _mapped
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,15 @@ def test_vectors_are_those_of_sentence_transformers(place: Place) -> None:
     np.testing.assert_allclose(np.stack([vector for vector, _ in found]), expected, atol=2e-6)
     assert [cut for _, cut in found[7:11]] == [False, False, True, True]  # 254 words and two marks are 256 pieces
     assert MiniLM(place.folder).encode([]) == []
+
+
+def test_weights_are_those_that_their_library_reads(place: Place) -> None:
+    """But are mapped: they take room once they are used."""
+    path = place.folder / "model.safetensors"
+    expected, found = load_file(path), _mapped(path)
+    assert expected.keys() - found.keys() == {"embeddings.position_ids"}  # whole numbers, which nothing reads
+    assert all(np.array_equal(array, expected[name]) for name, array in found.items())
+    assert not any(array.flags.owndata or array.flags.writeable for array in found.values())
 
 
 def test_the_activation_is_x_times_the_normal_distribution_function() -> None:

@@ -84,24 +84,30 @@ def threshold_sweep(vectors: npt.ArrayLike, cuts: Sequence[float], keys: Sequenc
     if keys is not None and (len(keys) != n or len(set(keys)) != n):
         raise ValueError("one key for each text, no two alike")
     order = np.arange(n) if keys is None else np.array(sorted(range(n), key=keys.__getitem__), np.int64)
-    there = units[order].any(axis=1)
+    there = units.any(axis=1)[order]
+    distances = _distances_of_pairs(units[order[there]])
+    del units  # the tree holds its distances twice
     found = np.empty((len(cuts), n), np.int64)
     in_order = np.full((len(cuts), n), -1, np.int64)
-    in_order[:, there] = _complete_linkage(units[order][there], cuts)
+    in_order[:, there] = _complete_linkage(distances, int(there.sum()), cuts)
     for row, labels in enumerate(in_order):
         found[row, order] = exact_classes(labels.tolist())
     return found
 
 
-def _complete_linkage(units: Float64, cuts: Sequence[float]) -> Int64:
-    n = len(units)
+def _complete_linkage(distances: Float64, n: int, cuts: Sequence[float]) -> Int64:
     if n < 2:
         return np.zeros((len(cuts), n), np.int64)
     from scipy.cluster.hierarchy import fcluster, linkage  # heavy, and needed only here
 
-    cosines = _products_of_pairs(units)
-    tree = linkage(np.subtract(1, np.clip(cosines, -1, 1, out=cosines), out=cosines), "complete")
+    tree = linkage(distances, "complete")
     return np.array([fcluster(tree, 1 - cut + _SAME, "distance") for cut in cuts], np.int64)
+
+
+def _distances_of_pairs(units: Float64) -> Float64:
+    """1 - cosine of the pairs i < j."""
+    cosines = _products_of_pairs(units)
+    return np.subtract(1, np.clip(cosines, -1, 1, out=cosines), out=cosines)
 
 
 def _products_of_pairs(points: Float64) -> Float64:

@@ -282,10 +282,10 @@ def _none(one: Generations, reason: str = "no valid generations") -> Estimate:
 
 def _kinds_of(prompt: Mapping[str, Generations]) -> dict[str, Int64]:
     """Counts of kinds formed on all arms of the prompt together."""
-    pooled = np.concatenate([np.asarray(one.vectors, np.float64) for one in prompt.values()])
     names = [arm for arm, one in prompt.items() for _ in one.texts]
     if not len(names):
         return {arm: np.zeros(0, np.int64) for arm in prompt}
+    pooled = np.concatenate([one.vectors for one in prompt.values()])
     found = clusters.occupancy(clusters.threshold_classes(pooled, KIND_CUT), names)
     return {arm: found[arm].counts if arm in found else np.zeros(0, np.int64) for arm in prompt}
 
