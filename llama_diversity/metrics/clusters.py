@@ -84,7 +84,7 @@ def threshold_sweep(vectors: npt.ArrayLike, cuts: Sequence[float], keys: Sequenc
     if keys is not None and (len(keys) != n or len(set(keys)) != n):
         raise ValueError("one key for each text, no two alike")
     order = np.arange(n) if keys is None else np.array(sorted(range(n), key=keys.__getitem__), np.int64)
-    there = units.any(axis=1)[order]
+    there = units[order].any(axis=1)
     distances = _distances_of_pairs(units[order[there]])
     del units  # the tree holds its distances twice
     found = np.empty((len(cuts), n), np.int64)
