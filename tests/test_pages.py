@@ -21,6 +21,15 @@ def blocks(name: str) -> list[tuple[int, list[str]]]:
     return [(int(code or 0), body.splitlines()) for code, body in found]
 
 
+def files_of(name: str, folder: Path) -> None:
+    """Write the files that a page shows: each is named in backticks at the end of the paragraph before it."""
+    text = (ROOT / "docs" / name).read_text("utf-8")
+    found = re.findall(r"`(\w+[.]\w+)`:\n\n```(?:text|json)\n(.*?)```", text, re.DOTALL)
+    assert found
+    for file, content in found:
+        (folder / file).write_text(content, "utf-8")
+
+
 @pytest.fixture
 def typed(run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Types every command of a page, one after the other; what all of them printed."""
@@ -56,10 +65,41 @@ def test_the_page_for_researchers(typed, tmp_path):
 
 @pytest.mark.model
 def test_the_page_for_makers_of_personas(typed, tmp_path):
+    files_of("personas.md", tmp_path)
     printed = typed("personas.md")
     assert (tmp_path / "customers.csv").read_text("utf-8").count("tiny-") >= 60
-    for word in ("valid", "same", "coverage", "kept", "inconclusive"):
+    for word in (
+        "valid",
+        "same",
+        "coverage",
+        "kept",
+        "inconclusive",
+        "sample: none of 20 outputs can be used: no JSON",
+    ):
         assert word in printed
+
+
+@pytest.mark.model
+def test_the_grammars_of_the_page_hold(typed, run, tmp_path, monkeypatch):
+    """All that is drawn is of the grammar, as an expression of our own has it, and `variety` finds it usable."""
+    monkeypatch.chdir(tmp_path)
+    files_of("personas.md", tmp_path)
+    commands = [one for _, some in blocks("personas.md") for one in some]
+    patterns = {
+        "card.gbnf": r'\{"name": "[A-Z][a-z]{1,11}( [A-Z][a-z]{1,11})?", "age": [1-9][0-9]\}',
+        "answer.gbnf": r"(Yes|No|I do not know), because [a-z]+( [a-z]+){2,7}\.",
+    }
+    for file, pattern in patterns.items():
+        at, command = next((at, one) for at, one in enumerate(commands) if f"--grammar {file}" in one)
+        _, out, _ = run(*shlex.split(command.removesuffix(" -q"))[1:], "--json")
+        drawn = [json.loads(line) for line in out.splitlines()]
+        whole = [one for one in drawn if one["finish_reason"] == "stop"]
+        assert len(drawn) == 20
+        assert len(whole) >= 15
+        assert [one["text"] for one in whole if not re.fullmatch(pattern, one["text"])] == []
+        found = json.loads(run(*shlex.split(commands[at + 1])[1:], "--by", "text", "--json")[1])["cells"]["sample"]
+        young = sum(one["n"] for one in found["reasons"] if one["reason"] == "$.age: not minimum 18")
+        assert found["valid"]["k"] + young == len(whole)
 
 
 @pytest.mark.model
