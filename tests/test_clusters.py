@@ -586,6 +586,16 @@ def test_kinds_of_texts_equal_or_unlike_are_rarefied_classes() -> None:
     assert formed.se == pytest.approx(given.se, rel=4 / math.sqrt(2 * 3000))
 
 
+@pytest.mark.parametrize("noise", [0.3, 0.8, 3.0])
+def test_kinds_among_are_those_that_random_halves_form(noise: float) -> None:
+    """The very splits, each half classed by itself: three clouds with kinds of many, of few and of one."""
+    rows = np.repeat(np.eye(4), 10, axis=0) + noise * np.random.default_rng(4).normal(size=(40, 4))
+    orders = np.random.default_rng(0)
+    halves = [half for _ in range(50) for half in orders.permutation(40).reshape(2, 20)]
+    numbers = [len(set(threshold_classes(rows[half], 0.8).tolist())) for half in halves]
+    assert kinds_among(rows, 20, 0.8).value == pytest.approx(np.mean(numbers))
+
+
 def test_kinds_among_at_their_ends() -> None:
     assert kinds_among(np.eye(12), 6, 0.7) == Estimate(6, None, 12)  # nothing varies, which is no certainty
     assert kinds_among(np.ones((12, 3)), 6, 0.7) == Estimate(1, None, 12)

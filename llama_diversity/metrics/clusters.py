@@ -166,21 +166,24 @@ def kinds_among(vectors: npt.ArrayLike, m: int, cut: float, *, n_splits: int = 5
     distances[np.ix_(without, without)] = 0
     generator = np.random.default_rng(seed)
     numbers = np.empty((n_splits, 2))
+    one, other = np.triu_indices(m, 1)
     for row in range(n_splits):
         order = generator.permutation(n)
-        numbers[row] = [_n_classes(distances[np.ix_(part, part)], cut) for part in (order[:m], order[m : 2 * m])]
+        parts = order[:m], order[m : 2 * m]
+        numbers[row] = [m - _n_merges(distances[part[one], part[other]], cut) for part in parts]
     mean = float(numbers.mean())
     variance = -float((numbers - mean).prod(axis=1).mean())
     return Estimate(mean, math.sqrt(variance) if variance > 0 else None, n)
 
 
-def _n_classes(distances: Float64, cut: float) -> int:
-    if len(distances) < 2:
-        return len(distances)
+def _n_merges(distances: Float64, cut: float) -> int:
+    """How many merges complete linkage of these pairs makes up to `cut`; the first joins the two that are nearest."""
+    reach = 1 - cut + _SAME
+    if not (distances <= reach).any():
+        return 0
     from scipy.cluster.hierarchy import linkage  # heavy, and needed only here
 
-    heights = linkage(distances[np.triu_indices(len(distances), 1)], "complete")[:, 2]
-    return len(distances) - int((heights <= 1 - cut + _SAME).sum())
+    return int((linkage(distances, "complete")[:, 2] <= reach).sum())
 
 
 class Clustering(NamedTuple):
