@@ -8,6 +8,8 @@ import pytest
 
 from llama_diversity import cache
 
+pytestmark = pytest.mark.own_cache
+
 
 class Maker:
     """Counts how often it was asked."""

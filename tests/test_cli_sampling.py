@@ -140,8 +140,9 @@ def peak_bytes(n: int, store: Path) -> int:
     return int(done.stderr.split()[-1]) * unit
 
 
-def test_ten_thousand_samples_take_the_memory_of_a_hundred(tmp_path: Path) -> None:
-    assert peak_bytes(10_000, tmp_path / "many") - peak_bytes(100, tmp_path / "few") < 10_000_000
+def test_thousands_of_samples_take_the_memory_of_a_hundred(tmp_path: Path) -> None:
+    """3,000 more take 1.1 MB; were the samples kept it would be 4.4, twelve tokens with their statistics each."""
+    assert peak_bytes(3100, tmp_path / "many") - peak_bytes(100, tmp_path / "few") < 2_500_000
 
 
 # ---- score

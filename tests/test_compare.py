@@ -127,15 +127,10 @@ def same_place(rng: np.random.Generator, seed: int) -> list[Mapping[str, Generat
     return [pair(generations(clouds(rng, 60), seed=seed), generations(clouds(rng, 60), seed=seed + 10_000))]
 
 
-def moved(rng: np.random.Generator, seed: int) -> list[Mapping[str, Generations]]:
-    turn = np.linalg.qr(np.random.default_rng(9).normal(size=(32, 32)))[0]
-    return [pair(generations(clouds(rng, 60), seed=seed), generations(clouds(rng, 60, turn=turn), seed=seed + 10_000))]
-
-
 def clustered(rng: np.random.Generator, seed: int) -> list[Mapping[str, Generations]]:
-    """Eight prompts, each arm with a law of its own on each, equally diverse on average."""
+    """Five prompts, each arm with a law of its own on each, equally diverse on average."""
     prompts = []
-    for number in range(8):
+    for number in range(LEAST_PROMPTS):
         noises = rng.uniform(0.6, 1.4, 2)
         both = [clouds(rng, 25, noise=noise) for noise in noises]
         prompts.append(pair(*(generations(rows, seed=seed * 100 + 2 * number + at) for at, rows in enumerate(both))))
@@ -144,17 +139,32 @@ def clustered(rng: np.random.Generator, seed: int) -> list[Mapping[str, Generati
 
 @pytest.mark.parametrize(
     ("draw", "runs"),
-    [(same_place, 150), (moved, 150), (clustered, 60)],
-    ids=["same place", "moved", "clustered prompts"],
+    [(same_place, 100), (clustered, 60)],
+    ids=["same place", "clustered prompts"],
 )
 def test_false_alarms_are_few(draw: Callable[..., list[Mapping[str, Generations]]], runs: int) -> None:
-    """Nominal 5 %: at most what a binomial of 5 % exceeds once in 1,000. Wrong tests alarm in 30 to 60 %."""
+    """Nominal 5 %: at most what a binomial of 5 % exceeds once in 1,000, 13 of 100 and 9 of 60. Wrong tests alarm in 30
+    to 60 %, and of these at the least 99 in 100 are found."""
     for measure, (k, n) in alarms(draw, ("distance", "vendi", "kinds", "words", "types", "entropy"), runs).items():
         most = next(
             m for m in range(n + 1) if sum(math.comb(n, j) * 0.05**j * 0.95 ** (n - j) for j in range(m + 1)) > 0.999
         )
         assert n == runs, measure
         assert k <= most, (measure, k, n)
+
+
+def test_where_an_arm_lies_is_no_diversity() -> None:
+    """One arm turned as a whole, on seeds of those: not a digit of its own measures changes, so no more alarms."""
+    turn = np.linalg.qr(np.random.default_rng(9).normal(size=(32, 32)))[0]
+    for seed in range(5):
+        [prompt] = same_place(np.random.default_rng(seed), seed)
+        turned = pair(prompt["first"], prompt["second"]._replace(vectors=prompt["second"].vectors @ turn))
+        here, there = (compare([one], RULES) for one in (prompt, turned))
+        for measure in ("distance", "vendi", "kinds", "words", "types", "entropy"):
+            one, other = line(here, measure), line(there, measure)
+            assert (one.value, one.share) == pytest.approx((other.value, other.share), rel=1e-5), measure
+            near = 0.01 if measure == "kinds" else 1e-4  # whose error knows kinds formed on both arms together, too
+            assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=near), measure
 
 
 def test_a_real_difference_is_found_more_often_with_more_generations() -> None:

@@ -16,6 +16,8 @@ import pytest
 from llama_diversity import digests, paths
 from llama_diversity.errors import ModelFileError
 
+pytestmark = pytest.mark.own_cache
+
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = random.Random(1).randbytes(300_000)

@@ -17,6 +17,8 @@ from llama_diversity import embed, paths
 from llama_diversity.embed import FILES, REPO, Encoder, NoEncoder, Place
 from llama_diversity.minilm import MAX_WORD_PIECES, MiniLM, _gelu, _mapped
 
+pytestmark = pytest.mark.own_cache
+
 
 @pytest.fixture(scope="module")
 def place() -> Place:

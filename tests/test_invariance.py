@@ -12,7 +12,7 @@ from llama_diversity.engines.llamacpp.invariance import Kernels, kernels_for
 from llama_diversity.errors import BadValue, EngineError
 from llama_diversity.lab.random_gguf import SHAPES, write_model
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.own_cache]
 DIGEST = "0" * 64
 
 

@@ -316,7 +316,7 @@ def test_a_chain_that_returns_four_times_in_five_is_measured_as_such(run: Callab
     """The chain says its sentence after any verb with probability 0.8, whatever the opening, and else stray words."""
     code, out, _ = run(
         "perturb", "--base", "scripted:uniform", "--aligned", "scripted:homing", "-p", "She was", "--replace", "was",
-        "met", "-n", 400, "--openings", 1, "--max-tokens", 24, "--json",
+        "met", "-n", 200, "--openings", 1, "--max-tokens", 24, "--json",
     )  # fmt: skip
     assert code == 0
     report = json.loads(out)
@@ -324,7 +324,7 @@ def test_a_chain_that_returns_four_times_in_five_is_measured_as_such(run: Callab
     assert report["openings"][0]["arms"]["aligned"]["n_attractors"] == 1
     for share in (aligned["returned"], aligned["in_attractors"]):
         assert share["low"] <= 0.8 <= share["high"]
-        assert share["high"] - share["low"] < 0.15
+        assert share["high"] - share["low"] < 0.17
     assert report["arms"]["base"]["with_attractors"]["k"] == 0
     assert report["arms"]["base"]["returned"]["value"] is None
 

@@ -21,22 +21,11 @@ PROMPT = "Grace Hopper was"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One home for all, so that a file is read and tried once, as on a user's machine."""
-    return tmp_path_factory.mktemp("real")
-
-
-@pytest.fixture(autouse=True)
-def _at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLAMADIV_HOME", str(home))
-
-
-@pytest.fixture(scope="module")
-def without_template(smollm2: Path, home: Path) -> Path:
+def without_template(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights and vocabulary; the key of the template has another name."""
     content = smollm2.read_bytes()
     assert content.count(TEMPLATE_KEY) == 1
-    path = home / "base.gguf"
+    path = tmp_path_factory.mktemp("real") / "base.gguf"
     path.write_bytes(content.replace(TEMPLATE_KEY, TEMPLATE_KEY[:-1] + b"_"))
     return path
 
@@ -90,12 +79,12 @@ def test_heatmap(smollm2: Path, run: Callable, tmp_path: Path) -> None:
 
 def test_compare_of_raw_and_chat_on_one_set_of_weights(smollm2: Path, answer: Callable) -> None:
     arms = ["--arm", f"raw={smollm2}", "--arm", f"chat={smollm2},chat"]
-    report = answer("compare", *arms, "-p", PROMPT, "-n", 25, "--max-tokens", 24)
+    report = answer("compare", *arms, "-p", PROMPT, "-n", 20, "--max-tokens", 12)
     assert "entropy" in json.dumps(report)
 
 
 def test_two_files_of_one_set_of_weights_draw_the_same_from_one_seed(pair: list[object], answer: Callable) -> None:
-    base, aligned = answer("syntactic", *pair, "-n", 12, "--max-tokens", 16)["arms"].values()
+    base, aligned = answer("syntactic", *pair, "-n", 6, "--max-tokens", 12)["arms"].values()
     assert base["entropy_bits"]["mean"] > 1
     assert aligned["entropy_bits"] == base["entropy_bits"]
     assert aligned["surprisal_bits"] == base["surprisal_bits"]
@@ -116,11 +105,11 @@ def test_tree_of_two_files_of_one_set_of_weights_is_one(pair: list[object], answ
 @pytest.mark.parametrize(
     "words",
     [
-        ["semantic", "-n", 12, "--max-tokens", 16],
-        ["coverage", "-n", 20, "--max-tokens", 12],
-        ["personas", "-n", 4, "--max-tokens", 120],
-        ["perturb", "-n", 12, "--max-tokens", 12],
-        ["decompose", "-p", PROMPT, "-n", 20, "--max-tokens", 12],
+        ["semantic", "-n", 12, "--max-tokens", 8],
+        ["coverage", "-n", 20, "--max-tokens", 4],
+        ["personas", "-n", 1, "--max-tokens", 120],
+        ["perturb", "-n", 8, "--max-tokens", 8],
+        ["decompose", "-p", PROMPT, "-n", 20, "--max-tokens", 4],
     ],
     ids=lambda words: words[0],
 )

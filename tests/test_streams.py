@@ -158,7 +158,7 @@ def test_a_cache_that_cannot_be_used_is_done_without_and_said_once(
     assert err.index("computed anew") < (err.index("sampling") if "sampling" in err else len(err))
     if held is not None:
         held.close()
-    monkeypatch.setenv("LLAMADIV_HOME", str(Path(os.environ["LLAMADIV_HOME"]) / "other"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path(os.environ["XDG_CACHE_HOME"]) / "other"))
     again = run(*LIKENESS)
     assert again[0] == 0
     assert "computed anew" not in again[2]

@@ -11,7 +11,7 @@ from test_llamacpp import opened
 from llama_diversity.engines.llamacpp import selftest, tiles
 from llama_diversity.engines.llamacpp.engine import C
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.own_cache]
 DIES = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
 
 

@@ -18,7 +18,7 @@ from llama_diversity.engines.llamacpp.vocabulary import Pieces, read_vocabulary
 from llama_diversity.lab.random_gguf import SHAPES, write_model
 from llama_diversity.records import ModelRef, Piece
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.own_cache]
 
 
 @contextlib.contextmanager
