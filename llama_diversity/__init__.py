@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llama_diversity.errors import LlamadivError
     from llama_diversity.interface.found import Found, Report, Table
     from llama_diversity.interface.models import Arm, Model, Pair, arm, ladder, model, pair
+    from llama_diversity.interface.populations import population
     from llama_diversity.interface.samples import Completion, Heatmap, Samples, Score
     from llama_diversity.interface.sessions import session
     from llama_diversity.interface.studies import (
@@ -43,6 +44,7 @@ _NAMES = {  # module -> the public names that live there
         "compare", "decompose", "coverage", "syntactic", "semantic", "personas", "perturb", "collapse", "diff", "tree",
         "reproduce", "report", "variety",
     ),
+    "interface.populations": ("population",),
     "interface.found": ("Found", "Report", "Table"),
     "errors": ("LlamadivError",),
 }  # fmt: skip
@@ -73,6 +75,7 @@ __all__ = [
     "pair",
     "personas",
     "perturb",
+    "population",
     "report",
     "reproduce",
     "semantic",

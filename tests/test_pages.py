@@ -79,6 +79,13 @@ def test_the_page_for_makers_of_personas(typed, tmp_path):
         assert word in printed
 
 
+def test_the_page_on_populations(typed, tmp_path):
+    printed = typed("population.md")
+    assert (tmp_path / "people.csv").read_text("utf-8").count("scripted:people") == 24
+    for word in ("usable", "chosen", "correlations", "made up by a language model"):
+        assert word in printed
+
+
 @pytest.mark.model
 def test_the_grammars_of_the_page_hold(typed, run, tmp_path, monkeypatch):
     """All that is drawn is of the grammar, as an expression of our own has it, and `variety` finds it usable."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llama_diversity.studies.personas.tone import Vader
+from llama_diversity.studies.measuring.tone import Vader
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,10 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "sample": ("llama_diversity.cli.sample:sample", "Draw many completions of one prompt, with token statistics."),
     "score": ("llama_diversity.cli.score:score", "Token statistics of a given text under a model."),
     "personas": ("llama_diversity.cli.personas:personas", "Experiment 1: variety of made-up customers."),
+    "population": (
+        "llama_diversity.cli.population:population",
+        "N usable customers that fit a target, and their price.",
+    ),
     "semantic": (
         "llama_diversity.cli.semantic:semantic",
         "Experiment 2: likeness and kinds of completions.",

@@ -105,8 +105,8 @@ def compare(
     ('distance', 'sharp')
     """
     session = current("compare")
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
-    choice = _choice(pair, base, aligned, ladder)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    choice = choice_of(pair, base, aligned, ladder)
     specs = _specs(arms, choice)
     for spec in specs:
         check_cuts(f"arm {spec.name}", spec.sampler, drawing.sampler)
@@ -172,8 +172,8 @@ def decompose(
     ['weights', 'template', 'weights x template']
     """
     session = current("decompose")
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
-    choice = _choice(pair, base, aligned)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    choice = choice_of(pair, base, aligned)
     models = choosing.resolve_arms(choice.pair, choice.base, choice.aligned)
     others = None if quantised is None else (reference_of(quantised[0]), reference_of(quantised[1]))
     cut = {} if sampler is None else parse_sampler(sampler)
@@ -233,8 +233,8 @@ def coverage(
     20
     """
     study = Coverage(prompt, n, max_tokens, by)
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
-    return _of_models("coverage", study, _choice(pair, base, aligned, ladder), drawing)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    return _of_models("coverage", study, choice_of(pair, base, aligned, ladder), drawing)
 
 
 @public
@@ -265,8 +265,8 @@ def syntactic(
     ['base', 'aligned']
     """
     study = Syntactic(prompt, n, max_tokens)
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
-    return _of_models("syntactic", study, _choice(pair, base, aligned, ladder), drawing)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    return _of_models("syntactic", study, choice_of(pair, base, aligned, ladder), drawing)
 
 
 @public
@@ -296,8 +296,8 @@ def semantic(
     >>> "sbert_cosine" in found.to_dict()["arms"]["aligned"]
     True
     """
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
-    return _of_models("semantic", Semantic(prompt, n, max_tokens), _choice(pair, base, aligned, ladder), drawing)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    return _of_models("semantic", Semantic(prompt, n, max_tokens), choice_of(pair, base, aligned, ladder), drawing)
 
 
 @public
@@ -335,11 +335,11 @@ def personas(
     >>> found.to_dict()["arms"]["aligned"]["n"]
     4
     """
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
     study = Personas(n, max_tokens, grammar, template_args_of(template_args), product)
     if csv is not None:
         check_file(Path(csv), "--csv")
-    found = _of_models("personas", study, _choice(pair, base, aligned, ladder), drawing)
+    found = _of_models("personas", study, choice_of(pair, base, aligned, ladder), drawing)
     if csv is not None:
         write_whole(Path(csv), people_csv(found.found.rows))
     return found
@@ -386,11 +386,11 @@ def perturb(
     >>> found.to_dict()["n_of_an_opening"]
     8
     """
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
     texts, words, source = _prompts(prompts, set) or Prompts(default_prompts(), ())
     change = change_of(replace, insert, at, swap_token, typos, seed)
     study = Perturb(change, _doses(dose), texts, words, n, openings, max_tokens, dict(source))
-    return _of_models("perturb", study, _choice(pair, base, aligned, ladder), drawing)
+    return _of_models("perturb", study, choice_of(pair, base, aligned, ladder), drawing)
 
 
 @public
@@ -469,8 +469,8 @@ def diff(
     1
     """
     session = current("diff")
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
-    choice = _choice(pair, base, aligned, ladder)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    choice = choice_of(pair, base, aligned, ladder)
     if text is None:
         study = Diff(
             PROMPT if prompt is None else prompt,
@@ -518,9 +518,9 @@ def tree(
     True
     """
     session = current("tree")
-    question = searching.Question(prompt, depth, k, budget, _asking(start, control_tokens=control_tokens))
+    question = searching.Question(prompt, depth, k, budget, asking_of(start, control_tokens=control_tokens))
     question.check_settings()
-    choice = _choice(pair, base, aligned, ladder)
+    choice = choice_of(pair, base, aligned, ladder)
     with alone():
         arms = choosing.resolve_choice(choice, session)
         return Found(searching.run(question, arms, session=session, words=choice.words()))
@@ -556,9 +556,9 @@ def reproduce(
     (['ledger', 'personas', 'semantic'], 'not comparable')
     """
     session = current("reproduce")
-    drawing = _drawing(temperature, top_k, top_p, min_p, seed, _asking(start, control_tokens=control_tokens))
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
     paper.check_n_of_all(n)
-    choice, args = _choice(pair, base, aligned, ladder), template_args_of(template_args)
+    choice, args = choice_of(pair, base, aligned, ladder), template_args_of(template_args)
     with alone():
         arms = choosing.resolve_choice(choice, session)
         words = choice.words()
@@ -622,7 +622,7 @@ def _of_models(called: str, study: Study, choice: Choice, drawing: Drawing) -> F
         return Found(conduct.run(study, arms, drawing=drawing, session=session, words=choice.words()))
 
 
-def _choice(pair: Models, base: Model | str | None, aligned: Model | str | None, ladder: str | None = None) -> Choice:
+def choice_of(pair: Models, base: Model | str | None, aligned: Model | str | None, ladder: str | None = None) -> Choice:
     """The models that are meant, by reference. Raises BadUsage."""
     if pair is not None and not isinstance(pair, str):
         if base is not None or aligned is not None:
@@ -665,13 +665,15 @@ def _prompts(prompts: Sequence[str] | str | Path | None, set: str | None) -> Pro
     return reading.read_prompts(texts, None, set)
 
 
-def _drawing(temperature: float, top_k: int, top_p: float, min_p: float, seed: int, asking: Asking) -> Drawing:
+def drawing_of(temperature: float, top_k: int, top_p: float, min_p: float, seed: int, asking: Asking) -> Drawing:
+    """How tokens are drawn. Raises BadValue."""
     sampler = Sampler(temperature, top_k, top_p, min_p)
     refuse_cuts_of_greedy(sampler)
     return Drawing(sampler, seed, asking)
 
 
-def _asking(start: str, *, control_tokens: bool) -> Asking:
+def asking_of(start: str, *, control_tokens: bool) -> Asking:
+    """How a text becomes a prompt. Raises BadValue."""
     if not start:
         raise BadValue("start", start, "name what a text begins with, or none for nothing")
     return Asking(start, control_tokens)

@@ -37,6 +37,7 @@ STUDIES = {  # name -> module:class, in the order of a report
     "decompose": "llama_diversity.studies.decompose.study:Decompose",
     "coverage": "llama_diversity.studies.coverage.study:Coverage",
     "diff": "llama_diversity.studies.diff.study:Diff",
+    "population": "llama_diversity.studies.population.study:Population",
 }
 STANDS_ON = {  # room -> the rooms it is made of; no other room knows a second one
     "decompose": {"compare"},

@@ -35,8 +35,8 @@ from llama_diversity.metrics.inference import (
     wilson,
 )
 from llama_diversity.studies.measuring.limits import objection_to_class_entropy
+from llama_diversity.studies.measuring.tone import MOST_OTHER_LANGUAGE, MOST_UNKNOWN, Vader
 from llama_diversity.studies.personas.parser import FIELDS, Persona, Rejected, parse
-from llama_diversity.studies.personas.tone import MOST_OTHER_LANGUAGE, MOST_UNKNOWN, Vader
 from llama_diversity.studies.personas.values import folded
 
 N_SAMPLES = 100

@@ -1,0 +1,118 @@
+"""The numbers of all arms as JSON has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from llama_diversity.studies.population.analysis import Arm, Result
+from llama_diversity.studies.population.frontier import Half
+from llama_diversity.studies.population.target import Target
+
+
+def as_json(found: Result, target: Target) -> dict[str, Any]:
+    """Of every arm its losses, price, fit, choice and people."""
+    return {
+        "target": {"title": target.title, "source": target.source or None},
+        "n": found.n,
+        "wanted": [{"cell": [*cell], "n": n} for cell, n in found.wanted.items()],
+        "frontier": [
+            {
+                "family": one.family,
+                "arm": one.arm,
+                "chosen": one.is_chosen,
+                "on_front": one.is_on_front,
+                "chose": _half(one.chose),
+                "told": _half(one.told),
+            }
+            for one in found.settings
+        ],
+        "arms": {name: _arm(arm) for name, arm in found.arms.items()},
+    }
+
+
+def _half(half: Half) -> dict[str, Any]:
+    return {
+        "outputs": half.n_outputs,
+        "usable": half.n_usable,
+        "tokens_per_usable": _finite(half.per_usable._asdict()),
+        "tokens_for_next": _finite(half.for_next._asdict()),
+        "different_by_text": None if half.different is None else _finite(half.different._asdict()),
+    }
+
+
+def _arm(arm: Arm) -> dict[str, Any]:
+    return {
+        "model": arm.way.model,
+        "mode": arm.way.mode,
+        "outputs": arm.funnel.n_drawn,
+        "tokens": arm.standing.n_tokens,
+        "stopped": arm.standing.stop,
+        "given_up": [[*cell] for cell in arm.standing.given_up],
+        "funnel": dict(arm.funnel.left),
+        "reasons": {step: dict(some) for step, some in arm.funnel.reasons.items()},
+        "usable": _finite(arm.usable._asdict()),
+        "tokens_per_usable": _finite(arm.per_usable._asdict()),
+        "tokens_for_next": _finite(arm.for_next._asdict()),
+        "prompt_tokens_per_usable": arm.prompt_tokens_per_usable,
+        "outputs_for_quotas": None if arm.needed is None else _finite(arm.needed._asdict()),
+        "fit": [
+            {
+                "fields": [*one.fields],
+                "verdict": one.fit.verdict,
+                "n": one.fit.n,
+                "total_variation": one.fit.total_variation,
+                "chance_floor": one.fit.chance_floor,
+                "jensen_shannon_bits": one.fit.jensen_shannon_bits,
+                "worst": {"cell": [*one.cells[one.fit.worst.cell]], "points": one.fit.worst.points},
+                "cells": [
+                    {"cell": [*cell], "target": share, "n": n, "low": low, "high": high}
+                    for cell, share, n, low, high in zip(
+                        one.cells,
+                        one.shares.tolist(),
+                        one.counts.tolist(),
+                        one.fit.low.tolist(),
+                        one.fit.high.tolist(),
+                        strict=True,
+                    )
+                ],
+            }
+            for one in arm.tables
+        ],
+        "empty_cells": [{"cell": [*one.cell], "target": one.share, "at_most": one.bound} for one in arm.empty],
+        "obedient": None if arm.obedient is None else _finite(arm.obedient._asdict()),
+        "different": {
+            "among": arm.m,
+            "by_fields": None if arm.effective_fields is None else _finite(arm.effective_fields._asdict()),
+            "by_text": None if arm.effective_texts is None else _finite(arm.effective_texts._asdict()),
+        },
+        "chosen": len(arm.chosen.numbers),
+        "lacking": [{"cell": [*cell], "n": n} for cell, n in arm.chosen.lacking.items()],
+        "distance": {"chosen": arm.distance_of_chosen, "at_random": arm.distance_of_any},
+        "effective_n_by_weights": arm.n_effective,
+        "agreeable": [
+            {
+                "segment": [one.field, one.value],
+                "n": one.n,
+                "tone": _finite(one.tone._asdict()),
+                "glad": one.glad._asdict(),
+            }
+            for one in arm.agreeable.segments
+        ],
+        "stated": None
+        if arm.stated is None
+        else {
+            "n": arm.stated.n,
+            "rank_correlation": _finite(arm.stated.rank_correlation._asdict()),
+            "slope": _finite(arm.stated.slope._asdict()),
+            "reason": arm.stated.reason,
+        },
+    }
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON can hold: no nan and no infinity."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }

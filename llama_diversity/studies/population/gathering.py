@@ -1,0 +1,121 @@
+"""The outputs of an arm as they are stored: which ask wrote what, at what cost in tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from llama_diversity.answers import Answer
+from llama_diversity.studies.population import asking
+from llama_diversity.studies.population.asking import Number
+from llama_diversity.studies.population.pipeline import Output
+from llama_diversity.studies.population.reading import Block, blocks, labelled, lacking
+from llama_diversity.studies.population.target import Unreadable
+from llama_diversity.studies.population.ways import Way
+from llama_diversity.studies.study import Drawn
+
+if TYPE_CHECKING:
+    from llama_diversity.studies.population.study import Population
+
+Bits = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+NO_TAGS = "no persona between tags"
+
+
+def label(way: Way, number: Number, *, is_written: bool = False) -> str:
+    """Of an ask; of a plan and of what is written by it there are two."""
+    return f"{way.name} #{number}{_WRITTEN if is_written else ''}"
+
+
+_WRITTEN = ", written"
+
+
+def numbers(way: Way, drawn: Drawn) -> list[Number]:
+    """The asks of an arm so far, in the order in which their outputs count."""
+    found = []
+    for one in drawn.cells:
+        name, _, rest = one.rpartition(" #")
+        if name == way.name and not rest.endswith(_WRITTEN):
+            at, _, cell = rest.partition(" of cell ")
+            found.append(Number(int(at), int(cell) if cell else None))
+    return sorted(found, key=lambda one: (one.at, one.cell or 0))
+
+
+class Plan(NamedTuple):
+    """What a base model planned. `why`: it cannot be followed, None where it can."""
+
+    values: Mapping[str, str]
+    trait: str
+    why: str | None
+
+
+def planned(study: Population, way: Way, number: Number, drawn: Drawn) -> Plan:
+    """The plan of one ask."""
+    target, asked = asking.planning(study.target), study.asked(way, number)
+    [answer] = drawn.answers(label(way, number))
+    said = labelled(answer.text, target, begins_with=asked.begins_with)
+    why = answer.flaw or lacking(said, asked.order, target)
+    values: dict[str, str] = {}
+    try:
+        values = {} if why else {name: target.field(name).read(said[name]).value for name in asked.order}
+    except Unreadable as error:
+        why = str(error)
+    return Plan(values, values.pop("trait", ""), why and f"no plan: {why}")
+
+
+def outputs(study: Population, way: Way, number: Number, drawn: Drawn) -> Iterator[Output]:
+    """The personas of one ask, or why there is none."""
+    name = label(way, number)
+    asked, n_tokens, n_prompt, flaw = study.asked(way, number), 0, 0, None
+    if way.mode == "plan":
+        plan = planned(study, way, number, drawn)
+        n_tokens, n_prompt = _cost(name, drawn)
+        if plan.why is None:
+            name, asked = label(way, number, is_written=True), study.written(way, number, plan)
+        flaw = plan.why
+    more_tokens, more_prompt = _cost(name, drawn) if flaw is None or not n_tokens else (0, 0)
+    [answer] = drawn.answers(name)
+    first = Output(
+        name, number, answer.text, flaw or answer.flaw, asked, n_tokens + more_tokens, n_prompt + more_prompt
+    )
+    first = first._replace(cell=study.cell_of(number))
+    yield from _personas(first, answer, _bits(name, answer, drawn)) if way.mode == "verbalized" else [first]
+
+
+def _cost(name: str, drawn: Drawn) -> tuple[int, int]:
+    """Tokens of a sample, thoughts and all, and of its prompt."""
+    [sample] = drawn.samples(name)
+    return len(sample.tokens), len(drawn.recipe(name).prompt.ids)
+
+
+def _bits(name: str, answer: Answer, drawn: Drawn) -> Bits:
+    """After each token of an answer, how many bytes there are so far, and how many bits they had."""
+    pieces = drawn.store.pieces(drawn.recipe(name).vocab_digest, set(answer.tokens["id"].tolist()))
+    n_bytes = np.cumsum([len(pieces[token].bytes) for token in answer.tokens["id"].tolist()])
+    return n_bytes, np.cumsum(answer.tokens["surprisal_bits"].astype(np.float64))
+
+
+def _personas(first: Output, answer: Answer, bits: Bits) -> list[Output]:
+    """Those of a call, which share its tokens."""
+    found = blocks(answer.text)
+    if not found:
+        return [first._replace(flaw=first.flaw or NO_TAGS)]
+    n = len(found)
+    shared = first._replace(flaw=None, n_tokens=first.n_tokens / n, n_prompt_tokens=first.n_prompt_tokens / n)
+    skipped = len(answer.data) - len(answer.text.encode("utf-8", "surrogateescape"))  # blanks before the text
+    return [
+        shared._replace(text=one.text, stated=one.probability, bits=_between(one, answer.text, skipped, bits))
+        for one in found
+    ]
+
+
+def _between(block: Block, text: str, skipped: int, bits: Bits) -> float | None:
+    """Bits of a block, given what stands before it: of the tokens that begin in it."""
+    ends, upto = bits
+    first, last = (skipped + len(text[:at].encode("utf-8", "surrogateescape")) for at in (block.start, block.end))
+    before, after = np.searchsorted(ends, first, side="left"), np.searchsorted(ends, last, side="left")
+    if after >= len(ends) or after <= before:
+        return None
+    return float(upto[after] - upto[before])

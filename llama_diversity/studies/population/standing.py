@@ -1,0 +1,83 @@
+"""Where an arm stands: how many people are usable, what is lacking, what it cost, and whether to go on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from llama_diversity.metrics.fit import out_of_reach
+from llama_diversity.studies.population.pipeline import Person
+from llama_diversity.studies.population.target import Target
+
+HOPELESS = 60  # outputs of which none is usable, after which an arm, or a cell that was given, is given up
+_QUOTE = 160  # characters of an output that a reason shows
+
+Cell = tuple[str, ...]
+
+
+class Standing(NamedTuple):
+    """Of one arm. `lacking`: what the cells that are given still lack, without those given up. `stop`: why it ends."""
+
+    n_outputs: int
+    n_usable: int
+    n_tokens: float
+    n_affordable: int  # outputs that the rest of the budget pays for
+    lacking: Mapping[Cell, int]
+    given_up: tuple[Cell, ...]
+    is_enough: bool
+    stop: str | None
+
+
+def standing(
+    people: Sequence[Person],
+    target: Target,
+    wanted: Mapping[Cell, int],
+    *,
+    has_cell: bool,
+    n_tokens: float,
+    budget_tokens: int,
+) -> Standing:
+    """Of the people of an arm so far, in order; `n_tokens` is what they cost."""
+    usable = [one for one in people if one.is_usable]
+    n_wanted = sum(wanted.values())
+    left = max(0.0, budget_tokens - n_tokens)
+    n_affordable = int(left / max(1.0, n_tokens / max(1, len(people))))
+    lacking, given_up = _lacks(people, wanted) if has_cell else ({}, ())
+    is_enough = not lacking if has_cell else len(usable) >= n_wanted
+    stop = None
+    if not is_enough:
+        stop = _hopeless(people, usable) or (None if has_cell else _unreached(usable, target, n_wanted))
+        if stop is None and n_affordable < 1:
+            stop = f"the budget of {budget_tokens:,} tokens is spent"
+    return Standing(len(people), len(usable), n_tokens, n_affordable, lacking, given_up, is_enough, stop)
+
+
+def _lacks(people: Sequence[Person], wanted: Mapping[Cell, int]) -> tuple[dict[Cell, int], tuple[Cell, ...]]:
+    """What each cell lacks, and the cells that are given up."""
+    asked = Counter(one.output.cell for one in people)
+    had = Counter(one.cell for one in people if one.is_usable)
+    lacks = {cell: n - had[cell] for cell, n in wanted.items() if had[cell] < n}
+    given_up = tuple(cell for cell in lacks if not had[cell] and asked[cell] >= HOPELESS)
+    return {cell: n for cell, n in lacks.items() if cell not in given_up}, given_up
+
+
+def _hopeless(people: Sequence[Person], usable: Sequence[Person]) -> str | None:
+    if usable or len(people) < HOPELESS:
+        return None
+    [(why, n)] = Counter(one.why for one in people).most_common(1)
+    example = " ".join(next(one for one in people if one.why == why).output.text.split())[:_QUOTE]
+    return f"none of {len(people)} outputs is usable, most often ({n}): {why}. It wrote: “{example}”"
+
+
+def _unreached(usable: Sequence[Person], target: Target, n_wanted: int) -> str | None:
+    """A value of a fixed field that is not written at all, or so seldom that its quota is out of reach."""
+    for at, one in enumerate(target.fixed):
+        seen = Counter(person.cell[at] for person in usable if person.cell)
+        for value, share in one.shares.items():
+            if share > 0 and out_of_reach(seen[value], len(usable), share, n_wanted).is_out:
+                return (
+                    f"this model does not write {one.label} {value}: {seen[value]} of {len(usable)} usable people, and "
+                    f"the target has {100 * share:.0f} %. --mode quota gives it"
+                )
+    return None

@@ -1,0 +1,399 @@
+"""`population`: what is asked and read, every loss, the choice, and the whole on a scripted model of known rates."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from llama_diversity.engines import scripted_people
+from llama_diversity.errors import BadUsage, BadValue
+from llama_diversity.store import Store
+from llama_diversity.studies.arms import Choice
+from llama_diversity.studies.conduct import remembered, run
+from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.population import asking, files
+from llama_diversity.studies.population.asking import Asked, Number
+from llama_diversity.studies.population.grammar import grammar
+from llama_diversity.studies.population.joint import joint_of
+from llama_diversity.studies.population.pipeline import Output, choose, funnel, judge
+from llama_diversity.studies.population.reading import blocks, labelled, lacking, restated
+from llama_diversity.studies.population.specs import arms_of, parse_way, way_word, ways_of
+from llama_diversity.studies.population.standing import standing
+from llama_diversity.studies.population.study import Population
+from llama_diversity.studies.population.target import Bin, Field, Rule, Target
+from llama_diversity.studies.session import Session
+
+GENDER = Field("gender", shares={"female": 0.5, "male": 0.5}, also={"female": ("woman",), "male": ("man",)})
+AGE = Field(
+    "age",
+    shares={"18-29": 0.25, "30-44": 0.25, "45-64": 0.25, "65+": 0.25},
+    bins=(Bin("18-29", 18, 29), Bin("30-44", 30, 44), Bin("45-64", 45, 64), Bin("65+", 65, None)),
+)
+OCCUPATION = Field("occupation", max_words=4, examples=("nurse", "bus driver", "farmer"))
+REVIEW = Field("review", max_words=40, examples=("The lid leaks a little bit.", "It keeps my tea warm all day."))
+RULE = Rule({"age": ("<62",)}, {"occupation": ("retired*",)}, "pension age")
+TARGET = Target("Adults", (GENDER, AGE, OCCUPATION, REVIEW), product="A cup.", rules=(RULE,))
+JOINT = joint_of(TARGET)
+
+
+def unlike(texts):
+    """Vectors of texts that are alike only where the texts are the same."""
+    places = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+    return np.eye(max(1, len(places)), dtype=np.float32)[[places[text] for text in texts]]
+
+
+def output(text, *, given=None, examples=(), flaw=None, cell=None, number=0, begins_with=None):
+    order = tuple(one.name for one in TARGET.fields if one.name not in (given or {}))
+    asked = Asked("", order, given or {}, tuple(examples), begins_with)
+    return Output(f"a #{number}", Number(number), text, flaw, asked, 10, 20, cell)
+
+
+def card(gender="female", age="34", occupation="nurse", review="The lid leaks."):
+    return f"Gender: {gender}\nAge: {age}\nOccupation: {occupation}\nReview: {review}"
+
+
+# ---- what is asked
+
+
+def test_a_form_ends_with_the_label_of_the_first_field_that_is_not_given():
+    asked = asking.form(TARGET, JOINT, asking.stream(0, "a", "0"), {"gender": "female", "age": "40"})
+    *cards, begun = asked.text.split("\n---\n")
+    assert cards[0] == "Product: A cup."
+    assert len(cards) == 1 + asking.N_EXAMPLES
+    assert sorted(begun.splitlines()[:2]) == ["Age: 40", "Gender: female"]
+    assert begun.splitlines()[2:] == [f"{TARGET.field(asked.begins_with).label}:"]
+    assert asked.order[-1] == "review"
+    assert set(asked.order) == {"occupation", "review"}
+
+
+def test_worked_examples_are_of_the_target_and_differ_from_each_other():
+    asked = asking.form(TARGET, JOINT, asking.stream(0, "a", "0"), {})
+    one, other = asked.examples
+    assert all(AGE.read(each["age"]).cell and each["gender"] in GENDER.shares for each in (one, other))
+    assert one["occupation"] != other["occupation"]
+    assert one["review"] != other["review"]
+
+
+def test_a_target_without_examples_for_a_free_field_has_forms_without_worked_examples():
+    bare = Target("Adults", (GENDER, Field("hobby")), product="A cup.")
+    asked = asking.form(bare, joint_of(bare), asking.stream(0, "a", "0"), {})
+    assert asked.examples == ()
+    assert asked.text.startswith("Product: A cup.\n---\n")
+
+
+def test_orders_are_drawn_anew_and_do_not_depend_on_what_else_is_asked():
+    texts = [asking.request(TARGET, asking.stream(0, "a", str(at)), {}).text for at in range(20)]
+    assert texts[7] == asking.request(TARGET, asking.stream(0, "a", "7"), {}).text
+    first = Counter(text.split("Gender: ")[1].split("\n")[0] for text in texts)
+    assert set(first) == {"female or male", "male or female"}
+    assert len(set(texts)) > 3
+
+
+def test_the_request_names_bounds_words_and_what_is_given():
+    text = asking.request(TARGET, asking.stream(0, "a", "0"), {"gender": "male"}, "shy").text
+    assert "This is known of the customer:\nGender: male\nTrait: shy\n" in text
+    assert "Age: a whole number, 18 or more" in text
+    assert "Review: one or two sentences, at most 40 words" in text
+    assert "Gender: female or male" not in text
+
+
+def test_a_wording_of_ones_own_may_hold_braces():
+    own = Target("", (GENDER,), product="{fields}", request="Say {x}: {product} then {fields}")
+    text = asking.request(own, asking.stream(0, "a", "0"), {}).text
+    assert text.startswith("Say {x}: {fields} then Answer with")
+
+
+def test_a_number_within_an_open_bin_reaches_29_years_beyond_its_first():
+    ages = {
+        int(asking.values_in(TARGET, JOINT, ("male", "65+"), asking.stream(0, "a", str(at)))["age"])
+        for at in range(400)
+    }
+    assert (min(ages), max(ages)) == (65, 94)
+
+
+# ---- what is read
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        card(),
+        "**Gender:** female\n**Age:** 34\n- Occupation: nurse\n* Review: The lid leaks.",
+        "1. Gender - female\n2. Age - 34\n3. Occupation - nurse\n4. Review - The lid leaks.",
+        '{"gender": "female", "age": 34, "occupation": "nurse", "review": "The lid leaks."}',
+        'So: {"customer": {"Gender": "female", "AGE": "34", "occupation": "nurse", "review": "The lid leaks."}}',
+        "| Gender | female |\n| Age | 34 |\n| Occupation | nurse |\n| Review | The lid leaks. |",
+        f"Sure!\n---\n{card()}\n---\nGender: male\nAge: 80",
+    ],
+)
+def test_a_persona_is_read_in_the_forms_in_which_models_write_it(text):
+    expected = {"gender": "female", "age": "34", "occupation": "nurse", "review": "The lid leaks."}
+    assert labelled(text, TARGET) == expected
+
+
+def test_a_text_goes_on_over_lines_and_ends_where_a_label_comes_again():
+    text = "Review: The lid\nleaks.\n\nStill.\nAge: 30\nReview: another"
+    assert labelled(text, TARGET) == {"review": "The lid\nleaks.\nStill.", "age": "30"}
+
+
+def test_a_form_goes_on_behind_its_label():
+    assert labelled(" nurse\nReview: Fine.", TARGET, begins_with="occupation") == {
+        "occupation": "nurse",
+        "review": "Fine.",
+    }
+
+
+def test_what_is_missing_is_said():
+    assert lacking({}, ("gender", "age"), TARGET) == "nothing that looks like a persona"
+    assert lacking({"gender": "x"}, ("gender", "age"), TARGET) == "no Age"
+    assert lacking({"gender": "x", "age": "3"}, ("gender", "age"), TARGET) is None
+
+
+def test_blocks_of_a_call_and_the_probabilities_that_it_states():
+    text = "Hm.<customer>Probability: 0.25\nAge: 3</customer><customer>\nProbability: 10 %\nAge: 4\n<customer>Age: 5"
+    found = blocks(text)
+    assert [one.probability for one in found] == [0.25, 0.1, None]
+    assert [text[one.start : one.end] for one in found] == [one.text for one in found]
+
+
+def test_a_text_that_states_a_given_field_otherwise_is_found():
+    given = {"gender": "female", "age": "34"}
+    assert restated("Gender: woman\nOccupation: nurse", given, TARGET) is None
+    assert restated("Occupation: nurse\nAge: 35", given, TARGET) == "Age"
+
+
+# ---- every loss
+
+
+def test_each_output_is_lost_at_the_first_step_that_it_does_not_pass():
+    example = {"gender": "male", "age": "20", "occupation": "farmer", "review": "It keeps my tea warm all day."}
+    outputs = [
+        output(card()),
+        output("", flaw="no text"),
+        output("I would rather not."),
+        output(card(age="old")),
+        output(card(gender="robot")),
+        output(card(age="12")),
+        output(card(occupation="Retired nurse")),
+        output(card(age="70", occupation="Retired nurse", review="Fine for me.")),
+        output(card(review="it keeps my tea warm ALL day"), examples=[example]),
+        output(card(gender="woman", occupation="Nurse")),
+        output(card(gender="male", occupation="farmer", review="The lid leaks.")),
+    ]
+    people = judge(outputs, TARGET, unlike)
+    assert [(one.lost, one.why) for one in people] == [
+        (None, ""),
+        ("read", "no text"),
+        ("read", "nothing that looks like a persona"),
+        ("known", "age is no whole number"),
+        ("known", "gender is none of the values"),
+        ("known", "age is in none of the bins"),
+        ("rules", "pension age"),
+        (None, ""),
+        ("no copy", "Review copied from a worked example"),
+        ("no twin", "the same as another"),
+        ("no near twin", "says what another says"),
+    ]
+    assert people[9].twin == 0
+    assert people[10].twin == 0
+    assert people[7].cell == ("female", "65+")
+    assert people[7].values["age"] == "70"
+    left = funnel(people)
+    assert (left.n_drawn, list(left.left.values())) == (11, [9, 6, 5, 4, 3, 2])
+    assert left.reasons["known"] == {
+        "age is no whole number": 1,
+        "gender is none of the values": 1,
+        "age is in none of the bins": 1,
+    }
+
+
+def test_people_without_words_of_their_own_may_be_alike():
+    plain = Target("", (GENDER,), product="x")
+    some = [Output(f"a #{at}", Number(at), "Gender: male", None, Asked("", ("gender",), {}), 1, 1) for at in range(3)]
+    assert [one.lost for one in judge(some, plain, unlike)] == [None] * 3
+
+
+def test_the_choice_fills_no_cell_from_another_and_says_what_is_lacking():
+    some = [output(card(review=f"Number {at} of these."), number=at) for at in range(4)]
+    people = judge(some, TARGET, unlike)
+    found = choose(people, {("female", "30-44"): 2, ("male", "65+"): 1}, TARGET, unlike)
+    assert len(found.numbers) == 2
+    assert found.lacking == {("male", "65+"): 1}
+
+
+# ---- when to stop
+
+
+def test_an_arm_that_writes_nothing_usable_is_given_up_with_what_it_wrote():
+    people = judge([output("I would rather not.", number=at) for at in range(60)], TARGET, unlike)
+    wanted = {("female", "18-29"): 10}
+    so_far = standing(people, TARGET, wanted, has_cell=False, n_tokens=600, budget_tokens=10_000)
+    assert "none of 60 outputs is usable" in so_far.stop
+    assert "“I would rather not.”" in so_far.stop
+    assert not standing(people[:59], TARGET, wanted, has_cell=False, n_tokens=590, budget_tokens=10_000).stop
+
+
+def test_a_spent_budget_stops_and_enough_people_need_no_reason():
+    people = judge([output(card(review=f"Number {at} of these."), number=at) for at in range(10)], TARGET, unlike)
+    wanted = {("female", "30-44"): 10}
+    assert standing(people, TARGET, wanted, has_cell=False, n_tokens=100, budget_tokens=100)[-2:] == (True, None)
+    spent = standing(people[:9], TARGET, wanted, has_cell=False, n_tokens=90, budget_tokens=95)
+    assert spent.stop == "the budget of 95 tokens is spent"
+    assert spent.n_affordable == 0
+
+
+def test_a_value_that_is_never_written_stops_a_free_arm():
+    people = judge([output(card(review=f"Number {at} of these."), number=at) for at in range(120)], TARGET, unlike)
+    wanted = {("female", "30-44"): 200}
+    so_far = standing(people, TARGET, wanted, has_cell=False, n_tokens=1200, budget_tokens=10**6)
+    assert so_far.stop.startswith("this model does not write Gender male: 0 of 120 usable people")
+
+
+# ---- arms
+
+
+def test_an_arm_as_it_is_typed_and_back():
+    typed = "a=scripted:people,mode=quota,T=0.8"
+    [way] = ways_of(None, Choice(), [typed], [], Session())
+    assert way_word(way) == typed
+    assert way.is_chat
+    [form] = ways_of(None, Choice(), ["a=scripted:people,mode=quota,form"], [], Session())
+    assert not form.is_chat
+    assert way_word(form) == "a=scripted:people,mode=quota,form"
+
+
+@pytest.mark.parametrize("text", ["a", "=x", "a=x,mode=zeal", "a=x,T=hot", "a=x,colour=red"])
+def test_an_arm_that_cannot_be_meant_is_refused(text):
+    with pytest.raises(BadValue):
+        parse_way(text)
+
+
+def test_modes_that_a_model_cannot_be_asked_in_are_refused():
+    for modes, words in ((["aligned"], "has none"), (["plan"], "chat template")):
+        with pytest.raises(BadUsage, match=words):
+            ways_of("scripted:base", Choice(), [], modes, Session())
+    with pytest.raises(BadUsage, match="two models"):
+        ways_of("scripted:people", Choice(), [], ["plan"], Session())
+
+
+# ---- a grammar of the fields
+
+
+def test_the_grammar_has_the_labels_in_order_and_the_target_s_values():
+    asked = Asked("", ("gender", "age", "review"), {})
+    text = grammar(asked, Target("", (GENDER, Field("age", shares={"1-2": 1.0}, bins=(Bin("1-2", 1, 2),)), REVIEW)))
+    assert text.startswith('root ::= "Gender: " ("female" | "male") "\\n" "Age: " ("1" | "2") "\\n" "Review: " ')
+
+
+# ---- the whole
+
+
+def people_study(n, modes=("aligned",), **settings):
+    ways = ways_of("scripted:people", Choice(), [], modes, Session())
+    return Population(TARGET, ways, ("t.toml",), n, **settings), arms_of(ways, Session())
+
+
+def test_usable_people_are_drawn_until_there_are_enough(tmp_path):
+    study, arms = people_study(30)
+    found = run(study, arms, drawing=Drawing(), session=Session(tmp_path / "s")).found.arms["aligned"]
+    assert found.standing.is_enough
+    assert found.funnel.n_usable >= 30
+    readable = found.funnel.left["read"] / found.funnel.n_drawn
+    assert abs(readable - (1 - scripted_people.REFUSES)) < 4 * (0.09 / found.funnel.n_drawn) ** 0.5
+
+
+def test_the_same_command_again_draws_nothing_and_a_larger_n_draws_the_rest(tmp_path):
+    session = Session(tmp_path / "s")
+    study, arms = people_study(10, ("quota", "aligned"))
+    first = run(study, arms, drawing=Drawing(), session=session)
+    with Store.open(session.store) as store:
+        n_recipes = len(store.recipe_keys())
+    again = run(study, arms, drawing=Drawing(), session=session)
+    more = run(people_study(20, ("quota", "aligned"))[0], arms, drawing=Drawing(), session=session)
+    assert first.to_dict()["arms"] == again.to_dict()["arms"]
+    with Store.open(session.store) as store:
+        keys = store.recipe_keys()
+        assert len(keys) > n_recipes
+        [(study_again, drawn)] = remembered(store, store.run(first.run), session)
+        assert study_again == study
+        assert study_again.shown(drawn).to_dict()["arms"] == first.to_dict()["arms"]
+    texts = [
+        {one.output.label: one.output.text for one in result.found.arms["aligned"].people} for result in (first, more)
+    ]
+    shared = set(texts[0]) & set(texts[1])
+    assert shared
+    assert all(texts[0][label] == texts[1][label] for label in shared)
+
+
+def test_quota_gives_everybody_a_cell_and_counts_who_contradicts_it(tmp_path):
+    study, arms = people_study(16, ("quota",))
+    found = run(study, arms, drawing=Drawing(), session=Session(tmp_path / "s")).found.arms["quota"]
+    chosen = Counter(found.people[number].cell for number in found.chosen.numbers)
+    assert chosen == {cell: 2 for cell in JOINT.cells}
+    assert found.tables == ()
+    assert found.obedient.n == found.funnel.n_usable
+    assert found.obedient.k < found.obedient.n  # the chain writes a gender and an age of its own
+
+
+def test_a_budget_is_kept_to_and_said(tmp_path):
+    study, arms = people_study(50, budget_tokens=400)
+    result = run(study, arms, drawing=Drawing(), session=Session(tmp_path / "s"))
+    found = result.found.arms["aligned"]
+    assert found.standing.stop == "the budget of 400 tokens is spent"
+    assert found.standing.n_tokens < 500
+    assert any("the budget of 400 tokens" in getattr(one, "text", "") for one in result.section.exhibits)
+
+
+# ---- files
+
+
+@pytest.fixture(scope="module")
+def some_rows(tmp_path_factory):
+    study, arms = people_study(12, ("quota",))
+    result = run(study, arms, drawing=Drawing(), session=Session(tmp_path_factory.mktemp("people") / "s"))
+    return files.rows(result.found, TARGET, result.run), files.rows(result.found, TARGET, result.run, every=True)
+
+
+def test_people_as_csv_jsonl_parquet_and_the_neighbours_forms(tmp_path, some_rows):
+    import pyarrow.parquet as pq
+    import yaml
+
+    chosen, _ = some_rows
+    paths = {name: tmp_path / f"people.{name}" for name in ("csv", "jsonl", "parquet", "yaml", "edsl.jsonl")}
+    for path in paths.values():
+        files.write_people(path, chosen, TARGET)
+    table = list(csv.DictReader(io.StringIO(paths["csv"].read_text("utf-8"))))
+    assert len(table) == 12
+    assert {row["made_up_by"] for row in table} == {"scripted:people"}
+    lines = [json.loads(line) for line in paths["jsonl"].read_text("utf-8").splitlines()]
+    assert [one["age"] for one in lines] == [int(row["age"]) for row in table]
+    assert pq.read_table(paths["parquet"]).to_pylist() == lines
+    people = yaml.safe_load(paths["yaml"].read_text("utf-8"))["personas"]
+    assert [one["age"] for one in people] == [one["age"] for one in lines]
+    agents = [json.loads(line)["traits"] for line in paths["edsl.jsonl"].read_text("utf-8").splitlines()]
+    assert [one["review"] for one in agents] == [one["review"] for one in lines]
+
+
+def test_every_output_has_a_row_where_that_is_asked_for_with_the_reason(some_rows):
+    chosen, every = some_rows
+    assert len(every) > len(chosen)
+    assert all((row.beside["kept"] == "yes") == (row.beside["why"] == "") for row in every)
+
+
+def test_values_with_commas_quotes_and_line_breaks_come_back(tmp_path):
+    nasty = 'He said "no", then\nleft; =1+1'
+    row = files.Row({"gender": "female", "age": "20", "occupation": "x", "review": nasty}, {"weight": 1.0})
+    for name in ("csv", "jsonl", "yaml"):
+        files.write_people(tmp_path / f"p.{name}", [files.Row(row.values, {**row.beside, "arm": "a"})], TARGET)
+    assert next(csv.DictReader(io.StringIO((tmp_path / "p.csv").read_text())))["review"] == nasty
+    assert json.loads((tmp_path / "p.jsonl").read_text())["review"] == nasty
+
+
+def test_a_file_whose_form_its_name_does_not_say_is_refused(tmp_path):
+    with pytest.raises(BadValue, match="told by its end"):
+        files.check_name(tmp_path / "people.doc")
