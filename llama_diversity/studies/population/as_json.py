@@ -64,6 +64,7 @@ def _arm(arm: Arm) -> dict[str, Any]:
                 "n": one.fit.n,
                 "total_variation": one.fit.total_variation,
                 "chance_floor": one.fit.chance_floor,
+                "visible_points": one.fit.visible_points,
                 "jensen_shannon_bits": one.fit.jensen_shannon_bits,
                 "worst": {"cell": [*one.cells[one.fit.worst.cell]], "points": one.fit.worst.points},
                 "cells": [

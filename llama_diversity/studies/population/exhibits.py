@@ -28,7 +28,7 @@ _STEP_WORDS = dict(
         strict=True,
     )
 )  # fmt: skip
-_N_TO_READ, _N_TWINS, _N_EMPTY = 10, 5, 10
+_N_TO_READ, _N_TWINS, _N_EMPTY, _N_LACKING = 10, 5, 10, 4
 _MOST_TEXT = 240  # characters of a text in a table
 
 
@@ -58,6 +58,7 @@ def section(found: Result, facts: Facts, command: str) -> Section:
 def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     yield from _remarks(found, facts)
     yield _price(found, facts)
+    yield _different(found)
     yield _frontier(found)
     yield _funnel(found)
     yield _losses(found)
@@ -80,6 +81,8 @@ def _remarks(found: Result, facts: Facts) -> Iterator[Remark]:
             )
         for cell in arm.standing.given_up:
             yield Remark(f"{name}: nobody usable came of {' / '.join(cell)}, which was given up.", is_warning=True)
+        if arm.standing.is_enough and arm.chosen.lacking and not arm.standing.given_up:
+            yield Remark(_lacking(name, arm), is_warning=True)
     yield from (Remark(words) for words in facts.target.remarks)
     if facts.is_bound:
         yield Remark(
@@ -95,22 +98,28 @@ def _remarks(found: Result, facts: Facts) -> Iterator[Remark]:
         )
 
 
+def _lacking(name: str, arm: Arm) -> str:
+    """Whom the choice lacks although enough people are usable, and what helps."""
+    cells = sorted(arm.chosen.lacking.items(), key=lambda one: -one[1])
+    most = ", ".join(f"{' / '.join(cell)} ({n})" for cell, n in cells[:_N_LACKING])
+    more = f" and {len(cells) - _N_LACKING} cells more" if cells[_N_LACKING:] else ""
+    return (
+        f"{name}: {arm.funnel.n_usable} people are usable, but only {len(arm.chosen.numbers)} of them are those that "
+        f"the target has: lacking are {most}{more}. A larger -n draws on; mode quota gives every cell its people."
+    )
+
+
 def _price(found: Result, facts: Facts) -> Table:
-    money = facts.price is not None
+    money = [] if facts.price is None else ["money for 1,000"]
     return Table(
         "population-price",
         "What one usable person costs",
-        (
-            "arm", "outputs", "usable", "95 % interval", "tokens a usable person", "95 % interval",
-            *(["money a usable person"] if money else []), "tokens for the next new one", "95 % interval",
-            "prompt tokens a usable person", "different by fields", "different by text", "among",
-        ),
+        ("arm", "outputs", "usable", "95 %", "tokens", "95 % of tokens", *money, "next new", "95 % of next", "prompt"),
         tuple(_price_row(name, arm, facts.price) for name, arm in found.arms.items()),
-        "Usable: read, of known values, within the rules, no copy and no twin. Tokens are those written, thoughts and "
-        "tags included. The next new one: what an output costs, by the chance that it is usable and unlike all before "
-        "(Good and Turing). Different: effective number of different people, Hill's of order 2, among as many usable "
-        "ones of every arm; by text where texts are alike as their meanings are (Leinster and Cobbold).",
-    )  # fmt: skip
+        "Usable: read, of known values, within the rules, no copy and no twin. Tokens, of a usable person: those "
+        "written, thoughts and tags included; prompt: those read for one. Next new: tokens for one more who is usable "
+        "and unlike all before, what an output costs by the chance of that (Good and Turing).",
+    )
 
 
 def _price_row(name: str, arm: Arm, price: float | None) -> tuple[Value, ...]:
@@ -118,17 +127,34 @@ def _price_row(name: str, arm: Arm, price: float | None) -> tuple[Value, ...]:
     return (
         name,
         arm.funnel.n_drawn,
-        Share(arm.usable.value),
+        Share(arm.usable.value or 0.0),
         _shares(arm.usable),
         each,
         _between(arm.per_usable),
-        *([] if price is None else [None if each is None else each * price / 1e6]),
+        *([] if price is None else [None if each is None else 1000 * each * price / 1e6]),
         arm.for_next.value,
         _between(arm.for_next),
         arm.prompt_tokens_per_usable,
-        arm.effective_fields and arm.effective_fields.value,
-        arm.effective_texts and arm.effective_texts.value,
-        arm.m or None,
+    )
+
+
+def _different(found: Result) -> Table:
+    return Table(
+        "population-different",
+        "How many different people these are",
+        ("arm", "among", "by fields", "by text"),
+        tuple(
+            (
+                name,
+                arm.m,
+                arm.effective_fields and arm.effective_fields.value,
+                arm.effective_texts and arm.effective_texts.value,
+            )
+            for name, arm in found.arms.items()
+            if arm.m and (arm.effective_fields or arm.effective_texts)
+        ),
+        "Effective numbers of order 2, among as many usable people of every arm: by the fixed fields (Hill), and by text, "
+        "where texts are as alike as their meanings (Leinster and Cobbold).",
     )
 
 
@@ -200,15 +226,27 @@ def _fit(found: Result) -> Table:
                 (
                     " x ".join(one.fields), name, one.fit.verdict, one.fit.n, one.fit.total_variation,
                     one.fit.chance_floor, one.fit.jensen_shannon_bits, points,
+                    one.fit.visible_points,
                 )
             )  # fmt: skip
     return Table(
         "population-fit",
         "How the usable people fit the target",
-        ("table", "arm", "verdict", "n", "total variation", "by chance alone", "Jensen-Shannon, bits", "worst cell"),
+        (
+            "table",
+            "arm",
+            "verdict",
+            "n",
+            "total variation",
+            "by chance alone",
+            "Jensen-Shannon, bits",
+            "worst cell",
+            "shift seen, points",
+        ),
         tuple(rows),
         "Before any choice. By chance alone: the total variation that n people drawn from the target have on average. "
-        "Verdict: of the simultaneous 95 % intervals of all cells of all tables of an arm.",
+        "Verdict: of the simultaneous 95 % intervals of all cells of all tables of an arm. Shift seen: a cell that "
+        "is off by so many points is called a miss in 9 of 10 samples of this size; what fits may be off by less.",
     )
 
 
