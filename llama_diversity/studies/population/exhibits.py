@@ -153,7 +153,7 @@ def _different(found: Result) -> Table:
             for name, arm in found.arms.items()
             if arm.m and (arm.effective_fields or arm.effective_texts)
         ),
-        "Effective numbers of order 2, among as many usable people of every arm: by the fixed fields (Hill), and by text, "
+        "Effective numbers of order 2, among as many usable people of every arm: by the fixed fields (Hill), by text "
         "where texts are as alike as their meanings (Leinster and Cobbold).",
     )
 
