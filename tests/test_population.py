@@ -50,7 +50,7 @@ def unlike(texts):
 def output(text, *, given=None, examples=(), flaw=None, cell=None, number=0, begins_with=None):
     order = tuple(one.name for one in TARGET.fields if one.name not in (given or {}))
     asked = Asked("", order, given or {}, tuple(examples), begins_with)
-    return Output(f"a #{number}", Number(number), text, flaw, asked, 10, 20, cell)
+    return Output("r1-0#0", f"a #{number}", Number(number), text, flaw, asked, 10, 20, cell)
 
 
 def card(gender="female", age="34", occupation="nurse", review="The lid leaks."):
@@ -214,7 +214,10 @@ def test_each_output_is_lost_at_the_first_step_that_it_does_not_pass():
 
 def test_people_without_words_of_their_own_may_be_alike():
     plain = Target("", (GENDER,), product="x")
-    some = [Output(f"a #{at}", Number(at), "Gender: male", None, Asked("", ("gender",), {}), 1, 1) for at in range(3)]
+    some = [
+        Output("r1-0#0", f"a #{at}", Number(at), "Gender: male", None, Asked("", ("gender",), {}), 1, 1)
+        for at in range(3)
+    ]
     assert [one.lost for one in judge(some, plain, unlike)] == [None] * 3
 
 
@@ -356,7 +359,7 @@ def test_a_budget_is_kept_to_and_said(tmp_path):
 def some_rows(tmp_path_factory):
     study, arms = people_study(12, ("quota",))
     result = run(study, arms, drawing=Drawing(), session=Session(tmp_path_factory.mktemp("people") / "s"))
-    return files.rows(result.found, TARGET, result.run), files.rows(result.found, TARGET, result.run, every=True)
+    return files.rows(result.found, TARGET), files.rows(result.found, TARGET, every=True)
 
 
 def test_people_as_csv_jsonl_parquet_and_the_neighbours_forms(tmp_path, some_rows):

@@ -7,17 +7,14 @@ from pathlib import Path
 import click
 
 from llama_diversity.cli.arms import arms_options
-from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import common_options, drawing_options, layout_options
-from llama_diversity.cli.output import Output, print_json, say
-from llama_diversity.cli.results import give
+from llama_diversity.cli.output import print_json, say
+from llama_diversity.cli.results import Work, give, study_options
 from llama_diversity.decimals import counted
 from llama_diversity.errors import BadValue
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.safe import visible
 from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.conduct import run
-from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.population.files import check_name, rows, write_people
 from llama_diversity.studies.population.init import starting_text
 from llama_diversity.studies.population.load import load_target
@@ -31,9 +28,8 @@ from llama_diversity.studies.population.specs import (
 )
 from llama_diversity.studies.population.study import MAX_TOKENS, N_PEOPLE, PER_CALL, Population
 from llama_diversity.studies.population.ways import MODES
-from llama_diversity.studies.results import make_folder
+from llama_diversity.studies.results import check_file, make_folder
 from llama_diversity.studies.sampling import Request, rendered
-from llama_diversity.studies.session import Session
 
 INIT = "init"
 
@@ -68,10 +64,7 @@ INIT = "init"
 )
 @click.option("--every", is_flag=True, help="Into these files all outputs, those that were lost with the reason.")
 @click.option("--show-prompt", is_flag=True, help="Print what each arm is asked first, and draw nothing.")
-@figure_options
-@drawing_options
-@layout_options
-@common_options
+@study_options
 def population(
     *,
     target: str,
@@ -91,10 +84,7 @@ def population(
     to: tuple[Path, ...],
     every: bool,
     show_prompt: bool,
-    out: Path | None,
-    drawing: Drawing,
-    session: Session,
-    output: Output,
+    work: Work,
 ) -> None:
     """N usable customers of a product that fit a population, drawn until there are enough, and what each one costs.
 
@@ -115,7 +105,7 @@ def population(
         _print_start(to)
         return
     loaded = load_target(Path(target), weight=weight, fields=fields)
-    asked = ways_of(model, choice, typed, modes, session)
+    asked = ways_of(model, choice, typed, modes, work.session)
     ways = over_temperatures(asked, frontier)
     check_ways(ways, loaded)
     one = Population(
@@ -128,21 +118,23 @@ def population(
         per_call,
         is_bound=grammar,
         price=price,
-        seed=drawing.seed,
+        seed=work.drawing.seed,
     )
     one.check_settings()
     if show_prompt:
-        _print_prompts(one, drawing, session, output)
+        _print_prompts(one, work)
         return
     for path in to:
         check_name(path)
-    make_folder(out)
-    result = run(one, arms_of(ways, session), drawing=drawing, session=session, words=way_words(asked, frontier))
+        check_file(path, "--to")
+    make_folder(work.out)
+    arms = arms_of(ways, work.session)
+    result = run(one, arms, drawing=work.drawing, session=work.session, words=way_words(asked, frontier))
     for path in to:
-        some = rows(result.found, loaded, result.run, every=every)
+        some = rows(result.found, loaded, every=every)
         write_people(path, some, loaded)
-        output.remark(f"{counted(len(some), 'row')} in {path}")
-    give(result, out=out, session=session, output=output)
+        work.output.remark(f"{counted(len(some), 'row')} in {path}")
+    give(result, out=work.out, session=work.session, output=work.output)
 
 
 def _print_start(to: tuple[Path, ...]) -> None:
@@ -156,13 +148,13 @@ def _print_start(to: tuple[Path, ...]) -> None:
         click.echo(starting_text(), nl=False)
 
 
-def _print_prompts(one: Population, drawing: Drawing, session: Session, output: Output) -> None:
+def _print_prompts(one: Population, work: Work) -> None:
     """What each arm's first ask is, as the model sees it."""
     shown = {}
     for ask in one.first_asks():
-        reference = session.model(one.model_of(ask.arm))
-        shown[ask.arm] = rendered(reference, Request(ask.text, ask.is_chat, None, None), drawing.asking, session).prompt
-    if output.json:
+        model, request = work.session.model(one.model_of(ask.arm)), Request(ask.text, ask.is_chat)
+        shown[ask.arm] = rendered(model, request, work.drawing.asking, work.session).prompt
+    if work.output.json:
         print_json({arm: {"mode": prompt.mode, "rendered": prompt.rendered} for arm, prompt in shown.items()})
         return
     for arm, prompt in shown.items():

@@ -101,5 +101,5 @@ def population(
         words = specs.way_words(asked, frontier)
         result = conduct.run(one, specs.arms_of(ways, session), drawing=drawing, session=session, words=words)
     for path in files:
-        write_people(path, rows(result.found, loaded, result.run, every=every), loaded)
+        write_people(path, rows(result.found, loaded, every=every), loaded)
     return Found(result)

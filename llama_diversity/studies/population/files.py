@@ -29,12 +29,12 @@ class Row(NamedTuple):
     beside: Mapping[str, Any]
 
 
-def rows(found: Result, target: Target, run: str | None, *, every: bool = False) -> list[Row]:
+def rows(found: Result, target: Target, *, every: bool = False) -> list[Row]:
     """The chosen people of all arms, arm by arm; `every`: all outputs, those that were lost with the reason."""
-    return [row for arm in found.arms.values() for row in _of_arm(arm, target, run, every=every)]
+    return [row for arm in found.arms.values() for row in _of_arm(arm, target, every=every)]
 
 
-def _of_arm(arm: Arm, target: Target, run: str | None, *, every: bool) -> list[Row]:
+def _of_arm(arm: Arm, target: Target, *, every: bool) -> list[Row]:
     chosen = set(arm.chosen.numbers)
     found = []
     for number, one in enumerate(arm.people):
@@ -45,7 +45,7 @@ def _of_arm(arm: Arm, target: Target, run: str | None, *, every: bool) -> list[R
             "weight": arm.weights.get(number, 1.0 if one.is_usable else None),
             "cell": " / ".join(one.cell or ()),
             "arm": arm.way.name,
-            "sample": f"{run or ''}:{one.output.label}",
+            "sample": one.output.sample,
             "kept": "yes" if number in chosen else "no",
             "why": why,
             MADE_UP: arm.way.model,

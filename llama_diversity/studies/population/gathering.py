@@ -67,20 +67,26 @@ def planned(study: Population, way: Way, number: Number, drawn: Drawn) -> Plan:
 
 def outputs(study: Population, way: Way, number: Number, drawn: Drawn) -> Iterator[Output]:
     """The personas of one ask, or why there is none."""
-    name = label(way, number)
-    asked, n_tokens, n_prompt, flaw = study.asked(way, number), 0, 0, None
+    names, asked, flaw = [label(way, number)], study.asked(way, number), None
     if way.mode == "plan":
         plan = planned(study, way, number, drawn)
-        n_tokens, n_prompt = _cost(name, drawn)
-        if plan.why is None:
-            name, asked = label(way, number, is_written=True), study.written(way, number, plan)
         flaw = plan.why
-    more_tokens, more_prompt = _cost(name, drawn) if flaw is None or not n_tokens else (0, 0)
+        if flaw is None:
+            names.append(label(way, number, is_written=True))
+            asked = study.written(way, number, plan)
+    name, costs = names[-1], [_cost(one, drawn) for one in names]
     [answer] = drawn.answers(name)
     first = Output(
-        name, number, answer.text, flaw or answer.flaw, asked, n_tokens + more_tokens, n_prompt + more_prompt
+        sample=f"{drawn.cells[name].recipe_key}#0",
+        label=name,
+        call=number,
+        text=answer.text,
+        flaw=flaw or answer.flaw,
+        asked=asked,
+        n_tokens=sum(tokens for tokens, _ in costs),
+        n_prompt_tokens=sum(prompt for _, prompt in costs),
+        cell=study.cell_of(number),
     )
-    first = first._replace(cell=study.cell_of(number))
     yield from _personas(first, answer, _bits(name, answer, drawn)) if way.mode == "verbalized" else [first]
 
 

@@ -34,6 +34,7 @@ class Output(NamedTuple):
     `call`: the ask that it is an answer to; the personas of one call share it. `cell`: the one that was given.
     """
 
+    sample: str  # its id, as `runs show` takes it
     label: str  # of the ask
     call: Number
     text: str

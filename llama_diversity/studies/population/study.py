@@ -83,16 +83,15 @@ class Population(Study):
             f"People of “{self.target.title}” were drawn in rounds until {self.n} were usable, each asked for in "
             "words of its own; orders, worked examples and given cells came from a seeded stream.",
             {
-                "usable": "share of outputs that can be read, of known values, within the rules, and no copy of a worked "
-                "example or of an earlier person (equal fields, or texts of cosine 0.92 or more)",
+                "usable": "share of outputs that can be read, of known values, within the rules, no copy of a "
+                "worked example or of an earlier person (equal fields, or texts of cosine 0.92 or more)",
                 "tokens a usable person": "all tokens written, over usable people; jackknife over asks",
-                "tokens for the next new one": "tokens of an output, over the chance that it is usable and new, by Good "
-                "and Turing",
+                "tokens for the next new one": "tokens of an output, over the chance that it is usable and new",
                 "different people": "effective numbers of order 2, by the fixed fields and by texts, at equal numbers",
-                "fit": "total variation and Jensen-Shannon divergence from each margin and pair, beside what chance makes",
+                "fit": "total variation and Jensen-Shannon divergence from each margin and pair, beside chance",
             },
-            "Verdicts of fit are of simultaneous 95 % intervals of all cells and tables of an arm; of calls for several "
-            "people the call is the unit.",
+            "Verdicts of fit are of simultaneous 95 % intervals of all cells and tables of an arm; of calls for "
+            "several people the call is the unit.",
             rules="Of every cell as many were chosen as the target has, those farthest apart in meaning."
             + (f" Of {' and '.join(given)}, which were given the fixed fields, no fit is stated." if given else ""),
             rests_on=("encoder", "vader"),
