@@ -39,6 +39,8 @@ from llama_diversity.studies.study import MOST_ANALYSED, STUDIES, Ask, Drawn, No
 from llama_diversity.studies.tokens import DifferentVocabularies
 from llama_diversity.studies.words import drawing_words
 
+_MOST_NAMED = 20  # labels of which samples are missing; the rest is counted
+
 
 def _check_together(asks: Sequence[Ask]) -> None:
     """The same for all that an arm is asked: several prompts may make of a good -n too many. Raises BadValue."""
@@ -103,7 +105,8 @@ def conducted(
                 with _leniently(one.name, unfit, is_lenient=is_lenient):
                     later[one.name] = work.planned(one.name, _new(one.asks_next(drawn[one.name]), drawn[one.name]))
             asking = [one for one in asking if later.get(one.name)]
-            work.draw([planned for some in later.values() for planned in some], run_id)
+            so_far = "; ".join(filter(None, (one.so_far(drawn[one.name]) for one in asking)))
+            work.draw([planned for some in later.values() for planned in some], run_id, so_far)
             drawn = _drawn(store, store.run(run_id), place, session)
         store.finish_run(run_id)
         yield run_id, [drawn[one.name] for one in studies]
@@ -205,8 +208,11 @@ class _Work(NamedTuple):
             ask.text, chat=ask.is_chat, system=ask.system, template_args=ask.template_args, asking=asking
         )
 
-    def draw(self, planned: Sequence[_Planned], run_id: str) -> None:
-        """Record all cells, then fill them model after model; a model of which nothing is missing is not loaded."""
+    def draw(self, planned: Sequence[_Planned], run_id: str, so_far: str = "") -> None:
+        """Record all cells, then fill them model after model; a model of which nothing is missing is not loaded.
+
+        `so_far`: what the samples before are good for, said beside the progress.
+        """
         if not planned:
             return
         n_stored = {one.cell.recipe.key: self._n_stored(one.cell) for one in planned}
@@ -214,7 +220,7 @@ class _Work(NamedTuple):
         self.store.add_cells(run_id, [(one.cell, drawn.get(one.cell.recipe.key, one.about)) for one in planned])
         lacking = [one for one in planned if self._n_stored(one.cell) < one.cell.n]
         if lacking:
-            with telling(self._all(run_id), self.session) as on_progress:
+            with telling(self._all(run_id), self.session, so_far) as on_progress:
                 for arm in self.arms:
                     self._fill(arm, [one.cell for one in lacking if one.arm == arm], run_id, on_progress)
 
@@ -374,5 +380,7 @@ def _is_whole(study: Study, drawn: Drawn, lacking: Mapping[str, int]) -> tuple[b
 def _missing(drawn: Drawn, lacking: Mapping[str, int]) -> tuple[Remark, ...]:
     if not lacking:
         return ()
-    words = "; ".join(f"{n} of {drawn.cells[label].n} of “{label}”" for label, n in lacking.items())
+    named = list(lacking.items())[:_MOST_NAMED]
+    words = "; ".join(f"{n} of {drawn.cells[label].n} of “{label}”" for label, n in named)
+    words += f"; and of {len(lacking) - _MOST_NAMED:,} more" if lacking.keys() - dict(named) else ""
     return (Remark(f"Samples are missing: {words}. `{drawn.command}` draws them.", is_warning=True),)

@@ -104,10 +104,11 @@ OnProgress = Callable[[Cell, Progress], None]
 
 
 @contextlib.contextmanager
-def telling(cells: Sequence[Stored], session: Session) -> Iterator[OnProgress]:
+def telling(cells: Sequence[Stored], session: Session, so_far: str = "") -> Iterator[OnProgress]:
     """Within it the listener is told where all of `cells` together stand, by what hears of each."""
     models, pace = list(dict.fromkeys(one.cell.reference for one in cells)), Pace(cells)
-    with session.listener.sampling(f"sampling {models[0] if len(models) == 1 else f'{len(models)} models'}") as tell:
+    title = f"sampling {models[0] if len(models) == 1 else f'{len(models)} models'}"
+    with session.listener.sampling(f"{title}, {so_far}" if so_far else title) as tell:
         yield lambda cell, progress: tell(pace.heard(cell, progress))
 
 

@@ -134,6 +134,10 @@ class Study(ABC):
         """
         return []
 
+    def so_far(self, drawn: Drawn) -> str:
+        """What the samples so far are good for, in a few words beside the progress of the next; empty for nothing."""
+        return ""
+
     def least_of(self, label: str) -> int:
         """How many samples of an ask can be analysed."""
         return self.least

@@ -68,11 +68,15 @@ def planned(study: Population, way: Way, number: Number, drawn: Drawn) -> Plan:
 def outputs(study: Population, way: Way, number: Number, drawn: Drawn) -> Iterator[Output]:
     """The personas of one ask, or why there is none."""
     names, asked, flaw = [label(way, number)], study.asked(way, number), None
+    if not drawn.n_stored(names[0]):
+        return
     if way.mode == "plan":
         plan = planned(study, way, number, drawn)
         flaw = plan.why
         if flaw is None:
             names.append(label(way, number, is_written=True))
+            if names[1] not in drawn.cells or not drawn.n_stored(names[1]):
+                return
             asked = study.written(way, number, plan)
     name, costs = names[-1], [_cost(one, drawn) for one in names]
     [answer] = drawn.answers(name)

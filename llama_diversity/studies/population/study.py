@@ -40,6 +40,8 @@ class Population(Study):
     name: ClassVar[str] = "population"
     title: ClassVar[str] = "N usable customers, and what each one costs"
     has_more: ClassVar[bool] = True
+    shows_parts: ClassVar[bool] = True
+    least: ClassVar[int] = 0
 
     target: Target
     ways: tuple[Way, ...]
@@ -237,8 +239,28 @@ class Population(Study):
 
     def people(self, way: Way, drawn: Drawn) -> list[Person]:
         """What became of every output of an arm, in order."""
-        found = [one for number in numbers(way, drawn) for one in outputs(self, way, number, drawn)]
-        return judge(found, self.target, functools.partial(_vectors, drawn))
+        key = way.name, len(drawn.cells), sum(drawn.lacks().values())
+        if key not in self._judged:
+            found = [one for number in numbers(way, drawn) for one in outputs(self, way, number, drawn)]
+            self._judged[key] = judge(found, self.target, functools.partial(_vectors, drawn))
+        return self._judged[key]
+
+    @functools.cached_property
+    def _judged(self) -> dict[tuple[str, int, int], list[Person]]:
+        """People by arm and by how much is drawn: a round asks for them several times."""
+        return {}
+
+    def so_far(self, drawn: Drawn) -> str:
+        """How many are usable, and how many outputs are to come in all, as far as the share of usable ones tells."""
+        words, n_left = [], 0
+        for way in self.ways:
+            now = self.standing(way, drawn)
+            words.append(f"{now.n_usable:,} of {self.n:,} usable" + (f" ({way.name})" if self.ways[1:] else ""))
+            if not now.is_enough and not now.stop:
+                n_left += min(
+                    now.n_affordable, math.ceil((self.n - now.n_usable) * now.n_outputs / max(now.n_usable, 1))
+                )
+        return f"{', '.join(words)}, about {n_left:,} outputs to come"
 
     def standing(self, way: Way, drawn: Drawn) -> Standing:
         """Where an arm stands."""
