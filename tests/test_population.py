@@ -22,7 +22,7 @@ from llama_diversity.studies.population.grammar import grammar
 from llama_diversity.studies.population.joint import joint_of
 from llama_diversity.studies.population.pipeline import Output, choose, funnel, judge
 from llama_diversity.studies.population.reading import blocks, labelled, lacking, restated
-from llama_diversity.studies.population.specs import arms_of, parse_way, way_word, ways_of
+from llama_diversity.studies.population.specs import arms_of, over_temperatures, parse_way, way_word, ways_of
 from llama_diversity.studies.population.standing import standing
 from llama_diversity.studies.population.study import Population
 from llama_diversity.studies.population.target import Bin, Field, Rule, Target
@@ -350,6 +350,69 @@ def test_a_budget_is_kept_to_and_said(tmp_path):
     assert found.standing.stop == "the budget of 400 tokens is spent"
     assert found.standing.n_tokens < 500
     assert any("the budget of 400 tokens" in getattr(one, "text", "") for one in result.section.exhibits)
+
+
+def test_a_planner_plans_and_another_model_writes_at_the_cost_of_both(tmp_path):
+    plain = Target("", (GENDER, REVIEW), product="A cup.")
+    ways = ways_of(None, Choice(), ["p=scripted:people,mode=plan,planner=scripted:base"], [], Session())
+    study = Population(plain, ways, ("t.toml",), 6)
+    result = run(study, arms_of(ways, Session()), drawing=Drawing(), session=Session(tmp_path / "s"))
+    people = result.found.arms["p"].people
+    written = [one for one in people if one.output.label.endswith(", written")]
+    assert sum(one.is_usable for one in people) >= 6
+    with Store.open(tmp_path / "s") as store:
+        cells = {cell.arm.removeprefix("population/"): cell for cell in store.run(result.run).cells}
+        label = written[0].output.label
+        plan, text = (cells[name].recipe_key for name in (label.removesuffix(", written"), label))
+        spent = [len(store.sample(key, 0).tokens) for key in (plan, text)]
+        assert written[0].output.n_tokens == sum(spent)
+        assert "Trait: " in store.recipe(text).prompt.rendered
+        assert cells[label].reference == "scripted:people"
+
+
+def test_a_plan_that_cannot_be_followed_is_a_loss_with_its_reason(tmp_path):
+    ways = ways_of(None, Choice(), ["p=scripted:people,mode=plan,planner=scripted:base"], [], Session())
+    study = Population(TARGET, ways, ("t.toml",), 60)
+    found = run(study, arms_of(ways, Session()), drawing=Drawing(), session=Session(tmp_path / "s")).found.arms["p"]
+    assert found.funnel.n_usable == 0
+    assert {why.partition(":")[0] for why in found.funnel.reasons["read"]} == {"no plan"}
+
+
+def test_a_call_without_tags_has_no_persona_and_costs_all_its_tokens(tmp_path):
+    study, arms = people_study(5, ("verbalized",))
+    found = run(study, arms, drawing=Drawing(), session=Session(tmp_path / "s")).found.arms["verbalized"]
+    assert "no persona between tags" in found.standing.stop
+    assert found.standing.n_tokens == sum(one.output.n_tokens for one in found.people)
+
+
+def test_bits_of_a_persona_are_those_of_the_tokens_that_begin_in_it():
+    from llama_diversity.answers import Answer
+    from llama_diversity.studies.population.gathering import _personas
+
+    text = "<customer>Probability: 0.5\nGender: male</customer><customer>Gender: female</customer>"
+    n_bytes = np.arange(1, len(text) + 1)  # tokens of one byte
+    bits = np.cumsum(np.arange(1, len(text) + 1, dtype=np.float64))
+    first = output(text)._replace(n_tokens=len(text))
+    one, two = _personas(first, Answer(text, text.encode(), None), (n_bytes, bits))
+    start, end = text.index("Probability"), text.index("</customer>")
+    assert one.bits == sum(range(start + 1, end + 1))
+    assert (one.stated, two.stated) == (0.5, None)
+    assert one.n_tokens + two.n_tokens == len(text)
+
+
+def test_a_frontier_is_chosen_by_one_half_and_told_by_the_other(tmp_path):
+    ways = over_temperatures(ways_of("scripted:people", Choice(), [], ["aligned"], Session()), "0.5,1,2")
+    study = Population(TARGET, ways, ("t.toml",), 30)
+    result = run(study, arms_of(ways, Session()), drawing=Drawing(), session=Session(tmp_path / "s"))
+    settings = result.found.settings
+    assert [one.arm for one in settings] == ["aligned T=0.5", "aligned T=1", "aligned T=2"]
+    assert sum(one.is_chosen for one in settings) == 1
+    cheapest = min(settings, key=lambda one: one.chose.for_next.value)
+    assert cheapest.is_chosen
+    for one in settings:
+        people = result.found.arms[one.arm].people
+        odd = [each for each in people if each.output.call.at % 2]
+        assert (one.told.n_outputs, one.chose.n_outputs) == (len(odd), len(people) - len(odd))
 
 
 # ---- files
