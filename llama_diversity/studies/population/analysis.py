@@ -31,7 +31,16 @@ from llama_diversity.metrics.stated import Stated, stated_probabilities
 from llama_diversity.studies.population.agreeable import Agreeableness, agreeableness
 from llama_diversity.studies.population.frontier import Setting, frontier
 from llama_diversity.studies.population.joint import Joint
-from llama_diversity.studies.population.pipeline import Choice, Embed, Funnel, Person, choose, funnel, persona_text
+from llama_diversity.studies.population.pipeline import (
+    Choice,
+    Embed,
+    Funnel,
+    Person,
+    Vectors,
+    choose,
+    funnel,
+    persona_text,
+)
 from llama_diversity.studies.population.standing import Cell, Standing
 from llama_diversity.studies.population.target import Target
 from llama_diversity.studies.population.ways import Way
@@ -176,7 +185,9 @@ def _units(people: Sequence[Person]) -> Int64:
 
 
 def _share(usable: Int64, of: Int64) -> Proportion:
-    return wilson(int(usable.sum()), int(of.sum())) if (of <= 1).all() else clustered_proportion(usable, of)
+    if (of <= 1).all():
+        return wilson(int(usable.sum()), int(of.sum()))
+    return clustered_proportion(usable.tolist(), of.tolist())
 
 
 def _kinds(people: Sequence[Person]) -> list[int | None]:
@@ -197,10 +208,13 @@ def _tables(
     people: Sequence[Person], usable: Sequence[int], units: Int64, target: Target, joint: Joint
 ) -> tuple[Table, ...]:
     """Every margin and every pair of the target, all of them one family."""
-    asked = [((one.name,), {(value,): share for value, share in one.shares.items()}) for one in target.fixed]
+    asked: list[tuple[tuple[str, ...], Mapping[Cell, float]]] = [
+        ((one.name,), {(value,): share for value, share in one.shares.items()}) for one in target.fixed
+    ]
     asked += [(one.of, joint.pair(*one.of)) for one in target.pairs]
     is_called = len(np.unique(units)) < len(people)
     found = []
+    of_unit: list[int] = units.tolist()
     for fields, shares in asked:
         at = [joint.fields.index(name) for name in fields]
         cells = {cell: number for number, cell in enumerate(shares)}
@@ -208,7 +222,7 @@ def _tables(
         for number in usable:
             cell = people[number].cell
             assert cell is not None
-            rows[units[number], cells[tuple(cell[place] for place in at)]] += 1
+            rows[of_unit[number], cells[tuple(cell[place] for place in at)]] += 1
         counts = rows.sum(axis=0)
         values = np.array([*shares.values()])
         judged = fit(rows if is_called else counts, values, tests=len(asked))
@@ -265,7 +279,7 @@ def _of_fields(people: Sequence[Person], usable: Sequence[int], target: Target, 
     return effective_kinds([*counted.values()], m)
 
 
-def _distance(vectors: Float64 | None) -> float | None:
+def _distance(vectors: Vectors | None) -> float | None:
     if vectors is None or len(vectors) < 2:
         return None
     value = mean_pairwise_distance(vectors).value

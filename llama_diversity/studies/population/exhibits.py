@@ -314,7 +314,7 @@ def _chosen(found: Result) -> Table:
                 arm.oversampling,
                 arm.distance_of_chosen,
                 arm.distance_of_any,
-                None if arm.obedient is None else Share(arm.obedient.value),
+                None if arm.obedient is None else Share(arm.obedient.value or 0.0),
                 arm.n_effective,
                 None if arm.needed is None else arm.needed.value,
             )

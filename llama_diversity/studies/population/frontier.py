@@ -52,10 +52,11 @@ def frontier(
     m = min((sum(one.is_usable for one in half) for both in halves.values() for half in both), default=0)
     found: list[Setting] = []
     for family, arms in families.items():
-        judged = {arm: [_half(half, target, embed, m) for half in halves[arm]] for arm in arms}
+        judged = {arm: tuple(_half(half, target, embed, m) for half in halves[arm]) for arm in arms}
         chosen = _cheapest({arm: both[0] for arm, both in judged.items()})
         front = _front({arm: both[0] for arm, both in judged.items()})
-        found += [Setting(family, arm, *both, arm == chosen, arm in front) for arm, both in judged.items()]
+        for arm, (chose, told) in judged.items():
+            found.append(Setting(family, arm, chose, told, arm == chosen, arm in front))
     return tuple(found)
 
 
