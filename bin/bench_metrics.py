@@ -9,7 +9,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llama_diversity.metrics import clusters, coverage, entropy, fit, indices, inference, lexical, similarity
+from llama_diversity.metrics import (
+    choice,
+    clusters,
+    coverage,
+    entropy,
+    fit,
+    indices,
+    inference,
+    lexical,
+    price,
+    similarity,
+    stated,
+)
 
 N_WORDS, N_DIMENSIONS, N_KINDS, CUT = 128, 384, 60, 0.7
 PARTS_OF_OTHERS = {  # which the metrics below call, or which are the same of a kernel
@@ -17,6 +29,8 @@ PARTS_OF_OTHERS = {  # which the metrics below call, or which are the same of a 
     "rarity", "two_digits", "unseen_entropy_nats", "clip_similarity", "numbers_equivalent", "entropy_nats",
     "vendi_of_kernel", "corrected_vendi_of_kernel", "mean_squared_cosine_of_kernel", "total_variation",
     "jensen_shannon_bits", "chance_floor", "worst_cell", "simultaneous_intervals", "visible_points", "never_seen_bound",
+    "verdict",
+    "quotas", "far_apart",
 }  # fmt: skip
 
 
@@ -103,8 +117,33 @@ def calls(n: int) -> Iterator[tuple[str, Callable[[], object]]]:
     target = np.full(len(counts), 1 / len(counts))
     yield "fit", lambda: fit.fit(counts, target)
     yield "out_of_reach", lambda: fit.out_of_reach(0, n, 0.1, n)
+    many = _many(5 * n)
+    yield f"choice of {5 * n:,}", lambda: _choice(many)
+    yield "tokens_per_usable", lambda: price.tokens_per_usable(lengths, one.labels % 2)
+    yield "tokens_for_next", lambda: price.tokens_for_next(lengths, one.labels.tolist())
+    yield "outputs_needed", lambda: price.outputs_needed(counts, n, np.ones_like(counts))
+    yield "effective_kinds", lambda: price.effective_kinds(counts, n // 2)
+    yield "effective_texts", lambda: price.effective_texts(one.vectors, n // 2)
+    yield "stated_probabilities", lambda: stated.stated_probabilities(np.full(n, 0.1) / lengths, -sums)
     yield "novelty_utility", lambda: indices.novelty_utility(np.ones(n), one.labels.tolist())
     yield "permutation_test", lambda: inference.permutation_test(sums, other.bits.sum(axis=1))
+
+
+def _many(n: int) -> np.ndarray:
+    """Unit rows around `N_KINDS` centres, every fifth one a copy of an earlier one."""
+    generator = np.random.default_rng(2)
+    centres = generator.normal(size=(N_KINDS, N_DIMENSIONS))
+    vectors = centres[generator.integers(N_KINDS, size=n)] + generator.normal(size=(n, N_DIMENSIONS))
+    vectors[4::5] = vectors[: len(vectors[4::5])]
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _choice(vectors: np.ndarray) -> list[np.ndarray]:
+    """A tenth of them in 20 cells: near duplicates left out, quotas, members of a cell that lie far apart."""
+    kept = choice.Kept()
+    kept.add(vectors)
+    of_cells = choice.quotas(np.full(20, 1 / 20), len(vectors) // 10)
+    return [choice.far_apart(kept.vectors[cell::20], int(k)) for cell, k in enumerate(of_cells)]
 
 
 def _similarity(vectors: np.ndarray) -> np.ndarray:

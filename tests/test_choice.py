@@ -125,16 +125,18 @@ def test_kept_vectors_are_those_of_the_slow_definition(cut: float) -> None:
 def test_cosines_at_the_cut_are_decided_in_float64() -> None:
     """Pairs whose cosine lies within 1e-7 of the cut: float32 products would fall on either side."""
     generator = np.random.default_rng(4)
-    first = clouds(1, 384, 5)[0].astype(np.float64)
+    first = generator.normal(size=384)
+    first /= np.linalg.norm(first)
     rows = [first]
     for _ in range(300):
         other = generator.normal(size=384)
         other -= other @ first * first
-        rows.append(0.92 * first + np.sqrt(1 - 0.92**2) * other / np.linalg.norm(other))
+        cosine = 0.92 + 1e-7 * generator.normal()
+        rows.append(cosine * first + np.sqrt(1 - cosine**2) * other / np.linalg.norm(other))
     near = np.array(rows, np.float32)
     found = Kept().add(near)
     assert found == slow_kept(near, 0.92)
-    assert 0 < sum(one == 0 for one in found) < 300
+    assert 50 < sum(one == 0 for one in found) < 250
 
 
 def test_batches_make_no_difference() -> None:

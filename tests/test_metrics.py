@@ -94,7 +94,9 @@ def test_the_benchmark_calls_every_metric(monkeypatch: pytest.MonkeyPatch) -> No
     for call in called.values():
         call()
     named = {name.split("-")[0].split()[0] for name in called}
-    for metrics in (module.lexical, module.similarity, module.clusters, module.coverage, module.indices, module.fit):
+    modules = [module.lexical, module.similarity, module.clusters, module.coverage, module.indices]
+    modules += [module.fit, module.choice, module.price, module.stated]
+    for metrics in modules:
         own = {name for name, it in vars(metrics).items() if getattr(it, "__module__", "") == metrics.__name__}
         functions = {name for name in own if name[0].islower() and not isinstance(getattr(metrics, name), type)}
         assert functions <= named | module.PARTS_OF_OTHERS, metrics.__name__

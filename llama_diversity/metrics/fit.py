@@ -220,6 +220,9 @@ def _of_few_calls(freedom: int, tail: float) -> float:
     return float(ndtri(tail) / stdtrit(freedom, tail)) ** 2
 
 
+Verdict = Literal["fits", "misses", "cannot tell at this N"]
+
+
 class Fit(NamedTuple):
     """How outputs fit one table of a target: a margin, or a pair of fields.
 
@@ -228,7 +231,7 @@ class Fit(NamedTuple):
     by so many percentage points would have been called a miss in 9 of 10 samples.
     """
 
-    verdict: Literal["fits", "misses", "cannot tell at this N"]
+    verdict: Verdict
     total_variation: float
     jensen_shannon_bits: float
     chance_floor: float
@@ -241,39 +244,58 @@ class Fit(NamedTuple):
 
 
 def fit(counts: npt.ArrayLike, shares: npt.ArrayLike, *, tests: int = 1) -> Fit:
-    """The distances, intervals and verdict of one table; `tests`: how many tables (margins, pairs) an arm is judged on.
+    """The distances, intervals and `verdict` of one table; `tests`: how many tables an arm is judged on.
 
-    MISSES: the interval of a cell leaves out its share; all tables of an arm together raise a false alarm in 5 % at
-    most, since `simultaneous_intervals` divides the 5 % among them. CANNOT_TELL: no miss, and chance alone moves the
-    largest cell by 10 points in more than one sample of five, n < 164 q (1-q): below 42 outputs for a cell of 1/2, 31
-    of 1/4. Else FITS, which is no proof: `visible_points` says what would have been seen. Drawn from the target itself
-    .951 to .992 fit at n = 50 to 500; a cell shifted by 10 points is called a miss in .96 and more at n = 500, in .05
-    to .54 at 50. O(calls * cells + n * cells).
+    O(calls * cells + n * cells).
 
-    (30, 20) for 1/2, 1/2: n = 50 tells, and 30 is within 18 to 32, which have tails above 0.025.
-
-    >>> fit([30, 20], [0.5, 0.5]).verdict, fit([33, 17], [0.5, 0.5]).verdict, fit([20, 20], [0.5, 0.5]).verdict
-    ('fits', 'misses', 'cannot tell at this N')
+    >>> found = fit([30, 20], [0.5, 0.5])
+    >>> found.verdict, round(found.total_variation, 6), round(found.visible_points, 4)
+    ('fits', 0.1, 22.8519)
     """
     rows, q = _of_cells(counts), _target(shares)
     _check_cells(rows[0], q)
-    found, n = simultaneous_intervals(rows, tests=tests), int(rows.sum())
+    found = simultaneous_intervals(rows, tests=tests)
     n_effective = float(found.n_effective.min())
-    is_off = bool(((q < found.low) | (q > found.high)).any())
-    is_visible = n_effective * SHIFT**2 >= _Z_80**2 * float((q * (1 - q)).max())
     whole = int(n_effective)
     return Fit(
-        MISSES if is_off else FITS if is_visible and n else CANNOT_TELL,
+        _judged(found, q),
         total_variation(rows, q),
         jensen_shannon_bits(rows, q),
         chance_floor(q, whole),
         worst_cell(rows, q),
         found.low,
         found.high,
-        n,
+        int(rows.sum()),
         n_effective,
         visible_points(q, whole, tests=tests),
     )
+
+
+def verdict(counts: npt.ArrayLike, shares: npt.ArrayLike, *, tests: int = 1) -> Verdict:
+    """Whether outputs fit one table of a target; `tests`: how many tables (margins, pairs) an arm is judged on.
+
+    MISSES: the interval of a cell leaves out its share; all tables of an arm together raise a false alarm in 5 % at
+    most, since `simultaneous_intervals` divides the 5 % among them. CANNOT_TELL: no miss, and chance alone moves the
+    largest cell by 10 points in more than one sample of five, n < 164 q (1-q): below 42 outputs for a cell of 1/2, 31
+    of 1/4. Else FITS, which is no proof: `visible_points` says what would have been seen. Drawn from the target itself
+    .951 to .992 fit at n = 50 to 500; a cell shifted by 10 points is called a miss in .96 and more at n = 500, in .05
+    to .54 at 50. O(calls * cells).
+
+    (30, 20) for 1/2, 1/2: n = 50 tells, and 30 is within 18 to 32, which have tails above 0.025.
+
+    >>> verdict([30, 20], [0.5, 0.5]), verdict([33, 17], [0.5, 0.5]), verdict([20, 20], [0.5, 0.5])
+    ('fits', 'misses', 'cannot tell at this N')
+    """
+    rows, q = _of_cells(counts), _target(shares)
+    _check_cells(rows[0], q)
+    return _judged(simultaneous_intervals(rows, tests=tests), q)
+
+
+def _judged(found: Intervals, q: Float64) -> Verdict:
+    if ((q < found.low) | (q > found.high)).any():
+        return MISSES
+    n = float(found.n_effective.min())
+    return FITS if n > 0 and n * SHIFT**2 >= _Z_80**2 * float((q * (1 - q)).max()) else CANNOT_TELL
 
 
 def visible_points(shares: npt.ArrayLike, n: int, *, tests: int = 1) -> float:
