@@ -96,7 +96,7 @@ def shifts(runs: int, n: int = 500) -> Iterator[Rate]:
     for name, shares in MARGINS.items():
         of_cells = []
         for cell in {int(np.argmax(shares)), int(np.argmin(shares))}:
-            if shares[cell] + 0.1 <= 1:
+            if shares[cell] + 0.1 < 1:
                 drawn = np.random.default_rng(cell).multinomial(n, shifted(shares, cell), runs)
                 of_cells.append(float(np.mean([verdict(counts, shares) == MISSES for counts in drawn])))
         yield Rate(f"{name}, n = {n}", min(of_cells))

@@ -51,6 +51,6 @@ def test_planted_duplicates_come_back() -> None:
 
 
 def test_intervals_hold_the_truth(calibrate: ModuleType) -> None:
-    """In 95 % of 200 runs; .905 is three standard errors below, and `bin/calibrate population` has the rates."""
-    for setting, held in calibrate.intervals(200):
-        assert held >= 0.905, setting
+    """In 95 % of 40 runs less three standard errors; `bin/calibrate population` has the rates of many more."""
+    for setting, held in calibrate.intervals(40):
+        assert held >= 0.845, setting
