@@ -43,7 +43,7 @@ def quotas(shares: npt.ArrayLike, n: int) -> Int64:
     whole = np.floor(exact).astype(np.int64)
     left = n - int(whole.sum())
     whole[np.argsort(-np.round(exact - whole, 9), kind="stable")[:left]] += 1
-    return whole
+    return np.asarray(whole)
 
 
 def far_apart(vectors: npt.ArrayLike, k: int) -> Int64:
@@ -123,7 +123,7 @@ class Kept:
         earlier = block @ self.vectors.T if before else np.empty((len(block), 0), np.float32)
         may_be_near = earlier >= self.cut - _ROUNDING
         maybe = may_be_near.any(axis=1)
-        among = block @ block.T >= self.cut - _ROUNDING
+        among: npt.NDArray[np.bool_] = np.greater_equal(block @ block.T, self.cut - _ROUNDING)
         found: list[int | None] = []
         kept_here: list[int] = []  # rows of this block, by their place in it
         for at, row in enumerate(block):
@@ -141,7 +141,7 @@ class Kept:
         """The number of the first of these kept vectors with a cosine of `cut` or more in float64."""
         for place in candidates.tolist():
             if float(np.dot(row.astype(np.float64), self._rows[place].astype(np.float64))) >= self.cut:
-                return self._numbers[place]
+                return int(self._numbers[place])
         return None
 
     def _keep(self, row: Float32, number: int) -> None:

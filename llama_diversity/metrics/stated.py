@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,9 +22,7 @@ class Stated(NamedTuple):
     reason: str | None = None
 
 
-def stated_probabilities(
-    stated: npt.ArrayLike, exact_log: npt.ArrayLike, calls: Sequence[Hashable] | None = None
-) -> Stated:
+def stated_probabilities(stated: npt.ArrayLike, exact_log: npt.ArrayLike, calls: Sequence[int] | None = None) -> Stated:
     """Spearman's rank correlation of stated and exact probabilities, and the slope of log stated on log exact.
 
     `exact_log`: natural logarithms, which may be as small as -1000; `calls`: the call of each, the unit of the
@@ -43,7 +41,7 @@ def stated_probabilities(
     if said.ndim != 1 or said.shape != exact.shape or (calls is not None and len(calls) != len(said)):
         raise ValueError("each stated probability has its exact logarithm, and its call")
     there = (said > 0) & (said <= 1) & np.isfinite(exact)
-    units = np.flatnonzero(there).tolist() if calls is None else [calls[at] for at in np.flatnonzero(there)]
+    units = np.flatnonzero(there).tolist() if calls is None else [calls[at] for at in np.flatnonzero(there).tolist()]
     n = int(there.sum())
     if n < FEWEST:
         none = Estimate(None, None, n, f"{n} stated probabilities are fewer than {FEWEST}")

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from llama_diversity.metrics.fit import Fit, fit, never_seen_bound
-from llama_diversity.metrics.inference import Estimate, Float64, Int64, Proportion, clustered_proportion, wilson
+from llama_diversity.metrics.inference import Float64, Int64, Proportion, clustered_proportion, wilson
 from llama_diversity.metrics.price import (
-    Price,
+    Bounded,
     effective_kinds,
     effective_texts,
     outputs_needed,
@@ -75,16 +75,16 @@ class Arm:
     funnel: Funnel
     standing: Standing
     usable: Proportion
-    per_usable: Price
-    for_next: Price
+    per_usable: Bounded
+    for_next: Bounded
     prompt_tokens_per_usable: float | None
-    needed: Price | None  # outputs that the quotas take
+    needed: Bounded | None  # outputs that the quotas take
     tables: tuple[Table, ...]  # none where the fixed fields are given
     obedient: Proportion | None  # usable people whose text does not contradict what was given
     empty: tuple[Empty, ...]
     m: int
-    effective_fields: Estimate | None
-    effective_texts: Estimate | None
+    effective_fields: Bounded | None
+    effective_texts: Bounded | None
     chosen: Choice
     distance_of_chosen: float | None  # mean pairwise, of the chosen
     distance_of_any: float | None  # expected of as many usable ones taken at random
@@ -159,7 +159,7 @@ def _arm(
         standing=drew.standing,
         usable=_share(usable_by_unit, np.bincount(units)),
         per_usable=tokens_per_usable(tokens, usable_by_unit),
-        for_next=tokens_for_next(tokens, _kinds(people), units),
+        for_next=tokens_for_next(tokens, _kinds(people), units.tolist()),
         prompt_tokens_per_usable=sum(one.output.n_prompt_tokens for one in people) / len(usable) if usable else None,
         needed=None if way.has_cell or joint is None else _needed(people, units, wanted),
         tables=() if way.has_cell or joint is None else _tables(people, usable, units, target, joint),
@@ -211,7 +211,8 @@ def _tables(
     asked: list[tuple[tuple[str, ...], Mapping[Cell, float]]] = [
         ((one.name,), {(value,): share for value, share in one.shares.items()}) for one in target.fixed
     ]
-    asked += [(one.of, joint.pair(*one.of)) for one in target.pairs]
+    for pair in target.pairs:
+        asked.append((pair.of, {(*cell,): share for cell, share in joint.pair(*pair.of).items()}))
     is_called = len(np.unique(units)) < len(people)
     found = []
     of_unit: list[int] = units.tolist()
@@ -240,7 +241,7 @@ def _empty(people: Sequence[Person], usable: Sequence[int], joint: Joint, n: int
     )
 
 
-def _needed(people: Sequence[Person], units: Int64, wanted: Mapping[Cell, int]) -> Price:
+def _needed(people: Sequence[Person], units: Int64, wanted: Mapping[Cell, int]) -> Bounded:
     places = {cell: at for at, cell in enumerate(wanted)}
     rows = np.zeros((int(units.max(initial=-1)) + 1, len(places)), np.int64)
     for one, unit in zip(people, units, strict=True):
@@ -269,7 +270,7 @@ def _weights(people: Sequence[Person], usable: Sequence[int], target: Target) ->
 # ---- variety
 
 
-def _of_fields(people: Sequence[Person], usable: Sequence[int], target: Target, m: int) -> Estimate | None:
+def _of_fields(people: Sequence[Person], usable: Sequence[int], target: Target, m: int) -> Bounded | None:
     """How many different people there are by their fixed fields, among m."""
     if not target.fixed or not 0 < m <= len(usable):
         return None
@@ -291,4 +292,4 @@ def _stated(people: Sequence[Person], units: Int64) -> Stated:
     both = [number for number, one in enumerate(people) if one.output.stated and one.output.bits is not None]
     stated = [people[number].output.stated or 0.0 for number in both]
     exact = [-(people[number].output.bits or 0.0) * math.log(2) for number in both]
-    return stated_probabilities(stated, exact, units[both])
+    return stated_probabilities(stated, exact, units[both].tolist())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llama_diversity.decimals import counted
 from llama_diversity.metrics.inference import Proportion
-from llama_diversity.metrics.price import Price
+from llama_diversity.metrics.price import Bounded
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value
 from llama_diversity.studies.population.analysis import Arm, Result
 from llama_diversity.studies.population.files import NOTE
@@ -158,7 +158,7 @@ def _different(found: Result) -> Table:
     )
 
 
-def _between(price: Price) -> Between | None:
+def _between(price: Bounded) -> Between | None:
     return None if price.low is None or price.high is None else Between(price.low, price.high)
 
 

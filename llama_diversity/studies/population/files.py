@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llama_diversity.errors import BadValue
+from llama_diversity.render.csv import guarded
 from llama_diversity.render.files import write_whole
 from llama_diversity.studies.population.analysis import Arm, Result
 from llama_diversity.studies.population.target import Target
@@ -94,8 +95,13 @@ def _csv(some: Sequence[Row], target: Target) -> str:
     table = csv.DictWriter(text, heads, lineterminator="\n")
     table.writeheader()
     for row in some:
-        table.writerow({name: "" if value is None else value for name, value in _flat(row, target).items()})
+        table.writerow({name: _cell(value) for name, value in _flat(row, target).items()})
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """As a spreadsheet takes it: nothing for None, and no text as a formula."""
+    return "" if value is None else guarded(value) if isinstance(value, str) else value
 
 
 def _jsonl(some: Sequence[Row], target: Target) -> str:

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llama_diversity.metrics.inference import Estimate
-from llama_diversity.metrics.price import Price, effective_texts, tokens_for_next, tokens_per_usable
+from llama_diversity.metrics.price import Bounded, effective_texts, tokens_for_next, tokens_per_usable
 from llama_diversity.studies.population.pipeline import Embed, Person, judge, persona_text
 from llama_diversity.studies.population.target import Target
 
@@ -22,9 +21,9 @@ class Half(NamedTuple):
 
     n_outputs: int
     n_usable: int
-    per_usable: Price
-    for_next: Price
-    different: Estimate | None  # by text, among as many of every setting
+    per_usable: Bounded
+    for_next: Bounded
+    different: Bounded | None  # by text, among as many of every setting
 
 
 class Setting(NamedTuple):
@@ -62,7 +61,7 @@ def frontier(
 
 def _half(people: Sequence[Person], target: Target, embed: Embed, m: int) -> Half:
     calls = {label: at for at, label in enumerate(dict.fromkeys(one.output.label for one in people))}
-    units = np.array([calls[one.output.label] for one in people], np.int64)
+    units = [calls[one.output.label] for one in people]
     tokens = np.bincount(units, [one.output.n_tokens for one in people])
     usable = np.bincount(units, [float(one.is_usable) for one in people]).astype(int)
     kinds = [number if one.twin is None else one.twin for number, one in enumerate(people)]

@@ -113,7 +113,7 @@ def _from_lines(text: str, target: Target, names: Mapping[str, str]) -> dict[str
         if name is not None:
             if found.get(name):
                 break
-            found[name], current = value, name
+            found[name], current = value or "", name
         elif value is not None:
             current = None  # a label, but of something that was not asked for
         elif current and line.strip() and (not found[current] or is_text(target.field(current))):
