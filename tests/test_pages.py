@@ -82,7 +82,7 @@ def test_the_page_for_makers_of_personas(typed, tmp_path):
 def test_the_page_on_populations(typed, tmp_path):
     printed = typed("population.md")
     assert (tmp_path / "people.csv").read_text("utf-8").count("scripted:people") == 24
-    for word in ("usable", "chosen", "correlations", "made up by a language model"):
+    for word in ("usable", "chosen", "no source given", "made up by a language model"):
         assert word in printed
 
 

@@ -121,15 +121,15 @@ class Kept:
     def _add_block(self, block: Float32) -> list[int | None]:
         before = len(self._numbers)
         earlier = block @ self.vectors.T if before else np.empty((len(block), 0), np.float32)
-        may_be_near = earlier >= self.cut - _ROUNDING
+        may_be_near: npt.NDArray[np.bool_] = np.asarray(earlier >= self.cut - _ROUNDING)
         maybe = may_be_near.any(axis=1)
-        among: npt.NDArray[np.bool_] = np.greater_equal(block @ block.T, self.cut - _ROUNDING)
+        among: npt.NDArray[np.bool_] = np.asarray(block @ block.T >= self.cut - _ROUNDING)
         found: list[int | None] = []
         kept_here: list[int] = []  # rows of this block, by their place in it
         for at, row in enumerate(block):
             near = self._first_near(row, np.flatnonzero(may_be_near[at])) if maybe[at] else None
-            if near is None and kept_here and among[at, kept_here].any():
-                near = self._first_near(row, before + np.flatnonzero(among[at, kept_here]))
+            if near is None and kept_here:
+                near = self._first_near(row, before + np.flatnonzero(among[at][kept_here]))
             if near is None:
                 kept_here.append(at)
                 self._keep(row, self.n_seen + at)
