@@ -122,7 +122,7 @@ class Kept:
         before = len(self._numbers)
         earlier = block @ self.vectors.T if before else np.empty((len(block), 0), np.float32)
         may_be_near: npt.NDArray[np.bool_] = np.asarray(earlier >= self.cut - _ROUNDING)
-        maybe = may_be_near.any(axis=1)
+        maybe: list[bool] = np.asarray(may_be_near.any(axis=1)).tolist()
         among: npt.NDArray[np.bool_] = np.asarray(block @ block.T >= self.cut - _ROUNDING)
         found: list[int | None] = []
         kept_here: list[int] = []  # rows of this block, by their place in it
