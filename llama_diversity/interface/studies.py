@@ -38,6 +38,7 @@ from llama_diversity.studies.diff import study as reading_both
 from llama_diversity.studies.diff.study import Diff
 from llama_diversity.studies.drawing import Drawing, refuse_cuts_of_greedy
 from llama_diversity.studies.measuring.divergence import BLOCKED_ABOVE
+from llama_diversity.studies.methods import Methods, methods_of
 from llama_diversity.studies.paper import study as paper
 from llama_diversity.studies.personas import analysis as people
 from llama_diversity.studies.personas.examples import PRODUCT
@@ -608,6 +609,23 @@ def variety(
     path = None if schema is None else Path(schema)
     with alone():
         return Found(judging.variety_of(run, session, valid=valid, schema=path, by=by))
+
+
+@public
+def methods(run: str = "last") -> Methods:
+    """The methods section of a paper on a stored run, and BibTeX of what it cites; `print` shows the text.
+
+    `run` is named as in `report`. No model is loaded: all comes from the run.
+
+    Raises UnknownName, StoreMissing and what else a store raises.
+
+    >>> import llama_diversity as ld
+    >>> _ = ld.syntactic(base="scripted:base", aligned="scripted:aligned", n=4, max_tokens=8)
+    >>> found = ld.methods()
+    >>> found.text.split()[:3], found.bibtex.startswith("@")
+    (['We', 'sampled', 'scripted:base'], True)
+    """
+    return methods_of(run, current("methods"))
 
 
 # ---- what the functions share

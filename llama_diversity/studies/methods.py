@@ -43,6 +43,9 @@ class Methods(NamedTuple):
         """The entries of what is cited."""
         return "\n\n".join(one.bibtex for one in self.citations)
 
+    def __str__(self) -> str:
+        return self.text
+
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON has it."""
         return {**self.parts, "text": self.text, "bibtex": [one.bibtex for one in self.citations]}
