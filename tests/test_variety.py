@@ -13,6 +13,7 @@ from scripted_work import cell_of, fill, open_scripted
 
 from llama_diversity.answers import Answer
 from llama_diversity.errors import BadValue
+from llama_diversity.metrics.price import NONE_USABLE, NOTHING_NEW
 from llama_diversity.records import TOKEN_DTYPE
 from llama_diversity.render.exhibits import Remark, Table
 from llama_diversity.store import Store
@@ -122,8 +123,18 @@ def test_costs_are_those_of_the_definition() -> None:
     low, high = cell.kinds.next_new.low, cell.kinds.next_new.high
     assert math.sqrt(low * high) == pytest.approx(115 / 2)  # on the log scale
     assert high / low > math.exp(2 * 1.96 * se)  # t's quantile is larger
-    # 1 / (9 + 4 + 1 + 1) * 49
-    assert cell.kinds.effective.value == pytest.approx(49 / 15)
+    # of all seven: 1 / (9 + 4 + 1 + 1) * 49
+    assert (cell.m, cell.kinds.effective.value) == (7, pytest.approx(49 / 15))
+
+
+def test_cells_compare_at_the_size_of_the_smallest_that_can_be_compared() -> None:
+    """Of 7 usable two are of one kind with chance (3 * 2 + 2) / 42: among 5, 1 / (1/5 + 4/5 * 4/21) = 105 / 37."""
+    few = {"five": outputs(*[("e", 1, None)] * 5), "four": outputs(*[("e", 1, None)] * 4)}
+    found = analyse({"one": TEN, **few}, None, {})
+    assert [cell.m for cell in found.values()] == [5, 5, 5]
+    assert found["one"].kinds.effective.value == pytest.approx(105 / 37)
+    assert found["five"].kinds.effective[:2] == (1, 1)
+    assert found["four"].kinds.effective is None
 
 
 def test_near_copies_and_kinds_by_meaning() -> None:
@@ -144,10 +155,12 @@ def test_few_or_none_break_nothing() -> None:
         {"one": outputs(("a", 7, None)), "none": outputs(("x " * 80, 7, "no JSON"), ("", 2, "no text"))}, None, {}
     )
     one, none = found["one"], found["none"]
-    assert (one.an_output, one.a_usable_one.value, one.kinds.next_new[:3]) == ((7, None, None, ""), 7, (7, None, None))
-    assert (one.valid.value, one.kinds.n_seen, one.kinds.effective.value) == (1, 1, 1)
-    assert none.kinds.next_new.reason == "no kind was seen only once"
-    assert none.a_usable_one == (None, None, None, "no output can be used")
+    assert (one.an_output, one.a_usable_one.value, one.kinds.next_new.value) == ((7, None, None, 1, None), 7, 7)
+    assert (one.valid.value, one.kinds.n_seen, one.kinds.effective) == (1, 1, None)
+    # 9 tokens of 2 outputs, of which at 95 % no more than 1 - sqrt 0.05 can be used
+    least = 4.5 / (1 - math.sqrt(0.05))
+    assert none.a_usable_one == (math.inf, pytest.approx(least), math.inf, 2, NONE_USABLE)
+    assert none.kinds.next_new == (math.inf, pytest.approx(least), math.inf, 2, NOTHING_NEW)
     page = section(found, Facts("r", dict.fromkeys(found, "m"), "it has text", "equal texts"), "llamadiv variety r")
     [remark] = [one.text for one in page.exhibits if isinstance(one, Remark)]
     assert remark.startswith(

@@ -35,12 +35,15 @@ def export_line(exported: Exported) -> str:
 
 
 def finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with None, JSON's null, for what is undefined or infinite.
+    """The same with None, JSON's null, for a number that is undefined or infinite.
 
-    >>> finite({"mean": 1.5, "se": float("nan"), "n": 1})
-    {'mean': 1.5, 'se': None, 'n': 1}
+    >>> finite({"mean": 1.5, "se": float("nan"), "n": 1, "reason": None})
+    {'mean': 1.5, 'se': None, 'n': 1, 'reason': None}
     """
-    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in numbers.items()
+    }
 
 
 def to_line(value: Any) -> str:

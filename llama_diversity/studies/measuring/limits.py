@@ -11,6 +11,7 @@ LEAST_FOR_TAILS = 25  # completions, for estimates that rest on what is rare
 FEW_FOR_TAILS = (
     f"Not reported below {LEAST_FOR_TAILS} generations: at n = 10 such estimates are off by a factor of 1.2 to 1.6."
 )
+LEAST_FOR_EFFECTIVE = 5  # outputs of an arm, for how many different ones there are in effect
 LEAST_VALID = 20
 MOST_TRUNCATED = 0.05
 LEAST_COVERAGE = 0.5

@@ -28,6 +28,7 @@ from llama_diversity.metrics.price import (
 from llama_diversity.metrics.raking import raked
 from llama_diversity.metrics.similarity import mean_pairwise_distance
 from llama_diversity.metrics.stated import Stated, stated_probabilities
+from llama_diversity.studies.measuring.limits import LEAST_FOR_EFFECTIVE
 from llama_diversity.studies.population.agreeable import Agreeableness, agreeableness
 from llama_diversity.studies.population.frontier import Setting, frontier
 from llama_diversity.studies.population.joint import Joint
@@ -44,8 +45,6 @@ from llama_diversity.studies.population.pipeline import (
 from llama_diversity.studies.population.standing import Cell, Standing
 from llama_diversity.studies.population.target import Target
 from llama_diversity.studies.population.ways import Way
-
-LEAST_FOR_VARIETY = 5  # usable people of an arm below which nothing is said of how different they are
 
 
 class Table(NamedTuple):
@@ -125,7 +124,7 @@ def analyse(
     drew: Sequence[Drew], target: Target, joint: Joint | None, wanted: Mapping[Cell, int], n: int, embed: Embed
 ) -> Result:
     """The numbers of all arms."""
-    m = min((one.standing.n_usable for one in drew if one.standing.n_usable >= LEAST_FOR_VARIETY), default=0)
+    m = min((one.standing.n_usable for one in drew if one.standing.n_usable >= LEAST_FOR_EFFECTIVE), default=0)
     arms = {one.way.name: _arm(one, target, joint, wanted, n, m, embed) for one in drew}
     return Result(arms, _settings(drew, target, embed), wanted, n)
 

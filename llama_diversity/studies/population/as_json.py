@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
+from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.population.analysis import Arm, Result
 from llama_diversity.studies.population.frontier import Half
 from llama_diversity.studies.population.target import Target
@@ -36,9 +35,9 @@ def _half(half: Half) -> dict[str, Any]:
     return {
         "outputs": half.n_outputs,
         "usable": half.n_usable,
-        "tokens_per_usable": _finite(half.per_usable._asdict()),
-        "tokens_for_next": _finite(half.for_next._asdict()),
-        "different_by_text": None if half.different is None else _finite(half.different._asdict()),
+        "tokens_per_usable": finite(half.per_usable._asdict()),
+        "tokens_for_next": finite(half.for_next._asdict()),
+        "different_by_text": None if half.different is None else finite(half.different._asdict()),
     }
 
 
@@ -52,11 +51,11 @@ def _arm(arm: Arm) -> dict[str, Any]:
         "given_up": [[*cell] for cell in arm.standing.given_up],
         "funnel": dict(arm.funnel.left),
         "reasons": {step: dict(some) for step, some in arm.funnel.reasons.items()},
-        "usable": _finite(arm.usable._asdict()),
-        "tokens_per_usable": _finite(arm.per_usable._asdict()),
-        "tokens_for_next": _finite(arm.for_next._asdict()),
+        "usable": finite(arm.usable._asdict()),
+        "tokens_per_usable": finite(arm.per_usable._asdict()),
+        "tokens_for_next": finite(arm.for_next._asdict()),
         "prompt_tokens_per_usable": arm.prompt_tokens_per_usable,
-        "outputs_for_quotas": None if arm.needed is None else _finite(arm.needed._asdict()),
+        "outputs_for_quotas": None if arm.needed is None else finite(arm.needed._asdict()),
         "fit": [
             {
                 "fields": [*one.fields],
@@ -82,11 +81,11 @@ def _arm(arm: Arm) -> dict[str, Any]:
             for one in arm.tables
         ],
         "empty_cells": [{"cell": [*one.cell], "target": one.share, "at_most": one.bound} for one in arm.empty],
-        "obedient": None if arm.obedient is None else _finite(arm.obedient._asdict()),
+        "obedient": None if arm.obedient is None else finite(arm.obedient._asdict()),
         "different": {
             "among": arm.m,
-            "by_fields": None if arm.effective_fields is None else _finite(arm.effective_fields._asdict()),
-            "by_text": None if arm.effective_texts is None else _finite(arm.effective_texts._asdict()),
+            "by_fields": None if arm.effective_fields is None else finite(arm.effective_fields._asdict()),
+            "by_text": None if arm.effective_texts is None else finite(arm.effective_texts._asdict()),
         },
         "chosen": len(arm.chosen.numbers),
         "lacking": [{"cell": [*cell], "n": n} for cell, n in arm.chosen.lacking.items()],
@@ -96,7 +95,7 @@ def _arm(arm: Arm) -> dict[str, Any]:
             {
                 "segment": [one.field, one.value],
                 "n": one.n,
-                "tone": _finite(one.tone._asdict()),
+                "tone": finite(one.tone._asdict()),
                 "glad": one.glad._asdict(),
             }
             for one in arm.agreeable.segments
@@ -105,15 +104,8 @@ def _arm(arm: Arm) -> dict[str, Any]:
         if arm.stated is None
         else {
             "n": arm.stated.n,
-            "rank_correlation": _finite(arm.stated.rank_correlation._asdict()),
-            "slope": _finite(arm.stated.slope._asdict()),
+            "rank_correlation": finite(arm.stated.rank_correlation._asdict()),
+            "slope": finite(arm.stated.slope._asdict()),
             "reason": arm.stated.reason,
         },
-    }
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON can hold: no nan and no infinity."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
     }

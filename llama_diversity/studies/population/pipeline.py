@@ -21,7 +21,6 @@ from llama_diversity.studies.population.target import Target, Unreadable
 from llama_diversity.text import words
 
 STEPS = ("read", "known", "rules", "no copy", "no twin", "no near twin")  # what an output must pass, in order
-NEAR = 0.92  # cosine of two texts from which they are one
 _LEAST_COPIED = 4  # words that an example's text must have to be recognised as copied
 
 Vectors = npt.NDArray[np.float32]
@@ -172,7 +171,7 @@ def _without_twins(people: Sequence[Person], target: Target, embed: Embed) -> li
                 found[number] = replace(one, lost="no twin", why="the same as another", twin=earlier)
     alone = [number for number, one in enumerate(found) if one.is_usable]
     vectors = embed([persona_text(found[number].values, target) for number in alone])
-    for number, near in zip(alone, Kept(NEAR).add(vectors), strict=True):
+    for number, near in zip(alone, Kept().add(vectors), strict=True):
         if near is not None:
             why = "says what another says"
             found[number] = replace(found[number], lost="no near twin", why=why, twin=alone[near])

@@ -3,15 +3,11 @@
 Protocol: every output of every cell of a run (an arm, a prompt) is judged, thoughts left out. Of those that can be used
 it is counted how many say the same as an earlier one, word for word or nearly (cosine NEAR or more with one that was
 kept before it), and kinds as `coverage` counts them: equal texts, or texts of one meaning (complete linkage on the
-embeddings of all cells together, KIND_CUT). Cost is in tokens as they were drawn, those of thoughts and of useless
-outputs included:
+embeddings of all cells together, KIND_CUT). Cells compare by the effective number of kinds that m usable outputs show,
+m of the cell with the fewest, LEAST_FOR_EFFECTIVE at least. Cost is in tokens as they were drawn, those of thoughts and
+of useless outputs included: of an output, of a usable one, and of the next new one.
 
-    an output     T / N            T tokens of N outputs
-    a usable one  T / V            V of them can be used
-    the next new  (T / N) / (V / N * f1 / V) = T / f1      f1 kinds seen once: f1 / V is the chance that the next usable
-                                   output is of a kind not seen (Good-Turing)
-
-Intervals: Wilson's of shares; of tokens an output t; of the two ratios the jackknife over outputs on the log scale.
+Intervals: Wilson's of shares, t of tokens an output, of the others as `metrics.price` has them.
 """
 
 from __future__ import annotations
@@ -26,13 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.metrics import clusters
+from llama_diversity.metrics.choice import Kept
 from llama_diversity.metrics.coverage import Coverage, chao1, refined_coverage
-from llama_diversity.metrics.indices import hill
-from llama_diversity.metrics.inference import Estimate, Proportion, jackknifed, mean_interval, quantile, wilson
+from llama_diversity.metrics.inference import Estimate, Proportion, mean_interval, wilson
+from llama_diversity.metrics.price import Bounded, effective_kinds, tokens_for_next, tokens_per_usable
 from llama_diversity.studies.measuring.kinds import KIND_CUT
-from llama_diversity.studies.measuring.limits import LEAST_VALID
+from llama_diversity.studies.measuring.limits import LEAST_FOR_EFFECTIVE, LEAST_VALID
 
-NEAR = 0.92  # cosine from which an output says nearly the same as another
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
@@ -43,15 +39,6 @@ class Output(NamedTuple):
     text: str
     n_tokens: int
     flaw: str | None
-
-
-class Price(NamedTuple):
-    """Tokens, with a 95 % interval; None where undefined, with the reason."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    reason: str = ""
 
 
 class Reason(NamedTuple):
@@ -69,8 +56,8 @@ class Kinds:
     counts: npt.NDArray[np.int64]
     coverage: Coverage
     at_least: Estimate  # Chao1
-    effective: Estimate  # Hill, q = 2
-    next_new: Price
+    effective: Bounded | None  # Hill, q = 2, among m; None in a cell that is too small for it
+    next_new: Bounded
 
     @property
     def n_seen(self) -> int:
@@ -89,8 +76,9 @@ class Cell:
     n_near: int | None  # further ones that say nearly what an earlier one says
     by_text: Kinds
     by_meaning: Kinds | None
-    an_output: Price
-    a_usable_one: Price
+    an_output: Bounded
+    a_usable_one: Bounded
+    m: int  # outputs among which kinds are compared
     refused: str = ""
 
     @property
@@ -110,8 +98,9 @@ def analyse(
     if vectors is not None and any(told.values()):
         rows = np.concatenate([vectors[name] for name in told if told[name]])
         by_meaning = _split(clusters.threshold_classes(rows, KIND_CUT), told)
+    m = min((len(some) for some in usable.values() if len(some) >= LEAST_FOR_EFFECTIVE), default=0)
     return {
-        name: _cell(some, by_text[name], by_meaning.get(name), (vectors or {}).get(name), refused.get(name, ""))
+        name: _cell(some, by_text[name], by_meaning.get(name), (vectors or {}).get(name), refused.get(name, ""), m)
         for name, some in outputs.items()
     }
 
@@ -123,28 +112,26 @@ def _split(labels: Labels, texts: Mapping[str, Sequence[str]]) -> dict[str, Labe
 
 
 def _cell(
-    outputs: Sequence[Output], by_text: Labels, by_meaning: Labels | None, vectors: Vectors | None, refused: str
+    outputs: Sequence[Output], by_text: Labels, by_meaning: Labels | None, vectors: Vectors | None, refused: str, m: int
 ) -> Cell:
     tokens = np.array([one.n_tokens for one in outputs], np.float64)
     is_usable = np.array([one.flaw is None for one in outputs], np.bool_)
     firsts = np.sort(np.unique(by_text, return_index=True)[1])
     mean = mean_interval(tokens)
+    low, high = (max(end, 0.0) if math.isfinite(end) else None for end in (mean.low, mean.high))
     return Cell(
         len(outputs),
         wilson(int(is_usable.sum()), len(outputs)),
         _reasons(outputs),
         len(by_text) - len(firsts),
-        None if by_meaning is None or vectors is None else len(firsts) - _n_kept(vectors[firsts]),
-        _kinds(by_text, tokens, is_usable),
-        None if by_meaning is None else _kinds(by_meaning, tokens, is_usable),
-        Price(mean.mean, _known(mean.low), _known(mean.high)),
-        _ratio(tokens, int(is_usable.sum()), is_usable.astype(np.int64), "no output can be used"),
+        None if by_meaning is None or vectors is None else sum(one is not None for one in Kept().add(vectors[firsts])),
+        _kinds(by_text, tokens, is_usable, m),
+        None if by_meaning is None else _kinds(by_meaning, tokens, is_usable, m),
+        Bounded(mean.mean, low, high, len(outputs)),
+        tokens_per_usable(tokens, is_usable),
+        m,
         refused,
     )
-
-
-def _known(end: float) -> float | None:
-    return max(end, 0.0) if math.isfinite(end) else None
 
 
 def _reasons(outputs: Sequence[Output]) -> tuple[Reason, ...]:
@@ -154,40 +141,13 @@ def _reasons(outputs: Sequence[Output]) -> tuple[Reason, ...]:
     )
 
 
-def _n_kept(vectors: Vectors) -> int:
-    """How many of these rows are near to none that was kept before."""
-    kept = np.empty_like(vectors)
-    n = 0
-    for row in vectors:
-        if not n or float((kept[:n] @ row).max()) < NEAR:
-            kept[n] = row
-            n += 1
-    return n
-
-
-def _kinds(labels: Labels, tokens: npt.NDArray[np.float64], is_usable: npt.NDArray[np.bool_]) -> Kinds:
+def _kinds(labels: Labels, tokens: npt.NDArray[np.float64], is_usable: npt.NDArray[np.bool_], m: int) -> Kinds:
     counts = np.bincount(labels) if len(labels) else np.zeros(0, np.int64)
     counts = counts[counts > 0].astype(np.int64)
     coverage = refined_coverage(counts)
     if len(labels) < LEAST_VALID:
         coverage = coverage._replace(low=None, high=None)
-    sizes = np.bincount(labels)[labels] if len(labels) else np.zeros(0, np.int64)
-    without = np.zeros(len(tokens), np.int64)  # kinds seen once that are lost without an output; -1: one is won
-    without[is_usable] = (sizes == 1).astype(np.int64) - (sizes == 2)
-    price = _ratio(tokens, int((counts == 1).sum()), without, "no kind was seen only once")
-    return Kinds(counts, coverage, chao1(counts), hill(counts, 2), price)
-
-
-def _ratio(tokens: npt.NDArray[np.float64], n: int, without: npt.NDArray[np.int64], why_none: str) -> Price:
-    """All tokens over `n` of something, of which leaving out an output takes `without` away."""
-    total = float(tokens.sum())
-    if not n:
-        return Price(None, None, None, why_none)
-    left = n - without
-    if len(tokens) < 2 or not left.all() or total == tokens.max():
-        return Price(total / n, None, None, "too few for an interval")
-    found = jackknifed(math.log(total / n), np.log((total - tokens) / left), len(tokens))
-    if found.se is None:
-        return Price(total / n, None, None, "too few for an interval")
-    factor = math.exp(quantile(found.freedom) * found.se)
-    return Price(total / n, total / n / factor, total / n * factor)
+    of_usable = iter(labels.tolist())
+    kinds = [next(of_usable) if one else None for one in is_usable.tolist()]
+    effective = effective_kinds(counts, m) if 0 < m <= len(labels) else None
+    return Kinds(counts, coverage, chao1(counts), effective, tokens_for_next(tokens, kinds))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from llama_diversity.decimals import counted
-from llama_diversity.metrics.inference import Estimate, quantile
+from llama_diversity.metrics.choice import NEAR
+from llama_diversity.metrics.price import Bounded
 from llama_diversity.render.exhibits import Between, Exhibit, Remark, Section, Share, Table, Value
-from llama_diversity.studies.measuring.limits import LEAST_VALID
-from llama_diversity.studies.variety.analysis import NEAR, Cell, Price
+from llama_diversity.studies.measuring.limits import LEAST_FOR_EFFECTIVE, LEAST_VALID
+from llama_diversity.studies.variety.analysis import Cell
 
 MOST_REASONS = 5  # of a cell; --json has all
 _SHOWN = 80  # characters of an example
@@ -121,10 +121,11 @@ def _kinds(found: Mapping[str, Cell]) -> Table:
                 None if kinds.n_seen == n else kinds.at_least.value,
                 None if kinds.n_seen == n else _share(kinds.coverage.value),
                 None if low is None or high is None or kinds.n_seen == n else Between(100 * low, 100 * high),
-                kinds.effective.value,
-                interval(kinds.effective),
+                None if kinds.effective is None else kinds.effective.value,
+                None if kinds.effective is None else _between(kinds.effective),
             )
         )
+    m = max(cell.m for cell in found.values())
     return Table(
         "variety-kinds",
         "How varied it is",
@@ -134,17 +135,9 @@ def _kinds(found: Mapping[str, Cell]) -> Table:
         ),
         tuple(rows),
         "At least: kinds there are, Chao1. Seen: the share of what is drawn that is of the kinds seen; not given where "
-        f"no kind was seen twice, no interval below {LEAST_VALID} outputs. Effective kinds: Hill's number of order "
-        "2; it grows with n, so compare cells of equal n.",
+        f"no kind was seen twice, no interval below {LEAST_VALID} outputs. Effective kinds: Hill's number of order 2 "
+        + (f"that {m} usable outputs show, so that cells compare." if m else f"needs {LEAST_FOR_EFFECTIVE} outputs."),
     )  # fmt: skip
-
-
-def interval(one: Estimate) -> Between | None:
-    """Of a number that is at least 1, on the log scale; None where there is no standard error."""
-    if one.value is None or one.se is None:
-        return None
-    factor = math.exp(quantile(one.freedom) * one.se / one.value)
-    return Between(max(1.0, one.value / factor), one.value * factor)
 
 
 def _costs(found: Mapping[str, Cell]) -> Table:
@@ -160,10 +153,10 @@ def _costs(found: Mapping[str, Cell]) -> Table:
         ("cell", "an output", "95 % interval", "a usable one", "95 % interval ", "the next new one", "95 % interval  "),
         tuple(rows),
         "Tokens as drawn, thoughts and useless outputs included. The next new one: all tokens over the kinds seen "
-        "once, whose share is the chance that the next usable output is of a kind not seen (Good-Turing); none where "
-        "no kind was seen only once.",
+        "once, whose share is the chance that the next usable output is of a kind not seen (Good-Turing); ∞ where no "
+        "kind was seen only once.",
     )
 
 
-def _between(price: Price) -> Between | None:
+def _between(price: Bounded) -> Between | None:
     return None if price.low is None or price.high is None else Between(price.low, price.high)

@@ -19,7 +19,7 @@ from llama_diversity.studies.results import Result
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import Drawn
 from llama_diversity.studies.variety import analysis
-from llama_diversity.studies.variety.exhibits import Facts, interval, section
+from llama_diversity.studies.variety.exhibits import Facts, section
 from llama_diversity.studies.variety.judging import Judge
 
 
@@ -131,16 +131,11 @@ def _cell_as_json(cell: analysis.Cell) -> dict[str, Any]:
                 "counts": sorted(one.counts.tolist(), reverse=True),
                 "coverage": one.coverage._asdict(),
                 "chao1": one.at_least._asdict(),
-                "effective": {**one.effective._asdict(), **_ends(one)},
-                "tokens_of_the_next_new": one.next_new._asdict(),
+                "effective": None if one.effective is None else {**finite(one.effective._asdict()), "among": cell.m},
+                "tokens_of_the_next_new": finite(one.next_new._asdict()),
             }
             for way, one in kinds.items()
         },
         "tokens_of_an_output": cell.an_output._asdict(),
-        "tokens_of_a_usable_one": cell.a_usable_one._asdict(),
+        "tokens_of_a_usable_one": finite(cell.a_usable_one._asdict()),
     }
-
-
-def _ends(one: analysis.Kinds) -> dict[str, Any]:
-    within = interval(one.effective)
-    return {"low": None, "high": None} if within is None else finite(within._asdict())
