@@ -43,6 +43,15 @@ def test_chatml() -> None:
     assert prompt(CHATML, "Hi") == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
+def test_one_template_renders_texts_of_any_form_one_after_the_other() -> None:
+    template = chat(LLAMA_2)
+    assert template.render("Hi").text == "<s>[INST] Hi [/INST]"
+    assert template.render("Hi", system="Be brief.").text == prompt(LLAMA_2, "Hi", "Be brief.")
+    assert template.render("Who?").text == "<s>[INST] Who? [/INST]"
+    given = chat("{% if loud %}Hey {% endif %}{{ messages[0].content }}")
+    assert [given.render("x", args=args).text for args in (None, '{"loud": true}', None)] == ["x", "Hey x", "x"]
+
+
 @pytest.mark.parametrize("name", ["tools", "documents"])
 def test_what_is_not_given_is_none_as_in_transformers(name: str) -> None:
     probe = f"{{% if {name} is not none %}}some{{% endif %}}{{% if {name} %}}some{{% endif %}}"

@@ -12,11 +12,13 @@ import pytest
 
 from llama_diversity.engines import scripted_people
 from llama_diversity.errors import BadUsage, BadValue
+from llama_diversity.records import Sampler
 from llama_diversity.store import Store
 from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.conduct import remembered, run
 from llama_diversity.studies.drawing import Drawing
-from llama_diversity.studies.population import asking, files
+from llama_diversity.studies.population import asking, files, gathering
+from llama_diversity.studies.population import study as population
 from llama_diversity.studies.population.asking import Asked, Number
 from llama_diversity.studies.population.grammar import grammar
 from llama_diversity.studies.population.joint import joint_of
@@ -331,6 +333,31 @@ def test_the_same_command_again_draws_nothing_and_a_larger_n_draws_the_rest(tmp_
     shared = set(texts[0]) & set(texts[1])
     assert shared
     assert all(texts[0][label] == texts[1][label] for label in shared)
+
+
+def test_what_is_drawn_is_read_once_however_many_rounds_there_are(tmp_path, monkeypatch):
+    read = Counter()
+    plain = gathering.outputs
+
+    def counting(study, way, number, drawn):
+        read[number] += 1
+        return plain(study, way, number, drawn)
+
+    monkeypatch.setattr(population, "outputs", counting)
+    study, arms = people_study(60)  # a first round of 24 cannot do
+    found = run(study, arms, drawing=Drawing(), session=Session(tmp_path / "s")).found.arms["aligned"]
+    assert len(found.people) > 60
+    assert read == {Number(at): 1 for at in range(len(found.people))}
+
+
+def test_greedy_asks_that_share_a_recipe_are_two_outputs(tmp_path):
+    target = Target("t", (OCCUPATION,))
+    ways = ways_of("scripted:people", Choice(), [], ("aligned",), Session())
+    study, drawing = Population(target, ways, ("t.toml",), 2, budget_tokens=1), Drawing(Sampler(temperature=0.0))
+    found = run(study, arms_of(ways, Session()), drawing=drawing, session=Session(tmp_path / "s"))
+    people = found.found.arms["aligned"].people
+    assert len({one.output.sample for one in people}) == 1
+    assert [one.output.call for one in people] == [Number(0), Number(1)]
 
 
 def test_quota_gives_everybody_a_cell_and_counts_who_contradicts_it(tmp_path):

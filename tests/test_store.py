@@ -242,6 +242,18 @@ def test_an_add_that_fails_leaves_nothing(path: Path) -> None:
         assert store_indices(store, cell) == [1]
 
 
+def test_many_recipes_are_counted_together_each_to_its_own_n(path: Path) -> None:
+    cells = [a_cell(3, seed=seed) for seed in range(450)]  # more than one query asks for
+    with Store.open(path) as store:
+        run_id = store.start_run(command=["llamadiv", "sample"], about={})
+        store.add_cells(run_id, [(cell, {}) for cell in cells])
+        store.add(some_samples(cells[7], [0, 2]) + some_samples(cells[449], [1]), run_id)
+        asked = [(cell.recipe.key, 3) for cell in cells] + [(cells[7].recipe.key, 2), (cells[7].recipe.key, 3)]
+        assert store.counted(asked) == [*[0] * 7, 2, *[0] * 441, 1, 1, 2]
+        assert store.counted([("r1-unknown", 3)]) == [0]
+        assert store.counted([]) == []
+
+
 # ---- the cost of a sample does not grow
 
 

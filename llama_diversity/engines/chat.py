@@ -87,6 +87,9 @@ class Chat:
         self.digest = hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest()
         # As transformers gives them: `tools is not none` must be false, and is true of what is undefined.
         self._names = {"bos_token": bos, "eos_token": eos, "tools": None, "documents": None}
+        self._frames: dict[
+            tuple[bool, str | None], tuple[_Form, list[str]]
+        ] = {}  # by whether a system speaks, and args
         environment = _Environment(
             trim_blocks=True,
             lstrip_blocks=True,
@@ -108,7 +111,10 @@ class Chat:
         """
         given = self._checked({} if args is None else json.loads(args))
         texts = {"user": user} if system is None else {"system": system, "user": user}
-        form, marked = self._marked(texts, given)
+        key = system is None, args
+        if key not in self._frames:  # what is asked is no part of it
+            self._frames[key] = self._marked(texts, given)
+        form, marked = self._frames[key]
         rendered = self._rendered(texts, form, given)
         for chosen in itertools.product(*map(_trimmed, texts.values())):
             parts = _filled(marked, dict(zip(texts, chosen, strict=True)))

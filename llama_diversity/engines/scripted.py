@@ -335,7 +335,11 @@ class ScriptedEngine:
         self._options = options
         self._pieces = vocabulary(name)
         self._ids = {piece.bytes: token for token, piece in enumerate(self._pieces) if piece.control is None}
-        self._longest_piece = max(map(len, self._ids))
+        lengths: dict[int, set[int]] = {}
+        for piece in self._ids:
+            lengths.setdefault(piece[0], set()).add(len(piece))
+        # By first byte, the longest first.
+        self._lengths = {first: sorted(found, reverse=True) for first, found in lengths.items()}
         with np.errstate(divide="ignore"):  # log 0 is -inf, as where a model forbids a token
             self._log_p = np.log(transition(name))
         self._rows = _Rows(self._log_p.astype(np.float32))
@@ -374,9 +378,10 @@ class ScriptedEngine:
     def _spelled(self, data: bytes) -> Iterator[int]:
         start = 0
         while start < len(data):
-            end = next(end for end in range(start + self._longest_piece, start, -1) if data[start:end] in self._ids)
-            yield self._ids[data[start:end]]
-            start = min(end, len(data))
+            fitting = (data[start : start + length] for length in self._lengths[data[start]])
+            piece = next(piece for piece in fitting if piece in self._ids)
+            yield self._ids[piece]
+            start += len(piece)
 
     def prompt(
         self,
@@ -396,10 +401,13 @@ class ScriptedEngine:
             return raw_prompt(text, self.tokenize(text, asking), self.start(asking), _STATED)
         if not self.facts.has_chat_template:
             raise no_template(self.facts.reference)
-        template = Chat(TEMPLATE, bos="<s>", eos="</s>")
-        rendered = template.render(text, system=system, args=template_args).text
+        rendered = self._chat.render(text, system=system, args=template_args).text
         ids = self.tokenize(rendered, Asking(reads_control=asking.reads_control))
-        return Prompt(text, rendered, ids, "chat", template.digest, FROZEN_DATE, template_args)
+        return Prompt(text, rendered, ids, "chat", self._chat.digest, FROZEN_DATE, template_args)
+
+    @functools.cached_property
+    def _chat(self) -> Chat:
+        return Chat(TEMPLATE, bos="<s>", eos="</s>")
 
     def piece(self, token_id: int) -> Piece:
         """The bytes of one token, or its name for a control token."""

@@ -10,6 +10,7 @@ first one wins, silently. Several processes may read and write one store at the 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import secrets
 import sqlite3
@@ -27,7 +28,8 @@ from llama_diversity.store.statistics import pack_statistics, unpack_statistics
 
 LAST_RUN = "last"
 _SAMPLES_AT_ONCE = 32  # read in one query: bounds the memory, and no read transaction stays open between queries
-_IDS_AT_ONCE = 500  # SQLite's oldest limit is 999 variables a statement
+_IDS_AT_ONCE = 500  # SQLite's oldest limit is 999 variables a statement, and 500 rows of VALUES
+_PAIRS_AT_ONCE = 400
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,21 @@ class Store:
             _bound(n),
         )
         return Counts(*row)
+
+    def counted(self, asked: Sequence[tuple[str, int]]) -> list[int]:
+        """Of each recipe how many of its first n samples are stored, in a few queries for all."""
+        found: dict[tuple[str, int], int] = {}
+        different = list(dict.fromkeys(asked))
+        for start in range(0, len(different), _PAIRS_AT_ONCE):
+            some = different[start : start + _PAIRS_AT_ONCE]
+            rows = self._rows(
+                f"WITH asked (key, n) AS (VALUES {', '.join(['(?, ?)'] * len(some))})"
+                " SELECT asked.key, asked.n, count(idx) FROM asked JOIN recipes USING (key)"
+                " JOIN samples ON recipe = number AND idx < n GROUP BY asked.key, asked.n",
+                *itertools.chain(*some),
+            )
+            found.update({(key, n): count for key, n, count in rows})
+        return [found.get(one, 0) for one in asked]
 
     def add(self, samples: Sequence[Sample], run_id: str) -> list[Sample]:
         """Commit `samples` at once and return what the store now holds under their indices.

@@ -215,10 +215,11 @@ class _Work(NamedTuple):
         """
         if not planned:
             return
-        n_stored = {one.cell.recipe.key: self._n_stored(one.cell) for one in planned}
-        drawn = self.store.about_drawing(key for key, n in n_stored.items() if n)  # a vocabulary alone knows less
+        n_stored = self._n_stored([one.cell for one in planned])
+        begun = {one.cell.recipe.key for one, n in zip(planned, n_stored, strict=True) if n}
+        drawn = self.store.about_drawing(begun)  # a vocabulary alone knows less
         self.store.add_cells(run_id, [(one.cell, drawn.get(one.cell.recipe.key, one.about)) for one in planned])
-        lacking = [one for one in planned if self._n_stored(one.cell) < one.cell.n]
+        lacking = [one for one, n in zip(planned, n_stored, strict=True) if n < one.cell.n]
         if lacking:
             with telling(self._all(run_id), self.session, so_far) as on_progress:
                 for arm in self.arms:
@@ -237,10 +238,11 @@ class _Work(NamedTuple):
             (Cell(one.arm, one.reference, self.store.recipe(one.recipe_key), one.n), one.about["model"]["n_params"])
             for one in self.store.run(run_id).cells
         ]
-        return [Stored(cell, self._n_stored(cell), n_params) for cell, n_params in found]
+        n_stored = self._n_stored([cell for cell, _ in found])
+        return [Stored(cell, n, n_params) for (cell, n_params), n in zip(found, n_stored, strict=True)]
 
-    def _n_stored(self, cell: Cell) -> int:
-        return self.store.counts(cell.recipe.key, cell.n).n_samples
+    def _n_stored(self, cells: Sequence[Cell]) -> list[int]:
+        return self.store.counted([(cell.recipe.key, cell.n) for cell in cells])
 
     @contextlib.contextmanager
     def _counting(self, run_id: str) -> Iterator[None]:
@@ -249,7 +251,7 @@ class _Work(NamedTuple):
             yield
         except Interrupted as error:
             cells = self.store.run(run_id).cells
-            n_kept = sum(self.store.counts(cell.recipe_key, cell.n).n_samples for cell in cells)
+            n_kept = sum(self.store.counted([(cell.recipe_key, cell.n) for cell in cells]))
             raise Interrupted(
                 f"Interrupted: {n_kept:,} of the {sum(cell.n for cell in cells):,} samples of this run are kept in "
                 f"{self.store.path}. The same command continues."

@@ -275,7 +275,8 @@ class Drawn:
 
     def lacks(self) -> dict[str, int]:
         """How many samples are missing, by label, where some are."""
-        counted = {label: cell.n - self.n_stored(label) for label, cell in self.cells.items()}
+        n_stored = self.store.counted([(cell.recipe_key, cell.n) for cell in self.cells.values()])
+        counted = {label: cell.n - n for (label, cell), n in zip(self.cells.items(), n_stored, strict=True)}
         return {label: n for label, n in counted.items() if n}
 
 

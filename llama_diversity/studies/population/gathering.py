@@ -78,8 +78,8 @@ def outputs(study: Population, way: Way, number: Number, drawn: Drawn) -> Iterat
             if names[1] not in drawn.cells or not drawn.n_stored(names[1]):
                 return
             asked = study.written(way, number, plan)
-    name, costs = names[-1], [_cost(one, drawn) for one in names]
-    [answer] = drawn.answers(name)
+    costs = [_cost(one, drawn) for one in names]
+    name, (_, _, answer) = names[-1], costs[-1]
     first = Output(
         sample=f"{drawn.cells[name].recipe_key}#0",
         label=name,
@@ -87,17 +87,17 @@ def outputs(study: Population, way: Way, number: Number, drawn: Drawn) -> Iterat
         text=answer.text,
         flaw=flaw or answer.flaw,
         asked=asked,
-        n_tokens=sum(tokens for tokens, _ in costs),
-        n_prompt_tokens=sum(prompt for _, prompt in costs),
+        n_tokens=sum(tokens for tokens, _, _ in costs),
+        n_prompt_tokens=sum(prompt for _, prompt, _ in costs),
         cell=study.cell_of(number),
     )
     yield from _personas(first, answer, _bits(name, answer, drawn)) if way.mode == "verbalized" else [first]
 
 
-def _cost(name: str, drawn: Drawn) -> tuple[int, int]:
-    """Tokens of a sample, thoughts and all, and of its prompt."""
-    [sample] = drawn.samples(name)
-    return len(sample.tokens), len(drawn.recipe(name).prompt.ids)
+def _cost(name: str, drawn: Drawn) -> tuple[int, int, Answer]:
+    """Tokens of a sample, thoughts and all, and of its prompt; and what it answers."""
+    [(sample, answer)] = drawn.read(name)
+    return len(sample.tokens), len(drawn.recipe(name).prompt.ids), answer
 
 
 def _bits(name: str, answer: Answer, drawn: Drawn) -> Bits:

@@ -82,8 +82,7 @@ class Funnel(NamedTuple):
 
 def judge(outputs: Sequence[Output], target: Target, embed: Embed) -> list[Person]:
     """What becomes of each output, in their order."""
-    people = [_read(one, target) for one in outputs]
-    return _without_twins(people, target, embed)
+    return without_twins([read(one, target) for one in outputs], target, embed)
 
 
 def funnel(people: Sequence[Person]) -> Funnel:
@@ -111,7 +110,8 @@ def persona_text(values: Mapping[str, str], target: Target) -> str:
 # ---- one output
 
 
-def _read(output: Output, target: Target) -> Person:
+def read(output: Output, target: Target) -> Person:
+    """What becomes of an output by itself, whatever the others are."""
     if output.flaw is not None:
         return Person(output, lost="read", why=output.flaw)
     said = labelled(output.text, target, begins_with=output.asked.begins_with)
@@ -157,7 +157,7 @@ def _copied(values: Mapping[str, str], examples: Sequence[Mapping[str, str]], ta
 # ---- one beside the others
 
 
-def _without_twins(people: Sequence[Person], target: Target, embed: Embed) -> list[Person]:
+def without_twins(people: Sequence[Person], target: Target, embed: Embed) -> list[Person]:
     """The same without those that say again what an earlier one said; people without any words of their own may."""
     if not target.free:
         return list(people)

@@ -19,7 +19,7 @@ from llama_diversity.studies.population.exhibits import Facts, section
 from llama_diversity.studies.population.gathering import Plan, label, numbers, outputs, planned
 from llama_diversity.studies.population.grammar import grammar
 from llama_diversity.studies.population.joint import Joint, joint_of
-from llama_diversity.studies.population.pipeline import Person, Vectors, judge
+from llama_diversity.studies.population.pipeline import Person, Vectors, read, without_twins
 from llama_diversity.studies.population.standing import Cell, Standing, standing
 from llama_diversity.studies.population.target import Target
 from llama_diversity.studies.population.ways import PLANNER, Way
@@ -241,9 +241,22 @@ class Population(Study):
         """What became of every output of an arm, in order."""
         key = way.name, len(drawn.cells), sum(drawn.lacks().values())
         if key not in self._judged:
-            found = [one for number in numbers(way, drawn) for one in outputs(self, way, number, drawn)]
-            self._judged[key] = judge(found, self.target, functools.partial(_vectors, drawn))
+            found = [one for number in numbers(way, drawn) for one in self._read(way, number, drawn)]
+            self._judged[key] = without_twins(found, self.target, functools.partial(_vectors, drawn))
         return self._judged[key]
+
+    def _read(self, way: Way, number: Number, drawn: Drawn) -> list[Person]:
+        """The outputs of one ask, each by itself; later rounds do not read them again."""
+        names = [label(way, number), label(way, number, is_written=True)]
+        key = names[0], *(drawn.cells[name].recipe_key for name in names if name in drawn.cells)
+        if not self._known.get(key):
+            self._known[key] = [read(one, self.target) for one in outputs(self, way, number, drawn)]
+        return self._known[key]
+
+    @functools.cached_property
+    def _known(self) -> dict[tuple[str, ...], list[Person]]:
+        """People by the ask and its recipes: two asks may share one where decoding is greedy."""
+        return {}
 
     @functools.cached_property
     def _judged(self) -> dict[tuple[str, int, int], list[Person]]:
