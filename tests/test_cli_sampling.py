@@ -281,6 +281,7 @@ NEEDED = {
     "bench": ("-m", "tiny-base"),
     "diff": ("She",),
     "heatmap": ("She",),
+    "population": ("target.toml",),
 }
 
 

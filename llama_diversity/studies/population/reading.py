@@ -40,7 +40,7 @@ def labelled(text: str, target: Target, *, begins_with: str | None = None) -> di
 
     >>> from llama_diversity.studies.population.target import Field
     >>> fields = (Field("age", "Age", {"1-99": 1.0}), Field("review", "Review"))
-    >>> labelled("**Age:** 34\\n- Review: Good\\nand warm", Target("", "", "A cup", None, fields))
+    >>> labelled("**Age:** 34\\n- Review: Good\\nand warm", Target("", fields, product="A cup"))
     {'age': '34', 'review': 'Good\\nand warm'}
     """
     names = _names(target)
