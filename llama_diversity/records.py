@@ -184,9 +184,9 @@ class Recipe:
 
     @property
     def kin(self) -> tuple[object, ...]:
-        """What recipes must share to be drawn together: all but prompt, seed, length and stop strings."""
+        """What recipes must share to be drawn together: all but prompt, seed, length, stops and the grammar's text."""
         weights = (self.engine, self.engine_build, self.model_digest, self.vocab_digest)
-        return (*weights, self.sampler, self.exact, self.kv_type, self.flash_attention, self.grammar)
+        return (*weights, self.sampler, self.exact, self.kv_type, self.flash_attention, self.grammar is None)
 
     @property
     def is_neutral(self) -> bool:

@@ -101,13 +101,16 @@ def test_speed_is_what_the_program_answers(earlier: ModuleType, tmp_path: Path) 
 def test_many_prompts_are_held_against_one_and_against_earlier(bench: ModuleType) -> None:
     prompts = importlib.import_module("bench_prompts")
     names = ("each_drawn", "each_through", "one_drawn", "one_through", "earlier_drawn", "earlier_through")
-    found = prompts.summary(
-        [dict(zip(names, row, strict=True)) for row in ((90, 190, 150, 200, 30, 90), (80, 180, 150, 200, 20, 60))]
-    )
+    rounds = [dict(zip(names, row, strict=True)) for row in ((90, 190, 150, 200, 30, 90), (80, 180, 150, 200, 20, 60))]
+    of_cpu = [{f"{name}_cpu": value / 2 for name, value in row.items()} for row in rounds]
+    of_cpu[0]["earlier_drawn_cpu"] = 10  # of 45; and 10 of 40
+    found = prompts.summary([{**row, **more} for row, more in zip(rounds, of_cpu, strict=True)])
     assert found["ratio_to_earlier"] == 3.5  # of 3 and 4
     assert found["ratio_to_one"] == 0.925  # of 0.95 and 0.9
+    assert found["ratio_to_earlier_cpu"] == 4.25  # of 4.5 and 4
     assert found["each_drawn_tokens_per_second"] == 85
     assert "ratio 3.5" in prompts.table(found)[1]
+    assert prompts.table(found)[2] == "by seconds of the processor: 4.2 and 0.93"
 
 
 def test_a_program_that_stands_still_has_no_speed(earlier: ModuleType, tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ for path in map(Path, sys.argv[1:]):
 
 MANY_PROMPTS = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from test_llamacpp import OPENINGS, drawn, drawn_each, opened, recipe
 
@@ -111,6 +112,12 @@ for path in map(Path, sys.argv[1:]):
             together = drawn_each(engine, [(one, [0, 2]) for one in reversed(asked)])
             for these in (found, together):
                 assert {place: sample.tokens.tobytes() for place, sample in these.items()} == first, (path, parallel)
+            if parallel == 4:
+                grammars = "root ::= [^a]*", "root ::= [^b]*"
+                bound = [replace(one, grammar=grammars[at % 2]) for at, one in enumerate(asked[:6])]
+                alone = {(one.key, 0): drawn(engine, one, [0])[0].tokens.tobytes() for one in bound}
+                together = drawn_each(engine, [(one, [0]) for one in bound])
+                assert {place: sample.tokens.tobytes() for place, sample in together.items()} == alone, path
 """
 
 

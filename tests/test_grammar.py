@@ -211,9 +211,9 @@ def test_harmful(grammar: str, reason: str) -> None:
 
 def next_ones(engine: Engine, grammar: str, *text: str) -> set[bytes]:
     """What may follow after the tokens `text`; b"end" stands for the end of the sequence."""
-    bounds = LlamaCppGrammar(grammar, engine._described, n_threads=1)
+    bounds = LlamaCppGrammar([grammar], engine._described, n_threads=1)
     with contextlib.closing(bounds):
-        bounds.begin(0)
+        bounds.begin(0, grammar)
         for piece in text:
             pieces = engine._tokenizer.pieces
             token = next(i for i, known in enumerate(pieces) if known.bytes == piece.encode("latin-1"))
@@ -242,9 +242,9 @@ def test_the_end_is_allowed_exactly_when_the_grammar_is_complete(tiny_model: Pat
 def test_names_of_control_tokens_are_no_text(tiny_model: Path) -> None:
     """Their spelling, <s>, would match; but they add nothing to a text."""
     with opened(tiny_model, vocabulary_only=True) as engine:
-        bounds = LlamaCppGrammar("root ::= .*", engine._described, n_threads=1)
+        bounds = LlamaCppGrammar(["root ::= .*"], engine._described, n_threads=1)
         with contextlib.closing(bounds):
-            bounds.begin(0)
+            bounds.begin(0, "root ::= .*")
             allowed = bounds.allowed([0])[0]
             assert {i for i, piece in enumerate(engine._tokenizer.pieces) if piece.control and allowed[i]} == {EOS}
             with pytest.raises(ValueError, match="does not allow"):
@@ -267,10 +267,10 @@ def test_asking_by_first_characters_equals_asking_for_every_token(grammar: str) 
     with opened(TINY_BASE, vocabulary_only=True) as engine:
         vocabulary = engine._described
         has_text = np.array([piece.control is None or i == EOS for i, piece in enumerate(engine._tokenizer.pieces)])
-        bounds = LlamaCppGrammar(grammar, vocabulary, n_threads=2)
+        bounds = LlamaCppGrammar([grammar], vocabulary, n_threads=2)
         with contextlib.closing(bounds):
             for walk in range(4):
-                bounds.begin(walk)
+                bounds.begin(walk, grammar)
                 for _ in range(8):
                     allowed = bounds.allowed([walk])[0]
                     np.testing.assert_array_equal(allowed, whole_answer(bounds._walks[walk].sampler, 4096) & has_text)
@@ -409,6 +409,27 @@ def test_a_dead_end_is_named_and_the_other_samples_are_kept(tiny_model: Path) ->
             kept.extend(sample.index for step in steps for sample in step.finished)
         assert sorted(kept) == sorted(set(range(30)) - dead)
         assert re.search(rf"left samples? {min(dead)}[ ,]", str(refused.value))
+
+
+@pytest.mark.model
+def test_each_prompt_follows_a_grammar_of_its_own_in_one_batch(tiny_model: Path) -> None:
+    """They begin at the same text, none: what one allows there is not what another does."""
+    patterns = {"root ::= [0-4]+": "[0-4]+", "root ::= [5-9]+": "[5-9]+", 'root ::= "x" | "yz"': "x|yz"}
+    with opened(tiny_model, parallel=5) as engine:
+        asked = [
+            recipe(engine, grammar, seed=seed, prompt=engine.prompt(f"Number {seed}:"), max_tokens=6)
+            for seed, grammar in enumerate([*patterns] * 4)
+        ]
+        steps = list(engine.sample_each([(one, [0]) for one in asked]))
+        texts = {sample.recipe_key: sample.text.decode() for step in steps for sample in step.finished}
+        assert len(texts) == 12
+        assert all(re.fullmatch(patterns[one.grammar], texts[one.key]) for one in asked)
+        assert max(step.n_tokens for step in steps) == 5  # of all three at once
+        bad = [(asked[0], [0]), (recipe(engine, "root ::= ("), [0])]
+        with pytest.raises(BadValue, match=r"expecting '\)'"):
+            list(engine.sample_each(bad))
+        with pytest.raises(EngineError, match="all or none have a grammar"):
+            list(engine.sample_each([(asked[0], [0]), (recipe(engine, None), [0])]))
 
 
 @pytest.mark.model

@@ -359,7 +359,7 @@ def test_of_many_prompts_the_one_too_long_is_named(tiny_model: Path) -> None:
         asked = [recipe(engine, text=text, max_tokens=4) for text in ("short", "long " * 600)]
         with pytest.raises(PromptTooLong, match=r"^“long long .*…”: \d+ prompt tokens and 4 new ones do not fit"):
             drawn_each(engine, [(one, [0]) for one in asked])
-        with pytest.raises(EngineError, match="must share engine, sampler, grammar"):
+        with pytest.raises(EngineError, match="must share engine, sampler and arithmetic"):
             drawn_each(engine, [(asked[0], [0]), (recipe(engine, sampler=Sampler(0.5)), [0])])
         assert drawn_each(engine, [(asked[1], [])]) == {}
 

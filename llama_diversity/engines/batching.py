@@ -50,10 +50,10 @@ class Slots(Protocol):
 
 
 class Grammar(Protocol):
-    """What a grammar allows each of several samples to go on with; they are told apart by their place."""
+    """What grammars allow each of several samples to go on with; they are told apart by their place."""
 
-    def begin(self, place: Hashable) -> None:
-        """Stand at the start of the grammar with the sample at `place`."""
+    def begin(self, place: Hashable, grammar: str) -> None:
+        """Stand at the start of its grammar with the sample at `place`."""
         ...
 
     def allowed(self, places: Sequence[Hashable]) -> Mask:
@@ -73,7 +73,7 @@ class Batch:
     """Draws `completions`, at most `parallel` at a time, from the context whose next logits are `first_row`.
 
     Where that is None each has a prompt of its own, which begins with the `n_head` tokens that the context holds. With
-    a `grammar`, from what it allows of the logits.
+    a `grammar`, from what that of each recipe allows of the logits.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Batch:
     def _draw_first(self, fresh: Sequence[Completion], logits: Float32) -> Step:
         if self._grammar is not None:
             for completion in fresh:
-                self._grammar.begin(completion.place)
+                self._grammar.begin(completion.place, completion.grammar)
         return self._draw(fresh, logits)
 
     def _close_gaps(self) -> None:

@@ -43,6 +43,12 @@ class Completion:
         return self._recipe.prompt.ids
 
     @property
+    def grammar(self) -> str:
+        """What it must follow. Of a recipe that has one."""
+        assert self._recipe.grammar is not None
+        return self._recipe.grammar
+
+    @property
     def prompt_text(self) -> str:
         """What was asked."""
         return self._recipe.prompt.text

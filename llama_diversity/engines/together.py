@@ -14,7 +14,7 @@ from llama_diversity.records import Piece, Recipe
 
 @dataclass(frozen=True)
 class Together:
-    """Recipes that share all but prompt, seed, length and stop strings, with the indices wanted of each.
+    """Recipes that share all but prompt, seed, length, stops and a grammar's text, with the indices wanted of each.
 
     The head is what all prompts begin with. One prompt is its own head; of several it ends a token before the shortest
     one at the latest, so that each has tokens of its own behind it.
@@ -34,7 +34,9 @@ class Together:
         if not works:
             return None
         if len({recipe.kin for recipe, _ in works}) > 1:
-            raise EngineError("Recipes drawn together must share engine, sampler, grammar and arithmetic.")
+            raise EngineError(
+                "Recipes drawn together must share engine, sampler and arithmetic, and all or none have a grammar."
+            )
         prompts = list(dict.fromkeys(recipe.prompt.ids for recipe, _ in works))
         for recipe, _ in works:
             if len(recipe.prompt.ids) + recipe.max_tokens > n_ctx:
@@ -49,6 +51,11 @@ class Together:
     def recipe(self) -> Recipe:
         """One of them, for what they share."""
         return self.works[0][0]
+
+    @property
+    def grammars(self) -> list[str]:
+        """Those of the recipes, each once; none where they are free."""
+        return list(dict.fromkeys(recipe.grammar for recipe, _ in self.works if recipe.grammar is not None))
 
     @property
     def n_samples(self) -> int:

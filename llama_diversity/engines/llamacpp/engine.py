@@ -246,7 +246,7 @@ class LlamaCppEngine:
             exact=recipe.exact,
         )
         with (
-            self._following(recipe.grammar) as grammar,
+            self._following(together.grammars) as grammar,
             self._open_context(work, kv_type=recipe.kv_type, fused=self._fused) as (context, layout),
         ):
             behind_head = context.prefill(together.head) if together.head else None
@@ -356,11 +356,11 @@ class LlamaCppEngine:
             self._model = None
 
     @contextlib.contextmanager
-    def _following(self, grammar: str | None) -> Iterator[LlamaCppGrammar | None]:
-        if grammar is None:
+    def _following(self, grammars: Sequence[str]) -> Iterator[LlamaCppGrammar | None]:
+        if not grammars:
             yield None
             return
-        with contextlib.closing(LlamaCppGrammar(grammar, self._described, n_threads=self._n_threads)) as following:
+        with contextlib.closing(LlamaCppGrammar(grammars, self._described, n_threads=self._n_threads)) as following:
             yield following
 
     @functools.cached_property

@@ -2,7 +2,8 @@
 
 llama.cpp ends the process when a token that it did not allow is accepted, and answers a grammar it cannot parse with a
 null pointer and a print to standard error. It walks through the whole vocabulary at each question; so what two samples
-with the same text may go on with is asked once, and a token only if the one that is its first character is allowed.
+of one grammar with the same text may go on with is asked once, and a token only if the one that is its first character
+is allowed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import ctypes
 import os
 import tempfile
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -66,36 +67,48 @@ class _Walk:
     """Where one sample stands."""
 
     sampler: Any
+    grammar: str
     text: bytes = b""
     allowed: Mask | None = None  # what may follow the text, once that was asked
 
+    @property
+    def place(self) -> tuple[str, bytes]:
+        """What decides about the next token."""
+        return self.grammar, self.text
+
 
 class LlamaCppGrammar:
-    """A parsed grammar and the samples that follow it. Close it to free them."""
+    """Parsed grammars and the samples that follow each. Close it to free them. Raises BadValue."""
 
-    def __init__(self, text: str, vocabulary: Vocabulary, *, n_threads: int) -> None:
+    def __init__(self, grammars: Iterable[str], vocabulary: Vocabulary, *, n_threads: int) -> None:
         self._vocabulary = vocabulary
-        self._start = _parse(text, vocabulary.pointer)
+        self._starts: dict[str, Any] = {}
         self._walks: dict[Hashable, _Walk] = {}
-        self._known: dict[bytes, Mask] = {}  # by text, the most recently used last
+        self._known: dict[tuple[str, bytes], Mask] = {}  # by grammar and text, the most recently used last
         self._most_known = max(1, _CACHE_BYTES // len(vocabulary.pieces))
         self._pool = ThreadPoolExecutor(n_threads)
+        try:
+            for grammar in dict.fromkeys(grammars):
+                self._starts[grammar] = _parse(grammar, vocabulary.pointer)
+        except BadValue:
+            self.close()
+            raise
 
-    def begin(self, place: Hashable) -> None:
-        """Stand at the start of the grammar with the sample at `place`."""
-        self._walks[place] = _Walk(C.llama_sampler_clone(self._start))
+    def begin(self, place: Hashable, grammar: str) -> None:
+        """Stand at the start of one of the grammars with the sample at `place`."""
+        self._walks[place] = _Walk(C.llama_sampler_clone(self._starts[grammar]), grammar)
 
     def allowed(self, places: Sequence[Hashable]) -> Mask:
         """Which tokens may come next, shape (len(places), n_vocab); a row may be empty."""
         walks = [self._walks[place] for place in places]
-        new = {walk.text: walk.sampler for walk in walks if walk.text not in self._known}
+        new = {walk.place: walk.sampler for walk in walks if walk.place not in self._known}
         answers = map(self._ask, new.values()) if len(new) == 1 else self._pool.map(self._ask, new.values())
         found = dict(zip(new, answers, strict=True))
         for walk in walks:
-            walk.allowed = found[walk.text] if walk.text in found else self._known.pop(walk.text)
-            self._known[walk.text] = walk.allowed
-        for text in list(self._known)[: -self._most_known]:
-            del self._known[text]
+            walk.allowed = found[walk.place] if walk.place in found else self._known.pop(walk.place)
+            self._known[walk.place] = walk.allowed
+        for oldest in list(self._known)[: -self._most_known]:
+            del self._known[oldest]
         return np.stack([walk.allowed for walk in walks if walk.allowed is not None])
 
     def accept(self, place: Hashable, token_id: int) -> None:
@@ -115,7 +128,8 @@ class LlamaCppGrammar:
         """Free every sampler and stop the threads."""
         for place in list(self._walks):
             self.end(place)
-        C.llama_sampler_free(self._start)
+        for start in self._starts.values():
+            C.llama_sampler_free(start)
         self._pool.shutdown()
 
     def _ask(self, sampler: Any) -> Mask:
