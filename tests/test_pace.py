@@ -50,7 +50,8 @@ def test_before_a_sample_has_ended_the_time_is_a_bound() -> None:
     one = cell("She", 20)
     pace = Pace([Stored(one, 0, 9)], clock=clock)
     told(pace, clock, one, 0, Progress(0, 20, 0, 0))
-    standing = told(pace, clock, one, 10, Progress(0, 20, 0, 50))
+    assert told(pace, clock, one, 5, Progress(0, 20, 0, 9)).left is None  # prompts are read: too soon for a bound
+    standing = told(pace, clock, one, 5, Progress(0, 20, 0, 50))
     assert standing == Standing(0, 20, 5.0, Left((200 - 50) / 5, True), "")  # one cell: no need to name it
 
 

@@ -140,10 +140,16 @@ class Pace:
         return cell.arm + (f" and {part.n_recipes - 1:,} more" if part.n_recipes > 1 else "")
 
     def _left(self) -> Left | None:
-        """None where nothing was drawn, or nothing is missing."""
+        """None where less was drawn than one sample may have, or nothing is missing.
+
+        The first steps read prompts rather than draw: a bound made of them would be of days.
+        """
         lacking = [one for one in self._parts.values() if one.n_ended < one.n_missing]
         begun = [one for one in self._parts.values() if one.length is not None]
         n_ended = sum(one.n_ended for one in begun)
+        n_tokens = sum(one.n_tokens for one in lacking)
+        if not n_ended and n_tokens < max((one.max_tokens for one in lacking), default=0):
+            return None
         share = sum(one.n_ended * (one.length or 0) / one.max_tokens for one in begun) / n_ended if n_ended else 1.0
         seconds = 0.0
         for one in lacking:
