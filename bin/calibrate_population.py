@@ -8,6 +8,7 @@ prints how often the verdict was the right one and how often a 95 % interval hel
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -112,12 +113,14 @@ Draw = Callable[[np.random.Generator], bool]  # whether one interval holds
 
 def prices() -> Iterator[tuple[str, Draw]]:
     """Settings of outputs whose rates are known, each as one draw."""
-    for n, share in ((50, 0.1), (50, 0.6), (100, 0.9), (200, 0.3), (500, 0.02)):
+    for n, share in ((50, 0.1), (50, 0.6), (50, 0.97), (100, 0.9), (200, 0.3), (500, 0.02)):
         yield f"tokens per usable, {share} usable, n = {n}", lambda g, n=n, share=share: _usable(g, n, share)
     yield "tokens per usable, 40 calls of up to 5", _usable_calls
-    for n, kinds, valid in ((100, 40, 0.8), (200, 200, 0.9), (500, 1000, 0.7), (200, 5000, 0.9)):
+    for n, kinds, valid in ((100, 20, 0.9), (200, 20, 0.9), (100, 40, 0.8), (200, 200, 0.9), (200, 5000, 0.9)):
         name = f"tokens for the next, {kinds} kinds, {valid} valid, n = {n}"
         yield name, lambda g, n=n, kinds=kinds, valid=valid: _next(g, n, kinds, valid)
+    yield "effective kinds, two as 3 to 2, n = 50", lambda g: _kinds(g, 50, np.array([0.6, 0.4]))
+    yield "effective kinds, two alike, n = 200", lambda g: _kinds(g, 200, np.array([0.5, 0.5]))
     for n, kinds in ((50, 8), (100, 40), (200, 200), (100, 2000)):
         yield f"effective kinds, {kinds} as 1/i, n = {n}", lambda g, n=n, kinds=kinds: _kinds(g, n, zipf(kinds))
         yield f"effective kinds, {kinds} alike, n = {n}", lambda g, n=n, k=kinds: _kinds(g, n, np.full(k, 1 / k))
@@ -150,8 +153,9 @@ def _usable_calls(g: np.random.Generator) -> bool:
 def _next(g: np.random.Generator, n: int, kinds: int, valid: float) -> bool:
     p, is_valid = zipf(kinds), g.random(n) < valid
     drawn = [int(kind) if ok else None for kind, ok in zip(g.choice(kinds, n, p=p), is_valid, strict=True)]
-    unseen = 1 - p[[kind for kind in set(drawn) if kind is not None]].sum()
-    return holds(tokens_for_next(50 + g.poisson(20, n), drawn), 70 / (valid * unseen))
+    seen = set(drawn)
+    unseen = math.fsum(share for kind, share in enumerate(p.tolist()) if kind not in seen)
+    return holds(tokens_for_next(50 + g.poisson(20, n), drawn), 70 / (valid * unseen) if unseen else math.inf)
 
 
 def _kinds(g: np.random.Generator, n: int, p: np.ndarray) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from llama_diversity.errors import BadValue
 from llama_diversity.metrics.indices import clip_similarity, leinster_cobbold, numbers_equivalent
+from llama_diversity.metrics.inference import wilson
 from llama_diversity.metrics.price import (
     Bounded,
     effective_kinds,
@@ -35,6 +36,15 @@ def test_tokens_per_usable() -> None:
     assert within(many)
     # log scale: the jackknife's error of 200 is 20.1, so about exp(-+1.97 * .1005)
     assert many.low == pytest.approx(200 * math.exp(-1.98 * 0.1005), rel=0.02)
+
+
+def test_tokens_per_usable_where_few_are_useless() -> None:
+    """4 of 4: Wilson's lower end 1 / (1 + z^2 / 4). 3 of 4 of 10, the other of 40: 10 + 40 / 3."""
+    all_usable = tokens_per_usable([10] * 4, [1] * 4)
+    assert all_usable[:3] == pytest.approx((10, 10, 10 * (1 + 1.959964**2 / 4)))
+    low, high = wilson(3, 4)[1:3]
+    found = tokens_per_usable([10, 10, 40, 10], [1, 1, 0, 1])
+    assert found[:3] == pytest.approx((70 / 3, 10 + 40 * (1 - high) / high, 10 + 40 * (1 - low) / low))
 
 
 def test_tokens_per_usable_of_none_and_one() -> None:
@@ -69,6 +79,12 @@ def test_a_call_that_repeats_another_makes_its_kinds_new_when_left_out() -> None
 
 
 def test_the_next_one_where_nothing_new_or_only_new_was_seen() -> None:
+    # 30 kinds once and 5 twice: f1 is one less without any of 30 outputs, one more without any of 10
+    often = tokens_for_next([10] * 40, [*range(30), *range(30, 35), *range(30, 35)])
+    assert often.high == pytest.approx(400 / (30 - 1.96 * math.sqrt(40 - (10 - 30) ** 2 / 40)), rel=0.02)
+    few = tokens_for_next([10] * 10, [0, 1, *[2, 3, 4, 5] * 2])  # 2 < 1.96 sqrt(10 - (8 - 2)^2 / 10)
+    assert (few.value, few.high) == (50, math.inf)
+    assert tokens_for_next([10] * 3, list("aab")).high == math.inf
     nothing = tokens_for_next([10] * 4, ["a", "a", "b", "b"])
     assert nothing.value == nothing.high == math.inf
     assert nothing.low == pytest.approx(10 / (1 - 0.05**0.25))
@@ -149,6 +165,9 @@ def test_effective_kinds_at_their_ends() -> None:
     distinct = effective_kinds([1] * 50, 20)
     assert (distinct.value, distinct.high) == (20, 20)
     assert distinct.low == pytest.approx(1 / (0.05 + 0.95 * (4.744 / 50) ** 2))
+    even = effective_kinds([25, 25], 50)  # no output changes anything: D = 24 / 49, and up to z^2 / 50 more of it
+    assert even.value == pytest.approx(2)
+    assert even.low == pytest.approx(1 / (1 / 50 + 49 / 50 * 24 / 49 * (1 + 1.959964**2 / 50)))
     assert effective_kinds([1], 5).reason == "fewer than two outputs"
     with pytest.raises(BadValue, match="m is 0"):
         effective_kinds([1, 2], 0)

@@ -6,6 +6,7 @@ intervals are made on the log scale by a jackknife over units; where so few were
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -23,10 +24,14 @@ from llama_diversity.metrics.inference import (
     Int64,
     class_counts,
     jackknifed,
+    mean_interval,
     part_of,
+    wilson,
 )
 
 NONE_USABLE, NOTHING_NEW, NEVER_SEEN = "none was usable", "no kind was seen once", "a cell was never seen"
+_FEW_USELESS = 10  # outputs that are not usable, below which they show too little of their own spread
+_Z_SQUARED = 3.8414588206941254  # of the normal 97.5 % quantile
 _BLOCK = 512  # rows whose cosines with all others are held at a time
 
 
@@ -55,9 +60,11 @@ def tokens_per_usable(tokens: npt.ArrayLike, usable: npt.ArrayLike) -> Bounded:
     """Tokens drawn over outputs that may be used: sum tokens / sum usable, an entry of each a unit. Smaller is cheaper.
 
     `usable`: 0 or 1 of an output, how many of a call. Range [mean tokens, inf), and below it where calls hold several.
-    Jackknife over units, each end made of tokens and usable together. One usable alone has no spread, so the exact
-    binomial one has to do; none usable: inf, from below at least mean tokens / `never_seen_bound`. No units: undefined.
-    O(n).
+    Jackknife over units, each end made of tokens and usable together. Fewer than 10 outputs that are not usable: it is
+    a + b (1 - r) / r, a tokens of a usable one, b of another, r the usable share; ends are made of a's t interval and
+    of Wilson's of r, b as seen (where none was, that of usable ones, which is too little if useless ones are long). One
+    usable alone has no spread, so the exact binomial one has to do; none usable: inf, from below at least mean tokens /
+    `never_seen_bound`. No units: undefined. O(n).
 
     100 tokens each, 1, 1, 0, 1 usable: 400 / 3.
 
@@ -72,9 +79,21 @@ def tokens_per_usable(tokens: npt.ArrayLike, usable: npt.ArrayLike) -> Bounded:
         return Bounded(None, None, None, 0, "no outputs")
     if found == 0:
         return Bounded(math.inf, total / n / never_seen_bound(n), math.inf, n, NONE_USABLE)
+    if useful.max() <= 1 < found and n - found < _FEW_USELESS:
+        return _of_few_useless(spent, useful > 0)
     left_out = np.divide(total - spent, found - useful, where=found > useful, out=np.full(n, math.inf))
     priced = _by_jackknife(total / found, left_out, n)
     return priced if priced.low is not None else _of_few(priced, int((useful > 0).sum()), n)
+
+
+def _of_few_useless(tokens: Float64, usable: npt.NDArray[np.bool_]) -> Bounded:
+    """Two parts that do not depend on each other: tokens of usable outputs, and for each those of the useless ones."""
+    n, mean, share = len(tokens), mean_interval(tokens[usable]), wilson(int(usable.sum()), len(tokens))
+    each = float(tokens[~usable].mean()) if not usable.all() else mean.mean
+    rate, low, high = (each * (1 - r) / r for r in (share.value or 1.0, share.high or 1.0, share.low or 1.0))
+    half = mean.high - mean.mean
+    value = mean.mean + rate
+    return Bounded(value, max(0.0, value - math.hypot(half, rate - low)), value + math.hypot(half, high - rate), n)
 
 
 def _of_few(priced: Bounded, k: int, n: int) -> Bounded:
@@ -94,7 +113,8 @@ def tokens_for_next(
     `tokens`: of each unit; `kinds`: of each output its kind, None where it is not valid; `units`: of each output the
     place of its unit in `tokens`, one output each as a rule. f1, the number of kinds seen once, over n_valid is the
     share of valid outputs that would be new (Good, Biometrika 40 (1953) 237). Smaller is cheaper; range [tokens an
-    output, inf). Jackknife over units; all kinds seen once: at 95 % less than 2 log(20) / n of them is known, which the
+    output, inf). Jackknife over units, of the price from below and of f1 from above: inf where nothing new may be left
+    (Esty, Ann. Stat. 11 (1983) 905). All kinds seen once: at 95 % less than 2 log(20) / n of them is known, which the
     upper end takes in. No kind seen once: inf, at least tokens an output / `never_seen_bound`; no outputs: undefined.
     O(outputs).
 
@@ -122,11 +142,13 @@ def tokens_for_next(
     left_out = np.divide(total - spent, fewer, where=fewer > 0, out=np.full(n, math.inf))
     priced = _by_jackknife(total / f1, left_out, n)
     if priced.low is None or priced.high is None:
-        return _of_few(priced, f1, max(n, f1))
+        return _of_few(priced, f1, max(n, f1))._replace(high=math.inf)
+    spread = math.log(priced.high * f1 / total)  # about z se(f1) / f1
+    priced = priced._replace(high=total / f1 / (1 - spread) if spread < 1 else math.inf)
     n_valid = counts.total()
     if f1 == n_valid:  # no repeat in n_valid draws of coverage C has a chance of about exp(-n C / 2)
         new_at_least = 1 - 2 * math.log(20) / n_valid
-        return priced._replace(high=priced.high / new_at_least if new_at_least > 0 else math.inf)
+        return priced._replace(high=(priced.high or 0) / new_at_least if new_at_least > 0 else math.inf)
     return priced
 
 
@@ -189,12 +211,15 @@ def _expected_outputs(rates: Float64, quotas: Int64) -> float:
     if not (r > 0).all():
         return math.inf
     begin, end = (float((gammaincinv(k, tail) / r).max()) for tail in (1e-13, 1 - 1e-13))
-    nodes, weights = np.polynomial.legendre.leggauss(
-        128
-    )  # between these times all quotas are filled, else surely (not)
+    nodes, weights = _legendre()  # between these times all quotas are filled, else surely (not)
     times = begin + (end - begin) * (nodes + 1) / 2
     all_filled = gammainc(k[:, None], r[:, None] * times).prod(axis=0)
     return begin + (end - begin) / 2 * float(weights @ (1 - all_filled))
+
+
+@functools.cache
+def _legendre() -> tuple[Float64, Float64]:
+    return np.polynomial.legendre.leggauss(128)
 
 
 # ---- how many different ones ----
@@ -206,9 +231,11 @@ def effective_kinds(counts: npt.ArrayLike, m: int) -> Bounded:
     D = sum n_c (n_c - 1) / (n (n - 1)) is unbiased at any n (`indices.concentration`), so the number compares arms of
     different n at one m, and is what a random m of the n outputs show: rarefaction for q = 2 (Chao et al., Ecol.
     Monogr. 84 (2014) 45). `counts`: of each kind, (kinds,), or by call (calls, kinds), the calls being the units then.
-    Larger is more diverse. Range [1, m]: one kind 1, all distinct m. Interval from D's jackknife on the log scale; all
-    distinct: D is at most (4.744 / n)^2 at 95 %, where one kind would be seen once or never, (1 + x) exp(-x) = 0.05;
-    one kind alone: D >= (1 - `never_seen_bound`)^2. Fewer than two outputs: undefined. O(units * kinds).
+    Larger is more diverse. Range [1, m]: one kind 1, all distinct m. Interval from D's jackknife on the log scale, up
+    to D + z se + z^2 D / n at least: of counts that happen to be even se is 0, while D - 1/K of K kinds is a square
+    whose root has an error of 1 / sqrt(K n). All distinct: D is at most (4.744 / n)^2 at 95 %, where one kind would be
+    seen once or never, (1 + x) exp(-x) = 0.05; one kind alone: D >= (1 - `never_seen_bound`)^2. Fewer than two outputs:
+    undefined. O(units * kinds).
 
     (5, 3, 2): D = 28/90, of m = 5: 1 / (0.2 + 0.8 * 0.311111).
 
@@ -248,6 +275,8 @@ def _of_alike(alike: float, left_out: Float64, weights: npt.ArrayLike | None, n_
         low, high = (1 - never_seen_bound(n_units)) ** 2, 1.0
     else:
         _, low, high, *_ = _by_jackknife(alike, left_out, n_units, weights)
+        if high is not None:
+            high = max(high, alike * (1 + math.log(high / alike) + _Z_SQUARED / n_units))
 
     def shown(d: float) -> float:
         return 1 / (1 / m + (1 - 1 / m) * min(max(d, 0.0), 1.0))

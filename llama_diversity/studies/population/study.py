@@ -19,7 +19,7 @@ from llama_diversity.studies.population.exhibits import Facts, section
 from llama_diversity.studies.population.gathering import Plan, label, numbers, outputs, planned
 from llama_diversity.studies.population.grammar import grammar
 from llama_diversity.studies.population.joint import Joint, joint_of
-from llama_diversity.studies.population.pipeline import Person, Vectors, read, without_twins
+from llama_diversity.studies.population.pipeline import Embed, Person, read, without_twins
 from llama_diversity.studies.population.standing import Cell, Standing, standing
 from llama_diversity.studies.population.target import Target
 from llama_diversity.studies.population.ways import PLANNER, Way
@@ -237,12 +237,16 @@ class Population(Study):
 
     # ---- what was drawn
 
+    def embedding(self, drawn: Drawn) -> Embed:
+        """What makes vectors of texts: the sentence encoder."""
+        return lambda texts: drawn.embedded({"": texts})[""].vectors
+
     def people(self, way: Way, drawn: Drawn) -> list[Person]:
         """What became of every output of an arm, in order."""
         key = way.name, len(drawn.cells), sum(drawn.lacks().values())
         if key not in self._judged:
             found = [one for number in numbers(way, drawn) for one in self._read(way, number, drawn)]
-            self._judged[key] = without_twins(found, self.target, functools.partial(_vectors, drawn))
+            self._judged[key] = without_twins(found, self.target, self.embedding(drawn))
         return self._judged[key]
 
     def _read(self, way: Way, number: Number, drawn: Drawn) -> list[Person]:
@@ -288,12 +292,8 @@ class Population(Study):
         )
 
     def show(self, drawn: Drawn) -> Result:
-        embed = functools.partial(_vectors, drawn)
+        embed = self.embedding(drawn)
         drew = [Drew(way, self.people(way, drawn), self.standing(way, drawn)) for way in self.ways]
         found = analyse(drew, self.target, self.joint, self.wanted, self.n, embed)
         facts = Facts(self.target, self.n, self.max_tokens, self.price, self.is_bound)
         return Result(section(found, facts, drawn.command), as_json(found, self.target), found)
-
-
-def _vectors(drawn: Drawn, texts: Sequence[str]) -> Vectors:
-    return drawn.embedded({"": texts})[""].vectors
