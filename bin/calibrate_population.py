@@ -1,21 +1,28 @@
 """How often do the verdicts and intervals of `llamadiv population` hold where the truth is known?
 
-    bin/calibrate population [RUNS]
+    bin/calibrate population [RUNS] [PART ...]
 
-Draws counts from a target, from a target with one cell shifted, and outputs of known rates, RUNS times each (1000), and
-prints how often the verdict was the right one and how often a 95 % interval held the truth. Some minutes on one core.
+Draws counts from a target, from a target with one cell shifted, duplicates, and outputs of known rates, RUNS times each
+(1000), and prints how often the verdict was the right one and how often a 95 % interval held the truth. The part
+`whole` is the study itself, from the asks to its numbers, on the scripted model, whose law is known; a fifth as often.
+Parts: verdicts, families, shifts, duplicates, intervals, whole; all of them take some ten minutes on one core.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from llama_diversity.engines.scripted_people import AGES, GENDERS, OCCUPATIONS, PARTS, REFUSES, UNREADABLE
+from llama_diversity.metrics.choice import Kept
 from llama_diversity.metrics.fit import FITS, MISSES, verdict
+from llama_diversity.metrics.inference import Proportion, clustered_proportion, wilson
 from llama_diversity.metrics.price import (
     Bounded,
     effective_kinds,
@@ -24,6 +31,16 @@ from llama_diversity.metrics.price import (
     tokens_for_next,
     tokens_per_usable,
 )
+from llama_diversity.studies.arms import Choice
+from llama_diversity.studies.conduct import run
+from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.population.analysis import Arm
+from llama_diversity.studies.population.pipeline import Embed, Vectors
+from llama_diversity.studies.population.specs import arms_of, ways_of
+from llama_diversity.studies.population.study import Population
+from llama_diversity.studies.population.target import Bin, Field, Rule, Target
+from llama_diversity.studies.session import Session
+from llama_diversity.studies.study import Drawn
 
 MARGINS = {
     "1/2, 1/2": [0.5, 0.5],
@@ -103,7 +120,22 @@ def shifts(runs: int, n: int = 500) -> Iterator[Rate]:
         yield Rate(f"{name}, n = {n}", min(of_cells))
 
 
-def holds(found: Bounded, truth: float) -> bool:
+def duplicates(runs: int) -> Iterator[Rate]:
+    """How often 18 to 22 % of 1,000 vectors are left out, of which 20 % are copies, half of them not exact."""
+    found = [planted(np.random.default_rng(seed)) for seed in range(runs)]
+    yield Rate("20 % of 1,000", float(np.mean([0.18 <= share <= 0.22 for share in found])))
+
+
+def planted(g: np.random.Generator) -> float:
+    """The share found. Vectors of 64 random numbers never come near each other; half the copies are at cosine .98."""
+    rows = g.normal(size=(1000, 64))
+    for at, place in enumerate(g.permutation(np.arange(200, 1000))[:200]):
+        rows[place] = rows[g.integers(200)] + (at % 2) * 0.2 * g.normal(size=64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return float(np.mean([near is not None for near in Kept().add(rows.astype(np.float32))]))
+
+
+def holds(found: Bounded | Proportion, truth: float) -> bool:
     """Whether an interval has the truth."""
     return found.low is not None and found.high is not None and found.low <= truth <= found.high
 
@@ -113,6 +145,9 @@ Draw = Callable[[np.random.Generator], bool]  # whether one interval holds
 
 def prices() -> Iterator[tuple[str, Draw]]:
     """Settings of outputs whose rates are known, each as one draw."""
+    for n, share in ((50, 0.6), (100, 0.9), (500, 0.02)):
+        yield f"usable share, {share}, n = {n}", lambda g, n=n, p=share: holds(wilson(int(g.binomial(n, p)), n), p)
+    yield "usable share, 40 calls of 5", _share_calls
     for n, share in ((50, 0.1), (50, 0.6), (50, 0.97), (100, 0.9), (200, 0.3), (500, 0.02)):
         yield f"tokens per usable, {share} usable, n = {n}", lambda g, n=n, share=share: _usable(g, n, share)
     yield "tokens per usable, 40 calls of up to 5", _usable_calls
@@ -137,6 +172,10 @@ def prices() -> Iterator[tuple[str, Draw]]:
 def zipf(kinds: int) -> np.ndarray:
     """Shares p ~ 1/i."""
     return 1 / np.arange(1, kinds + 1) / (1 / np.arange(1, kinds + 1)).sum()
+
+
+def _share_calls(g: np.random.Generator) -> bool:
+    return holds(clustered_proportion(g.binomial(5, g.beta(2, 2, 40)).tolist(), [5] * 40), 0.5)
 
 
 def _usable(g: np.random.Generator, n: int, share: float) -> bool:
@@ -202,20 +241,105 @@ def intervals(runs: int) -> Iterator[Rate]:
         yield Rate(name, float(np.mean([draw(generator) for _ in range(runs)])))
 
 
+# ---- the study itself, of a model whose law is known
+
+RETIRED = sum(share for job, share in OCCUPATIONS.items() if job.startswith("retired"))
+YOUNG = {age: int(age) < 62 for age in AGES}
+BARRED = RETIRED * sum(share for age, share in AGES.items() if YOUNG[age])
+VALID = (1 - REFUSES) * (1 - UNREADABLE) * (1 - BARRED)
+TOKENS = REFUSES * 2 + (1 - REFUSES) * 7  # of a refusal, of three fields and a review of three parts; and the end
+REVIEWS = math.prod(map(len, PARTS))  # all equally likely
+OBEYING = {age: share * (1 - RETIRED * YOUNG[age]) / (1 - BARRED) for age, share in AGES.items()}
+# Two reviews that are not the same have on average so many of the three parts in common, over three.
+ALIKE = (sum(1 / len(part) for part in PARTS) / 3 - 1 / REVIEWS) / (1 - 1 / REVIEWS)
+BINS = {"24": Bin("18-29", 18, 29), "37": Bin("30-44", 30, 44), "55": Bin("45-64", 45, 64), "71": Bin("65+", 65, None)}
+PEOPLE = Target(
+    "Those of the chain",
+    (
+        Field("gender", shares=GENDERS),
+        Field("age", shares={BINS[age].name: share for age, share in OBEYING.items()}, bins=tuple(BINS.values())),
+        Field("occupation", max_words=6),
+        Field("review", max_words=60),
+    ),
+    product="A cup.",
+    rules=(Rule({"age": ("<62",)}, {"occupation": ("retired*",)}, "pension age"),),
+)
+
+
+class ByParts(Population):
+    """The study with vectors of a review's three parts in place of the encoder's: cosine 0, 1/3, 2/3 or 1."""
+
+    needs_encoder = False
+
+    def embedding(self, drawn: Drawn) -> Embed:
+        return _of_parts
+
+
+def _of_parts(texts: Sequence[str]) -> Vectors:
+    words = [part for parts in PARTS for part in parts]
+    return np.array([[word in text for word in words] for text in texts], np.float32).reshape(-1, len(words)) / 3**0.5
+
+
+def people(seed: int, n: int = 100) -> Arm:
+    """The one arm of a study that draws until `n` people are usable, in a store of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(Path(folder) / "store.sqlite")
+        ways = ways_of("scripted:people", Choice(), [], ["aligned"], session)
+        study = ByParts(PEOPLE, ways, n=n, seed=seed)
+        return run(study, arms_of(ways, session), drawing=Drawing(seed=seed), session=session).found.arms["aligned"]
+
+
+def found_in(arm: Arm) -> dict[str, bool]:
+    """Which numbers of an arm are as the chain's law has them."""
+    n, n_usable = arm.funnel.n_drawn, arm.funnel.n_usable
+    each_new = REVIEWS * (1 - (1 - VALID / REVIEWS) ** n) / n  # chance that an output is usable and no twin
+    of_cells = sum(p**2 for p in GENDERS.values()) * sum(p**2 for p in OBEYING.values())
+    [ages] = [one.counts for one in arm.tables if one.fields == ("age",)]
+    return {
+        "usable share before twins": holds(wilson(arm.funnel.left["no copy"], n), VALID),
+        "usable share": holds(arm.usable, each_new),
+        "tokens per usable": holds(arm.per_usable, TOKENS / each_new),
+        "tokens for the next": holds(arm.for_next, TOKENS / (VALID * (1 - n_usable / REVIEWS))),
+        "effective number by fields": holds(arm.effective_fields, 1 / (1 / arm.m + (1 - 1 / arm.m) * of_cells)),
+        "effective number by texts": holds(arm.effective_texts, 1 / (1 / arm.m + (1 - 1 / arm.m) * ALIKE)),
+        "both margins fit the chain's own": all(one.fit.verdict == FITS for one in arm.tables),
+        "ages fit those before the rule": verdict(ages, [*AGES.values()], tests=2) == FITS,
+        "ages miss four alike, of which one is 15 points off": verdict(ages, [0.25] * 4, tests=2) == MISSES,
+        "ages miss the reverse": verdict(ages, [*AGES.values()][::-1], tests=2) == MISSES,
+    }
+
+
+def whole(runs: int) -> Iterator[Rate]:
+    """How often the study's own numbers are right, of `runs` seeds."""
+    found = [found_in(people(seed)) for seed in range(runs)]
+    for name in found[0]:
+        yield Rate(name, float(np.mean([one[name] for one in found])))
+
+
+PARTS_OF_IT: dict[str, tuple[str, Callable[[int], Iterator[Rate]]]] = {
+    "verdicts": ("Drawn from the target: called no miss", verdicts),
+    "families": ("All tables of an arm fit", families),
+    "shifts": ("One cell shifted by 10 points: called a miss", shifts),
+    "duplicates": ("Planted duplicates: 18 to 22 % found", duplicates),
+    "intervals": ("95 % intervals that hold the truth", intervals),
+    "whole": ("The study itself, until 100 people of the scripted model are usable", lambda runs: whole(-(-runs // 5))),
+}
+
+
 def main() -> None:
-    """All settings."""
+    """All settings of all parts, or of those that are named."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    for title, rates in {
-        "Drawn from the target: called no miss": verdicts(runs),
-        "All tables of an arm fit": families(runs),
-        "One cell shifted by 10 points: called a miss": shifts(runs),
-        "95 % intervals that hold the truth": intervals(runs),
-    }.items():
-        print(f"\n{title}, %, {runs:,} runs each\n\n| setting | % |\n|---|---|")
-        for setting, held in rates:
+    numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    named = [word for word in sys.argv[1:] if not word.isdigit()]
+    if unknown := set(named) - set(PARTS_OF_IT):
+        sys.exit(f"{min(unknown)} is none of {', '.join(PARTS_OF_IT)}.")
+    runs = numbers[0] if numbers else 1000
+    for name in named or PARTS_OF_IT:
+        title, rates = PARTS_OF_IT[name]
+        print(f"\n{title}, %, {-(-runs // 5) if name == 'whole' else runs:,} runs each\n\n| setting | % |\n|---|---|")
+        for setting, held in rates(runs):
             print(f"| {setting} | {100 * held:.1f} |", flush=True)
 
 
