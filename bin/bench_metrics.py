@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from llama_diversity.metrics import (
     similarity,
     stated,
 )
+from llama_diversity.studies.population.joint import joint_of
+from llama_diversity.studies.population.target import Field, Pair, Rule, Target
 
 N_WORDS, N_DIMENSIONS, N_KINDS, CUT = 128, 384, 60, 0.7
 PARTS_OF_OTHERS = {  # which the metrics below call, or which are the same of a kernel
@@ -119,6 +122,7 @@ def calls(n: int) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "out_of_reach", lambda: fit.out_of_reach(0, n, 0.1, n)
     many = _many(5 * n)
     yield f"choice of {5 * n:,}", lambda: _choice(many)
+    yield "joint of 8 fields", lambda: joint_of(_eight_fields())
     yield "tokens_per_usable", lambda: price.tokens_per_usable(lengths, one.labels % 2)
     yield "tokens_for_next", lambda: price.tokens_for_next(lengths, one.labels.tolist())
     yield "outputs_needed", lambda: price.outputs_needed(counts, n, np.ones_like(counts))
@@ -136,6 +140,22 @@ def _many(n: int) -> np.ndarray:
     vectors = centres[generator.integers(N_KINDS, size=n)] + generator.normal(size=(n, N_DIMENSIONS))
     vectors[4::5] = vectors[: len(vectors[4::5])]
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _eight_fields() -> Target:
+    """Fields of 5, 5, 5, 5, 5, 4, 4 and 2 values, tied one to the next by pairs, and a rule that bars a tenth."""
+    sizes = (5, 5, 5, 5, 5, 4, 4, 2)
+    fields = [Field(f"f{at}", shares={f"v{one}": 1 / size for one in range(size)}) for at, size in enumerate(sizes)]
+    pairs = []
+    for one, other in itertools.pairwise(fields):
+        uneven = np.add.outer(np.arange(len(one.shares)), np.arange(len(other.shares))) % 2 + 1.0
+        for _ in range(200):
+            uneven /= uneven.sum(axis=0) * len(other.shares)
+            uneven /= uneven.sum(axis=1, keepdims=True) * len(one.shares)
+        keys = list(itertools.product(one.shares, other.shares))
+        pairs.append(Pair((one.name, other.name), dict(zip(keys, uneven.ravel().tolist(), strict=True))))
+    rule = Rule({"f0": ("v0",)}, {"f7": ("v0",)}, "nobody")
+    return Target("Eight fields", tuple(fields), pairs=tuple(pairs), rules=(rule,))
 
 
 def _choice(vectors: np.ndarray) -> list[np.ndarray]:

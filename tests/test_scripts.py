@@ -401,7 +401,9 @@ def test_setup_explains_itself(machine, argument, code):
     assert machine.done() == []
 
 
-@pytest.mark.parametrize("script", ["bench.py", "calibrate.py", "check_gpu.py", "fuzz.py", "tiny-card", "tour"])
+@pytest.mark.parametrize(
+    "script", ["bench.py", "calibrate.py", "calibrate_population.py", "check_gpu.py", "fuzz.py", "tiny-card", "tour"]
+)
 def test_a_script_asked_for_help_does_nothing_else(script):
     card, tour = (ROOT / "llama_diversity/data/tiny.md").read_bytes(), (ROOT / "docs/tour.ipynb").read_bytes()
     command = [sys.executable, ROOT / "bin" / script, "--help"]
