@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+
 import numpy as np
 import pytest
 
 from llama_diversity.errors import BadValue
-from llama_diversity.metrics.choice import Kept, far_apart, quotas
+from llama_diversity.metrics.choice import Kept, balanced_quotas, far_apart, quotas
 
 
 def at_angles(*degrees: float) -> np.ndarray:
@@ -67,6 +70,43 @@ def test_quotas_refuse_what_is_no_share() -> None:
         quotas([0.5, 0.6], 3)
     with pytest.raises(BadValue, match="n is -1"):
         quotas([1.0], -1)
+
+
+def dealt(shares: list[list[float]], n: int) -> tuple[list[list[int]], int]:
+    """Of independent fields: how many of n each value of each field gets, and the most that one cell gets."""
+    codes = np.array(list(itertools.product(*(range(len(one)) for one in shares))))
+    of_cells = np.array([np.prod(one) for one in itertools.product(*shares)])
+    found = balanced_quotas(of_cells, codes, n, random.Random(0).random)
+    assert found.sum() == n
+    assert (np.abs(found - n * of_cells) < 1).all()
+    return [np.bincount(codes[:, at], found).tolist() for at in range(len(shares))], int(found.max())
+
+
+def test_every_field_has_its_shares_where_there_are_more_cells_than_people() -> None:
+    half = [0.5, 0.5]
+    assert dealt([half] * 7, 8) == ([[4, 4]] * 7, 1)  # every 16th of 128 cells has the same last four values
+    assert dealt([half, [0.25] * 4, [0.25] * 4], 48) == ([[24, 24], [12] * 4, [12] * 4], 2)  # not the first 16 twice
+    shares = [[1 / k] * k for k in (3, 4, 5, 5, 10)]  # 3,000 cells: every 60th has the same last value
+    counts, most = dealt(shares, 50)
+    assert most == 1
+    assert all(
+        abs(n - 50 * q) <= 2 for some, of in zip(counts, shares, strict=True) for n, q in zip(some, of, strict=True)
+    )
+
+
+def test_two_fields_come_together_as_often_as_their_shares_say() -> None:
+    codes = np.array(list(itertools.product(range(2), repeat=6)))
+    found = balanced_quotas([1 / 64] * 64, codes, 16, random.Random(1).random)
+    for a, b in itertools.combinations(range(6), 2):
+        pairs = np.bincount(2 * codes[:, a] + codes[:, b], found, 4)
+        assert (np.abs(pairs - 4) <= 1).all()
+
+
+def test_one_field_is_dealt_by_largest_remainders() -> None:
+    found = balanced_quotas([0.5, 0.25, 0.25], [[0], [1], [2]], 7, random.Random(0).random)
+    assert found.tolist() == [3, 2, 2]
+    with pytest.raises(ValueError, match="a code of each field"):
+        balanced_quotas([0.5, 0.5], [[0]], 7, random.Random(0).random)
 
 
 # ---- far apart ----

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,12 +20,20 @@ from llama_diversity.studies.conduct import remembered, run
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.population import asking, files, gathering
 from llama_diversity.studies.population import study as population
+from llama_diversity.studies.population.agreeable import agreeableness
 from llama_diversity.studies.population.asking import Asked, Number
 from llama_diversity.studies.population.grammar import grammar
 from llama_diversity.studies.population.joint import joint_of
 from llama_diversity.studies.population.pipeline import Output, choose, funnel, judge
 from llama_diversity.studies.population.reading import blocks, labelled, lacking, restated
-from llama_diversity.studies.population.specs import arms_of, over_temperatures, parse_way, way_word, ways_of
+from llama_diversity.studies.population.specs import (
+    arms_of,
+    check_ways,
+    over_temperatures,
+    parse_way,
+    way_word,
+    ways_of,
+)
 from llama_diversity.studies.population.standing import standing
 from llama_diversity.studies.population.study import Population
 from llama_diversity.studies.population.target import Bin, Field, Rule, Target
@@ -79,6 +88,22 @@ def test_worked_examples_are_of_the_target_and_differ_from_each_other():
     assert all(AGE.read(each["age"]).cell and each["gender"] in GENDER.shares for each in (one, other))
     assert one["occupation"] != other["occupation"]
     assert one["review"] != other["review"]
+
+
+def test_a_rule_bars_worked_examples_too():
+    young = Field("age", shares={"18-29": 0.5, "65+": 0.5}, bins=(Bin("18-29", 18, 29), Bin("65+", 65, None)))
+    job = Field("occupation", max_words=3, examples=("nurse", "retired cook"))
+    target = Target("", (young, job), product="A cup.", rules=(Rule({"age": ("<62",)}, {"occupation": ("retired*",)}),))
+    joint = joint_of(target)
+    shown = [asking.form(target, joint, asking.stream(0, "a", str(at)), {}).examples for at in range(40)]
+    assert all(len(some) == 2 and not target.rules[0].barred_by(one) for some in shown for one in some)
+    never = replace(target, rules=(Rule({"age": (">0",)}, {"occupation": ("*",)}),))
+    assert asking.form(never, joint, asking.stream(0, "a", "0"), {}).examples == ()
+
+
+def test_a_call_asks_for_one_probability():
+    text = asking.call(TARGET, asking.stream(0, "a", "0"), 3, {}).text
+    assert text.count("\nProbability: ") == 1
 
 
 def test_a_target_without_examples_for_a_free_field_has_forms_without_worked_examples():
@@ -239,7 +264,7 @@ def test_an_arm_that_writes_nothing_usable_is_given_up_with_what_it_wrote():
     wanted = {("female", "18-29"): 10}
     so_far = standing(people, TARGET, wanted, has_cell=False, n_tokens=600, budget_tokens=10_000)
     assert "none of 60 outputs is usable" in so_far.stop
-    assert "“I would rather not.”" in so_far.stop
+    assert "“I would rather not.”. Try --grammar" in so_far.stop
     assert not standing(people[:59], TARGET, wanted, has_cell=False, n_tokens=590, budget_tokens=10_000).stop
 
 
@@ -377,6 +402,52 @@ def test_a_budget_is_kept_to_and_said(tmp_path):
     assert found.standing.stop == "the budget of 400 tokens is spent"
     assert found.standing.n_tokens < 500
     assert any("the budget of 400 tokens" in getattr(one, "text", "") for one in result.section.exhibits)
+
+
+def test_a_budget_of_one_token_pays_for_one_output(tmp_path):
+    study, arms = people_study(50, ("quota", "aligned"), budget_tokens=1)
+    result = run(study, arms, drawing=Drawing(), session=Session(tmp_path / "s"))
+    for arm in result.found.arms.values():
+        assert len(arm.people) == 1
+        assert arm.standing.stop == "the budget of 1 token is spent"
+
+
+def test_a_run_cut_short_has_not_the_first_cells_alone(tmp_path):
+    study, arms = people_study(16, ("quota",), budget_tokens=800)  # pays for four asks of 200 tokens at first
+    asked = study.asks(["quota"])
+    assert len(asked) == 4
+    assert {JOINT.cells[int(one.label.rpartition(" ")[2])][0] for one in asked} == {"female", "male"}
+
+
+def test_nothing_usable_leaves_no_number_that_is_none(tmp_path):
+    job = Field("hobby", max_words=3)  # which the chain does not write
+    ways = ways_of("scripted:people", Choice(), [], ("aligned",), Session())
+    study = Population(Target("", (GENDER, job), product="A cup."), ways, ("t.toml",), 4)
+    result = run(study, arms_of(ways, Session()), drawing=Drawing(), session=Session(tmp_path / "s"))
+    assert result.found.arms["aligned"].funnel.n_usable == 0
+    [fit] = [one for one in result.section.exhibits if getattr(one, "name", "") == "population-fit"]
+    assert [row[fit.headings.index("worst cell")] for row in fit.rows] == [None]
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_the_tone_of_a_few_stays_on_its_scale():
+    some = judge([output(card(review=text), number=at) for at, text in enumerate(("Good.", "Bad."))], TARGET, unlike)
+    [whole] = agreeableness(some, TARGET).segments
+    assert (whole.n, whole.tone.low, whole.tone.high) == (2, -1.0, 1.0)  # Student's t of one degree reaches further
+
+
+def test_a_target_without_a_product_is_refused():
+    ways = ways_of("scripted:people", Choice(), [], ("aligned",), Session())
+    with pytest.raises(BadUsage, match="names no product"):
+        check_ways(ways, replace(TARGET, product=""))
+    check_ways(ways, replace(TARGET, product="", request="Anybody. {fields}"))
+
+
+def test_a_field_called_probability_is_refused_where_a_call_has_a_line_of_that_name():
+    own = replace(TARGET, fields=(*TARGET.fields, Field("p", "Probability")))
+    check_ways(ways_of("scripted:people", Choice(), [], ("aligned",), Session()), own)
+    with pytest.raises(BadUsage, match="Give the field another label"):
+        check_ways(ways_of("scripted:people", Choice(), [], ("verbalized",), Session()), own)
 
 
 def test_a_planner_plans_and_another_model_writes_at_the_cost_of_both(tmp_path):

@@ -76,7 +76,7 @@ def test_what_a_field_can_have(load):
         (b"title = '\xe4'", "it is no UTF-8"),
         ("fields = [", "it is no TOML"),
         ("gender,age\nf,3\n", "it is no TOML"),
-        ("version = 2\n" + GENDER, "it is of version 2, and this llamadiv knows up to 1; upgrade llamadiv"),
+        ("version = 2\n" + GENDER, "it is of version 2, and this llamadiv knows up to 1. Upgrade llamadiv."),
         ("version = true\n" + GENDER, "its version is True"),
         ('title = "x"', "it has no fields"),
         ("titel = 'x'\n" + GENDER, "the target has the unknown key 'titel'; did you mean 'title'?"),
@@ -391,3 +391,22 @@ def test_people_that_cannot_be_counted(refused, content, chosen, says):
 
 def test_columns_are_chosen_of_people_alone(refused):
     assert "are chosen of a table of people, and this is none" in refused(GENDER, fields=["gender"])
+
+
+def test_a_product_and_fields_to_write_beside_a_table(load):
+    table = "sex,town\n" + "f,Graz\nm,Linz\n" * 5
+    found = load(table, "people.csv", product=" A cup. ", free=("review", "job"))
+    assert found.product == "A cup."
+    assert [one.name for one in found.free] == ["review", "job"]
+    assert [one.name for one in found.fixed] == ["sex", "town"]
+    assert load("product = 'A pan.'\n" + GENDER, product="A cup.").product == "A cup."
+    assert load("product = 'A pan.'\n" + GENDER).product == "A pan."
+
+
+def test_what_cannot_stand_beside_what_is_there(refused, tmp_path):
+    assert "'gender' and 'Gender' cannot be told apart" in refused(GENDER, free=("Gender",))
+    assert "have one label or name" in refused(GENDER + 'fields.job = { free = true, label = "gender" }')
+    assert "a column that is written beside" in refused(GENDER + "fields.made_up_by = { free = true }")
+    assert "are named by --weight" in refused("sex,weight\nf,1\nm,2\n", "people.csv")
+    with pytest.raises(BadTarget, match="no such file or directory. `llamadiv population init --to FILE` writes one"):
+        load_target(tmp_path / "nowhere.toml")

@@ -54,6 +54,10 @@ INIT = "init"
 @click.option("--price", type=float, help="Price of a million tokens, to have it in money.")
 @click.option("--weight", metavar="COLUMN", help="The column of weights, where TARGET is a table of people.")
 @click.option("--field", "fields", multiple=True, metavar="COLUMN", help="A column of it to take; may be repeated.")
+@click.option("--product", metavar="TEXT", help="The product, where TARGET names none, or another one.")
+@click.option(
+    "--free", multiple=True, metavar="NAME", help="A field for the model to write, like review; may be repeated."
+)
 @click.option("--frontier", metavar="T,T,...", help="Every arm at these temperatures: which costs least, which varies?")
 @click.option(
     "--to",
@@ -80,6 +84,8 @@ def population(
     price: float | None,
     weight: str | None,
     fields: tuple[str, ...],
+    product: str | None,
+    free: tuple[str, ...],
     frontier: str | None,
     to: tuple[Path, ...],
     every: bool,
@@ -104,14 +110,14 @@ def population(
     if target == INIT:
         _print_start(to)
         return
-    loaded = load_target(Path(target), weight=weight, fields=fields)
+    loaded = load_target(Path(target), weight=weight, fields=fields, product=product, free=free)
     asked = ways_of(model, choice, typed, modes, work.session)
     ways = over_temperatures(asked, frontier)
     check_ways(ways, loaded)
     one = Population(
         loaded,
         ways,
-        target_words(Path(target), weight, fields),
+        target_words(Path(target), weight, fields, product, free),
         n_people,
         max_tokens,
         budget,

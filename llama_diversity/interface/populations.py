@@ -36,6 +36,8 @@ def population(
     price: float | None = None,
     weight: str | None = None,
     field: str | Sequence[str] = (),
+    product: str | None = None,
+    free: str | Sequence[str] = (),
     frontier: str | None = None,
     to: str | Path | Sequence[str | Path] = (),
     every: bool = False,
@@ -50,7 +52,8 @@ def population(
     """N usable customers of a product that fit a population, drawn until there are enough, and what each one costs.
 
     `target` is the path of a TOML, JSON, CSV or Parquet file, as the command takes it; of a table `weight` names the
-    column of weights and `field` the columns to take. One `model` writes in mode quota, or in each `mode` that is
+    column of weights and `field` the columns to take; `product` and `free` name the product and fields for the model
+    to write that the file does not. One `model` writes in mode quota, or in each `mode` that is
     named; `arms` by name are texts as --arm has them behind NAME= ("tiny-aligned,mode=quota"). `budget` bounds the
     tokens of an arm, `price` is that of a million tokens, `frontier` names temperatures ("0.7,1") at which every arm
     is drawn. `to` writes the people to files, `every` all outputs with the reason why they were lost. The people are
@@ -77,7 +80,8 @@ def population(
     for path in files:
         check_name(path)
     fields = (field,) if isinstance(field, str) else tuple(field)
-    loaded = load_target(Path(target), weight=weight, fields=fields)
+    written = (free,) if isinstance(free, str) else tuple(free)
+    loaded = load_target(Path(target), weight=weight, fields=fields, product=product, free=written)
     typed = [f"{name}={one}" for name, one in (arms or {}).items()]
     modes = (mode,) if isinstance(mode, str) else tuple(mode)
     choice = choice_of(pair, base, aligned, ladder)
@@ -87,7 +91,7 @@ def population(
     one = people.Population(
         loaded,
         ways,
-        specs.target_words(Path(target), weight, fields),
+        specs.target_words(Path(target), weight, fields, product, written),
         n,
         max_tokens,
         budget,

@@ -6,13 +6,15 @@ index. Nothing holds n x n numbers.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.errors import BadValue
-from llama_diversity.metrics.inference import Int64
+from llama_diversity.metrics.inference import Float64, Int64
 
 Float32 = npt.NDArray[np.float32]
 
@@ -20,6 +22,7 @@ NEAR = 0.92  # cosine from which two texts are near duplicates
 _BLOCK = 512  # rows whose cosines with all kept ones are held at a time
 _ROUNDING = 1e-5  # of float32 products: cosines that near to the cut are computed again in float64
 _TIE = 6  # decimals from which distances are equal
+_CANDIDATES = 64  # cells that are weighed for one person, where there are more than four times as many
 
 
 def quotas(shares: npt.ArrayLike, n: int) -> Int64:
@@ -44,6 +47,67 @@ def quotas(shares: npt.ArrayLike, n: int) -> Int64:
     left = n - int(whole.sum())
     whole[np.argsort(-np.round(exact - whole, 9), kind="stable")[:left]] += 1
     return np.asarray(whole)
+
+
+def balanced_quotas(shares: npt.ArrayLike, codes: npt.ArrayLike, n: int, chance: Callable[[], float]) -> Int64:
+    """How many of n each cell of several fields gets, so that each field and each two of them have their shares too.
+
+    `shares` of the cells; `codes` (cells, fields): the number of each field's value. Largest remainders would take
+    equal cells by their index, and with fewer people than cells one value of a field alone. So after floor(n q) the
+    others are dealt one by one, each to the cell that lowers the squared deviations from t q of all fields, pairs
+    of fields and cells most, t being those dealt so far; no cell gets two. Of many cells 64 are weighed, drawn by their
+    remainders with `chance` (numbers in [0, 1)), which settles ties as well. Within 1 of n q in every cell; one field:
+    `quotas`. O(n fields^2 + cells fields^2).
+
+    Four equal cells of two fields, n = 2: the second person differs from the first in both.
+
+    >>> chance = iter([0.1, 0.2, 0.3, 0.4] * 9).__next__
+    >>> balanced_quotas([0.25] * 4, [[0, 0], [0, 1], [1, 0], [1, 1]], 2, chance).tolist()
+    [1, 0, 0, 1]
+    """
+    of_cell = np.asarray(codes, np.int64)
+    if of_cell.ndim != 2 or len(of_cell) != np.size(shares):
+        raise ValueError("each cell has a share and a code of each field")
+    by_remainder = quotas(shares, n)  # refuses what are no shares
+    if of_cell.shape[1] < 2:
+        return by_remainder
+    q = np.asarray(shares, np.float64) / np.sum(shares)
+    exact = np.round(n * q, 9)
+    whole = np.floor(exact).astype(np.int64)
+    places = _places_in_tables(of_cell)
+    wanted = np.bincount(places.ravel(), np.repeat(q, places.shape[1]))
+    had = np.bincount(places.ravel(), np.repeat(whole.astype(np.float64), places.shape[1]))
+    free, cumulated = exact > whole, np.cumsum(exact - whole)
+    for dealt in range(int(whole.sum()) + 1, n + 1):
+        some = _candidates(free, cumulated, chance)
+        need = (dealt * wanted - had)[places[some]].sum(axis=1)
+        best = int(some[np.argmax(np.round(need, 9))])
+        whole[best] += 1
+        free[best] = False
+        had[places[best]] += 1
+    return whole
+
+
+def _places_in_tables(codes: Int64) -> Int64:
+    """Of each cell its place in the table of every field, of every two, and of all cells, one table behind another."""
+    sizes = codes.max(axis=0) + 1
+    columns = [codes[:, at] for at in range(len(sizes))]
+    columns += [codes[:, a] * sizes[b] + codes[:, b] for a, b in itertools.combinations(range(len(sizes)), 2)]
+    columns.append(np.arange(len(codes)))
+    starts = np.cumsum([0, *(int(one.max()) + 1 for one in columns[:-1])])
+    return np.stack(columns, axis=1) + starts
+
+
+def _candidates(free: npt.NDArray[np.bool_], cumulated: Float64, chance: Callable[[], float]) -> Int64:
+    """Cells that may get one more, in a random order."""
+    if len(free) > 4 * _CANDIDATES:
+        drawn = np.array([chance() for _ in range(_CANDIDATES)]) * cumulated[-1]
+        some = np.minimum(np.searchsorted(cumulated, drawn, side="right"), len(free) - 1)
+        some = some[free[some]]
+        if len(some):
+            return np.asarray(some)
+    left = np.flatnonzero(free)
+    return np.asarray(left[np.argsort([chance() for _ in left], kind="stable")])
 
 
 def far_apart(vectors: npt.ArrayLike, k: int) -> Int64:

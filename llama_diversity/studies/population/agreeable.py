@@ -55,6 +55,7 @@ def agreeableness(people: Sequence[Person], target: Target) -> Agreeableness:
 
 
 def _segment(field: str, value: str, tones: Sequence[float]) -> Segment:
-    return Segment(
-        field, value, len(tones), mean_interval(tones), wilson(sum(one >= GLAD for one in tones), len(tones))
-    )
+    tone = mean_interval(tones)
+    if tone.low is not None and tone.high is not None:  # Student's interval of a few may reach beyond the scale
+        tone = tone._replace(low=max(tone.low, -1.0), high=min(tone.high, 1.0))
+    return Segment(field, value, len(tones), tone, wilson(sum(one >= GLAD for one in tones), len(tones)))

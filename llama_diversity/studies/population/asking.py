@@ -17,6 +17,7 @@ from llama_diversity.studies.population.target import Field, Target
 
 SEPARATOR = "---"
 N_EXAMPLES = 2
+_MOST_TRIES = 100  # to find worked examples that no rule bars
 LONG_WORDS = 12  # a free field that may have more, or any number, is a text, and stands last
 _OLDEST_SPAN = 29  # years that an open bin reaches above its first
 TAG = "customer"
@@ -90,10 +91,7 @@ def call(target: Target, chance: random.Random, k: int, given: Mapping[str, str]
     """A request for `k` personas at once, each with the probability that the model states for it."""
     order, n_given = _ordered(target, chance, given)
     told = [f"All of them have {target.field(name).label}: {given[name]}" for name in order[:n_given]]
-    lines = [
-        "Probability: a number from 0 to 1",
-        *(_line_asked(target.field(name), chance) for name in order[n_given:]),
-    ]
+    lines = [_line_asked(target.field(name), chance) for name in order[n_given:]]
     words = [*told, "Each has these lines:", "Probability: a number from 0 to 1", *lines]
     text = _filled(CALL.replace("{k}", str(k)), target, "\n".join(words))
     return Asked(text, tuple(order[n_given:]), given)
@@ -140,16 +138,22 @@ def _has_examples(target: Target) -> bool:
 
 
 def _examples(target: Target, joint: Joint | None, chance: random.Random) -> tuple[dict[str, str], ...]:
-    """Worked examples: cells of the target, and of each free field other texts of those that the target has for it."""
-    found = [
-        givens(target) | (values_in(target, joint, joint.draw(chance.random()), chance) if joint else {})
-        for _ in range(N_EXAMPLES)
-    ]
-    for one in target.free:
-        texts = chance.sample(one.examples, min(N_EXAMPLES, len(one.examples)))
-        for at, card in enumerate(found):
-            card[one.name] = texts[at % len(texts)]
-    return tuple(found)
+    """Worked examples: cells of the target, and of each free field other texts of those that the target has for it.
+
+    None shows whom a rule bars; no examples at all where every one that was drawn does.
+    """
+    for _ in range(_MOST_TRIES):
+        found = [
+            givens(target) | (values_in(target, joint, joint.draw(chance.random()), chance) if joint else {})
+            for _ in range(N_EXAMPLES)
+        ]
+        for one in target.free:
+            texts = chance.sample(one.examples, min(N_EXAMPLES, len(one.examples)))
+            for at, card in enumerate(found):
+                card[one.name] = texts[at % len(texts)]
+        if not any(rule.barred_by(card) for rule in target.rules for card in found):
+            return tuple(found)
+    return ()
 
 
 def _card(target: Target, order: Sequence[str], values: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llama_diversity.metrics.raking import Contradiction, Margin, fitted
-from llama_diversity.studies.population.target import COLUMNS, Bin, Field, Pair, bounds, folded
+from llama_diversity.studies.population.target import COLUMNS, Bin, Field, Pair, bounds, folded, letters
 
 _SLACK = 0.005  # of a sum of shares, and of a pair's margin: what rounding leaves
 _LEAST_COUNTED = 1000  # whole numbers of a table that sum to more are people
@@ -18,7 +18,11 @@ _MOST_NAME = 60
 
 
 class Malformed(ValueError):
-    """What is wrong with a target, to go on behind its name and a colon."""
+    """What is wrong with a target, to go on behind its name and a colon; `next_step` where it is not to correct it."""
+
+    def __init__(self, reason: str, next_step: str = "") -> None:
+        super().__init__(reason)
+        self.next_step = next_step
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -43,11 +47,20 @@ def check_names(names: Iterable[str]) -> None:
         if key in COLUMNS:
             raise Malformed(
                 f"a field is called {name!r}, as a column that is written beside the fields ({', '.join(COLUMNS)}); "
-                "give it another name"
+                "give it another name" + ("; the weights of a table are named by --weight" if key == "weight" else "")
             )
         if key in seen:
             raise Malformed(f"the fields {seen[key]!r} and {name!r} cannot be told apart; rename one")
         seen[key] = name
+
+
+def check_labels(fields: Iterable[Field]) -> None:
+    """Raises Malformed for two fields of which a model's answer would not say which is meant."""
+    seen: dict[str, str] = {}
+    for one in fields:
+        for words in {letters(one.name), letters(one.label)}:
+            if seen.setdefault(words, one.name) != one.name:
+                raise Malformed(f"the fields {seen[words]!r} and {one.name!r} have one label or name; change it")
 
 
 def check_field(field: Field) -> Field:

@@ -10,6 +10,7 @@ import json
 import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from llama_diversity.studies.population.checks import (
     bins_of,
     cell_of,
     check_field,
+    check_labels,
     check_names,
     fitting_pair,
     near,
@@ -45,22 +47,39 @@ def load_target(
     weight: str | None = None,
     fields: Sequence[str] = (),
     pairs: Sequence[tuple[str, str]] | None = None,
+    product: str | None = None,
+    free: Sequence[str] = (),
 ) -> Target:
     """The target in a file, by its suffix. `weight`, `fields` and `pairs` choose columns of a table of people.
+
+    `product` goes before that of the file; `free` names fields that the model writes, beside those of the file.
 
     Raises BadTarget.
     """
     path = Path(path)
     try:
-        if path.suffix.casefold() in _PEOPLE:
-            return target_of_people(_people(path), path.stem, weight=weight, fields=fields, pairs=pairs)
-        if weight is not None or fields or pairs is not None:
-            raise Malformed("a weight, fields and pairs are chosen of a table of people, and this is none")
-        if path.suffix.casefold() == ".json":
-            return _of_json(path)
-        return _of_form(_toml(path), path)
+        found = _loaded(path, weight, fields, pairs)
+        check_names([*(one.name for one in found.fields), *free])
+        found = replace(found, fields=(*found.fields, *map(Field, free)), product=(product or found.product).strip())
+        check_labels(found.fields)
+        return found
     except Malformed as error:
-        raise BadTarget(path, str(error), next_step="Correct it, then run the command again.") from error
+        raise BadTarget(path, str(error), next_step=error.next_step or _next_step(path)) from error
+
+
+def _loaded(path: Path, weight: str | None, fields: Sequence[str], pairs: Sequence[tuple[str, str]] | None) -> Target:
+    """By the suffix. Raises Malformed."""
+    if path.suffix.casefold() in _PEOPLE:
+        return target_of_people(_people(path), path.stem, weight=weight, fields=fields, pairs=pairs)
+    if weight is not None or fields or pairs is not None:
+        raise Malformed("a weight, fields and pairs are chosen of a table of people, and this is none")
+    return _of_json(path) if path.suffix.casefold() == ".json" else _of_form(_toml(path), path)
+
+
+def _next_step(path: Path) -> str:
+    if path.exists():
+        return "Correct it, then run the command again."
+    return "`llamadiv population init --to FILE` writes one to start from."
 
 
 # ---- files
@@ -174,7 +193,7 @@ def _of_form(found: Mapping[str, Any], path: Path) -> Target:
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise Malformed(f"its version is {version!r}; it must be {VERSION}")
     if version > VERSION:
-        raise Malformed(f"it is of version {version}, and this llamadiv knows up to {VERSION}; upgrade llamadiv")
+        raise Malformed(f"it is of version {version}, and this llamadiv knows up to {VERSION}", "Upgrade llamadiv.")
     _only(found, _KEYS, "the target")
     written = found.get("fields")
     if not isinstance(written, dict) or not written:

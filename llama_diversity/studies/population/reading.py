@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from llama_diversity.studies.population.asking import TAG, is_text
-from llama_diversity.studies.population.target import Target, Unreadable
+from llama_diversity.studies.population.target import Target, Unreadable, letters
 
 _MARKS = (":", "：", " - ", " – ")
 _MOST_LABEL = 80  # characters; what is longer is a sentence
@@ -21,6 +21,7 @@ _RULE = re.compile(r"\s*([-=_*#~])(?:\s*\1){2,}\s*|\s*```\w*\s*")
 _BEGINS = re.compile(rf"<{TAG}\b[^>]*>", re.IGNORECASE)
 _ENDS = re.compile(rf"</{TAG}\s*>", re.IGNORECASE)
 _PROBABILITY = re.compile(r"probability\W{0,8}((?:\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})\s*%?)", re.IGNORECASE)
+STATED = "probability"  # the folded label of the line in which a call states it
 _MOST_JSON = 20_000  # characters of an object
 
 
@@ -70,14 +71,9 @@ def _stated(text: str) -> float | None:
     return value if 0 <= value <= 1 else None
 
 
-def folded(label: str) -> str:
-    """Letters and digits alone, in one case."""
-    return "".join(_LETTERS.findall(label)).casefold()
-
-
 def _names(target: Target) -> dict[str, str]:
     """Folded label or name -> field."""
-    return {folded(words): one.name for one in target.fields for words in (one.name, one.label)}
+    return {letters(words): one.name for one in target.fields for words in (one.name, one.label)}
 
 
 def _from_json(text: str, names: Mapping[str, str]) -> dict[str, str]:
@@ -94,7 +90,7 @@ def _from_json(text: str, names: Mapping[str, str]) -> dict[str, str]:
         value = next(iter(value.values()))
     found: dict[str, str] = {}
     for label, one in value.items():
-        name = names.get(folded(label))
+        name = names.get(letters(label))
         if name and not isinstance(one, (dict, list)) and one is not None:
             found.setdefault(name, str(one))
     return found
@@ -125,7 +121,7 @@ def _pair(line: str, names: Mapping[str, str]) -> tuple[str | None, str | None]:
     """Field and value of a line with a label; (None, value) where the label is none of ours, (None, None) without."""
     if line.lstrip().startswith("|"):
         cells = [cell.strip() for cell in line.strip().strip("|").split("|", 1)]
-        name = names.get(folded(cells[0]))
+        name = names.get(letters(cells[0]))
         return (name, cells[1].strip()) if name and len(cells) == 2 else (None, None)
     head = line[: _MOST_LABEL + 3]
     places = [(head.find(mark), mark) for mark in _MARKS if mark in head]
@@ -133,7 +129,7 @@ def _pair(line: str, names: Mapping[str, str]) -> tuple[str | None, str | None]:
         return None, None
     at, mark = min(places)
     label, value = line[:at], line[at + len(mark) :]
-    name = names.get(folded(re.sub(r"^\s*\d{1,3}[.)]\s*", "", label)))
+    name = names.get(letters(re.sub(r"^\s*\d{1,3}[.)]\s*", "", label)))
     if name:
         return name, value.strip().removeprefix("**").strip()
     is_label = len(_LETTERS.findall(label)) <= 3 and label.strip()[:1].isupper()

@@ -10,7 +10,8 @@ from typing import Any
 from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.studies.arms import Arm, Choice, resolve_arms
 from llama_diversity.studies.population.asking import is_text
-from llama_diversity.studies.population.target import Target
+from llama_diversity.studies.population.reading import STATED
+from llama_diversity.studies.population.target import Target, letters
 from llama_diversity.studies.population.ways import MODES, PLANNER, Way
 from llama_diversity.studies.samplers import SAMPLER_KEYS, sampler_fields, sampler_parts
 from llama_diversity.studies.session import Session
@@ -115,13 +116,20 @@ def arms_of(ways: Sequence[Way], session: Session) -> list[Arm]:
 
 def check_ways(ways: Sequence[Way], target: Target) -> None:
     """Refuse what a target has no room for. Raises BadUsage."""
+    if not target.product and (target.request is None or "{product}" in target.request):
+        raise BadUsage("The target names no product. Say what it is: --product TEXT, or product = ... in the target.")
     for one in ways:
         if one.has_cell and not target.fixed:
             raise BadUsage(f"{one.name}: mode {one.mode} gives the fixed fields, and the target has none. Add one.")
         if one.has_cell and not target.free:
             raise BadUsage(
                 f"{one.name}: mode {one.mode} leaves the free fields to the model, and the target has none. "
-                "Add one, such as fields.review = { free = true }."
+                "Add one: --free review, or fields.review = { free = true } in the target."
+            )
+        if one.mode == "verbalized" and any(letters(each.label) == STATED for each in target.fields):
+            raise BadUsage(
+                f"{one.name}: mode verbalized asks for a line “Probability” of its own, and the target has a field of "
+                'that name. Give the field another label, such as label = "Chance".'
             )
         if one.mode == "plan" and not any(is_text(each) for each in target.free):
             raise BadUsage(
@@ -161,10 +169,13 @@ def way_words(ways: Sequence[Way], frontier: str | None = None) -> list[str]:
     return words + ([] if frontier is None else ["--frontier", frontier])
 
 
-def target_words(target: Path, weight: str | None, fields: Sequence[str]) -> tuple[str, ...]:
+def target_words(
+    target: Path, weight: str | None, fields: Sequence[str], product: str | None = None, free: Sequence[str] = ()
+) -> tuple[str, ...]:
     """The target as words of a command line."""
-    chosen = [part for one in fields for part in ("--field", one)]
-    return (str(target), *(["--weight", weight] if weight else []), *chosen)
+    options = [("--weight", weight), *(("--field", one) for one in fields)]
+    options += [("--product", product), *(("--free", one) for one in free)]
+    return (str(target), *(part for option, value in options if value for part in (option, value)))
 
 
 def way_word(way: Way) -> str:

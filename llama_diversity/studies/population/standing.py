@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from llama_diversity.decimals import counted
 from llama_diversity.metrics.fit import out_of_reach
 from llama_diversity.studies.population.pipeline import Person
 from llama_diversity.studies.population.target import Target
@@ -49,7 +50,7 @@ def standing(
     if not is_enough:
         stop = _hopeless(people, usable) or (None if has_cell else _unreached(usable, target, n_wanted))
         if stop is None and n_affordable < 1:
-            stop = f"the budget of {budget_tokens:,} tokens is spent"
+            stop = f"the budget of {counted(budget_tokens, 'token')} is spent"
     return Standing(len(people), len(usable), n_tokens, n_affordable, lacking, given_up, is_enough, stop)
 
 
@@ -67,7 +68,11 @@ def _hopeless(people: Sequence[Person], usable: Sequence[Person]) -> str | None:
         return None
     [(why, n)] = Counter(one.why for one in people).most_common(1)
     example = " ".join(next(one for one in people if one.why == why).output.text.split())[:_QUOTE]
-    return f"none of {len(people)} outputs is usable, most often ({n}): {why}. It wrote: “{example}”"
+    return (
+        f"none of {len(people)} outputs is usable, most often ({n}): {why}. It wrote: “{example}”. Try --grammar, "
+        "which forces whole people, a lower -t, a form in place of the chat template (--mode base, or form in --arm), "
+        "or another model"
+    )
 
 
 def _unreached(usable: Sequence[Person], target: Target, n_wanted: int) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from llama_diversity.errors import BadValue
-from llama_diversity.metrics.choice import quotas
+from llama_diversity.metrics.choice import balanced_quotas
 from llama_diversity.studies.population import asking
 from llama_diversity.studies.population.analysis import Drew, analyse
 from llama_diversity.studies.population.as_json import as_json
@@ -108,18 +108,17 @@ class Population(Study):
 
     @functools.cached_property
     def wanted(self) -> dict[Cell, int]:
-        """How many of n people are of each cell, where any are.
-
-        By largest remainders; where there are more cells than people these would take the largest cells alone, and the
-        people are even steps through the joint instead.
-        """
+        """How many of n people are of each cell, where any are; margins and pairs come near to theirs."""
         if self.joint is None:
             return {(): self.n}
-        cells, shares = self.joint.cells, self.joint.shares
-        if len(cells) <= self.n:
-            return {cell: int(n) for cell, n in zip(cells, quotas(shares, self.n), strict=True) if n}
-        start = asking.stream(self.seed, "cells", "").random()
-        return dict(Counter(self.joint.draw((start + at) / self.n) for at in range(self.n)))
+        chance = asking.stream(self.seed, "cells", "").random
+        found = balanced_quotas(self.joint.shares, self.joint.codes, self.n, chance)
+        return {cell: int(n) for cell, n in zip(self.joint.cells, found, strict=True) if n}
+
+    @property
+    def budget(self) -> int:
+        """The most tokens that an arm may cost."""
+        return self.budget_tokens or BUDGET_TIMES * self.n * self.max_tokens
 
     @functools.cached_property
     def _places(self) -> dict[Cell, int]:
@@ -155,9 +154,11 @@ class Population(Study):
         return found
 
     def _first(self, way: Way) -> list[Number]:
+        longest = self.max_tokens * self.personas_of_ask(way)
+        n_most = min(FIRST, max(1, self.budget // longest))
         if way.has_cell:
-            return self._of_cells(self.wanted, {}, FIRST)
-        return [Number(at) for at in range(min(FIRST, -(-self.n // self.personas_of_ask(way))))]
+            return self._of_cells(self.wanted, {}, n_most)
+        return [Number(at) for at in range(min(n_most, -(-self.n // self.personas_of_ask(way))))]
 
     def _next(self, way: Way, drawn: Drawn) -> list[Number]:
         """What is asked next, now that all before is there; nothing where that is enough, or no more is to be had."""
@@ -173,11 +174,15 @@ class Population(Study):
         return [Number(len(asked) + at) for at in range(min(n_most, n_more))]
 
     def _of_cells(self, lacks: Mapping[Cell, int], asked: Mapping[int | None, int], n_most: int) -> list[Number]:
-        """So many more of each cell, at most `n_most` together: first one of every cell, then a second of every one."""
+        """So many more of each cell, at most `n_most` together: first one of every cell, then a second of every one.
+
+        Cells come in a random order, so that a run that is cut short has not those of the first value alone.
+        """
         places = {self._places[cell]: n for cell, n in lacks.items()}
         found = [Number(asked.get(place, 0) + at, place) for place, n in places.items() for at in range(n)]
         first = {place: asked.get(place, 0) for place in places}
-        return sorted(found, key=lambda one: (one.at - first[one.cell or 0], one.cell))[: max(0, n_most)]
+        turn = {place: asking.stream(self.seed, "turn", str(place)).random() for place in places}
+        return sorted(found, key=lambda one: (one.at - first[one.cell or 0], turn[one.cell or 0]))[: max(0, n_most)]
 
     def personas_of_ask(self, way: Way) -> int:
         """How many personas one ask is for."""
@@ -288,7 +293,7 @@ class Population(Study):
             self.wanted,
             has_cell=way.has_cell,
             n_tokens=sum(one.output.n_tokens for one in people),
-            budget_tokens=self.budget_tokens or BUDGET_TIMES * self.n * self.max_tokens,
+            budget_tokens=self.budget,
         )
 
     def show(self, drawn: Drawn) -> Result:

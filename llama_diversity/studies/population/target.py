@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 from llama_diversity.text import plain, words
 
 VERSION = 1  # of the form of a target, as a file and as it is kept with a run
-COLUMNS = ("weight", "cell", "arm", "sample", "kept", "why")  # of the written people, beside their fields
+COLUMNS = ("weight", "cell", "arm", "sample", "kept", "why", "made up by")  # of the written people, beside their fields
 
 _EDGES = " *_\"'`.,;:!()[]{}<>“”„‘’‚«»"  # what models write round a value
+_LETTERS = re.compile(r"[^\W_]+")
 _NUMBER = re.compile(r"(?:(?<!\w)[-−])?\d[\d.,]*(?:\s*(?:[-–—/]|to\b)\s*\d[\d.,]*)?")  # or a range of two
 _WHOLE = re.compile(r"([-−]?)(\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:\.0+)?")  # int() has a limit of digits
 _COMPARED = re.compile(r"(<=|>=|<|>|=|)\s*(-?\d{1,15})\s*(\+?)")
@@ -86,6 +87,15 @@ def bounds(written: str) -> Bounds | None:
     if found[3] or found[1] in (">=", ">"):
         return Bounds(number + (found[1] == ">"), None)
     return Bounds(None, number - (found[1] == "<")) if found[1] in ("<=", "<") else Bounds(number, number)
+
+
+def letters(label: str) -> str:
+    """Letters and digits alone, in one case: what two ways of writing a label have in common.
+
+    >>> letters("**Last name**"), letters("last_name")
+    ('lastname', 'lastname')
+    """
+    return "".join(_LETTERS.findall(label)).casefold()
 
 
 # ---- fields

@@ -9,7 +9,7 @@ MODES = {
     "aligned": "a request through the chat template",
     "verbalized": "several personas a call, each with a probability that the model states",
     "quota": "the fixed fields are drawn from the target and given; the model writes the rest",
-    "plan": "the same; a base model plans the short fields, an aligned one writes the texts",
+    "plan": "the fixed fields are given, too; the first model plans the short ones, the second writes the texts",
 }
 PLANNER = " (planner)"  # behind an arm's name: the model that plans
 
