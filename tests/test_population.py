@@ -378,7 +378,7 @@ def test_what_is_drawn_is_read_once_however_many_rounds_there_are(tmp_path, monk
 def test_greedy_asks_that_share_a_recipe_are_two_outputs(tmp_path):
     target = Target("t", (OCCUPATION,))
     ways = ways_of("scripted:people", Choice(), [], ("aligned",), Session())
-    study, drawing = Population(target, ways, ("t.toml",), 2, budget_tokens=1), Drawing(Sampler(temperature=0.0))
+    study, drawing = Population(target, ways, ("t.toml",), 2, 8, 16), Drawing(Sampler(temperature=0.0))
     found = run(study, arms_of(ways, Session()), drawing=drawing, session=Session(tmp_path / "s"))
     people = found.found.arms["aligned"].people
     assert len({one.output.sample for one in people}) == 1

@@ -95,17 +95,18 @@ def _places_in_tables(codes: Int64) -> Int64:
     columns += [codes[:, a] * sizes[b] + codes[:, b] for a, b in itertools.combinations(range(len(sizes)), 2)]
     columns.append(np.arange(len(codes)))
     starts = np.cumsum([0, *(int(one.max()) + 1 for one in columns[:-1])])
-    return np.stack(columns, axis=1) + starts
+    placed: Int64 = np.stack(columns, axis=1) + starts
+    return placed
 
 
 def _candidates(free: npt.NDArray[np.bool_], cumulated: Float64, chance: Callable[[], float]) -> Int64:
     """Cells that may get one more, in a random order."""
     if len(free) > 4 * _CANDIDATES:
         drawn = np.array([chance() for _ in range(_CANDIDATES)]) * cumulated[-1]
-        some = np.minimum(np.searchsorted(cumulated, drawn, side="right"), len(free) - 1)
+        some: Int64 = np.minimum(np.searchsorted(cumulated, drawn, side="right"), len(free) - 1)
         some = some[free[some]]
         if len(some):
-            return np.asarray(some)
+            return some
     left = np.flatnonzero(free)
     return np.asarray(left[np.argsort([chance() for _ in left], kind="stable")])
 

@@ -9,6 +9,8 @@ from llama_diversity.studies.population.analysis import Arm, Result
 from llama_diversity.studies.population.frontier import Half
 from llama_diversity.studies.population.target import Target
 
+_DISTANCES = ("total_variation", "chance_floor", "visible_points", "jensen_shannon_bits")
+
 
 def as_json(found: Result, target: Target) -> dict[str, Any]:
     """Of every arm its losses, price, fit, choice and people."""
@@ -61,11 +63,8 @@ def _arm(arm: Arm) -> dict[str, Any]:
                 "fields": [*one.fields],
                 "verdict": one.fit.verdict,
                 "n": one.fit.n,
-                "total_variation": one.fit.total_variation,
-                "chance_floor": one.fit.chance_floor,
-                "visible_points": one.fit.visible_points,
-                "jensen_shannon_bits": one.fit.jensen_shannon_bits,
-                "worst": {"cell": [*one.cells[one.fit.worst.cell]], "points": one.fit.worst.points},
+                **finite({name: getattr(one.fit, name) for name in _DISTANCES}),
+                "worst": finite({"cell": [*one.cells[one.fit.worst.cell]], "points": one.fit.worst.points}),
                 "cells": [
                     {"cell": [*cell], "target": share, "n": n, "low": low, "high": high}
                     for cell, share, n, low, high in zip(
