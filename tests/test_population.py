@@ -14,6 +14,7 @@ import pytest
 from llama_diversity.engines import scripted_people
 from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.records import Sampler
+from llama_diversity.render.exhibits import Table
 from llama_diversity.store import Store
 from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.conduct import remembered, run
@@ -272,6 +273,10 @@ def test_a_spent_budget_stops_and_enough_people_need_no_reason():
     people = judge([output(card(review=f"Number {at} of these."), number=at) for at in range(10)], TARGET, unlike)
     wanted = {("female", "30-44"): 10}
     assert standing(people, TARGET, wanted, has_cell=False, n_tokens=100, budget_tokens=100)[-2:] == (True, None)
+    refused = judge([output("No.", number=at) for at in range(9)], TARGET, unlike)
+    stop = standing(refused, TARGET, wanted, has_cell=False, n_tokens=90, budget_tokens=95).stop
+    assert stop.startswith("the budget of 95 tokens is spent, and none of 9 outputs is usable, most often (9): nothing")
+    assert "It wrote: “No.”. Try --grammar" in stop
     spent = standing(people[:9], TARGET, wanted, has_cell=False, n_tokens=90, budget_tokens=95)
     assert spent.stop == "the budget of 95 tokens is spent"
     assert spent.n_affordable == 0
@@ -409,7 +414,7 @@ def test_a_budget_of_one_token_pays_for_one_output(tmp_path):
     result = run(study, arms, drawing=Drawing(), session=Session(tmp_path / "s"))
     for arm in result.found.arms.values():
         assert len(arm.people) == 1
-        assert arm.standing.stop == "the budget of 1 token is spent"
+        assert arm.standing.stop.startswith("the budget of 1 token is spent")
 
 
 def test_a_run_cut_short_has_not_the_first_cells_alone(tmp_path):
@@ -425,8 +430,9 @@ def test_nothing_usable_leaves_no_number_that_is_none(tmp_path):
     study = Population(Target("", (GENDER, job), product="A cup."), ways, ("t.toml",), 4)
     result = run(study, arms_of(ways, Session()), drawing=Drawing(), session=Session(tmp_path / "s"))
     assert result.found.arms["aligned"].funnel.n_usable == 0
-    [fit] = [one for one in result.section.exhibits if getattr(one, "name", "") == "population-fit"]
-    assert [row[fit.headings.index("worst cell")] for row in fit.rows] == [None]
+    shown = {one.name: one for one in result.section.exhibits if isinstance(one, Table)}
+    assert "population-price" in shown
+    assert not {"population-fit", "population-cells", "population-empty"} & set(shown)
     json.dumps(result.to_dict(), allow_nan=False)
 
 
@@ -561,3 +567,10 @@ def test_values_with_commas_quotes_and_line_breaks_come_back(tmp_path):
 def test_a_file_whose_form_its_name_does_not_say_is_refused(tmp_path):
     with pytest.raises(BadValue, match="told by its end"):
         files.check_name(tmp_path / "people.doc")
+
+
+def test_no_temperature_is_chosen_where_nobody_is_usable(tmp_path):
+    ways = over_temperatures(ways_of("scripted:people", Choice(), [], ("aligned",), Session()), "0.7,1")
+    study = Population(Target("", (GENDER, Field("hobby")), product="A cup."), ways, ("t.toml",), 4)
+    found = run(study, arms_of(ways, Session()), drawing=Drawing(), session=Session(tmp_path / "s")).found
+    assert [one.is_chosen for one in found.settings] == [False, False]

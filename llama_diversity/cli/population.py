@@ -51,7 +51,7 @@ INIT = "init"
 @click.option(
     "--grammar", is_flag=True, help="Force whole personas by a grammar of the fields; this changes what is measured."
 )
-@click.option("--price", type=float, help="Price of a million tokens, to have it in money.")
+@click.option("--price", type=float, help="Price of a million tokens that are written, to have it in money.")
 @click.option("--weight", metavar="COLUMN", help="The column of weights, where TARGET is a table of people.")
 @click.option("--field", "fields", multiple=True, metavar="COLUMN", help="A column of it to take; may be repeated.")
 @click.option("--product", metavar="TEXT", help="The product, where TARGET names none, or another one.")

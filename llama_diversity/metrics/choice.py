@@ -85,7 +85,7 @@ def balanced_quotas(shares: npt.ArrayLike, codes: npt.ArrayLike, n: int, chance:
         whole[best] += 1
         free[best] = False
         had[places[best]] += 1
-    return whole
+    return np.asarray(whole)
 
 
 def _places_in_tables(codes: Int64) -> Int64:

@@ -78,7 +78,7 @@ class Arm:
     for_next: Bounded
     prompt_tokens_per_usable: float | None
     needed: Bounded | None  # outputs that the quotas take
-    tables: tuple[Table, ...]  # none where the fixed fields are given
+    tables: tuple[Table, ...]  # none where the fixed fields are given, or nobody is usable
     obedient: Proportion | None  # usable people whose text does not contradict what was given
     empty: tuple[Empty, ...]
     m: int
@@ -161,9 +161,9 @@ def _arm(
         for_next=tokens_for_next(tokens, _kinds(people), units.tolist()),
         prompt_tokens_per_usable=sum(one.output.n_prompt_tokens for one in people) / len(usable) if usable else None,
         needed=None if way.has_cell or joint is None else _needed(people, units, wanted),
-        tables=() if way.has_cell or joint is None else _tables(people, usable, units, target, joint),
+        tables=() if way.has_cell or joint is None or not usable else _tables(people, usable, units, target, joint),
         obedient=_obedience(people, usable) if way.has_cell else None,
-        empty=() if joint is None or way.has_cell else _empty(people, usable, joint, n),
+        empty=() if joint is None or way.has_cell or not usable else _empty(people, usable, joint, n),
         m=m,
         effective_fields=_of_fields(people, usable, target, m),
         effective_texts=None if vectors is None or not 0 < m <= len(usable) else effective_texts(vectors, m),
@@ -232,7 +232,7 @@ def _tables(
 
 def _empty(people: Sequence[Person], usable: Sequence[int], joint: Joint, n: int) -> tuple[Empty, ...]:
     seen = {people[number].cell for number in usable}
-    bound = never_seen_bound(len(usable)) if usable else 1.0
+    bound = never_seen_bound(len(usable))
     return tuple(
         Empty(cell, float(share), bound)
         for cell, share in zip(joint.cells, joint.shares, strict=True)

@@ -48,7 +48,10 @@ def section(found: Result, facts: Facts, command: str) -> Section:
     source = target.source or "no source given"
     about = (
         f"{facts.n} people of “{target.title}” ({source}), at most {counted(facts.max_tokens, 'token')} each. {NOTE} "
-        + "; ".join(f"{name}: {_model(arm)}, {MODES[arm.way.mode]}" for name, arm in found.arms.items())
+        + "; ".join(
+            f"{name}: {_model(arm)}, {MODES[arm.way.mode]}{', by a form' * arm.way.is_form}"
+            for name, arm in found.arms.items()
+        )
         + "."
     )
     title = "Usable customers, and what each one costs"
@@ -225,7 +228,7 @@ def _fit(found: Result) -> Table:
     for name, arm in found.arms.items():
         for one in arm.tables:
             worst = " / ".join(one.cells[one.fit.worst.cell])
-            points = f"{worst} {one.fit.worst.points:+.1f} points" if one.fit.n else None
+            points = f"{worst} {one.fit.worst.points:+.1f} points"
             rows.append(
                 (
                     " x ".join(one.fields), name, one.fit.verdict, one.fit.n, one.fit.total_variation,

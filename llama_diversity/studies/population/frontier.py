@@ -6,6 +6,7 @@ which took no part in it, say how good the choice is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -74,7 +75,8 @@ def _half(people: Sequence[Person], target: Target, embed: Embed, m: int) -> Hal
 
 
 def _cheapest(halves: Mapping[str, Half]) -> str | None:
-    known = {arm: one.for_next.value for arm, one in halves.items() if one.for_next.value is not None}
+    prices = {arm: math.inf if one.for_next.value is None else one.for_next.value for arm, one in halves.items()}
+    known = {arm: price for arm, price in prices.items() if math.isfinite(price)}
     return min(known, key=known.__getitem__, default=None)
 
 

@@ -48,9 +48,11 @@ def standing(
     is_enough = not lacking if has_cell else len(usable) >= n_wanted
     stop = None
     if not is_enough:
-        stop = _hopeless(people, usable) or (None if has_cell else _unreached(usable, target, n_wanted))
+        is_hopeless = not usable and len(people) >= HOPELESS
+        stop = _none_usable(people) if is_hopeless else None if has_cell else _unreached(usable, target, n_wanted)
         if stop is None and n_affordable < 1:
             stop = f"the budget of {counted(budget_tokens, 'token')} is spent"
+            stop += "" if usable or not people else f", and {_none_usable(people)}"
     return Standing(len(people), len(usable), n_tokens, n_affordable, lacking, given_up, is_enough, stop)
 
 
@@ -63,13 +65,12 @@ def _lacks(people: Sequence[Person], wanted: Mapping[Cell, int]) -> tuple[dict[C
     return {cell: n for cell, n in lacks.items() if cell not in given_up}, given_up
 
 
-def _hopeless(people: Sequence[Person], usable: Sequence[Person]) -> str | None:
-    if usable or len(people) < HOPELESS:
-        return None
+def _none_usable(people: Sequence[Person]) -> str:
+    """What is wrong with them, what they wrote, and what to try."""
     [(why, n)] = Counter(one.why for one in people).most_common(1)
     example = " ".join(next(one for one in people if one.why == why).output.text.split())[:_QUOTE]
     return (
-        f"none of {len(people)} outputs is usable, most often ({n}): {why}. It wrote: “{example}”. Try --grammar, "
+        f"none of {counted(len(people), 'output')} is usable, most often ({n}): {why}. It wrote: “{example}”. Try --grammar, "
         "which forces whole people, a lower -t, a form in place of the chat template (--mode base, or form in --arm), "
         "or another model"
     )
