@@ -25,7 +25,7 @@ from llama_diversity.studies.population.agreeable import agreeableness
 from llama_diversity.studies.population.asking import Asked, Number
 from llama_diversity.studies.population.grammar import grammar
 from llama_diversity.studies.population.joint import joint_of
-from llama_diversity.studies.population.pipeline import Output, choose, funnel, judge
+from llama_diversity.studies.population.pipeline import Output, choose, funnel, judge, kinds
 from llama_diversity.studies.population.reading import blocks, labelled, lacking, restated
 from llama_diversity.studies.population.specs import (
     arms_of,
@@ -323,6 +323,18 @@ def test_the_grammar_has_the_labels_in_order_and_the_target_s_values():
     asked = Asked("", ("gender", "age", "review"), {})
     text = grammar(asked, Target("", (GENDER, Field("age", shares={"1-2": 1.0}, bins=(Bin("1-2", 1, 2),)), REVIEW)))
     assert text.startswith('root ::= "Gender: " ("female" | "male") "\\n" "Age: " ("1" | "2") "\\n" "Review: " ')
+
+
+def test_a_twin_of_a_twin_is_of_the_first_one_s_kind():
+    """The second says nearly what the first says, and the third is the second once more."""
+
+    def alike(texts):
+        return np.array([[0.96, 0.28] if "lid" in text else [1, 0] for text in texts], np.float32)
+
+    reviews = ("A drop.", "A lid.", "A lid.")
+    people = judge([*(output(card(review=one)) for one in reviews), output("no")], TARGET, alike)
+    assert [one.lost for one in people] == [None, "no near twin", "no twin", "read"]
+    assert kinds(people) == [0, 0, 0, None]
 
 
 # ---- the whole

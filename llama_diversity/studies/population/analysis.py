@@ -40,6 +40,7 @@ from llama_diversity.studies.population.pipeline import (
     Vectors,
     choose,
     funnel,
+    kinds,
     persona_text,
 )
 from llama_diversity.studies.population.standing import Cell, Standing
@@ -158,7 +159,7 @@ def _arm(
         standing=drew.standing,
         usable=_share(usable_by_unit, np.bincount(units)),
         per_usable=tokens_per_usable(tokens, usable_by_unit),
-        for_next=tokens_for_next(tokens, _kinds(people), units.tolist()),
+        for_next=tokens_for_next(tokens, kinds(people), units.tolist()),
         prompt_tokens_per_usable=sum(one.output.n_prompt_tokens for one in people) / len(usable) if usable else None,
         needed=None if way.has_cell or joint is None else _needed(people, units, wanted),
         tables=() if way.has_cell or joint is None or not usable else _tables(people, usable, units, target, joint),
@@ -187,17 +188,6 @@ def _share(usable: Int64, of: Int64) -> Proportion:
     if (of <= 1).all():
         return wilson(int(usable.sum()), int(of.sum()))
     return clustered_proportion(usable.tolist(), of.tolist())
-
-
-def _kinds(people: Sequence[Person]) -> list[int | None]:
-    """The kind of each person who is well-formed, the same for those who are alike; None of others."""
-    found: list[int | None] = []
-    for number, one in enumerate(people):
-        if one.is_usable:
-            found.append(number)
-        else:
-            found.append(None if one.twin is None else found[one.twin])
-    return found
 
 
 # ---- fit

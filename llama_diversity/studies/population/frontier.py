@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from llama_diversity.metrics.price import Bounded, effective_texts, tokens_for_next, tokens_per_usable
-from llama_diversity.studies.population.pipeline import Embed, Person, judge, persona_text
+from llama_diversity.studies.population.pipeline import Embed, Person, judge, kinds, persona_text
 from llama_diversity.studies.population.target import Target
 
 
@@ -65,13 +65,10 @@ def _half(people: Sequence[Person], target: Target, embed: Embed, m: int) -> Hal
     units = [calls[one.output.label] for one in people]
     tokens = np.bincount(units, [one.output.n_tokens for one in people])
     usable = np.bincount(units, [float(one.is_usable) for one in people]).astype(int)
-    kinds = [number if one.twin is None else one.twin for number, one in enumerate(people)]
-    valid = [kind if one.is_usable or one.twin is not None else None for kind, one in zip(kinds, people, strict=True)]
     texts = [persona_text(one.values, target) for one in people if one.is_usable]
     different = effective_texts(embed(texts), m) if target.free and m > 1 else None
-    return Half(
-        len(people), len(texts), tokens_per_usable(tokens, usable), tokens_for_next(tokens, valid, units), different
-    )
+    for_next = tokens_for_next(tokens, kinds(people), units)
+    return Half(len(people), len(texts), tokens_per_usable(tokens, usable), for_next, different)
 
 
 def _cheapest(halves: Mapping[str, Half]) -> str | None:

@@ -178,6 +178,17 @@ def without_twins(people: Sequence[Person], target: Target, embed: Embed) -> lis
     return found
 
 
+def kinds(people: Sequence[Person]) -> list[int | None]:
+    """The kind of each person who is well-formed, the same for those who are alike; None of others."""
+    found: list[int | None] = []
+    for number, one in enumerate(people):
+        if one.is_usable:
+            found.append(number)
+        else:
+            found.append(None if one.twin is None else found[one.twin])
+    return found
+
+
 # ---- the choice
 
 
