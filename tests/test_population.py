@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import sqlite3
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -586,3 +591,40 @@ def test_no_temperature_is_chosen_where_nobody_is_usable(tmp_path):
     study = Population(Target("", (GENDER, Field("hobby")), product="A cup."), ways, ("t.toml",), 4)
     found = run(study, arms_of(ways, Session()), drawing=Drawing(), session=Session(tmp_path / "s")).found
     assert [one.is_chosen for one in found.settings] == [False, False]
+
+
+def test_killed_and_resumed_the_file_is_the_same_to_the_last_byte(tmp_path):
+    (tmp_path / "t.toml").write_text(
+        'product = "A cup."\nfields.sex = { values = { f = 0.5, m = 0.5 } }\nfields.review = { free = true }\n'
+    )
+
+    def command(store):
+        words = [
+            sys.executable,
+            "-m",
+            "llama_diversity",
+            "population",
+            str(tmp_path / "t.toml"),
+            "--exact",
+            "--grammar",
+        ]
+        words += ["--arm", "a=tiny-aligned,mode=base", "--arm", "q=tiny-aligned,mode=quota,form", "-n", "12", "-q"]
+        return [*words, "--max-tokens", "40", "--every", "--store", str(store), "--to", f"{store}.csv"]
+
+    def n_stored(store):
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as opened:
+                return opened.execute("SELECT count(*) FROM samples").fetchone()[0]
+        except sqlite3.Error:
+            return 0
+
+    subprocess.run(command(tmp_path / "whole"), check=True)
+    cut = tmp_path / "cut"
+    process = subprocess.Popen(command(cut))
+    while process.poll() is None and not n_stored(cut):
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert n_stored(cut)
+    subprocess.run(command(cut), check=True)
+    assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()

@@ -48,18 +48,17 @@ def section(found: Result, facts: Facts, command: str) -> Section:
     source = target.source or "no source given"
     about = (
         f"{facts.n} people of “{target.title}” ({source}), at most {counted(facts.max_tokens, 'token')} each. {NOTE} "
-        + "; ".join(
-            f"{name}: {_model(arm)}, {MODES[arm.way.mode]}{', by a form' * arm.way.is_form}"
-            for name, arm in found.arms.items()
-        )
+        + "; ".join(f"{name}: {_asked(arm)}" for name, arm in found.arms.items())
         + "."
     )
     title = "Usable customers, and what each one costs"
     return Section("population", title, about, command, tuple(_exhibits(found, facts)))
 
 
-def _model(arm: Arm) -> str:
-    return f"{arm.way.planner} and {arm.way.model}" if arm.way.planner else arm.way.model
+def _asked(arm: Arm) -> str:
+    """Which models an arm has, and how they are asked."""
+    models = f"{arm.way.planner} and {arm.way.model}" if arm.way.planner else arm.way.model
+    return f"{models}, {MODES[arm.way.mode]}" + (", by a form" if arm.way.is_form else "")
 
 
 def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:

@@ -70,9 +70,9 @@ def _none_usable(people: Sequence[Person]) -> str:
     [(why, n)] = Counter(one.why for one in people).most_common(1)
     example = " ".join(next(one for one in people if one.why == why).output.text.split())[:_QUOTE]
     return (
-        f"none of {counted(len(people), 'output')} is usable, most often ({n}): {why}. It wrote: “{example}”. Try --grammar, "
-        "which forces whole people, a lower -t, a form in place of the chat template (--mode base, or form in --arm), "
-        "or another model"
+        f"none of {counted(len(people), 'output')} is usable, most often ({n}): {why}. It wrote: “{example}”. "
+        "Try --grammar, which forces whole people, a lower -t, a form in place of the chat template (--mode base, or "
+        "form in --arm), or another model"
     )
 
 
