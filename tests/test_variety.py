@@ -205,6 +205,26 @@ def test_each_prompt_of_each_arm_is_a_row(run: Callable, store: Path) -> None:
     assert [one["n"] for one in json.loads(out)["cells"].values()] == [4] * 4
 
 
+def test_the_numbered_asks_of_an_arm_are_one_row(run: Callable, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.toml").write_text('product = "A cup."\nfields.review = { free = true }\n')
+    arms = ("--arm", "warm=scripted:people,mode=aligned", "--arm", "cool=scripted:people,mode=aligned,T=0.5")
+    assert run("population", tmp_path / "t.toml", *arms, "-n", 6, "-q")[0] == 0
+    drawn = json.loads(run("runs", "show", "last", "--json")[1])["cells"]
+    of_arm = [sum(one["arm"].startswith(f"population/{name} #") for one in drawn) for name in ("warm", "cool")]
+    assert min(of_arm) >= 6
+    found = json.loads(run("variety", "last", "--valid", "Review", "--by", "text", "--json")[1])["cells"]
+    assert {name: one["n"] for name, one in found.items()} == {
+        "population/warm": of_arm[0],
+        "population/cool": of_arm[1],
+    }
+    listed = run("runs", "ls")[1].splitlines()
+    assert len(listed) == 3  # a head, and a row an arm
+    assert f"{of_arm[0]}/{of_arm[0]}" in listed[1]
+    page = run("runs", "show", "last")[1]
+    assert page.count("  prompt  ") == 2
+    assert f"  asks      {of_arm[1]}, each with a prompt of its own" in page
+
+
 def test_near_copies_of_a_real_encoder(run: Callable, store: Path) -> None:
     run("sample", "-m", "scripted:attractor", "-p", "She was", "-n", 12, "--max-tokens", 16, "-q")
     cell = json.loads(run("variety", "--json")[1])["cells"]["sample"]

@@ -13,12 +13,13 @@ from rich.text import Text
 from llama_diversity.decimals import counted
 from llama_diversity.records import Recipe
 from llama_diversity.render.safe import visible
+from llama_diversity.text import without_number
 
 _PROMPT_SHOWN = 300  # characters of a prompt in `runs show`; --json has all of it
 
 
 def table_of_runs(described: Sequence[dict[str, Any]], *, with_commands: bool) -> Table:
-    """A row for each cell, runs in the order given."""
+    """A row for each cell, runs in the order given; of cells that are numbered asks of one arm a row for all."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", no_wrap=True)
     table.add_column("started", no_wrap=True)
@@ -30,7 +31,7 @@ def table_of_runs(described: Sequence[dict[str, Any]], *, with_commands: bool) -
     for run in described:
         origin = [run["id"], _local(run["started"])]
         command = visible(shlex.join(run["command"]))
-        for cell in run["cells"] or [None]:  # a row a cell; the first one names the run
+        for cell in _together(run["cells"]) or [None]:  # a row a cell; the first one names the run
             work = ["", "", ""] if cell is None else _work(cell)
             texts = [Text(part) for part in [*origin, *work]]
             if with_commands:
@@ -38,6 +39,19 @@ def table_of_runs(described: Sequence[dict[str, Any]], *, with_commands: bool) -
             table.add_row(*texts)
             origin, command = ["", ""], ""
     return table
+
+
+def _together(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cells; numbered asks of one arm are added up in the first of them, which says how many they are."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for at, cell in enumerate(cells):
+        name = without_number(cell["arm"])
+        key = (name, cell["model"]) if name != cell["arm"] else ("", str(at))
+        first = found.setdefault(key, {**cell, "arm": name, "n_asks": 0, "n": 0, "n_stored": 0, "n_tokens": 0})
+        first["n_asks"] += 1
+        for number in ("n", "n_stored", "n_tokens"):
+            first[number] += cell[number]
+    return [*found.values()]
 
 
 def _work(cell: dict[str, Any]) -> list[str]:
@@ -60,7 +74,7 @@ def page_of_run(described: dict[str, Any], recipes: dict[str, Recipe]) -> Iterat
     for one in described["prompts"]:
         yield ""
         yield from _prompt_lines(one)
-    for cell in described["cells"]:
+    for cell in _together(described["cells"]):
         yield ""
         yield from _cell_lines(cell, recipes[cell["recipe"]])
 
@@ -96,6 +110,8 @@ def page_of_sample(described: dict[str, Any], recipe: Recipe) -> Iterator[str]:
 def _cell_lines(cell: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     yield f"{visible(cell['arm'])}: {visible(cell['model'])}"
     yield f"  stored    {cell['n_stored']} of {cell['n']} samples, {counted(cell['n_tokens'], 'token')}"
+    if cell["n_asks"] > 1:
+        yield f"  asks      {cell['n_asks']:,}, each with a prompt of its own; below the first, --json has all"
     yield from _recipe_lines(recipe)
     yield from _facts(cell["about"].get("layout", {}), indent="  ")
 

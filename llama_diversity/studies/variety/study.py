@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from llama_diversity.studies.study import Drawn
 from llama_diversity.studies.variety import analysis
 from llama_diversity.studies.variety.exhibits import Facts, section
 from llama_diversity.studies.variety.judging import Judge
+from llama_diversity.text import without_number
 
 
 def variety_of(run: str, session: Session, *, valid: str | None, schema: Path | None, by: str) -> Result:
@@ -32,20 +34,35 @@ def variety_of(run: str, session: Session, *, valid: str | None, schema: Path | 
     with Store.open(session.store, read_only=True) as store:
         stored = store.run(run)
         drawn = _drawn(store, stored, session, by)
-        outputs = {name: list(_outputs(drawn, name, judge)) for name in drawn.cells if drawn.n_stored(name)}
+        outputs: dict[str, list[analysis.Output]] = {}
+        for name in drawn.cells:
+            if drawn.n_stored(name):
+                outputs.setdefault(without_number(name), []).extend(_outputs(drawn, name, judge))
         if not outputs:
             raise BadValue("RUN", stored.id, "nothing of it is stored yet; run its command again, or name another run")
-        lacks = {name: f"{n} of {drawn.cells[name].n} outputs are not drawn yet" for name, n in drawn.lacks().items()}
+        lacks = _lacks(drawn)
     vectors, refused = _told(drawn, outputs) if by == "meaning" else (None, {})
     found = cache.called(analysis.analyse, outputs, vectors, refused)
     kind = "equal texts"
     if by == "meaning":
         kind = f"texts of one meaning (cosine {KIND_CUT:g} or more between all pairs, by {embed.REPO})"
-    facts = Facts(stored.id, {name: cell.reference for name, cell in drawn.cells.items()}, _usable(judge), kind, lacks)
+    models = {without_number(name): cell.reference for name, cell in drawn.cells.items()}
+    facts = Facts(stored.id, models, _usable(judge), kind, lacks)
     words = [*(["--valid", valid] if valid else []), *(["--schema", str(schema)] if schema else [])]
     words += ["--by", "text"] if by == "text" else []
     command = shlex.join(["llamadiv", "variety", stored.id, *words])
     return Result(section(found, facts, command), _as_json(found, facts), found, run=stored.id)
+
+
+def _lacks(drawn: Drawn) -> dict[str, str]:
+    """By arm what is not drawn yet, in words."""
+    missing: Counter[str] = Counter()
+    wanted: Counter[str] = Counter()
+    for name, cell in drawn.cells.items():
+        wanted[without_number(name)] += cell.n
+    for name, n in drawn.lacks().items():
+        missing[without_number(name)] += n
+    return {name: f"{n} of {wanted[name]} outputs are not drawn yet" for name, n in missing.items() if n}
 
 
 def _read(path: Path) -> Any:
