@@ -4,8 +4,9 @@ Protocol: every output of every cell of a run (an arm, a prompt; an arm alone wh
 thoughts left out. Of those that can be used it is counted how many say the same as an earlier one, word for word or
 nearly (cosine NEAR or more with one that was kept before it), and kinds as `coverage` counts them: equal texts, or
 texts of one meaning (complete linkage on the embeddings of all cells together, KIND_CUT). Cells compare by the
-effective number of kinds that m usable outputs show, m of the cell with the fewest, LEAST_FOR_EFFECTIVE at least. Cost is in tokens as they were drawn, those of thoughts and
-of useless outputs included: of an output, of a usable one, and of the next new one.
+effective number of kinds that m usable outputs show, m of the cell with the fewest, LEAST_FOR_EFFECTIVE at least. Cost
+is in tokens as they were drawn, those of thoughts and of useless outputs included: of an output, of a usable one, and
+of the next new one.
 
 Intervals: Wilson's of shares, t of tokens an output, of the others as `metrics.price` has them.
 """
