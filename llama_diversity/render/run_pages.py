@@ -31,8 +31,8 @@ def table_of_runs(described: Sequence[dict[str, Any]], *, with_commands: bool) -
     for run in described:
         origin = [run["id"], _local(run["started"])]
         command = visible(shlex.join(run["command"]))
-        cells: Sequence[dict[str, Any] | None] = _together(run["cells"]) or [None]
-        for cell in cells:  # a row a cell; the first one names the run
+        cells: list[dict[str, Any] | None] = [*_together(run["cells"])]
+        for cell in cells or [None]:  # a row a cell; the first one names the run
             work = ["", "", ""] if cell is None else _work(cell)
             texts = [Text(part) for part in [*origin, *work]]
             if with_commands:
