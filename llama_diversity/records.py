@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -259,3 +260,15 @@ class Cell:
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MAX_SAMPLES:
             raise BadValue("-n", self.n, f"ask for 1 to {MAX_SAMPLES:,} samples")
+
+
+_NUMBER_OF_ASK = re.compile(r" #\d+(?: of cell \d+)?(?=$|, )")
+
+
+def without_number(arm: str) -> str:
+    """The name of an arm that was asked many things once each, without the number of the ask.
+
+    >>> without_number("population/a #3 of cell 12, written"), without_number("population/a #0"), without_number("base")
+    ('population/a, written', 'population/a', 'base')
+    """
+    return _NUMBER_OF_ASK.sub("", arm)

@@ -304,15 +304,3 @@ def _period_ends(line: str, start: int, stop: re.Match[str], following: str) -> 
 
 def _begins_sentences(word: str) -> bool:
     return word.lower().replace("’", "'") in _STARTERS
-
-
-_NUMBER_OF_ASK = re.compile(r" #\d+(?: of cell \d+)?(?=$|, )")
-
-
-def without_number(arm: str) -> str:
-    """The name of an arm that was asked many things once each, without the number of the ask.
-
-    >>> without_number("population/a #3 of cell 12, written"), without_number("population/a #0"), without_number("base")
-    ('population/a, written', 'population/a', 'base')
-    """
-    return _NUMBER_OF_ASK.sub("", arm)

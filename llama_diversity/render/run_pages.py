@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from llama_diversity.decimals import counted
-from llama_diversity.records import Recipe
+from llama_diversity.records import Recipe, without_number
 from llama_diversity.render.safe import visible
-from llama_diversity.text import without_number
 
 _PROMPT_SHOWN = 300  # characters of a prompt in `runs show`; --json has all of it
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from llama_diversity import cache, embed
 from llama_diversity.errors import BadValue
+from llama_diversity.records import without_number
 from llama_diversity.render.jsonl import finite
 from llama_diversity.store import Run, RunCell, Store
 from llama_diversity.studies.measuring.kinds import KIND_CUT, MOST_BY_MEANING
@@ -22,7 +23,6 @@ from llama_diversity.studies.study import Drawn
 from llama_diversity.studies.variety import analysis
 from llama_diversity.studies.variety.exhibits import Facts, section
 from llama_diversity.studies.variety.judging import Judge
-from llama_diversity.text import without_number
 
 
 def variety_of(run: str, session: Session, *, valid: str | None, schema: Path | None, by: str) -> Result:
