@@ -287,6 +287,21 @@ def test_a_spent_budget_stops_and_enough_people_need_no_reason():
     assert spent.n_affordable == 0
 
 
+def test_an_arm_that_repeats_itself_is_given_up_when_the_rest_would_take_too_long():
+    """70 people and then 170 who say what one of them said: of the last 120 nobody is new, at most 3.1 %."""
+    texts = [f"Number {at} of these." for at in range(70)] + ["Number 0 of these."] * 170
+    people = judge([output(card(review=text), number=at) for at, text in enumerate(texts)], TARGET, unlike)
+    settings = {"has_cell": True, "n_tokens": 2400.0, "budget_tokens": 10**9}
+    so_far = standing(people, TARGET, {("female", "30-44"): 200}, **settings)
+    assert so_far.stop.startswith(
+        "of the last 120 outputs 0 brought somebody usable and new, so the 130 who are lacking"
+    )
+    assert "would take 4,191 or more" in so_far.stop  # Wilson: 1.96^2 / (120 + 1.96^2) = .03102; 20 x 200 are allowed
+    assert (
+        standing(people, TARGET, {("female", "30-44"): 180}, **settings).stop is None
+    )  # 110 / .03102 = 3,547 of 3,600
+
+
 def test_a_value_that_is_never_written_stops_a_free_arm():
     people = judge([output(card(review=f"Number {at} of these."), number=at) for at in range(120)], TARGET, unlike)
     wanted = {("female", "30-44"): 200}

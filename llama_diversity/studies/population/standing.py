@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from llama_diversity.decimals import counted
 from llama_diversity.metrics.fit import out_of_reach
+from llama_diversity.metrics.inference import wilson
 from llama_diversity.studies.population.pipeline import Person
 from llama_diversity.studies.population.target import Target
 
+MOST_EACH = 20  # outputs for each person wanted that the rest may take; an arm that needs more is given up
 HOPELESS = 60  # outputs of which none is usable, after which an arm, or a cell that was given, is given up
 _QUOTE = 160  # characters of an output that a reason shows
 
@@ -50,6 +53,7 @@ def standing(
     if not is_enough:
         is_hopeless = not usable and len(people) >= HOPELESS
         stop = _none_usable(people) if is_hopeless else None if has_cell else _unreached(usable, target, n_wanted)
+        stop = stop or _repeats(people, sum(lacking.values()) if has_cell else n_wanted - len(usable), n_wanted)
         if stop is None and n_affordable < 1:
             stop = f"the budget of {counted(budget_tokens, 'token')} is spent"
             stop += "" if usable or not people else f", and {_none_usable(people)}"
@@ -73,6 +77,20 @@ def _none_usable(people: Sequence[Person]) -> str:
         f"none of {counted(len(people), 'output')} is usable, most often ({n}): {why}. It wrote: “{example}”. "
         "Try --grammar, which forces whole people, a lower -t, a form in place of the chat template (--mode base, or "
         "form in --arm), or another model"
+    )
+
+
+def _repeats(people: Sequence[Person], n_lacking: int, n_wanted: int) -> str | None:
+    """What the later half of the outputs says of those to come: usable ones grow rarer where a model repeats itself."""
+    later = people[len(people) // 2 :]
+    n_new = sum(one.is_usable for one in later)
+    most = wilson(n_new, len(later)).high if len(later) >= HOPELESS else None
+    if most is None or n_lacking <= MOST_EACH * n_wanted * most:
+        return None
+    return (
+        f"of the last {counted(len(later), 'output')} {n_new} brought somebody usable and new, so the {n_lacking:,} "
+        f"who are lacking would take {math.ceil(n_lacking / most):,} or more. A higher -t, other examples or another model "
+        "give more; a smaller -n is what this one has"
     )
 
 
