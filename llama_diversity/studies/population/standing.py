@@ -89,8 +89,8 @@ def _repeats(people: Sequence[Person], n_lacking: int, n_wanted: int) -> str | N
         return None
     return (
         f"of the last {counted(len(later), 'output')} {n_new} brought somebody usable and new, so the {n_lacking:,} "
-        f"who are lacking would take {math.ceil(n_lacking / most):,} or more. A higher -t, other examples or another model "
-        "give more; a smaller -n is what this one has"
+        f"who are lacking would take {math.ceil(n_lacking / most):,} or more. A higher -t, other examples or another "
+        "model give more; a smaller -n is what this one has"
     )
 
 
