@@ -40,7 +40,7 @@ from llama_diversity.studies.population.specs import (
     way_word,
     ways_of,
 )
-from llama_diversity.studies.population.standing import standing
+from llama_diversity.studies.population.standing import advice, standing
 from llama_diversity.studies.population.study import Population
 from llama_diversity.studies.population.target import Bin, Field, Rule, Target
 from llama_diversity.studies.session import Session
@@ -270,8 +270,16 @@ def test_an_arm_that_writes_nothing_usable_is_given_up_with_what_it_wrote():
     wanted = {("female", "18-29"): 10}
     so_far = standing(people, TARGET, wanted, has_cell=False, n_tokens=600, budget_tokens=10_000)
     assert "none of 60 outputs is usable" in so_far.stop
-    assert "“I would rather not.”. Try --grammar" in so_far.stop
+    assert so_far.stop.endswith("It wrote: “I would rather not.”. Try another model")
     assert not standing(people[:59], TARGET, wanted, has_cell=False, n_tokens=590, budget_tokens=10_000).stop
+
+
+def test_advice_is_of_what_was_not_done_yet():
+    [chat, call, base] = ways_of("scripted:people", Choice(), [], ("aligned", "verbalized", "base"), Session())
+    assert advice(chat, is_bound=False).startswith("--grammar, which forces whole people, a lower -t, a form in place")
+    assert advice(chat, is_bound=True).startswith("a lower -t, a form in place")
+    assert advice(call, is_bound=False).startswith("another mode, which asks for one person at a time, a lower -t, ")
+    assert advice(base, is_bound=True) == "a lower -t, a larger --max-tokens or another model"
 
 
 def test_a_spent_budget_stops_and_enough_people_need_no_reason():
@@ -281,7 +289,7 @@ def test_a_spent_budget_stops_and_enough_people_need_no_reason():
     refused = judge([output("No.", number=at) for at in range(9)], TARGET, unlike)
     stop = standing(refused, TARGET, wanted, has_cell=False, n_tokens=90, budget_tokens=95).stop
     assert stop.startswith("the budget of 95 tokens is spent, and none of 9 outputs is usable, most often (9): nothing")
-    assert "It wrote: “No.”. Try --grammar" in stop
+    assert "It wrote: “No.”. Try" in stop
     spent = standing(people[:9], TARGET, wanted, has_cell=False, n_tokens=90, budget_tokens=95)
     assert spent.stop == "the budget of 95 tokens is spent"
     assert spent.n_affordable == 0

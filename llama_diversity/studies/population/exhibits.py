@@ -93,7 +93,8 @@ def _remarks(found: Result, facts: Facts) -> Iterator[Remark]:
     if facts.is_bound:
         yield Remark(
             "A grammar of the fields forced whole personas, so what is measured is not what the models would say by "
-            "themselves.",
+            "themselves."
+            + (" Calls for several people had none." if any(_is_call(arm) for arm in found.arms.values()) else ""),
             is_warning=True,
         )
     if facts.target.fixed and not facts.target.pairs:
@@ -102,6 +103,10 @@ def _remarks(found: Result, facts: Facts) -> Iterator[Remark]:
         yield Remark(
             "Arms of mode quota and plan are given the fixed fields: they fit by construction and are not ranked by it."
         )
+
+
+def _is_call(arm: Arm) -> bool:
+    return arm.way.mode == "verbalized"
 
 
 def _lacking(name: str, arm: Arm) -> str:

@@ -12,6 +12,7 @@ from llama_diversity.metrics.fit import out_of_reach
 from llama_diversity.metrics.inference import wilson
 from llama_diversity.studies.population.pipeline import Person
 from llama_diversity.studies.population.target import Target
+from llama_diversity.studies.population.ways import Way
 
 MOST_EACH = 20  # outputs for each person wanted that the rest may take; an arm that needs more is given up
 HOPELESS = 60  # outputs of which none is usable, after which an arm, or a cell that was given, is given up
@@ -41,8 +42,9 @@ def standing(
     has_cell: bool,
     n_tokens: float,
     budget_tokens: int,
+    advice: str = "another model",
 ) -> Standing:
-    """Of the people of an arm so far, in order; `n_tokens` is what they cost."""
+    """Of the people of an arm so far, in order; `n_tokens` is what they cost; `advice`: for where nobody is usable."""
     usable = [one for one in people if one.is_usable]
     n_wanted = sum(wanted.values())
     left = max(0.0, budget_tokens - n_tokens)
@@ -52,11 +54,12 @@ def standing(
     stop = None
     if not is_enough:
         is_hopeless = not usable and len(people) >= HOPELESS
-        stop = _none_usable(people) if is_hopeless else None if has_cell else _unreached(usable, target, n_wanted)
+        stop = _none_usable(people, advice) if is_hopeless else None
+        stop = stop or (None if has_cell else _unreached(usable, target, n_wanted))
         stop = stop or _repeats(people, sum(lacking.values()) if has_cell else n_wanted - len(usable), n_wanted)
         if stop is None and n_affordable < 1:
             stop = f"the budget of {counted(budget_tokens, 'token')} is spent"
-            stop += "" if usable or not people else f", and {_none_usable(people)}"
+            stop += "" if usable or not people else f", and {_none_usable(people, advice)}"
     return Standing(len(people), len(usable), n_tokens, n_affordable, lacking, given_up, is_enough, stop)
 
 
@@ -69,15 +72,21 @@ def _lacks(people: Sequence[Person], wanted: Mapping[Cell, int]) -> tuple[dict[C
     return {cell: n for cell, n in lacks.items() if cell not in given_up}, given_up
 
 
-def _none_usable(people: Sequence[Person]) -> str:
+def _none_usable(people: Sequence[Person], advice: str) -> str:
     """What is wrong with them, what they wrote, and what to try."""
     [(why, n)] = Counter(one.why for one in people).most_common(1)
     example = " ".join(next(one for one in people if one.why == why).output.text.split())[:_QUOTE]
-    return (
-        f"none of {counted(len(people), 'output')} is usable, most often ({n}): {why}. It wrote: “{example}”. "
-        "Try --grammar, which forces whole people, a lower -t, a form in place of the chat template (--mode base, or "
-        "form in --arm), or another model"
-    )
+    said = f"none of {counted(len(people), 'output')} is usable, most often ({n}): {why}. It wrote: “{example}”"
+    return f"{said}. Try {advice}"
+
+
+def advice(way: Way, *, is_bound: bool) -> str:
+    """What may help an arm of which nobody is usable. `is_bound`: a grammar forces whole people already."""
+    several, form = way.mode == "verbalized", "a form in place of the chat template (--mode base, or form in --arm)"
+    tries = ["another mode, which asks for one person at a time"] * several
+    tries += ["--grammar, which forces whole people"] * (not is_bound and not several)
+    tries += ["a lower -t", *[form] * (way.is_chat and not several), "a larger --max-tokens", "another model"]
+    return f"{', '.join(tries[:-1])} or {tries[-1]}"
 
 
 def _repeats(people: Sequence[Person], n_lacking: int, n_wanted: int) -> str | None:

@@ -20,7 +20,7 @@ from llama_diversity.studies.population.gathering import Plan, label, numbers, o
 from llama_diversity.studies.population.grammar import grammar
 from llama_diversity.studies.population.joint import Joint, joint_of
 from llama_diversity.studies.population.pipeline import Embed, Person, read, without_twins
-from llama_diversity.studies.population.standing import Cell, Standing, standing
+from llama_diversity.studies.population.standing import Cell, Standing, advice, standing
 from llama_diversity.studies.population.target import Target
 from llama_diversity.studies.population.ways import PLANNER, Way
 from llama_diversity.studies.results import Result
@@ -294,6 +294,7 @@ class Population(Study):
             has_cell=way.has_cell,
             n_tokens=sum(one.output.n_tokens for one in people),
             budget_tokens=self.budget,
+            advice=advice(way, is_bound=self.is_bound),
         )
 
     def show(self, drawn: Drawn) -> Result:
