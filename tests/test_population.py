@@ -181,6 +181,12 @@ def test_a_form_goes_on_behind_its_label():
     }
 
 
+def test_half_an_emoji_in_json_can_be_written_to_a_file():
+    found = labelled('{"review": "so so \\ud83d", "age": 34}', TARGET)
+    assert found == {"review": "so so \ufffd", "age": "34"}
+    assert labelled('{"review": "\\ud83d\\ude42"}', TARGET) == {"review": "🙂"}
+
+
 def test_what_is_missing_is_said():
     assert lacking({}, ("gender", "age"), TARGET) == "nothing that looks like a persona"
     assert lacking({"gender": "x"}, ("gender", "age"), TARGET) == "no Age"
@@ -651,3 +657,18 @@ def test_killed_and_resumed_the_file_is_the_same_to_the_last_byte(tmp_path):
     assert n_stored(cut)
     subprocess.run(command(cut), check=True)
     assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_every_character_comes_back_from_a_file(tmp_path):
+    import yaml
+
+    target = Target("T", (Field("name"), Field("review")))
+    texts = ['a, "b"; c', "1\n2", "1\r2", "Größe 北京 🙂 مرحبا", "1\u20282\x853\x7f\x9b", "\ufeffa\ufffe"]
+    texts += ["\x1b[31m", "null", "00012"]
+    some = [files.Row({"name": text, "review": "so"}, {"arm": "a", files.MADE_UP: "m"}) for text in texts]
+    for ending in ("csv", "jsonl", "yaml"):
+        files.write_people(tmp_path / f"p.{ending}", some, target)
+    with open(tmp_path / "p.csv", encoding="utf-8", newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == texts
+    assert [json.loads(line)["name"] for line in (tmp_path / "p.jsonl").read_text("utf-8").split("\n") if line] == texts
+    assert [one["name"] for one in yaml.safe_load((tmp_path / "p.yaml").read_text("utf-8"))["personas"]] == texts

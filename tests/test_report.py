@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import json
 import re
 import shutil
@@ -200,3 +202,9 @@ def test_in_a_browser_points_answer_and_clusters_filter(tmp_path: Path, width: i
     assert seen["after"] == 5
     assert "text 1" in seen["tooltip"]
     assert not seen["wide"]
+
+
+def test_a_carriage_return_in_a_cell_does_not_part_a_row() -> None:
+    written = to_csv(["said", "n"], [["one\rtwo", "1"], ["=\r", "2"]])
+    assert list(csv.reader(io.StringIO(written, newline=""))) == [["said", "n"], ["one\rtwo", "1"], ["=\r", "2"]]
+    assert written.startswith('said,n\n"one\rtwo",1\n')

@@ -28,8 +28,23 @@ def to_csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     'said\\n"one, two"\\n'
     """
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([head, *rows])
+    csv.writer(Lines(out), lineterminator=Lines.END).writerows([head, *rows])
     return out.getvalue()
+
+
+class Lines:
+    """Where a `csv.writer` writes to whose lines end in a line feed alone.
+
+    Its line end is END, since before Python 3.13 a cell with a carriage return is quoted only if that is part of it.
+    """
+
+    END = "\r\n"
+
+    def __init__(self, out: IO[str]) -> None:
+        self.out = out
+
+    def write(self, row: str) -> int:
+        return self.out.write(row.removesuffix(self.END) + "\n")
 
 
 def guarded(text: str) -> str:
@@ -49,7 +64,7 @@ def write_csv(file: IO[bytes], samples: Iterable[Exported], *, with_tokens: bool
     """
     text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True)
     try:
-        rows = csv.writer(text, lineterminator="\n")
+        rows = csv.writer(Lines(text), lineterminator=Lines.END)
         rows.writerow([*COLUMNS, *(TOKEN_COLUMNS if with_tokens else ())])
         n_samples = 0
         for exported in samples:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llama_diversity.errors import BadValue
-from llama_diversity.render.csv import guarded
+from llama_diversity.render.csv import Lines, guarded
 from llama_diversity.render.files import write_whole
 from llama_diversity.studies.population.analysis import Arm, Result
 from llama_diversity.studies.population.target import Target
 
 NOTE = "These people are made up by a language model; none of them exists."
 MADE_UP = "made_up_by"
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")  # which YAML has escaped alone
 
 
 class Row(NamedTuple):
@@ -92,7 +94,7 @@ def _flat(row: Row, target: Target) -> dict[str, Any]:
 def _csv(some: Sequence[Row], target: Target) -> str:
     text = io.StringIO()
     heads = [*(one.name for one in target.fields), *(some[0].beside if some else ())]
-    table = csv.DictWriter(text, heads, lineterminator="\n")
+    table = csv.DictWriter(Lines(text), heads, lineterminator=Lines.END)
     table.writeheader()
     for row in some:
         table.writerow({name: _cell(value) for name, value in _flat(row, target).items()})
@@ -128,7 +130,7 @@ def _parquet(some: Sequence[Row], target: Target) -> bytes:
 
 
 def _yaml(some: Sequence[Row], target: Target) -> str:
-    """JSON strings are YAML too, so every value is quoted as JSON has it."""
+    """JSON strings are YAML too, but for some characters; so every value is quoted as JSON has it."""
     lines = [f"# {NOTE}", "personas:"]
     for number, row in enumerate(some, 1):
         values = _flat(row, target)
@@ -145,4 +147,4 @@ def _yaml(some: Sequence[Row], target: Target) -> str:
 
 
 def _scalar(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda one: f"\\u{ord(one[0]):04x}", json.dumps(value, ensure_ascii=False))

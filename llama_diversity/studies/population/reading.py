@@ -92,7 +92,9 @@ def _from_json(text: str, names: Mapping[str, str]) -> dict[str, str]:
     for label, one in value.items():
         name = names.get(letters(label))
         if name and not isinstance(one, (dict, list)) and one is not None:
-            found.setdefault(name, str(one))
+            found.setdefault(
+                name, str(one).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            )  # half an emoji
     return found
 
 
