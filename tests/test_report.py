@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from llama_diversity.render import maps
+from llama_diversity.render.csv import to_csv as rows_as_csv
 from llama_diversity.render.exhibits import (
     Between,
     Figure,
@@ -205,6 +206,6 @@ def test_in_a_browser_points_answer_and_clusters_filter(tmp_path: Path, width: i
 
 
 def test_a_carriage_return_in_a_cell_does_not_part_a_row() -> None:
-    written = to_csv(["said", "n"], [["one\rtwo", "1"], ["=\r", "2"]])
+    written = rows_as_csv(["said", "n"], [["one\rtwo", "1"], ["=\r", "2"]])
     assert list(csv.reader(io.StringIO(written, newline=""))) == [["said", "n"], ["one\rtwo", "1"], ["=\r", "2"]]
     assert written.startswith('said,n\n"one\rtwo",1\n')
