@@ -63,6 +63,7 @@ def _asked(arm: Arm) -> str:
 
 def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     yield from _remarks(found, facts)
+    yield _to_read(found, facts.target)
     yield _price(found, facts)
     yield _different(found)
     yield _frontier(found)
@@ -73,7 +74,6 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     yield _cells(found)
     yield _empty(found)
     yield _chosen(found)
-    yield _to_read(found, facts.target)
     yield _twins(found, facts.target)
     yield _stated(found)
     yield _agreeable(found)
