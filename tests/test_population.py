@@ -535,6 +535,14 @@ def test_a_call_without_tags_has_no_persona_and_costs_all_its_tokens(tmp_path):
     assert found.standing.n_tokens == sum(one.output.n_tokens for one in found.people)
 
 
+def test_a_call_is_shortened_to_what_the_context_has_room_for():
+    study, _ = people_study(5, ("verbalized", "aligned"), per_call=50)
+    calls = {ask.arm: ask for ask in study.first_asks()}
+    assert calls["verbalized"].is_shortened
+    assert calls["verbalized"].max_tokens == 50 * calls["aligned"].max_tokens
+    assert not calls["aligned"].is_shortened
+
+
 def test_bits_of_a_persona_are_those_of_the_tokens_that_begin_in_it():
     from llama_diversity.answers import Answer
     from llama_diversity.studies.population.gathering import _personas

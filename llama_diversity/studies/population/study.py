@@ -214,6 +214,7 @@ class Population(Study):
             asked.text,
             1,
             self.max_tokens * n_personas,
+            is_shortened=n_personas > 1,  # a call may end where the context does
             is_chat=is_chat,
             stop=() if is_chat else STOP,
             grammar=grammar(asked, target) if self.is_bound and n_personas == 1 else None,
