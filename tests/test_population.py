@@ -599,7 +599,9 @@ def test_people_as_csv_jsonl_parquet_and_the_neighbours_forms(tmp_path, some_row
     assert pq.read_table(paths["parquet"]).to_pylist() == lines
     people = yaml.safe_load(paths["yaml"].read_text("utf-8"))["personas"]
     assert [one["age"] for one in people] == [one["age"] for one in lines]
-    agents = [json.loads(line)["traits"] for line in paths["edsl.jsonl"].read_text("utf-8").splitlines()]
+    head, *agents = map(json.loads, paths["edsl.jsonl"].read_text("utf-8").splitlines())
+    assert head == {"__header__": True, "edsl_class_name": "AgentList", "n_agents": len(lines)}
+    agents = [one["traits"] for one in agents]
     assert [one["review"] for one in agents] == [one["review"] for one in lines]
 
 

@@ -1,7 +1,8 @@
 """The people as a file: a table for spreadsheets and pandas, or the form that a neighbouring tool reads.
 
-Every file says that the people are made up, and by which model. SynthPanel: a YAML list of personas, each with a name
-and a background. EDSL: one agent a line, `{"traits": {...}}`.
+Every file says that the people are made up, and by which model. SynthPanel, now called Althing: a YAML list of
+personas, each with a name and a background. EDSL: one agent a line, `{"traits": {...}}`, behind the header without
+which its reader takes the first agent for one.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def _jsonl(some: Sequence[Row], target: Target) -> str:
 
 
 def _edsl(some: Sequence[Row], target: Target) -> str:
-    lines = []
+    lines = [json.dumps({"__header__": True, "edsl_class_name": "AgentList", "n_agents": len(some)}) + "\n"]
     for row in some:
         traits = {name: value for name, value in _flat(row, target).items() if name in row.values or name == MADE_UP}
         lines.append(json.dumps({"traits": traits}, ensure_ascii=False) + "\n")
