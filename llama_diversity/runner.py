@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from types import FrameType, TracebackType
@@ -55,9 +56,10 @@ def run_each(
 ) -> Iterator[Sample]:
     """Draw the samples of `cells` that `store` lacks, all together, and yield each once it is committed.
 
+    What the run keeps of a cell says afterwards how many seconds a sample took here: those drawn together share them.
     Ctrl-C ends the step in flight, stores what it finished and raises Interrupted; a second one stops at once.
     """
-    report = on_progress or _ignore
+    report, began_s = on_progress or _ignore, time.monotonic()
     about = {"model": asdict(engine.facts), "build": engine.build}
     store.add_cells(run_id, [(cell, about) for cell in cells])
     works = _works(cells, store)
@@ -90,6 +92,8 @@ def run_each(
                 f"Interrupted: {progress.n_done} of {n_total} samples ({cells[0].arm}) are kept in {store.path}. "
                 "The same command continues."
             )
+    took = {"layout": layout, "seconds_a_sample": round((time.monotonic() - began_s) / n_missing, 4)}
+    store.add_cells(run_id, [(cell, {**about, **took}) for cell in cells])
 
 
 def _works(cells: Sequence[Cell], store: Store) -> dict[Recipe, tuple[int, list[int]]]:

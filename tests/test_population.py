@@ -535,6 +535,19 @@ def test_a_call_without_tags_has_no_persona_and_costs_all_its_tokens(tmp_path):
     assert found.standing.n_tokens == sum(one.output.n_tokens for one in found.people)
 
 
+def test_seconds_are_those_of_the_drawing_and_stay_what_they_were(tmp_path):
+    session = Session(tmp_path / "s")
+    study, arms = people_study(10, ("aligned", "quota"))
+    first = run(study, arms, drawing=Drawing(), session=session)
+    with Store.open(session.store) as store:
+        cells = store.run(first.run).cells
+    for name, arm in first.found.arms.items():
+        spent = sum(cell.about["seconds_a_sample"] for cell in cells if cell.arm.startswith(f"population/{name} #"))
+        assert arm.seconds_per_usable == pytest.approx(spent / arm.funnel.n_usable)
+    again = run(people_study(10, ("aligned", "quota"))[0], arms, drawing=Drawing(), session=session)
+    assert again.to_dict()["arms"] == first.to_dict()["arms"]
+
+
 def test_a_call_is_shortened_to_what_the_context_has_room_for():
     study, _ = people_study(5, ("verbalized", "aligned"), per_call=50)
     calls = {ask.arm: ask for ask in study.first_asks()}

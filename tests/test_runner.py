@@ -305,7 +305,9 @@ def test_killed_at_any_moment_nothing_told_is_lost_and_it_continues(tmp_path: Pa
         for _ in range(moments.randrange(1, 200)):
             told.add(int(process.stdout.readline()))
         process.kill()  # SIGKILL, while it goes on drawing and writing
-        told |= {int(line) for line in process.communicate()[0].splitlines(keepends=True) if line.endswith("\n")}
+        rest = process.stdout.read()  # not communicate(), which would lose what readline() has read ahead
+        told |= {int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")}
+        process.communicate()
         assert process.returncode == -signal.SIGKILL
         with Store.open(path, read_only=True) as store:
             store.check()

@@ -78,6 +78,7 @@ class Arm:
     per_usable: Bounded
     for_next: Bounded
     prompt_tokens_per_usable: float | None
+    seconds_per_usable: float | None  # on this machine; None where some outputs were drawn in a run that was cut
     needed: Bounded | None  # outputs that the quotas take
     tables: tuple[Table, ...]  # none where the fixed fields are given, or nobody is usable
     obedient: Proportion | None  # usable people whose text does not contradict what was given
@@ -161,6 +162,7 @@ def _arm(
         per_usable=tokens_per_usable(tokens, usable_by_unit),
         for_next=tokens_for_next(tokens, kinds(people), units.tolist()),
         prompt_tokens_per_usable=sum(one.output.n_prompt_tokens for one in people) / len(usable) if usable else None,
+        seconds_per_usable=_seconds(people, len(usable)),
         needed=None if way.has_cell or joint is None else _needed(people, units, wanted),
         tables=() if way.has_cell or joint is None or not usable else _tables(people, usable, units, target, joint),
         obedient=_obedience(people, usable) if way.has_cell else None,
@@ -176,6 +178,11 @@ def _arm(
         stated=_stated(people, units) if way.mode == "verbalized" else None,
         agreeable=agreeableness(people, target),
     )
+
+
+def _seconds(people: Sequence[Person], n_usable: int) -> float | None:
+    known = [one.output.seconds for one in people if one.output.seconds is not None]
+    return sum(known) / n_usable if n_usable and len(known) == len(people) else None
 
 
 def _units(people: Sequence[Person]) -> Int64:

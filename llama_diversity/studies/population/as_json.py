@@ -57,6 +57,7 @@ def _arm(arm: Arm) -> dict[str, Any]:
         "tokens_per_usable": finite(arm.per_usable._asdict()),
         "tokens_for_next": finite(arm.for_next._asdict()),
         "prompt_tokens_per_usable": arm.prompt_tokens_per_usable,
+        "seconds_per_usable": arm.seconds_per_usable,
         "outputs_for_quotas": None if arm.needed is None else finite(arm.needed._asdict()),
         "fit": [
             {

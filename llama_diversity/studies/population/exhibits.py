@@ -125,11 +125,24 @@ def _price(found: Result, facts: Facts) -> Table:
     return Table(
         "population-price",
         "What one usable person costs",
-        ("arm", "outputs", "usable", "95 %", "tokens", "95 % of tokens", *money, "next new", "95 % of next", "prompt"),
+        (
+            "arm",
+            "outputs",
+            "usable",
+            "95 %",
+            "tokens",
+            "95 % of tokens",
+            "seconds",
+            *money,
+            "next new",
+            "95 % of next",
+            "prompt",
+        ),
         tuple(_price_row(name, arm, facts.price) for name, arm in found.arms.items()),
         "Usable: read, of known values, within the rules, no copy and no twin. Tokens, of a usable person: those "
-        "written, thoughts and tags included; prompt: those read for one. Next new: tokens for one more who is usable "
-        "and unlike all before, what an output costs by the chance of that (Good and Turing).",
+        "written, thoughts and tags included; prompt: those read for one; seconds: on this machine. Next new: tokens "
+        "for one more who is usable and unlike all before, what an output costs by the chance of that (Good and "
+        "Turing).",
     )
 
 
@@ -142,6 +155,7 @@ def _price_row(name: str, arm: Arm, price: float | None) -> tuple[Value, ...]:
         _shares(arm.usable),
         each,
         _between(arm.per_usable),
+        arm.seconds_per_usable,
         *([] if price is None else [None if each is None else 1000 * each * price / 1e6]),
         arm.for_next.value,
         _between(arm.for_next),

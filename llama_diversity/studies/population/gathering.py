@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -90,6 +90,7 @@ def outputs(study: Population, way: Way, number: Number, drawn: Drawn) -> Iterat
         n_tokens=sum(tokens for tokens, _, _ in costs),
         n_prompt_tokens=sum(prompt for _, prompt, _ in costs),
         cell=study.cell_of(number),
+        seconds=_seconds([drawn.cells[one].about.get("seconds_a_sample") for one in names]),
     )
     yield from _personas(first, answer, _bits(name, answer, drawn)) if way.mode == "verbalized" else [first]
 
@@ -98,6 +99,12 @@ def _cost(name: str, drawn: Drawn) -> tuple[int, int, Answer]:
     """Tokens of a sample, thoughts and all, and of its prompt; and what it answers."""
     [(sample, answer)] = drawn.read(name)
     return len(sample.tokens), len(drawn.recipe(name).prompt.ids), answer
+
+
+def _seconds(each: Sequence[float | None]) -> float | None:
+    """All of them together; None where one is not known."""
+    known = [one for one in each if one is not None]
+    return sum(known) if len(known) == len(each) else None
 
 
 def _bits(name: str, answer: Answer, drawn: Drawn) -> Bits:
@@ -113,7 +120,12 @@ def _personas(first: Output, answer: Answer, bits: Bits) -> list[Output]:
     if not found:
         return [first._replace(flaw=first.flaw or NO_TAGS)]
     n = len(found)
-    shared = first._replace(flaw=None, n_tokens=first.n_tokens / n, n_prompt_tokens=first.n_prompt_tokens / n)
+    shared = first._replace(
+        flaw=None,
+        n_tokens=first.n_tokens / n,
+        n_prompt_tokens=first.n_prompt_tokens / n,
+        seconds=None if first.seconds is None else first.seconds / n,
+    )
     skipped = len(answer.data) - len(answer.text.encode("utf-8", "surrogateescape"))  # blanks before the text
     return [
         shared._replace(text=one.text, stated=one.probability, bits=_between(one, answer.text, skipped, bits))

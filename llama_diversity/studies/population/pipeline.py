@@ -44,6 +44,7 @@ class Output(NamedTuple):
     cell: tuple[str, ...] | None = None
     stated: float | None = None  # the probability that a verbalized call states for it
     bits: float | None = None  # -log2 of the exact probability of its words, given what stands before
+    seconds: float | None = None  # its share of the time in which it was drawn; None where a run was cut meanwhile
 
 
 @dataclass(frozen=True)
