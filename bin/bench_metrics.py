@@ -33,7 +33,7 @@ PARTS_OF_OTHERS = {  # which the metrics below call, or which are the same of a 
     "vendi_of_kernel", "corrected_vendi_of_kernel", "mean_squared_cosine_of_kernel", "total_variation",
     "jensen_shannon_bits", "chance_floor", "worst_cell", "simultaneous_intervals", "visible_points", "never_seen_bound",
     "verdict",
-    "quotas", "far_apart",
+    "quotas", "balanced_quotas", "far_apart",
 }  # fmt: skip
 
 
@@ -162,7 +162,9 @@ def _choice(vectors: np.ndarray) -> list[np.ndarray]:
     """A tenth of them in 20 cells: near duplicates left out, quotas, members of a cell that lie far apart."""
     kept = choice.Kept()
     kept.add(vectors)
-    of_cells = choice.quotas(np.full(20, 1 / 20), len(vectors) // 10)
+    codes = [divmod(cell, 5) for cell in range(20)]  # a field of four values and one of five
+    chance = np.random.default_rng(0).random
+    of_cells = choice.balanced_quotas(np.full(20, 1 / 20), codes, len(vectors) // 10, chance)
     return [choice.far_apart(kept.vectors[cell::20], int(k)) for cell, k in enumerate(of_cells)]
 
 
