@@ -695,3 +695,11 @@ def test_every_character_comes_back_from_a_file(tmp_path):
         assert [row["name"] for row in csv.DictReader(file)] == texts
     assert [json.loads(line)["name"] for line in (tmp_path / "p.jsonl").read_text("utf-8").split("\n") if line] == texts
     assert [one["name"] for one in yaml.safe_load((tmp_path / "p.yaml").read_text("utf-8"))["personas"]] == texts
+
+
+def test_texts_of_which_no_tone_is_told_are_named():
+    target = Target("", (GENDER, REVIEW), product="Eine Tasse.")
+    people = judge([output(card(review="Der Deckel ist undicht und das stört mich sehr."))], TARGET, unlike)
+    found = agreeableness(people, target)
+    assert found.segments == ()
+    assert found.why == "too many texts are not English, and the lexicon of tones is"

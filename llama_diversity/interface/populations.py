@@ -15,6 +15,7 @@ from llama_diversity.studies.population import specs
 from llama_diversity.studies.population import study as people
 from llama_diversity.studies.population.files import check_name, rows, write_people
 from llama_diversity.studies.population.load import load_target
+from llama_diversity.studies.results import check_file
 
 
 @public
@@ -79,6 +80,7 @@ def population(
     files = [Path(one) for one in ([to] if isinstance(to, str | Path) else to)]
     for path in files:
         check_name(path)
+        check_file(path, "to")
     fields = (field,) if isinstance(field, str) else tuple(field)
     written = (free,) if isinstance(free, str) else tuple(free)
     loaded = load_target(Path(target), weight=weight, fields=fields, product=product, free=written)

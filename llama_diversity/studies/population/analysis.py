@@ -38,6 +38,7 @@ from llama_diversity.studies.population.pipeline import (
     Funnel,
     Person,
     Vectors,
+    calls_of,
     choose,
     funnel,
     kinds,
@@ -48,6 +49,16 @@ from llama_diversity.studies.population.target import Target
 from llama_diversity.studies.population.ways import Way
 
 
+class CellFit(NamedTuple):
+    """One cell of a table: its values, the target's share, how many people there are, and their share's interval."""
+
+    cell: Cell
+    target: float
+    n: int
+    low: float
+    high: float
+
+
 class Table(NamedTuple):
     """One margin or pair: the fields, its cells in words, what the target has of each, and how the people fit."""
 
@@ -56,6 +67,11 @@ class Table(NamedTuple):
     shares: Float64
     counts: Int64
     fit: Fit
+
+    def rows(self) -> list[CellFit]:
+        """Cell by cell."""
+        numbers = (self.shares, self.counts, self.fit.low, self.fit.high)
+        return [CellFit(*row) for row in zip(self.cells, *(some.tolist() for some in numbers), strict=True)]
 
 
 class Empty(NamedTuple):
@@ -145,7 +161,7 @@ def _arm(
 ) -> Arm:
     way, people = drew.way, tuple(drew.people)
     usable = [number for number, one in enumerate(people) if one.is_usable]
-    units = _units(people)
+    units = np.array(calls_of(people), np.int64)
     tokens = np.bincount(units, [one.output.n_tokens for one in people])
     usable_by_unit = np.bincount(units, [float(one.is_usable) for one in people]).astype(int)
     vectors = embed([persona_text(people[number].values, target) for number in usable]) if target.free else None
@@ -183,12 +199,6 @@ def _arm(
 def _seconds(people: Sequence[Person], n_usable: int) -> float | None:
     known = [one.output.seconds for one in people if one.output.seconds is not None]
     return sum(known) / n_usable if n_usable and len(known) == len(people) else None
-
-
-def _units(people: Sequence[Person]) -> Int64:
-    """Which call each is of, from 0 on."""
-    calls = {label: at for at, label in enumerate(dict.fromkeys(one.output.label for one in people))}
-    return np.array([calls[one.output.label] for one in people], np.int64)
 
 
 def _share(usable: Int64, of: Int64) -> Proportion:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llama_diversity.render.jsonl import finite
-from llama_diversity.studies.population.analysis import Arm, Result
+from llama_diversity.studies.population.agreeable import Segment
+from llama_diversity.studies.population.analysis import Arm, Result, Table
 from llama_diversity.studies.population.frontier import Half
 from llama_diversity.studies.population.target import Target
 
@@ -59,27 +60,7 @@ def _arm(arm: Arm) -> dict[str, Any]:
         "prompt_tokens_per_usable": arm.prompt_tokens_per_usable,
         "seconds_per_usable": arm.seconds_per_usable,
         "outputs_for_quotas": None if arm.needed is None else finite(arm.needed._asdict()),
-        "fit": [
-            {
-                "fields": [*one.fields],
-                "verdict": one.fit.verdict,
-                "n": one.fit.n,
-                **finite({name: getattr(one.fit, name) for name in _DISTANCES}),
-                "worst": finite({"cell": [*one.cells[one.fit.worst.cell]], "points": one.fit.worst.points}),
-                "cells": [
-                    {"cell": [*cell], "target": share, "n": n, "low": low, "high": high}
-                    for cell, share, n, low, high in zip(
-                        one.cells,
-                        one.shares.tolist(),
-                        one.counts.tolist(),
-                        one.fit.low.tolist(),
-                        one.fit.high.tolist(),
-                        strict=True,
-                    )
-                ],
-            }
-            for one in arm.tables
-        ],
+        "fit": [_fit(one) for one in arm.tables],
         "empty_cells": [{"cell": [*one.cell], "target": one.share, "at_most": one.bound} for one in arm.empty],
         "obedient": None if arm.obedient is None else finite(arm.obedient._asdict()),
         "different": {
@@ -91,15 +72,7 @@ def _arm(arm: Arm) -> dict[str, Any]:
         "lacking": [{"cell": [*cell], "n": n} for cell, n in arm.chosen.lacking.items()],
         "distance": {"chosen": arm.distance_of_chosen, "at_random": arm.distance_of_any},
         "effective_n_by_weights": arm.n_effective,
-        "agreeable": [
-            {
-                "segment": [one.field, one.value],
-                "n": one.n,
-                "tone": finite(one.tone._asdict()),
-                "glad": one.glad._asdict(),
-            }
-            for one in arm.agreeable.segments
-        ],
+        "agreeable": [_segment(one) for one in arm.agreeable.segments],
         "stated": None
         if arm.stated is None
         else {
@@ -108,4 +81,25 @@ def _arm(arm: Arm) -> dict[str, Any]:
             "slope": finite(arm.stated.slope._asdict()),
             "reason": arm.stated.reason,
         },
+    }
+
+
+def _fit(table: Table) -> dict[str, Any]:
+    found, worst = table.fit, table.fit.worst
+    return {
+        "fields": [*table.fields],
+        "verdict": found.verdict,
+        "n": found.n,
+        **finite({name: getattr(found, name) for name in _DISTANCES}),
+        "worst": finite({"cell": [*table.cells[worst.cell]], "points": worst.points}),
+        "cells": [{**row._asdict(), "cell": [*row.cell]} for row in table.rows()],
+    }
+
+
+def _segment(one: Segment) -> dict[str, Any]:
+    return {
+        "segment": [one.field, one.value],
+        "n": one.n,
+        "tone": finite(one.tone._asdict()),
+        "glad": one.glad._asdict(),
     }

@@ -77,6 +77,11 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     yield _twins(found, facts.target)
     yield _stated(found)
     yield _agreeable(found)
+    yield from (
+        Remark(f"{name}: no tone is told, since {arm.agreeable.why}.")
+        for name, arm in found.arms.items()
+        if arm.agreeable.why
+    )
 
 
 def _remarks(found: Result, facts: Facts) -> Iterator[Remark]:
@@ -291,17 +296,18 @@ def _fit_figure(found: Result) -> Iterator[Figure]:
 
 def _cells(found: Result) -> Table:
     rows: list[tuple[Value, ...]] = [
-        (" x ".join(one.fields), " / ".join(cell), name, share, int(n), n / max(1, one.fit.n), Between(low, high))
+        (
+            " x ".join(one.fields),
+            " / ".join(row.cell),
+            name,
+            row.target,
+            row.n,
+            row.n / max(1, one.fit.n),
+            Between(row.low, row.high),
+        )
         for name, arm in found.arms.items()
         for one in arm.tables
-        for cell, share, n, low, high in zip(
-            one.cells,
-            one.shares.tolist(),
-            one.counts.tolist(),
-            one.fit.low.tolist(),
-            one.fit.high.tolist(),
-            strict=True,
-        )
+        for row in one.rows()
     ]
     headings = ("table", "cell", "arm", "target", "n", "share", "95 % interval")
     return Table("population-cells", "Every cell of the margins and pairs", headings, tuple(rows), in_terminal=False)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from llama_diversity.metrics.price import Bounded, effective_texts, tokens_for_next, tokens_per_usable
-from llama_diversity.studies.population.pipeline import Embed, Person, judge, kinds, persona_text
+from llama_diversity.studies.population.pipeline import Embed, Person, calls_of, judge, kinds, persona_text
 from llama_diversity.studies.population.target import Target
 
 
@@ -61,8 +61,7 @@ def frontier(
 
 
 def _half(people: Sequence[Person], target: Target, embed: Embed, m: int) -> Half:
-    calls = {label: at for at, label in enumerate(dict.fromkeys(one.output.label for one in people))}
-    units = [calls[one.output.label] for one in people]
+    units = calls_of(people)
     tokens = np.bincount(units, [one.output.n_tokens for one in people])
     usable = np.bincount(units, [float(one.is_usable) for one in people]).astype(int)
     texts = [persona_text(one.values, target) for one in people if one.is_usable]

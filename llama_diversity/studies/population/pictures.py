@@ -20,21 +20,14 @@ def fit_panels(found: Result) -> dict[str, alt.LayerChart]:
             if len(one.fields) == 1:
                 rows.setdefault(one.fields[0], []).extend(
                     {
-                        "value": visible(cell[0]),
+                        "value": visible(row.cell[0]),
                         "arm": visible(name),
-                        "share": 100 * n / max(1, one.fit.n),
-                        "low": 100 * low,
-                        "high": 100 * high,
-                        "target": 100 * share,
+                        "share": 100 * row.n / max(1, one.fit.n),
+                        "low": 100 * row.low,
+                        "high": 100 * row.high,
+                        "target": 100 * row.target,
                     }
-                    for cell, share, n, low, high in zip(
-                        one.cells,
-                        one.shares.tolist(),
-                        one.counts.tolist(),
-                        one.fit.low.tolist(),
-                        one.fit.high.tolist(),
-                        strict=True,
-                    )
+                    for row in one.rows()
                 )
     arms = [name for name, arm in found.arms.items() if arm.tables]
     return {field: _panel(some, arms) for field, some in rows.items()}

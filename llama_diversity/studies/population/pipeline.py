@@ -179,6 +179,12 @@ def without_twins(people: Sequence[Person], target: Target, embed: Embed) -> lis
     return found
 
 
+def calls_of(people: Sequence[Person]) -> list[int]:
+    """Which call each is of, from 0 on."""
+    calls = {label: at for at, label in enumerate(dict.fromkeys(one.output.label for one in people))}
+    return [calls[one.output.label] for one in people]
+
+
 def kinds(people: Sequence[Person]) -> list[int | None]:
     """The kind of each person who is well-formed, the same for those who are alike; None of others."""
     found: list[int | None] = []
