@@ -80,7 +80,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     yield from (
         Remark(f"{name}: no tone is told, since {arm.agreeable.why}.")
         for name, arm in found.arms.items()
-        if arm.agreeable.why
+        if arm.agreeable.why and arm.funnel.n_usable
     )
 
 
