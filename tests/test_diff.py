@@ -510,9 +510,11 @@ def test_figures_and_numbers_are_written(run: Callable, tmp_path: Path) -> None:
     code, _, error = run("diff", "--pair", "scripted", "-n", 5, "--max-tokens", 16, "--out", out)
     assert (code, "Figures and numbers are in" in error) == (0, True)
     figures = {
-        f"figure-diff-{name}.{kind}" for name in ("kl", "blocked-mass") for kind in ("png", "svg", "pdf", "vl.json")
+        f"figure-diff-{name}.{kind}"
+        for name in ("kl", "blocked-mass", "one-temperature")
+        for kind in ("png", "svg", "pdf", "vl.json")
     }
-    tables = ("divergences", "blocked-mass", "blocked-tokens", "kl-by-position", "tokens-numbers")
+    tables = ("divergences", "one-temperature", "blocked-mass", "blocked-tokens", "kl-by-position", "tokens-numbers")
     tokens = {f"diff-tokens.{kind}" for kind in ("png", "svg", "pdf")}
     names = figures | tokens | {f"diff-{name}.csv" for name in tables} | {"diff.json", "index.html"}
     assert {path.name for path in out.iterdir()} == names

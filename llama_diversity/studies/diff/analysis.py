@@ -10,6 +10,9 @@ uses) and its aligned probability below q. Blocked mass is the base probability 
 drawn tokens that are blocked has the same expectation and more noise; a text is blocked where it holds one such token.
 The reverse control swaps the models at the same prefixes: what differs without being blocked moves both.
 
+One temperature: the share of KL(aligned, base) that is gone where the base has its best temperature. 1 says that
+post-training sharpened the base and did no more; what is left is a change that no temperature makes.
+
 Units: a value is the sum over all texts over the number of their tokens, and texts are the replicates: its standard
 error is that of a ratio. (A mean of the texts' own means would not do: how long a text is depends on what was drawn, so
 the share of drawn tokens would differ from the mass even on average.)
@@ -27,6 +30,8 @@ import numpy.typing as npt
 from llama_diversity.metrics.entropy import entropy_rate, local_mean_curve
 from llama_diversity.metrics.inference import Float64, Int64, Proportion, quantile, wilson
 from llama_diversity.studies.measuring.divergence import THRESHOLDS, Steps
+from llama_diversity.studies.measuring.noise import Floor
+from llama_diversity.studies.measuring.sharpening import OfText, Sharpening, explained
 
 N_SAMPLES = 50
 HEADLINE = 1e-4  # the threshold that sentences speak of
@@ -89,14 +94,25 @@ class Comparison(NamedTuple):
     n_texts: int
     n_tokens: int
     first: Steps  # of the first text
+    sharpening: Sharpening | None = None  # None: nothing to explain, or not asked for
+
+    def sharpening_above(self, noise: Floor) -> Sharpening | None:
+        """What one temperature explains, where there is more to explain than the arithmetic makes; else None."""
+        kl = self.measures["reverse_kl_bits"]
+        return self.sharpening if (kl.value if math.isnan(kl.low) else kl.low) > noise.kl_bits else None
 
     def at(self, below: float) -> Blocked:
         """What is blocked at a threshold of the grid."""
         return next(one for one in self.blocked if one.below == below)
 
 
-def analyse(texts: Sequence[Steps], thresholds: Sequence[float] = THRESHOLDS) -> Comparison:
-    """Estimates from the steps of each text, at least one token in each. Raises ValueError without texts."""
+def analyse(
+    texts: Sequence[Steps], thresholds: Sequence[float] = THRESHOLDS, *, log_sums: Sequence[Float64] | None = None
+) -> Comparison:
+    """Estimates from the steps of each text, at least one token in each. Raises ValueError without texts.
+
+    `log_sums` of the base, of each text, tell what one temperature explains.
+    """
     if not texts or not all(len(steps.kl_bits) for steps in texts):
         raise ValueError("at least one text, and a token in each")
     return Comparison(
@@ -107,7 +123,16 @@ def analyse(texts: Sequence[Steps], thresholds: Sequence[float] = THRESHOLDS) ->
         n_texts=len(texts),
         n_tokens=sum(len(steps.kl_bits) for steps in texts),
         first=texts[0],
+        sharpening=None if log_sums is None else _sharpening(texts, log_sums),
     )
+
+
+def _sharpening(texts: Sequence[Steps], log_sums: Sequence[Float64]) -> Sharpening | None:
+    every = []
+    for steps, sums in zip(texts, log_sums, strict=True):
+        entropy, kl = (math.log(2) * float(bits.sum()) for bits in (steps.aligned_entropy_bits, steps.reverse_kl_bits))
+        every.append(OfText(sums, entropy, entropy + kl))
+    return explained(every, [len(steps.kl_bits) for steps in texts])
 
 
 def _blocked(texts: Sequence[Steps], at: int, below: float) -> Blocked:

@@ -28,6 +28,7 @@ from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import ScoredToken
 from llama_diversity.studies.diff.analysis import HEADLINE, MEASURES, Band, Comparison, PerToken
 from llama_diversity.studies.measuring.noise import Floor
+from llama_diversity.studies.measuring.sharpening import Around, Sharpening
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
@@ -87,6 +88,8 @@ def section(found: Mapping[str, Comparison], facts: Facts, command: str) -> Sect
 def _exhibits(found: Mapping[str, Comparison], facts: Facts) -> Iterator[Exhibit]:
     for arm, one in found.items():
         yield Remark(_headline(arm, one, facts))
+        if (sharpening := one.sharpening_above(facts.floors[arm])) is not None:
+            yield Remark(_temperature_in_words(arm, sharpening, facts))
     if facts.sampler is not None:
         yield Remark(
             f"The completions were drawn with {facts.sampler}: not from the base model's own distribution, so the "
@@ -94,10 +97,12 @@ def _exhibits(found: Mapping[str, Comparison], facts: Facts) -> Iterator[Exhibit
             is_warning=True,
         )
     yield _divergences(found, facts)
+    yield _temperatures(found, facts)
     yield _mass(found, facts)
     yield _of_tokens(found, facts)
     yield _mass_figure(found, facts)
     yield _kl_figure(found, facts)
+    yield from _temperature_figure(found, facts)
     yield _positions(found)
     for number, (arm, (base, aligned)) in enumerate(facts.first.items(), start=1):
         name = "diff-tokens" if len(found) == 1 else f"diff-tokens-{number}"
@@ -137,6 +142,20 @@ def _headline(arm: str, one: Comparison, facts: Facts) -> str:
         share += ", no more than the arithmetic alone makes"
     floor = f"the arithmetic's floor is {written(noise.kl_bits)}"
     return f"{divergence}; {floor}. {tokens} have {share}; {texts} at least one of them."
+
+
+def _temperature_in_words(arm: str, found: Sharpening, facts: Facts) -> str:
+    """What the best temperature of the base explains, and what it leaves."""
+    share, left, kl = found.share, found.left_bits, f"KL({arm}, {facts.base})"
+    temperature = f"The best single temperature of {facts.base}, T {found.temperature.value:.2f},"
+    if left.value <= facts.floors[arm].kl_bits:
+        return f"{temperature} removes all of {kl} but what the arithmetic makes: mere sharpening."
+    within = "" if math.isnan(share.low) else f" (95 %: {written(Share(share.low))} to {written(Share(share.high))})"
+    edge = " T is at the end of the range that is looked at." if found.is_edge else ""
+    return (
+        f"{temperature} removes {written(Share(share.value))} of {kl}{within}; {written(left.value)} bits per token "
+        f"are a change that no temperature makes.{edge}"
+    )
 
 
 def _floor_of_blocked(one: Comparison, noise: Floor) -> dict[float, float]:
@@ -230,7 +249,83 @@ def _of_tokens(found: Mapping[str, Comparison], facts: Facts) -> Table:
     )
 
 
-def _interval(found: PerToken) -> Between | None:
+def _temperatures(found: Mapping[str, Comparison], facts: Facts) -> Table:
+    rows: list[tuple[Value, ...]] = []
+    for arm, one in found.items():
+        if (of := one.sharpening_above(facts.floors[arm])) is None:
+            continue
+        share = None if math.isnan(of.share.low) else Between(100 * of.share.low, 100 * of.share.high)
+        best, left = (_interval(one) for one in (of.temperature, of.left_bits))
+        rows.append((arm, 100 * of.share.value, share, of.temperature.value, best, of.left_bits.value, left))
+    return Table(
+        "diff-one-temperature",
+        f"How much of KL(arm, {facts.base}) one temperature of {facts.base} explains",
+        ("arm", "removed, %", "95 % interval", "best T", "T, 95 %", "left, bits", "left, 95 %"),
+        tuple(rows),
+        "Removed: 1 - KL(arm, base at its best T) / KL(arm, base) at the same prefixes, one T for all tokens; 100 says "
+        "that the arm is the base sharpened and no more. Left: bits per token. Intervals leave out one text at a time. "
+        "An arm that differs from the base by no more than the arithmetic makes is left out.",
+    )
+
+
+def _temperature_figure(found: Mapping[str, Comparison], facts: Facts) -> Iterator[Figure]:
+    shown = {arm: of for arm, one in found.items() if (of := one.sharpening_above(facts.floors[arm])) is not None}
+
+    def draw() -> Mapping[str, Chart]:
+        return {"": _temperature_panel(shown, facts.base)}
+
+    if shown:
+        yield Figure(
+            "figure-diff-one-temperature",
+            f"KL(arm, {facts.base} at T) by temperature",
+            draw,
+            "A point is the best temperature; its height is what no temperature explains. Both axes logarithmic.",
+        )
+
+
+def _temperature_panel(shown: Mapping[str, Sharpening], base: str) -> Chart:
+    import altair as alt  # heavy
+
+    from llama_diversity.render.ramps import ARM_COLOURS, arm_place
+    from llama_diversity.render.ticks import log_ticks
+
+    rows = [
+        {"arm": visible(arm), "T": at, "bits": bits}
+        for arm, of in shown.items()
+        for at, bits in zip(of.temperatures, of.curve_bits, strict=True)
+        if bits > 0
+    ]
+    best = [
+        {"arm": visible(arm), "T": of.temperature.value, "bits": of.left_bits.value, "removed": 100 * of.share.value}
+        for arm, of in shown.items()
+        if of.left_bits.value > 0
+    ]
+    names = [visible(arm) for arm in shown]
+    colours = [ARM_COLOURS[arm_place(arm, at + 1)] for at, arm in enumerate(shown)]
+    colour = alt.Color("arm:N", title=None, sort=names, scale=alt.Scale(domain=names, range=colours))
+    bits = [row["bits"] for row in rows]
+    low, high = max(min(bits, default=0.1), 1e-4), max(bits, default=1.0)
+    scale = alt.Scale(type="log", domain=[low, high], clamp=True)
+    across = alt.X("T:Q", title=f"temperature of {visible(base)}", scale=alt.Scale(type="log", nice=False))
+    up = alt.Y("bits:Q", title="bits per token", scale=scale, axis=alt.Axis(values=log_ticks(low, high), format="~g"))
+    line = alt.Chart(alt.InlineData(values=rows)).mark_line().encode(x=across, y=up, color=colour)
+    point = (
+        alt.Chart(alt.InlineData(values=best))
+        .mark_point(filled=True, size=70, opacity=1)
+        .encode(
+            x=across,
+            y=up,
+            color=colour,
+            tooltip=[
+                *(alt.Tooltip("arm:N"), alt.Tooltip("T:Q", format=".3f"), alt.Tooltip("bits:Q", format=".4f")),
+                alt.Tooltip("removed:Q", title="removed, %", format=".1f"),
+            ],
+        )
+    )
+    return alt.LayerChart(layer=[line, point], width=280, height=190)
+
+
+def _interval(found: PerToken | Around) -> Between | None:
     return None if math.isnan(found.low) else Between(found.low, found.high)
 
 

@@ -10,9 +10,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.engines.start import Start
 from llama_diversity.errors import BadValue, EngineError, Interrupted, PromptTooLong
+from llama_diversity.metrics.inference import Float64
 from llama_diversity.records import Asking, Recipe
 from llama_diversity.render.jsonl import finite
 from llama_diversity.render.scales import ScoredToken, scored_tokens
@@ -23,6 +26,7 @@ from llama_diversity.studies.diff.exhibits import Facts, section
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.measuring.divergence import BLOCKED_ABOVE, Comparer, Steps, joined
 from llama_diversity.studies.measuring.noise import Floor, floor
+from llama_diversity.studies.measuring.sharpening import Sharpening, log_sums
 from llama_diversity.studies.noise import noise_of
 from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT
 from llama_diversity.studies.results import Result, with_starts
@@ -77,6 +81,7 @@ class Diff(Study):
                 "KL": "in both directions, bits a token",
                 "Jensen-Shannon divergence": "bits a token",
                 "change of entropy and of surprisal": "arm minus first arm, bits a token",
+                "share one temperature explains": "1 - min over T of KL(arm, first arm at T) / KL(arm, first arm)",
                 "blocked mass": f"probability that the first arm has above {self.above:g} and the other below q",
             },
             "Values are sums over texts over all their tokens, with 95 % intervals over texts (t, of shares Wilson's).",
@@ -217,20 +222,22 @@ def read_by(arms: Sequence[Arm], texts: Texts, *, above: float, session: Session
             with session.opened(arm.model) as theirs:
                 if theirs.facts.vocab_digest != facts.vocab_digest:
                     raise DifferentVocabularies(base.model.reference, arm.model.reference)
-                steps = list(compared(mine, theirs, texts, above, session, title=f"{base.name} and {arm.name}"))
+                both = list(compared(mine, theirs, texts, above, session, title=f"{base.name} and {arm.name}"))
                 first[arm.name] = shown, _shown_tokens(theirs, texts)
                 floors[arm.name] = floor([noise, noise_of(theirs, session, above=above)])
-            found[arm.name] = analysis.analyse(steps)
+            steps, sums = zip(*both, strict=True)
+            found[arm.name] = analysis.analyse(steps, log_sums=sums)
     return Read(found, first, floors, f"{facts.n_vocab} tokens, {facts.vocab_digest[:8]}")
 
 
 def compared(
     mine: Engine, theirs: Engine, texts: Texts, above: float, session: Session, *, title: str
-) -> Iterator[Steps]:
-    """The steps of each text; of the logits a piece is in memory at a time."""
+) -> Iterator[tuple[Steps, Float64]]:
+    """The steps of each text, and its `log_sums` under the first; of the logits a piece is in memory at a time."""
     n_threads = min(_MOST_THREADS, session.layout.n_threads or os.cpu_count() or 1)
     comparer = Comparer(mine.facts.n_vocab, above=above, n_threads=n_threads)
     pieces: list[Steps] = []
+    sums: list[Float64] = []
     n_done = 0
     with closing(comparer), session.listener.working(f"reading with {title}") as show:
         for here, there in zip(mine.logits(texts.ids), theirs.logits(texts.ids), strict=True):
@@ -240,11 +247,12 @@ def compared(
             skipped = min(max(texts.n_context - 1 - here.start, 0), n_rows)
             targets = ids[here.start + skipped + 1 : here.start + n_rows + 1]
             pieces.append(comparer.compare(here.logits[skipped:], there.logits[skipped:], targets))
+            sums.append(log_sums(here.logits[skipped:], n_threads=n_threads))
             n_done += n_rows
             show(n_done / texts.n_rows)
             if here.start + n_rows == len(ids) - 1:
-                yield joined(pieces)
-                pieces = []
+                yield joined(pieces), np.sum(sums, axis=0)
+                pieces, sums = [], []
 
 
 def _shown_tokens(engine: Engine, texts: Texts) -> tuple[ScoredToken, ...]:
@@ -300,11 +308,25 @@ def _arm_as_json(one: Comparison, tokens: Sequence[ScoredToken], noise: Floor) -
             }
             for blocked in one.blocked
         ],
+        "one_temperature": _sharpening_as_json(one.sharpening_above(noise)),
         "noise_floor": noise._asdict(),
         "n_texts": one.n_texts,
         "n_tokens": one.n_tokens,
         "first_text": [
             {"bytes": token.piece.bytes.hex(), **finite({name: values[at] for name, values in steps.items()})}
             for at, token in enumerate(tokens)
+        ],
+    }
+
+
+def _sharpening_as_json(found: Sharpening | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        **{name: finite(getattr(found, name)._asdict()) for name in ("share", "temperature", "left_bits")},
+        "kl_bits": found.kl_bits,
+        "is_edge": found.is_edge,
+        "curve": [
+            {"temperature": at, "kl_bits": bits} for at, bits in zip(found.temperatures, found.curve_bits, strict=True)
         ],
     }
