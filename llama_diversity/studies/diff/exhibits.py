@@ -303,8 +303,9 @@ def _temperature_panel(shown: Mapping[str, Sharpening], base: str) -> Chart:
     names = [visible(arm) for arm in shown]
     colours = [ARM_COLOURS[arm_place(arm, at + 1)] for at, arm in enumerate(shown)]
     colour = alt.Color("arm:N", title=None, sort=names, scale=alt.Scale(domain=names, range=colours))
-    bits = [row["bits"] for row in rows]
-    low, high = max(min(bits, default=0.1), 1e-4), max(bits, default=1.0)
+    bits = [bits for of in shown.values() for bits in of.curve_bits if bits > 0]
+    low = max(min(bits, default=0.1), 1e-4)
+    high = max(bits, default=1.0) + low
     scale = alt.Scale(type="log", domain=[low, high], clamp=True)
     across = alt.X("T:Q", title=f"temperature of {visible(base)}", scale=alt.Scale(type="log", nice=False))
     up = alt.Y("bits:Q", title="bits per token", scale=scale, axis=alt.Axis(values=log_ticks(low, high), format="~g"))
