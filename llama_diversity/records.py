@@ -51,6 +51,15 @@ without BOS) has nan everywhere and rank 0.
 TokenStats = npt.NDArray[Any]  # shape (n_tokens,), dtype TOKEN_DTYPE
 
 
+def beside_dtype(n_models: int) -> np.dtype[Any]:
+    """What a mixture of so many models keeps of a token beside its statistics.
+
+    `surprisals_bits`: -log2 p of the token under each model alone, in the mixture's order; `source`: which of them a
+    routed token came from, -1 where the models are mixed token by token.
+    """
+    return np.dtype([("surprisals_bits", "<f4", (n_models,)), ("source", "<i4")])
+
+
 @dataclass(frozen=True)
 class Sampler:
     """How the next token is drawn: temperature first, then top-k, top-p, min-p, each on what the one before left.
@@ -102,6 +111,7 @@ class ModelRef:
     digest: str  # sha256 of the file; for scripted, of the chain's definition
     chat_template: str | None = None  # in place of the file's own, "" for none; None where that one holds
     start: str | None = None  # what models.toml says its documents begin with, as in `Asking`
+    parts: tuple[ModelRef, ...] = ()  # the models of a mixture; of these `location` holds the rule
 
 
 @dataclass(frozen=True)
@@ -142,7 +152,7 @@ class Prompt:
 
     `template_args`: what the chat template was given besides the messages, as a JSON object with sorted keys. `start`:
     what precedes a raw text, as it is spelled, where that is not the plain rule: a BOS where the model wants one, else
-    nothing.
+    nothing. `others`: what the other models of a mixture read, in their order, where that is not the same.
     """
 
     text: str
@@ -153,6 +163,11 @@ class Prompt:
     frozen_date: str | None = None
     template_args: str | None = None
     start: str | None = None
+    others: tuple[Prompt, ...] = ()
+
+    def of(self, model: int) -> Prompt:
+        """What the model of this number in a mixture reads."""
+        return self.others[model - 1] if model and self.others else dataclasses.replace(self, others=())
 
 
 @dataclass(frozen=True)
@@ -172,6 +187,7 @@ class Recipe:
     kv_type: str = "f16"
     flash_attention: bool | None = None  # other kernels, other last digits; None where the device supports it
     grammar: str | None = None  # GBNF, root rule `root`: tokens it forbids next are left out before the sampler
+    mixture: str | None = None  # of several models: their digests and the rule, a JSON object with sorted keys
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -197,21 +213,20 @@ class Recipe:
     def to_json(self) -> str:
         """The canonical form that is hashed and stored: sorted keys, no blanks, ASCII; no grammar, no such key."""
         fields = {**_fields(self), "prompt": _fields(self.prompt), "sampler": _fields(self.sampler)}
-        for part, names in ((fields, ("grammar",)), (fields["prompt"], ("template_args", "start"))):
-            for name in names:
-                if part[name] is None:
-                    del part[name]  # so that recipes from before there were such keep their keys
+        prompt = fields["prompt"]
+        prompt["others"] = [_stated(_fields(one), "others", *_LATER) for one in self.prompt.others]
+        _stated(fields, "grammar", "mixture")
+        _stated(prompt, "others", *_LATER)
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
         """The inverse of `to_json`."""
         fields = json.loads(text)
-        prompt = {**fields["prompt"], "ids": tuple(fields["prompt"]["ids"])}
         return cls(
             **{
                 **fields,
-                "prompt": Prompt(**prompt),
+                "prompt": _prompt(fields["prompt"]),
                 "sampler": Sampler(**fields["sampler"]),
                 "stop": tuple(fields["stop"]),
             }
@@ -221,6 +236,22 @@ class Recipe:
     def key(self) -> str:
         """`r1-` and 32 hex digits: the recipe's primary key."""
         return f"{RECIPE_TAG}-{hashlib.sha256(self.to_json().encode()).hexdigest()[:32]}"
+
+
+_LATER = ("template_args", "start")  # what prompts had from some version on
+
+
+def _stated(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The fields without those of `names` that hold nothing: recipes from before there were such keep their keys."""
+    for name in names:
+        if not fields[name] and fields[name] != "":
+            del fields[name]
+    return fields
+
+
+def _prompt(fields: dict[str, Any]) -> Prompt:
+    others = tuple(map(_prompt, fields.get("others", ())))
+    return Prompt(**{**fields, "ids": tuple(fields["ids"]), "others": others})
 
 
 def _fields(one: Prompt | Sampler | Recipe) -> dict[str, Any]:
@@ -241,6 +272,7 @@ class Sample:
     finish_reason: str
     text: bytes
     tokens: TokenStats = field(repr=False)
+    beside: TokenStats | None = field(default=None, repr=False)  # of a mixture, shape (n_tokens,), `beside_dtype`
 
     @property
     def id(self) -> str:

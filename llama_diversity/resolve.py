@@ -5,13 +5,15 @@ Nothing here touches the network: a file that is not on this machine is an error
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 from pathlib import Path
 
 from llama_diversity import digests, gguf, hub, registry
 from llama_diversity.decimals import readable_bytes
-from llama_diversity.errors import ModelFileError, NotDownloaded
+from llama_diversity.errors import BadValue, ModelFileError, NotDownloaded
+from llama_diversity.mixtures import is_mixture, mixture_digest, parse_mixture
 from llama_diversity.records import ModelRef
 
 
@@ -21,6 +23,8 @@ def resolve_model(reference: str, *, on_progress: digests.OnBytes | None = None)
     Raises UnknownName, BadValue, RegistryError, ModelFileError, and DownloadError where the file is not here or is not
     the one that models.toml pins.
     """
+    if is_mixture(reference):
+        return _mixture(reference, on_progress)
     entry = registry.load().find(reference)
     if entry.chain is not None:
         return ModelRef(reference, "scripted", entry.chain, "")
@@ -29,6 +33,19 @@ def resolve_model(reference: str, *, on_progress: digests.OnBytes | None = None)
     hub.check_sha256(reference, files, read, pinned=entry.sha256)
     digest = digests.model_digest(read)
     return ModelRef(reference, "llamacpp", str(files[0]), digest, entry.chat_template(), entry.start)
+
+
+def _mixture(reference: str, on_progress: digests.OnBytes | None) -> ModelRef:
+    """The models that are mixed, and how. Raises BadValue for one model twice."""
+    typed = parse_mixture(reference)
+    parts = tuple(resolve_model(name, on_progress=on_progress) for name in typed.models)
+    for one, other in itertools.combinations(parts, 2):
+        if (one.engine, one.digest or one.location) == (other.engine, other.digest or other.location):
+            same = one.reference if one.reference == other.reference else f"{one.reference} and {other.reference}"
+            raise BadValue(
+                "the mixture", reference, f"it mixes one model with itself ({same}); name that model alone, or another"
+            )
+    return ModelRef(reference, "mixed", typed.rule.to_json(), mixture_digest(typed.rule, parts), parts=parts)
 
 
 def find_files(entry: registry.ModelEntry) -> list[Path | None]:

@@ -31,25 +31,27 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "cache": {"paths"},
     "gguf": {"errors"},
     "records": {"errors"},
+    "mixtures": {"errors", "records"},
     "answers": {"errors", "records"},
     "text": {"errors"},
     "metrics": {"errors", "text"},  # arrays and strings in, numbers out: no records
     "registry": BASE | {"gguf"},
     "digests": {"errors", "paths"},
     "hub": BASE | {"decimals", "digests", "gguf"},
-    "resolve": BASE | {"decimals", "digests", "gguf", "hub", "registry"},
+    "resolve": BASE | {"decimals", "digests", "gguf", "hub", "mixtures", "registry"},
     "shelf": BASE | {"digests", "gguf", "hub", "registry", "resolve"},
     "embed": BASE | {"digests", "hub", "minilm"},
     "minilm": set(),
     "store": BASE,
-    "engines": {"cache", "errors", "gguf", "records"},
+    "engines": {"cache", "errors", "gguf", "mixtures", "records"},
     "render": {"answers", "decimals", "cache", "errors", "records"},
     "runner": {"errors", "records", "store", "engines"},
     "installation": BASE | {"embed", "hub", "registry"},
     "lab": BASE | {"metrics"},
     "studies": BASE
     | ANALYSIS
-    | {"cache", "digests", "embed", "engines", "hub", "minilm", "registry", "render", "resolve", "runner", "store"},
+    | {"cache", "digests", "embed", "engines", "hub", "minilm", "mixtures", "registry", "render", "resolve"}
+    | {"runner", "store"},
     # Beside cli, and neither knows the other: what both do is done by studies.
     "interface": BASE | {"answers", "decimals", "engines", "registry", "render", "runner", "store", "studies"},
 }

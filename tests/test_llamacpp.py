@@ -192,7 +192,7 @@ def test_the_layout_says_which_attention_was_used(options, drawn_fused, read_fus
         assert engine.layout["flash_attention"] is drawn_fused
         engine.score(asked.prompt.ids)
         assert engine.layout["flash_attention"] is read_fused
-        with engine.after(asked.prompt.ids, longest=1) as following:
+        with engine.after(asked.prompt, longest=1) as following:
             following([()])
         assert engine.layout["flash_attention"] is read_fused
 

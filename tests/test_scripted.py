@@ -15,7 +15,7 @@ from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.draws import uniforms
 from llama_diversity.engines.scripted import BOS, CHAINS, EOS, N_CTX, digest, transition, vocabulary
 from llama_diversity.errors import BadValue, EngineError, PromptTooLong, TemplateError, UnknownName
-from llama_diversity.records import ModelRef, Sample, Sampler
+from llama_diversity.records import ModelRef, Prompt, Sample, Sampler
 
 N_VOCAB = 290
 
@@ -288,8 +288,8 @@ class Reading(NamedTuple):
     rows: Any
     read: list[list[int]]
 
-    def begin(self, slots: Sequence[int], prompts: Sequence[tuple[int, ...]]) -> Any:
-        self.read.append([len(prompt) for prompt in prompts])
+    def begin(self, slots: Sequence[int], prompts: Sequence[Prompt]) -> Any:
+        self.read.append([len(prompt.ids) for prompt in prompts])
         return self.rows.begin(slots, prompts)
 
     def move(self, source: int, target: int) -> None:

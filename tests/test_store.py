@@ -33,7 +33,7 @@ from llama_diversity.errors import (
     StoreReadOnly,
     UnknownName,
 )
-from llama_diversity.records import TOKEN_DTYPE, Cell, Piece, Prompt, Recipe, Sample, Sampler
+from llama_diversity.records import TOKEN_DTYPE, Cell, Piece, Prompt, Recipe, Sample, Sampler, beside_dtype
 from llama_diversity.store import Store
 from llama_diversity.store.file import APPLICATION_ID, FORMAT_VERSION, open_file
 from llama_diversity.store.statistics import pack_statistics, unpack_statistics
@@ -67,7 +67,7 @@ def some_samples(cell: Cell, indices: list[int], *, n_tokens: int = 8, seed: int
 @pytest.mark.parametrize("n", [0, 1, 8, 1000])
 def test_statistics_come_back_to_the_last_bit(n: int, neutral: bool) -> None:
     tokens = realistic_stats(n, np.random.default_rng(n), neutral=neutral)
-    assert unpack_statistics(pack_statistics(tokens), n).tobytes() == tokens.tobytes()
+    assert unpack_statistics(pack_statistics(tokens), n)[0].tobytes() == tokens.tobytes()
 
 
 def test_every_bit_pattern_survives() -> None:
@@ -75,10 +75,10 @@ def test_every_bit_pattern_survives() -> None:
     # left out of the blob, and must come back with the same payload too.
     tokens = np.frombuffer(np.random.default_rng(5).bytes(68 * 4000), TOKEN_DTYPE).copy()
     assert np.isnan(tokens["entropy_bits"]).any()
-    assert unpack_statistics(pack_statistics(tokens), 4000).tobytes() == tokens.tobytes()
+    assert unpack_statistics(pack_statistics(tokens), 4000)[0].tobytes() == tokens.tobytes()
     tokens["sampler_surprisal_bits"].view("<u4")[:] = tokens["surprisal_bits"].view("<u4")
     tokens["sampler_entropy_bits"].view("<u4")[:] = tokens["entropy_bits"].view("<u4")
-    assert unpack_statistics(pack_statistics(tokens), 4000).tobytes() == tokens.tobytes()
+    assert unpack_statistics(pack_statistics(tokens), 4000)[0].tobytes() == tokens.tobytes()
 
 
 def test_the_sampler_pair_costs_nothing_when_it_says_nothing() -> None:
@@ -92,7 +92,7 @@ def test_the_sampler_pair_costs_nothing_when_it_says_nothing() -> None:
 def test_zero_and_minus_zero_are_told_apart() -> None:
     tokens = np.zeros(1, TOKEN_DTYPE)
     tokens["sampler_entropy_bits"] = -0.0  # equal to 0 as a number, so only a comparison of bits keeps it
-    assert unpack_statistics(pack_statistics(tokens), 1).tobytes() == tokens.tobytes()
+    assert unpack_statistics(pack_statistics(tokens), 1)[0].tobytes() == tokens.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -698,7 +698,37 @@ def test_scribbles_never_end_in_a_traceback(filled: Path) -> None:
 
 def test_a_recipe_s_key_is_of_all_its_fields() -> None:
     """Written out shallowly, which is much faster than `asdict`, to the same text."""
-    prompt = Prompt("a", "a", (1, 2, 3), "chat", "d", "x", '{"a":1}', "<s>")
-    recipe = Recipe("e", "b", "m", "v", prompt, Sampler(0.5), 3, 4, ("x",), True, "q8_0", None, "root ::= x")
-    assert recipe.to_json() == json.dumps(dataclasses.asdict(recipe), sort_keys=True, separators=(",", ":"))
+    other = Prompt("a", "b", (1, 4), "chat", "d", "x", '{"a":1}', "<s>")
+    prompt = Prompt("a", "a", (1, 2, 3), "chat", "d", "x", '{"a":1}', "<s>", (other,))
+    recipe = Recipe("e", "b", "m", "v", prompt, Sampler(0.5), 3, 4, ("x",), True, "q8_0", None, "root ::= x", "{}")
+    fields = dataclasses.asdict(recipe)
+    del fields["prompt"]["others"][0]["others"]  # what is empty and came later is left out
+    assert recipe.to_json() == json.dumps(fields, sort_keys=True, separators=(",", ":"))
     assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_recipes_keep_the_keys_they_had_before_mixtures() -> None:
+    """As they were written by versions that knew of no template values, grammars or mixtures."""
+    recipe = Recipe("e", "b", "m", "v", Prompt("a", "a", (1,)), Sampler(), 0, 4)
+    old = (
+        '{"engine":"e","engine_build":"b","exact":false,"flash_attention":null,"kv_type":"f16","max_tokens":4,'
+        '"model_digest":"m","prompt":{"frozen_date":null,"ids":[1],"mode":"raw","rendered":"a","template_digest":null,'
+        '"text":"a"},"sampler":{"min_p":0.0,"temperature":1.0,"top_k":0,"top_p":1.0},"seed":0,"stop":[],'
+        '"vocab_digest":"v"}'
+    )
+    assert recipe.to_json() == old
+    assert Recipe.from_json(old) == recipe
+
+
+def test_what_a_mixture_keeps_of_its_models_comes_back_bit_for_bit() -> None:
+    rng = np.random.default_rng(0)
+    tokens, beside = realistic_stats(7, rng), np.zeros(7, beside_dtype(3))
+    beside["surprisals_bits"], beside["source"] = rng.exponential(size=(7, 3)), [0, 1, -1, 0, 1, 2, 0]
+    blob = pack_statistics(tokens, beside)
+    own, theirs = unpack_statistics(blob, 7)
+    assert own.tobytes() == tokens.tobytes()
+    assert theirs is not None
+    assert theirs.tobytes() == beside.tobytes()
+    for damaged in (blob[:1], blob[:2], bytes([3, 0]) + blob[2:], bytes([3, 2]) + blob[2:], blob[:-9]):
+        with pytest.raises(ValueError, match="statistics"):
+            unpack_statistics(damaged, 7)

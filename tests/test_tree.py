@@ -20,7 +20,7 @@ from scripted_work import open_scripted
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.scripted import BOS, EOS, transition
 from llama_diversity.errors import PromptTooLong
-from llama_diversity.records import ModelRef, Piece
+from llama_diversity.records import ModelRef, Piece, Prompt
 from llama_diversity.render.branches import WeightedPath, branches_of, words_of
 from llama_diversity.render.exhibits import Remark
 from llama_diversity.studies.measuring.noise import Floor
@@ -85,9 +85,14 @@ def test_the_k_heaviest_are_those_of_a_full_enumeration(depth: int, k: int, batc
         assert tree.largest_left <= tree.openings[-1].probability + 1e-15
 
 
+def of_ids(*ids: int) -> Prompt:
+    """A prompt of tokens, whatever they say."""
+    return Prompt("", "", ids)
+
+
 @pytest.mark.parametrize(("name", "depth"), [("base", 2), ("aligned", 2), ("attractor", 2), ("coin", 7)])
 def test_on_the_scripted_engine(name: str, depth: int) -> None:
-    with contextlib.closing(open_scripted(name)) as engine, engine.after((BOS,), longest=depth - 1) as after:
+    with contextlib.closing(open_scripted(name)) as engine, engine.after(of_ids(BOS), longest=depth - 1) as after:
         tree = grow(after, depth=depth, k=50, budget=10**6, ends=engine.ends)
     every = enumerated(transition(name), depth=depth, ends=frozenset({EOS}), start=BOS)
     np.testing.assert_allclose([one.probability for one in tree.openings], heaviest(every, 50), rtol=1e-12)
@@ -97,7 +102,7 @@ def test_on_the_scripted_engine(name: str, depth: int) -> None:
 
 def test_a_coin_by_hand() -> None:
     """Twelve tosses: 4096 openings of 2^-12. All inner paths, 1 + 2 + ... + 2^11 = 4095, are heavier than those."""
-    with contextlib.closing(open_scripted("coin")) as engine, engine.after((BOS,), longest=11) as after:
+    with contextlib.closing(open_scripted("coin")) as engine, engine.after(of_ids(BOS), longest=11) as after:
         whole = grow(after, depth=12, k=100, budget=5000, ends=engine.ends)
         early = grow(after, depth=12, k=100, budget=2000, ends=engine.ends)
     assert whole.is_complete
@@ -202,7 +207,7 @@ def test_after_equals_score_whatever_was_asked_before(tiny_model: Path, options:
         prompt = engine.tokenize("Once upon a time")
         long = [tuple(rng.integers(3, 700, 6).tolist()) for _ in range(9)]
         paths = [path[:n] for path in long for n in range(7)]
-        with engine.after(prompt, longest=6) as after:
+        with engine.after(of_ids(*prompt), longest=6) as after:
             rows = {}
             for some in np.array_split(rng.permutation(len(paths)), 5):
                 asked = [paths[i] for i in some]
@@ -218,7 +223,7 @@ def test_after_equals_score_whatever_was_asked_before(tiny_model: Path, options:
         np.testing.assert_allclose(again[1], again[2], atol=0.03)
         np.testing.assert_array_equal(again[0], rows[()])
         assert all(row.shape == (700,) and row.dtype == np.float64 for row in rows.values())
-        with pytest.raises(PromptTooLong), engine.after((3,) * 1020, longest=6):
+        with pytest.raises(PromptTooLong), engine.after(of_ids(*[3] * 1020), longest=6):
             pass
 
 
@@ -232,7 +237,7 @@ def test_after_on_recurrent_and_sliding_window_models(write: Callable[[Path], No
         prompt = engine.tokenize("some words to begin with, more than a window")
         long = [tuple(rng.integers(3, engine.facts.n_vocab, 5).tolist()) for _ in range(3)]
         paths = [path[:n] for n in range(5) for path in long]
-        with engine.after(prompt, longest=4) as after:
+        with engine.after(of_ids(*prompt), longest=4) as after:
             rows = dict(zip(paths, after(paths), strict=True))
         for path in long:
             bits = engine.score(prompt + path)["surprisal_bits"][len(prompt) :]
@@ -246,7 +251,7 @@ from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.records import ModelRef
 options = EngineOptions(n_threads=1, exact=True)
 with contextlib.closing(open_engine(ModelRef("test", "llamacpp", sys.argv[1], "d"), options)) as engine:
-    with engine.after(engine.tokenize("Once"), longest=4) as after:
+    with engine.after(engine.prompt("Once"), longest=4) as after:
         paths = [(300 + i, 20 * i + 3, 40, 41 + i)[: 1 + i % 4] for i in range(12)]
         together, alone = after(paths), [after([path])[0] for path in paths]
 print(sum((one == other).all() for one, other in zip(together, alone)))
@@ -266,7 +271,7 @@ def test_the_search_on_a_model_finds_no_more_than_one_and_nothing_heavier_is_mis
     model = ModelRef("test", "llamacpp", str(tiny_model), "d")
     with contextlib.closing(open_engine(model, EngineOptions(n_threads=1))) as engine:
         prompt = engine.tokenize("Once")
-        with engine.after(prompt, longest=1) as after:
+        with engine.after(of_ids(*prompt), longest=1) as after:
             tree = grow(after, depth=2, k=25, budget=2000, ends=engine.ends)
             first = after([()])[0]
             second = after([(token,) for token in range(700)])
@@ -283,10 +288,10 @@ def test_the_search_on_a_model_finds_no_more_than_one_and_nothing_heavier_is_mis
 def test_after_on_a_chain_is_its_own_row() -> None:
     with contextlib.closing(open_scripted("base")) as engine:
         prompt = engine.tokenize("She")
-        with engine.after(prompt, longest=3) as after:
+        with engine.after(of_ids(*prompt), longest=3) as after:
             rows = after([(), (4,), (4, 7)])
         np.testing.assert_allclose(np.exp(rows), transition("base")[[prompt[-1], 4, 7]], rtol=1e-12)
-        with pytest.raises(PromptTooLong), engine.after((2,) * 8190, longest=5):
+        with pytest.raises(PromptTooLong), engine.after(of_ids(*[2] * 8190), longest=5):
             pass
 
 

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,14 @@ from llama_diversity.engines.start import Start
 from llama_diversity.errors import BadValue, UnknownName
 from llama_diversity.records import Asking, ModelFacts, ModelRef, Piece, Prompt, Recipe, Sample, TokenStats
 
+if TYPE_CHECKING:
+    from llama_diversity.engines.batching import Seats
+    from llama_diversity.engines.together import Together
+
 ENGINES = {
     "llamacpp": "llama_diversity.engines.llamacpp:LlamaCppEngine",
     "scripted": "llama_diversity.engines.scripted:ScriptedEngine",
+    "mixed": "llama_diversity.engines.mixed.engine:MixedEngine",
 }
 
 
@@ -170,6 +175,10 @@ class Engine(Protocol):
         """
         ...
 
+    def seats(self, together: Together, *, at_most: int | None = None) -> AbstractContextManager[Seats]:
+        """What `sample_each` draws from, for whoever draws himself: sequences behind the prompts, `at_most` so many."""
+        ...
+
     def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
         """Teacher-forced statistics of `ids`, shape (len(ids),); nan for the first, which has no context."""
         ...
@@ -191,7 +200,7 @@ class Engine(Protocol):
         """
         ...
 
-    def after(self, prompt_ids: tuple[int, ...], *, longest: int) -> AbstractContextManager[NextTokens]:
+    def after(self, prompt: Prompt, *, longest: int) -> AbstractContextManager[NextTokens]:
         """Within the block, what may follow the prompt and any paths behind it, of at most `longest` tokens each.
 
         The whole distribution, normalised in float64; the empty path is the prompt itself. The prompt is decoded once

@@ -12,21 +12,26 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from llama_diversity.engines import Step, Stopwatch
 from llama_diversity.engines.completion import Completion
 from llama_diversity.engines.draws import Float32, Look, Mask, Reducer
+from llama_diversity.engines.together import Together
 from llama_diversity.errors import EngineError
-from llama_diversity.records import Sample, Sampler
+from llama_diversity.records import Prompt, Sample
 
 _NAMED = 5  # samples that an error names; the rest it counts
 _MOST_ROWS = 256  # of tokens drawn before their statistics are made
 _SHOWN = 40  # characters of a text that it quotes
 _FEWEST_READ = 32  # prompt tokens that are worth a pass of their own while others wait for it
 _MOST_READ = 512  # of several prompts in one step
+
+
+Logits = Float32 | list[Float32]
+"""One row for each of several contexts, shape (rows, n_vocab); of a mixture such rows of each model."""
 
 
 class Slots(Protocol):
@@ -36,7 +41,7 @@ class Slots(Protocol):
         """Let `slot` begin right after the prompt."""
         ...
 
-    def begin(self, slots: Sequence[int], prompts: Sequence[tuple[int, ...]]) -> Float32:
+    def begin(self, slots: Sequence[int], prompts: Sequence[Prompt]) -> Logits:
         """Let each of `slots` begin right after a prompt of its own; the logits that follow, shape (slots, n_vocab)."""
         ...
 
@@ -44,7 +49,7 @@ class Slots(Protocol):
         """Continue in slot `target` what `source` holds."""
         ...
 
-    def decode(self, tokens: Sequence[int], positions: Sequence[int]) -> Float32:
+    def decode(self, tokens: Sequence[int], positions: Sequence[int]) -> Logits:
         """Feed one token to each of the slots 0..len(tokens)-1; the logits that follow, valid until the next call."""
         ...
 
@@ -69,36 +74,58 @@ class Grammar(Protocol):
         ...
 
 
-class Batch:
-    """Draws `completions`, at most `parallel` at a time, from the context whose next logits are `first_row`.
+class Mixer(Protocol):
+    """Makes one row of the rows of several models, for completions that are told apart by their place."""
 
-    Where that is None each has a prompt of its own, which begins with the `n_head` tokens that the context holds. With
-    a `grammar`, from what that of each recipe allows of the logits.
+    def mixed(self, completions: Sequence[Completion], rows: Sequence[Float32]) -> Float32:
+        """The logits that each goes on with, shape (len(completions), n_vocab)."""
+        ...
+
+    def follow(self, completions: Sequence[Completion], token_ids: Sequence[int]) -> None:
+        """Hear what each of those just mixed, or of some of them, drew; each is given what is kept beside it."""
+        ...
+
+
+class Seats(NamedTuple):
+    """A context that is ready to be drawn from: sequences, at most so many at once, and what may bound or mix them.
+
+    `first_row`: the logits behind the one prompt, shape (n_vocab,); None where each sample has a prompt of its own.
+    """
+
+    slots: Slots
+    first_row: Logits | None
+    parallel: int
+    grammar: Grammar | None = None
+    mixer: Mixer | None = None
+
+
+class Batch:
+    """Draws `completions` of recipes that are drawn `together`, as many at a time as there are `seats`.
+
+    Where each has a prompt of its own, that begins with the head that the context holds. With a grammar, from what that
+    of each recipe allows of the logits.
     """
 
     def __init__(
         self,
-        slots: Slots,
+        seats: Seats,
         completions: Iterable[Completion],
         *,
-        first_row: Float32 | None,
-        n_head: int,
-        parallel: int,
-        sampler: Sampler,
+        together: Together,
         reducer: Reducer,
         stopwatch: Stopwatch,
-        grammar: Grammar | None = None,
     ) -> None:
-        self._slots = slots
-        self._first_row = None if first_row is None else first_row.reshape(1, -1)
-        self._n_head = n_head
-        self._parallel = parallel
-        self._sampler = sampler
+        self._slots = seats.slots
+        self._first_row = seats.first_row
+        self._n_head = len(together.head)
+        self._parallel = seats.parallel
+        self._sampler = together.recipe.sampler
         self._reducer = reducer
         self._waiting = iter(completions)
         self._next: list[Completion] = []  # of them, those whose own prompts are to be read next
         self._stopwatch = stopwatch
-        self._grammar = grammar
+        self._grammar = seats.grammar
+        self._mixer = seats.mixer
         self._live: list[Completion | None] = []
         self._undescribed: list[tuple[list[Completion], Look]] = []  # the steps since statistics were last made
         self._dead_ends: list[tuple[Completion, str]] = []  # with their texts, those that were left no token
@@ -126,7 +153,7 @@ class Batch:
         if not fresh:
             self._close_gaps()
             return None
-        step = self._draw_first(fresh, np.repeat(self._first_row, len(fresh), axis=0))
+        step = self._draw_first(fresh, _repeated(self._first_row, len(fresh)))
         for completion in fresh:
             if completion.finish_reason is None:
                 slot = free.pop(0)
@@ -145,7 +172,7 @@ class Batch:
             return None
         before = time.perf_counter()
         slots = range(len(self._live), len(self._live) + len(fresh))
-        rows = self._slots.begin(slots, [completion.prompt_ids for completion in fresh])
+        rows = self._slots.begin(slots, [completion.prompt for completion in fresh])
         self._stopwatch.decode_seconds += time.perf_counter() - before
         step = self._draw_first(fresh, rows)
         self._live += [completion if completion.finish_reason is None else None for completion in fresh]
@@ -166,7 +193,7 @@ class Batch:
         fresh, self._next = self._next[:n_now], self._next[n_now:]
         return fresh
 
-    def _draw_first(self, fresh: Sequence[Completion], logits: Float32) -> Step:
+    def _draw_first(self, fresh: Sequence[Completion], logits: Logits) -> Step:
         if self._grammar is not None:
             for completion in fresh:
                 self._grammar.begin(completion.place, completion.grammar)
@@ -192,8 +219,10 @@ class Batch:
         self._live = [completion if completion.finish_reason is None else None for completion in live]
         return step
 
-    def _draw(self, completions: Sequence[Completion], logits: Float32) -> Step:
+    def _draw(self, completions: Sequence[Completion], rows: Logits) -> Step:
         before = time.perf_counter()
+        logits = self._mixer.mixed(completions, rows) if self._mixer and isinstance(rows, list) else rows
+        assert isinstance(logits, np.ndarray)
         if self._grammar is None:
             finished = self._add_draws(completions, logits)
         else:
@@ -205,7 +234,10 @@ class Batch:
         numbers = np.array([completion.number for completion in completions])
         look = self._reducer.look(logits, numbers, self._sampler, *allowed)
         self._undescribed.append((list(completions), look))
-        ended = [c for c, token_id in zip(completions, look.ids.tolist(), strict=True) if c.add(token_id)]
+        ids = look.ids.tolist()
+        if self._mixer is not None:
+            self._mixer.follow(completions, ids)
+        ended = [c for c, token_id in zip(completions, ids, strict=True) if c.add(token_id)]
         if ended or sum(len(of_step) for of_step, _ in self._undescribed) >= _MOST_ROWS:
             self._describe()
         return [completion.to_sample() for completion in ended]
@@ -240,6 +272,13 @@ class Batch:
             else:
                 grammar.end(completion.place)
         return rest, finished
+
+
+def _repeated(row: Logits, n: int) -> Logits:
+    """The one row n times, of each model."""
+    if isinstance(row, list):
+        return [np.repeat(one.reshape(1, -1), n, axis=0) for one in row]
+    return np.repeat(row.reshape(1, -1), n, axis=0)
 
 
 def _no_way_on(dead_ends: Sequence[tuple[Completion, str]]) -> EngineError:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llama_diversity.engines.draws import uniforms
-from llama_diversity.records import TOKEN_DTYPE, Piece, Recipe, Sample, TokenStats
+from llama_diversity.records import TOKEN_DTYPE, Piece, Prompt, Recipe, Sample, TokenStats
 
 _FIRST_CAPACITY = 128  # tokens; doubled when needed, so that a huge --max-tokens costs nothing until it is used
 
@@ -28,6 +28,7 @@ class Completion:
         self._numbers = uniforms(recipe.seed, index, min(recipe.max_tokens, _FIRST_CAPACITY))
         self._tokens = np.empty(len(self._numbers), TOKEN_DTYPE)
         self._n_described = 0
+        self._beside: list[TokenStats] = []
         self._text = bytearray()
         self._stops = [text.encode("utf-8", "surrogateescape") for text in recipe.stop]
         self._longest_stop = max(map(len, self._stops), default=0)
@@ -36,6 +37,16 @@ class Completion:
     def place(self) -> tuple[str, int]:
         """What tells it from all others that are drawn: its recipe's key and its index."""
         return self._recipe.key, self.index
+
+    @property
+    def recipe(self) -> Recipe:
+        """What it is a sample of."""
+        return self._recipe
+
+    @property
+    def prompt(self) -> Prompt:
+        """What is before it."""
+        return self._recipe.prompt
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
@@ -79,6 +90,10 @@ class Completion:
         self._tokens[self._n_described : self._n_described + len(stats)] = stats
         self._n_described += len(stats)
 
+    def keep_beside(self, row: TokenStats) -> None:
+        """Take what a mixture keeps of the last token, shape (1,)."""
+        self._beside.append(row)
+
     def give_up(self) -> str:
         """End without a sample, since no token may follow; what was written so far."""
         self.finish_reason = "dead end"
@@ -97,4 +112,5 @@ class Completion:
         if self.finish_reason is None or self._n_described < self.n_tokens:
             raise ValueError("the completion has not ended")
         tokens = self._tokens[: self.n_tokens].copy()
-        return Sample(self._recipe.key, self.index, self.finish_reason, bytes(self._text), tokens)
+        beside = np.concatenate(self._beside) if self._beside else None
+        return Sample(self._recipe.key, self.index, self.finish_reason, bytes(self._text), tokens, beside)

@@ -37,15 +37,16 @@ Int64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-def uniforms(seed: int, index: int, n: int) -> Float64:
+def uniforms(seed: int, index: int, n: int, *, stream: int = 0) -> Float64:
     """The first `n` numbers in [0, 1) of sample `index`'s own stream; a longer stream begins with the shorter one.
 
-    Philox keyed by (seed, index), 53 bits each. Two indices never share a stream.
+    Philox keyed by (seed, index), 53 bits each. Two indices never share a stream; a sample has others by number.
 
     >>> bool((uniforms(7, 3, 64) == uniforms(7, 3, 128)[:64]).all())
     True
     """
-    raw = np.random.Philox(key=np.array([seed, index], dtype=np.uint64)).random_raw(n)
+    key, counter = np.array([seed, index], dtype=np.uint64), np.array([0, 0, 0, stream], dtype=np.uint64)
+    raw = np.random.Philox(key=key, counter=counter).random_raw(n)
     return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

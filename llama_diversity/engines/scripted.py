@@ -37,7 +37,7 @@ from llama_diversity.engines import (
     scripted_people,
     text_bytes,
 )
-from llama_diversity.engines.batching import Batch
+from llama_diversity.engines.batching import Batch, Seats
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.control import cut
 from llama_diversity.engines.draws import Float32, Reducer, unscored
@@ -294,8 +294,8 @@ class _Rows(NamedTuple):
     def fork(self, slot: int) -> None:
         pass
 
-    def begin(self, slots: Sequence[int], prompts: Sequence[tuple[int, ...]]) -> Float32:
-        return self.logits[[prompt[-1] for prompt in prompts]]
+    def begin(self, slots: Sequence[int], prompts: Sequence[Prompt]) -> Float32:
+        return self.logits[[prompt.ids[-1] for prompt in prompts]]
 
     def move(self, source: int, target: int) -> None:
         pass
@@ -426,23 +426,22 @@ class ScriptedEngine:
             raise EngineError(
                 f"{self.facts.reference} is no GGUF model and takes no grammar. Choose another, or leave out --grammar."
             )
+        with self.seats(together) as seats:
+            completions = together.completions(piece=self.piece, ends=EOS.__eq__)
+            batch = Batch(seats, completions, together=together, reducer=self._reducer, stopwatch=self.stopwatch)
+            yield from batch.steps()
+
+    @contextlib.contextmanager
+    def seats(self, together: Together, *, at_most: int | None = None) -> Iterator[Seats]:
+        """The chain's rows: any number of sequences."""
         parallel = PREFERRED_PARALLEL if self._options.parallel is None else self._options.parallel
         if parallel < 1:
             raise BadValue("--parallel", parallel, "it must be at least 1")
+        parallel = min(parallel, at_most or parallel)
         for ids in {recipe.prompt.ids for recipe, _ in together.works}:
             self._check(ids, max_tokens=0)
         self.layout = {"device": ["none"], "parallel": min(parallel, together.n_samples)}
-        batch = Batch(
-            self._rows,
-            together.completions(piece=self.piece, ends=EOS.__eq__),
-            first_row=None if together.is_apart else self._rows.logits[together.head[-1]],
-            n_head=len(together.head),
-            parallel=parallel,
-            sampler=together.recipe.sampler,
-            reducer=self._reducer,
-            stopwatch=self.stopwatch,
-        )
-        yield from batch.steps()
+        yield Seats(self._rows, None if together.is_apart else self._rows.logits[together.head[-1]], parallel)
 
     def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
         """Statistics of `ids`, each given the one before it; the first has no context."""
@@ -468,14 +467,14 @@ class ScriptedEngine:
         return self._rows.decode(ids[:-1], ())
 
     @contextlib.contextmanager
-    def after(self, prompt_ids: tuple[int, ...], *, longest: int) -> Iterator[NextTokens]:
+    def after(self, prompt: Prompt, *, longest: int) -> Iterator[NextTokens]:
         """The chain's own rows: log p without a detour over rounded logits."""
-        self._check(prompt_ids, max_tokens=longest)
+        self._check(prompt.ids, max_tokens=longest)
 
         def log_probabilities(paths: Sequence[TokenPath]) -> Matrix:
             for path in paths:
-                self._check((*prompt_ids, *path), max_tokens=0)
-            return self._log_p[[(*prompt_ids, *path)[-1] for path in paths]]
+                self._check((*prompt.ids, *path), max_tokens=0)
+            return self._log_p[[(*prompt.ids, *path)[-1] for path in paths]]
 
         yield log_probabilities
 

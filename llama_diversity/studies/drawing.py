@@ -15,6 +15,7 @@ from typing import Any
 from llama_diversity import __version__
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.errors import BadValue, EngineError, PartialRun
+from llama_diversity.mixtures import mixture_words
 from llama_diversity.records import Asking, Cell, ModelRef, Prompt, Recipe, Sample, Sampler
 from llama_diversity.runner import Progress, run_each
 from llama_diversity.store import Store
@@ -55,7 +56,7 @@ def own_seed(recipe: Recipe, repeat: int) -> int:
         repeat,
         recipe.model_digest,
         recipe.vocab_digest,
-        [prompt.mode, prompt.rendered, prompt.ids],
+        [prompt.mode, prompt.rendered, prompt.ids, *([one.rendered, one.ids] for one in prompt.others)],
         dataclasses.asdict(recipe.sampler),
         recipe.grammar,
     ]
@@ -94,6 +95,7 @@ def plan_cell(
         kv_type=layout.kv_type,
         flash_attention=engine.fused,
         grammar=grammar,
+        mixture=mixture_words(model) if model.parts else None,
     )
     if recipe.sampler.temperature == 0:
         recipe = dataclasses.replace(recipe, seed=0, sampler=Sampler(temperature=0.0))

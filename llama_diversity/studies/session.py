@@ -88,8 +88,9 @@ class Session:
         for note in engine.facts.notes:
             self.listener.note(f"{model.reference}: {note}")
         with contextlib.closing(engine):
-            if model.engine == "llamacpp":  # what was opened must be what was hashed
-                digests.require_unchanged(hub.model_files(Path(model.location)))
+            for one in model.parts or (model,):
+                if one.engine == "llamacpp":  # what was opened must be what was hashed
+                    digests.require_unchanged(hub.model_files(Path(one.location)))
             yield engine
 
     @contextlib.contextmanager

@@ -15,6 +15,7 @@ from llama_diversity.engines.draws import Float32
 from llama_diversity.engines.layout import Layout
 from llama_diversity.engines.llamacpp.library import complaint, forget_complaints
 from llama_diversity.errors import EngineError
+from llama_diversity.records import Prompt
 
 N_UBATCH = 512  # rows of one forward pass; part of the arithmetic, therefore fixed
 EXACT_ROWS = 32  # from 64 rows on, attention takes another kernel than for the single rows of sampling
@@ -143,7 +144,7 @@ class Context:
             C.llama_state_seq_get_data(self.pointer, self._prompt_cells, size, 0)
         return row
 
-    def begin(self, slots: Sequence[int], prompts: Sequence[tuple[int, ...]]) -> Float32:
+    def begin(self, slots: Sequence[int], prompts: Sequence[Prompt]) -> Float32:
         """Let each of `slots`, which are empty, begin right after a prompt; the logits that follow, a row each.
 
         Prompts begin with the head. They are read together, as many rows as one pass has; for --exact one by one, since
@@ -152,19 +153,19 @@ class Context:
         rows = np.empty((len(slots), self._n_vocab), np.float32)
         places: dict[tuple[int, ...], int] = {}  # where each prompt is read
         for place, prompt in enumerate(prompts):
-            places.setdefault(prompt, place)
-        read = [(place, slots[place], prompt) for prompt, place in places.items()]
+            places.setdefault(prompt.ids, place)
+        read = [(place, slots[place], ids) for ids, place in places.items()]
         if self.exactness:
-            for place, slot, prompt in read:
+            for place, slot, ids in read:
                 self.fork(self._bench)
-                rows[place] = self._read(prompt[self._n_head :], self._n_head, sequence=self._bench + 1)
+                rows[place] = self._read(ids[self._n_head :], self._n_head, sequence=self._bench + 1)
                 self._copy(self._bench + 1, slot + 1)
         else:
             for _, slot, _ in read:
                 self.fork(slot)
             self._read_together(read, rows)
         for place, (slot, prompt) in enumerate(zip(slots, prompts, strict=True)):
-            source = places[prompt]
+            source = places[prompt.ids]
             if source != place:
                 self._copy(slots[source] + 1, slot + 1)
                 rows[place] = rows[source]

@@ -25,7 +25,7 @@ from llama_diversity.engines import (
     Stopwatch,
     TokenPath,
 )
-from llama_diversity.engines.batching import Batch
+from llama_diversity.engines.batching import Batch, Seats
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.cores import Threads, physical_cores, steady
 from llama_diversity.engines.draws import Float32, Float64, Reducer, unscored
@@ -232,6 +232,15 @@ class LlamaCppEngine:
         together = Together.of(works, n_ctx=self.facts.n_ctx_train)
         if together is None:
             return
+        with self.seats(together) as seats:
+            completions = together.completions(piece=self.piece, ends=self.ends.__contains__)
+            batch = Batch(seats, completions, together=together, reducer=self._reducer, stopwatch=self.stopwatch)
+            yield from batch.steps()
+
+    @contextlib.contextmanager
+    def seats(self, together: Together, *, at_most: int | None = None) -> Iterator[Seats]:
+        """A context for what is drawn together, its head decoded."""
+        self._need_weights()
         recipe = together.recipe
         if recipe.exact != self._options.exact:
             raise EngineError("The recipe and the engine disagree about --exact.")
@@ -239,7 +248,7 @@ class LlamaCppEngine:
             n_prompt=len(together.head),
             n_own=together.n_own,
             max_tokens=together.max_tokens,
-            n_samples=together.n_samples,
+            n_samples=min(together.n_samples, at_most or together.n_samples),
             n_ctx_model=self.facts.n_ctx_train,
             **self._costs(recipe.kv_type),
             n_vocab=self._n_vocab,
@@ -250,18 +259,7 @@ class LlamaCppEngine:
             self._open_context(work, kv_type=recipe.kv_type, fused=self._fused) as (context, layout),
         ):
             behind_head = context.prefill(together.head) if together.head else None
-            batch = Batch(
-                context,
-                together.completions(piece=self.piece, ends=self.ends.__contains__),
-                first_row=None if together.is_apart else behind_head,
-                n_head=len(together.head),
-                parallel=layout.parallel,
-                sampler=recipe.sampler,
-                reducer=self._reducer,
-                stopwatch=self.stopwatch,
-                grammar=grammar,
-            )
-            yield from batch.steps()
+            yield Seats(context, None if together.is_apart else behind_head, layout.parallel, grammar)
 
     def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
         """Statistics of `ids` under the model, each given the ones before it; the first has no context."""
@@ -315,7 +313,7 @@ class LlamaCppEngine:
             return np.array([np.array(context.decode([id_] * together, [at] * together)[0]) for at, id_ in steps])
 
     @contextlib.contextmanager
-    def after(self, prompt_ids: tuple[int, ...], *, longest: int) -> Iterator[NextTokens]:
+    def after(self, prompt: Prompt, *, longest: int) -> Iterator[NextTokens]:
         """The whole distribution after paths behind one prompt, each decoded from where it parts from others.
 
         With --exact and in recurrent models each starts at the prompt and is decoded token by token, as a sample is.
@@ -323,7 +321,7 @@ class LlamaCppEngine:
         self._need_weights()
         shares = not (self._options.exact or self._has_state)
         work = Work(
-            n_prompt=len(prompt_ids),
+            n_prompt=len(prompt.ids),
             max_tokens=max(1, longest),
             n_samples=MAX_PARALLEL,
             n_ctx_model=self.facts.n_ctx_train,
@@ -333,9 +331,9 @@ class LlamaCppEngine:
             shares=shares,
         )
         with self._open_context(work, kv_type=self._options.kv_type, fused=self._fused_if_asked) as (context, layout):
-            first_row = context.prefill(prompt_ids)
+            first_row = context.prefill(prompt.ids)
             paths = Paths(
-                context, first_row, n_prompt=len(prompt_ids), n_slots=layout.parallel, keeps=shares and layout.unified
+                context, first_row, n_prompt=len(prompt.ids), n_slots=layout.parallel, keeps=shares and layout.unified
             )
 
             def log_probabilities(asked: Sequence[TokenPath]) -> Float64:

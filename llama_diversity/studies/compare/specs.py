@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llama_diversity.errors import BadUsage, BadValue
+from llama_diversity.mixtures import cut_mixture, is_mixture
 from llama_diversity.studies.arms import Choice, named
 from llama_diversity.studies.samplers import SAMPLER_KEYS, number_of, sampler_fields, sampler_parts, under
 from llama_diversity.studies.study import check_n
@@ -50,7 +51,7 @@ def parse_arm(text: str) -> ArmSpec:
     """
     text, _, system = text.partition(",system=")
     name, is_named, rest = text.partition("=")
-    model, *parts = rest.split(",")
+    model, parts = cut_mixture(rest) if is_mixture(rest) else _cut(rest)
     if not is_named or not name.strip() or not model.strip():
         raise BadValue("--arm", text, "write NAME=MODEL, for example cold=tiny-base,T=0.7")
     option = f"--arm {name.strip()}"
@@ -81,6 +82,11 @@ def parse_arm(text: str) -> ArmSpec:
         raise BadValue(option, text, "start is for raw prompts; a chat template writes its own beginning")
     _check_numbers(option, found)
     return ArmSpec(name.strip(), model.strip(), sampler=sampler_fields(option, sampler), **found)
+
+
+def _cut(text: str) -> tuple[str, list[str]]:
+    model, *parts = text.split(",")
+    return model, parts
 
 
 def _check_numbers(option: str, found: Mapping[str, Any]) -> None:

@@ -149,7 +149,7 @@ def _searched(arm: Arm, prompt: Prompt, question: Question, session: Session) ->
         noise = noise_of(engine, session)
         with (
             session.listener.working(f"searching {arm.model.reference}") as show,
-            engine.after(prompt.ids, longest=question.depth - 1) as log_probabilities,
+            engine.after(prompt, longest=question.depth - 1) as log_probabilities,
         ):
             tree = grow(
                 log_probabilities,
