@@ -11,7 +11,7 @@ import click
 import pytest
 from hub_server import COMMIT, FakeHub, HubFile, Machine
 
-from llama_diversity.cli.byte_progress import byte_progress
+from llama_diversity.cli.listening import TerminalListener
 from llama_diversity.cli.models import models
 from llama_diversity.cli.output import Output
 from llama_diversity.errors import ChecksumMismatch, ModelFileError, NotDownloaded, UnknownName
@@ -287,11 +287,11 @@ def test_resolve_says_how_to_fetch(machine):
 
 
 def test_progress_without_a_terminal_is_quiet_at_first(capsys):
-    with byte_progress(Output(json=False, quiet=False, color="auto")) as progress:
+    with TerminalListener(Output(json=False, quiet=False, color="auto")).moving_bytes() as progress:
         on_bytes = progress("Fetching m")
         assert on_bytes is not None
         on_bytes(1, 2)
-    with byte_progress(QUIET) as progress:
+    with TerminalListener(QUIET).moving_bytes() as progress:
         assert progress("Fetching m") is None
     assert capsys.readouterr() == ("", "")
 
@@ -299,7 +299,7 @@ def test_progress_without_a_terminal_is_quiet_at_first(capsys):
 def test_on_a_terminal_a_bar_begins_with_the_first_bytes(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    with byte_progress(Output(json=False, quiet=False, color="auto")) as progress:
+    with TerminalListener(Output(json=False, quiet=False, color="auto")).moving_bytes() as progress:
         on_bytes = progress("Fetching m")
         assert capsys.readouterr() == ("", "")  # of a model that is known nothing is read
         on_bytes(1, 2)

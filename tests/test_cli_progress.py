@@ -11,12 +11,8 @@ import pytest
 
 from llama_diversity.cli.listening import TerminalListener
 from llama_diversity.cli.output import Output
-from llama_diversity.cli.progress import HEARTBEAT_S, progress_line, sampling_progress
+from llama_diversity.render.waiting import HEARTBEAT_S
 from llama_diversity.studies.pace import Left, Standing
-
-
-def output(*, quiet: bool = False) -> Output:
-    return Output(json=False, quiet=quiet, color="auto")
 
 
 class Clock:
@@ -29,6 +25,10 @@ class Clock:
         return self.now_s
 
 
+def listener(clock: Clock, *, quiet: bool = False) -> TerminalListener:
+    return TerminalListener(Output(json=False, quiet=quiet, color="auto"), clock=clock)
+
+
 def standing(
     n_done: int, n_total: int, speed: float | None = None, left: Left | None = None, now: str = ""
 ) -> Standing:
@@ -37,7 +37,7 @@ def standing(
 
 def test_a_heartbeat_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with sampling_progress(output(), "base", clock=clock) as report:
+    with listener(clock).sampling("base") as report:
         report(standing(20, 100))
         clock.now_s += HEARTBEAT_S / 2
         report(standing(25, 100, 100, Left(75, False), "compare/warm, prompt 1"))
@@ -63,7 +63,7 @@ def test_a_heartbeat_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> No
 )
 def test_what_is_said_after_ten_seconds(where: Standing, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with sampling_progress(output(), "base", clock=clock) as report:
+    with listener(clock).sampling("base") as report:
         clock.now_s += HEARTBEAT_S
         report(where)
     assert capsys.readouterr().err == f"base: {words}\n"
@@ -71,37 +71,27 @@ def test_what_is_said_after_ten_seconds(where: Standing, words: str, capsys: pyt
 
 def test_other_work_stands_in_the_line_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with sampling_progress(output(), "2 models", clock=clock) as report:
+    told = listener(clock)
+    with told.sampling("2 models") as report:
         clock.now_s += HEARTBEAT_S
-        with report.working("loading base"):
+        with told.working("loading base"):
             pass
         report(standing(5, 10, 9.0))
         clock.now_s += HEARTBEAT_S
-        with report.working("loading \x1b[2Jaligned") as show:
+        with told.working("loading \x1b[2Jaligned") as show:
             clock.now_s += HEARTBEAT_S
             show(0.5)
+    with told.working("comparing") as show:
+        clock.now_s += HEARTBEAT_S
+        show(0.5)
     said = ["loading base", "5/10 samples, 9 tokens/s; loading ⟨U+001B⟩[2Jaligned"]
     said += [f"{said[1]} 50%"]
-    assert capsys.readouterr().err == "".join(f"2 models: {one}\n" for one in said)
-
-
-def test_the_listener_has_one_line_for_a_run_and_what_is_done_within_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("llama_diversity.cli.progress.HEARTBEAT_S", 0.0)
-    listener = TerminalListener(output())
-    with listener.sampling("sampling 2 models") as tell, listener.working("loading base") as show:
-        show(0.5)
-        tell(standing(5, 10))
-    with listener.working("comparing") as show:
-        show(0.5)
-    said = ["sampling 2 models: loading base", "sampling 2 models: loading base 50%", "sampling 2 models: 5/10 samples"]
-    assert capsys.readouterr().err.splitlines() == [*said, "comparing: 50%"]
+    assert capsys.readouterr().err == "".join(f"2 models: {one}\n" for one in said) + "comparing: 50%\n"
 
 
 def test_loading(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with progress_line(output(), "loading m", clock=clock) as report:
+    with listener(clock).working("loading m") as report:
         report(0.1)
         clock.now_s += HEARTBEAT_S
         report(0.255)
@@ -110,10 +100,10 @@ def test_loading(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_quiet_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with sampling_progress(output(quiet=True), "base", clock=clock) as report:
+    with listener(clock, quiet=True).sampling("base") as report:
         clock.now_s += 100
         report(standing(1, 2, 5.0, Left(1, False), "now"))
-    with progress_line(output(quiet=True), "base", clock=clock) as share:
+    with listener(clock, quiet=True).working("base") as share:
         clock.now_s += 100
         share(0.5)
     assert capsys.readouterr() == ("", "")
@@ -121,19 +111,18 @@ def test_quiet_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_title_cannot_command_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with progress_line(output(), "\x1b[2J", clock=clock) as report:
+    with listener(clock).working("\x1b[2J") as report:
         clock.now_s += 100
         report(1.0)
     assert capsys.readouterr().err == "⟨U+001B⟩[2J: 100%\n"
 
 
 ON_A_TERMINAL = """
-from llama_diversity.cli.output import Output
-from llama_diversity.cli.progress import sampling_progress
 from llama_diversity.cli.listening import TerminalListener
+from llama_diversity.cli.output import Output
 from llama_diversity.studies.pace import Left, Standing
 output = Output(json=False, quiet=False, color="auto")
-with sampling_progress(output, "[b]base[/b]") as report:
+with TerminalListener(output).sampling("[b]base[/b]") as report:
     for n in range(1, 4):
         report(Standing(n, 3, 12.0, Left(3600, False), "compare/warm with a name that is too long, prompt 2"))
         print("sample", n, flush=True)

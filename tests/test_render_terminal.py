@@ -8,7 +8,7 @@ import sys
 import pytest
 from rich.text import Text
 
-from llama_diversity.cli.terminal import console
+from llama_diversity.render.terminal import console
 
 
 class Terminal(io.StringIO):

@@ -36,7 +36,7 @@ def asked(*arguments: object, stdin: bytes = b"", **settings: str) -> subprocess
     ],
 )
 def test_a_stream_that_lacks_characters_gets_them_spelled(encoding: str, shown: str) -> None:
-    program = f"from llama_diversity.cli.streams import prepare; prepare(); prepare(); print({TOLD!r}, end='')"
+    program = f"from llama_diversity.render.streams import prepare; prepare(); prepare(); print({TOLD!r}, end='')"
     result = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True
     )

@@ -17,8 +17,8 @@ import click
 from click.shell_completion import CompletionItem, shell_complete
 
 from llama_diversity import __version__
-from llama_diversity.cli.streams import prepare
 from llama_diversity.errors import LlamadivError, UnknownName
+from llama_diversity.render.streams import prepare
 
 COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "demo": ("llama_diversity.cli.demo:demo", "See in a minute what post-training costs, on the tiny pair."),

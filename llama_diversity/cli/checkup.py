@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.text import Text
 
 from llama_diversity.cli.output import Output, print_json
-from llama_diversity.cli.terminal import console
 from llama_diversity.records import Asking
 from llama_diversity.render.safe import visible
+from llama_diversity.render.terminal import console
 from llama_diversity.studies.checkup.exhibits import advice, noise_table, noise_words, readings_table, stated
 from llama_diversity.studies.checkup.study import checked, checkup_as_json
 from llama_diversity.studies.session import Session

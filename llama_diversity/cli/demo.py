@@ -8,7 +8,7 @@ from rich.console import Group
 from llama_diversity.cli.complete import complete_pair
 from llama_diversity.cli.options import common_options, drawing_options, layout_options
 from llama_diversity.cli.output import Output, print_json, say
-from llama_diversity.cli.terminal import console
+from llama_diversity.render.terminal import console
 from llama_diversity.studies.arms import DEFAULT_PAIR, Choice, resolve_choice
 from llama_diversity.studies.demo.exhibits import picture
 from llama_diversity.studies.demo.study import demonstrate

@@ -14,11 +14,11 @@ from llama_diversity.cli.checkup import check_model
 from llama_diversity.cli.complete import complete_model
 from llama_diversity.cli.options import asking_options, common_options
 from llama_diversity.cli.output import Output
-from llama_diversity.cli.terminal import console
 from llama_diversity.errors import BadUsage
 from llama_diversity.installation import collect_facts, find_problems
 from llama_diversity.records import Asking
 from llama_diversity.render.installation_pages import advice, page_of_installation
+from llama_diversity.render.terminal import console
 from llama_diversity.studies.session import Session
 
 

@@ -12,7 +12,6 @@ from click.core import ParameterSource
 from llama_diversity.cli.complete import complete_model, complete_run
 from llama_diversity.cli.options import asking_options, common_options, read_text, reading_options
 from llama_diversity.cli.output import Output, print_json, say
-from llama_diversity.cli.terminal import console
 from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.records import Asking
 from llama_diversity.render.files import write_whole
@@ -22,6 +21,7 @@ from llama_diversity.render.ramps import RAMPS
 from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import SCALES
 from llama_diversity.render.svg import to_svg
+from llama_diversity.render.terminal import console
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.subjects import (
     Subject,

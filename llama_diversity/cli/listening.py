@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from llama_diversity.cli.output import Output, say
+from llama_diversity.render.waiting import Line, Told, byte_bars, waiting_line
 from llama_diversity.studies.session import Listener
 
 if TYPE_CHECKING:
-    from llama_diversity.cli.progress import Sampling
+    from rich.console import Console
+
     from llama_diversity.studies.pace import Standing
     from llama_diversity.studies.session import OnBytes, Show
 
@@ -21,9 +24,9 @@ _noted: set[str] = set()
 class TerminalListener(Listener):
     """Says everything once; with -q only what matters however quiet one works."""
 
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._sampling: Sampling | None = None  # the line of the run that is being drawn
+    def __init__(self, output: Output, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._output, self._told = output, Told(say, clock)
+        self._sampling: _Sampling | None = None  # the line of the run that is being drawn
 
     def say(self, words: str) -> None:
         say(words)
@@ -33,22 +36,50 @@ class TerminalListener(Listener):
             _noted.add(words)
             say(words)
 
-    def working(self, title: str) -> AbstractContextManager[Show]:
-        from llama_diversity.cli import progress
-
-        return progress.progress_line(self._output, title) if self._sampling is None else self._sampling.working(title)
+    @contextlib.contextmanager
+    def working(self, title: str) -> Iterator[Show]:
+        if self._sampling is not None:
+            yield self._sampling.working(title)
+            return
+        with self._line(title) as show:
+            yield lambda share, words=None: show(share, words or f"{share:.0%}", "")
 
     @contextlib.contextmanager
     def sampling(self, title: str) -> Iterator[Callable[[Standing], None]]:
-        from llama_diversity.cli.progress import sampling_progress
-
-        with sampling_progress(self._output, title) as self._sampling:
+        with self._line(title) as show:
+            self._sampling = _Sampling(show)
             try:
                 yield self._sampling
             finally:
                 self._sampling = None
 
     def moving_bytes(self) -> AbstractContextManager[OnBytes]:
-        from llama_diversity.cli.byte_progress import byte_progress
+        if self._output.quiet:
+            return contextlib.nullcontext(lambda label: None)
+        return byte_bars(self._console, self._told)
 
-        return byte_progress(self._output)
+    def _line(self, title: str) -> AbstractContextManager[Line]:
+        if self._output.quiet:
+            return contextlib.nullcontext(lambda share, words, now: None)
+        return waiting_line(self._console(), title, self._told)
+
+    def _console(self) -> Console:
+        from llama_diversity.render.terminal import console
+
+        return console(self._output.color, stderr=True)
+
+
+class _Sampling:
+    """The line of a run's samples; what else is done meanwhile, such as the loading of the next model, stands in it."""
+
+    def __init__(self, show: Line) -> None:
+        self._show, self._share, self._words = show, 0.0, ""
+
+    def __call__(self, standing: Standing) -> None:
+        self._share, self._words = standing.n_done / standing.n_total, standing.words
+        self._show(self._share, self._words, standing.now)
+
+    def working(self, title: str) -> Show:
+        """Another piece of work begins."""
+        self._show(self._share, self._words, title)
+        return lambda share, words=None: self._show(self._share, self._words, f"{title} {words or f'{share:.0%}'}")

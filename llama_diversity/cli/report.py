@@ -13,9 +13,9 @@ from llama_diversity.cli.figure_options import folder_options
 from llama_diversity.cli.options import common_options, drawing_options, layout_options, template_arg_option
 from llama_diversity.cli.output import Output, print_json, say
 from llama_diversity.cli.results import say_undrawn
-from llama_diversity.cli.terminal import console
 from llama_diversity.render.exhibits import in_terminal
 from llama_diversity.render.safe import visible
+from llama_diversity.render.terminal import console
 from llama_diversity.studies.arms import Choice, resolve_choice
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.paper.study import Report, check_n_of_all, recall

@@ -14,12 +14,12 @@ import click
 from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.options import common_options, drawing_options, layout_options, with_options
 from llama_diversity.cli.output import Output, print_json, say
-from llama_diversity.cli.terminal import console
 from llama_diversity.errors import BadUsage
 from llama_diversity.render import glyphs
 from llama_diversity.render.exhibits import in_terminal
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.safe import visible
+from llama_diversity.render.terminal import console
 from llama_diversity.studies.arms import Arm, Choice, resolve_choice
 from llama_diversity.studies.conduct import run
 from llama_diversity.studies.drawing import Drawing

@@ -12,12 +12,12 @@ import click
 from llama_diversity.cli.complete import complete_run
 from llama_diversity.cli.options import common_options
 from llama_diversity.cli.output import Output
-from llama_diversity.cli.terminal import console
 from llama_diversity.decimals import counted
 from llama_diversity.errors import BadUsage, StoreMissing
 from llama_diversity.render.jsonl import to_line
 from llama_diversity.render.run_pages import page_of_run, page_of_sample, table_of_runs
 from llama_diversity.render.safe import visible
+from llama_diversity.render.terminal import console
 from llama_diversity.store import Run, Store
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.stored import described as described_run

@@ -18,12 +18,12 @@ from llama_diversity.cli.options import (
     template_arg_option,
 )
 from llama_diversity.cli.output import Output, print_json, say
-from llama_diversity.cli.terminal import console
 from llama_diversity.decimals import counted
 from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.records import Sample
 from llama_diversity.render.jsonl import sample_object
 from llama_diversity.render.safe import visible
+from llama_diversity.render.terminal import console
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.sampling import Rendered, Request, Sampling, check_n, rendered, sampling
 from llama_diversity.studies.session import Session

@@ -8,10 +8,10 @@ import click
 
 from llama_diversity.cli.options import asking_options, common_options, model_option, read_text, reading_options
 from llama_diversity.cli.output import Output, print_json
-from llama_diversity.cli.terminal import console
 from llama_diversity.decimals import decimals
 from llama_diversity.records import Asking
 from llama_diversity.render.jsonl import token_objects
+from llama_diversity.render.terminal import console
 from llama_diversity.render.token_table import token_table
 from llama_diversity.studies.scored import score_text
 from llama_diversity.studies.session import Session
