@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from llama_diversity.cli.complete import complete_ladder, complete_model, complete_pair
-from llama_diversity.cli.options import with_options
+from llama_diversity.cli.options import with_one
 from llama_diversity.studies.arms import Choice
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -28,16 +27,12 @@ def arms_options(command: Command) -> Command:
 
     A pair that the environment names is no part of it where models are typed, by these options or by --arm (`typed`).
     """
+    return with_one(command, "choice", _choice, _OPTIONS)
 
-    @functools.wraps(command)
-    def with_arms(
-        *args: Any, pair: str | None, base: str | None, aligned: str | None, ladder: str | None, **kwargs: Any
-    ) -> Any:
-        pair = typed_pair(pair, base, aligned, ladder, kwargs.get("typed"))
-        return command(*args, choice=Choice(pair, base, aligned, ladder), **kwargs)
 
-    decorated: Command = with_options(with_arms, _OPTIONS)
-    return decorated
+def _choice(pair: str | None, base: str | None, aligned: str | None, ladder: str | None) -> Choice:
+    typed = click.get_current_context().params.get("typed")
+    return Choice(typed_pair(pair, base, aligned, ladder, typed), base, aligned, ladder)
 
 
 def typed_pair(pair: str | None, *others: object) -> str | None:

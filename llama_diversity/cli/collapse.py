@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,7 +11,6 @@ from llama_diversity.cli.figure_options import figure_options
 from llama_diversity.cli.options import common_options, seed_option
 from llama_diversity.cli.output import Output
 from llama_diversity.cli.results import give
-from llama_diversity.errors import BadValue
 from llama_diversity.studies.collapse.analysis import RULES, Knobs
 from llama_diversity.studies.collapse.study import Collapse
 from llama_diversity.studies.session import Session
@@ -19,9 +19,11 @@ from llama_diversity.studies.session import Session
 @click.command()
 @click.option("--rule", type=click.Choice(list(RULES)), default="table", show_default=True, help="How logits change.")
 @click.option("--beta", type=float, default=0.0, show_default=True, help="KL penalty of Eq. 5.2; 0 is none.")
-@click.option("--eps", type=float, default=0.2, show_default=True, help="Where PPO clips the ratio.")
-@click.option("--epochs", type=int, default=4, show_default=True, help="PPO's gradient steps on one response.")
-@click.option("--lr", type=float, default=1.0, show_default=True, help="Learning rate.")
+@click.option("--eps", "clip", type=float, default=0.2, show_default=True, help="Where PPO clips the ratio.")
+@click.option(
+    "--epochs", "n_epochs", type=int, default=4, show_default=True, help="PPO's gradient steps on one response."
+)
+@click.option("--lr", "learning_rate", type=float, default=1.0, show_default=True, help="Learning rate.")
 @click.option(
     "--value-step",
     type=float,
@@ -29,28 +31,13 @@ from llama_diversity.studies.session import Session
     show_default=True,
     help="1: the value is the last reward, as in Table 1; below, a moving average.",
 )
-@click.option("--steps", type=int, default=50, show_default=True, help="Responses drawn in each run.")
-@click.option("--runs", type=int, default=200, show_default=True, help="Independent runs.")
+@click.option("--steps", "n_steps", type=int, default=50, show_default=True, help="Responses drawn in each run.")
+@click.option("--runs", "n_runs", type=int, default=200, show_default=True, help="Independent runs.")
 @click.option("--third", is_flag=True, help="Add the paper's “Chad-Chat”: reward 1.5, at first drawn 1 in 100.")
 @figure_options
 @seed_option
 @common_options
-def collapse(
-    *,
-    rule: str,
-    beta: float,
-    eps: float,
-    epochs: int,
-    lr: float,
-    value_step: float,
-    steps: int,
-    runs: int,
-    third: bool,
-    out: Path | None,
-    seed: int,
-    session: Session,
-    output: Output,
-) -> None:
+def collapse(*, third: bool, out: Path | None, session: Session, output: Output, **typed: Any) -> None:
     """Section 5.2: why does rewarding responses narrow a policy, and what holds against it?
 
     Shows Table 1 by its stated rule beside what the paper prints, then draws from the same bandit many times and
@@ -60,18 +47,6 @@ def collapse(
     Example:
       llamadiv collapse --rule ppo --beta 0.3 --third
     """
-    for option, value, usual in (("--eps", eps, Knobs.clip), ("--epochs", epochs, Knobs.n_epochs)):
-        if value != usual and not rule.startswith("ppo"):
-            raise BadValue(option, value, f"the rule {rule} does not read it; say --rule ppo too, or leave it out")
-    knobs = Knobs(
-        rule=rule,
-        learning_rate=lr,
-        beta=beta,
-        clip=eps,
-        n_epochs=epochs,
-        value_step=value_step,
-        n_steps=steps,
-        n_runs=runs,
-        seed=seed,
-    )
+    knobs = Knobs(**typed)
+    knobs.check_all_read()
     give(Collapse(knobs, third).result(), out=out, session=session, output=output)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -12,8 +9,7 @@ import click
 from llama_diversity import registry, shelf
 from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.options import common_options
-from llama_diversity.cli.output import Output
-from llama_diversity.errors import BadUsage
+from llama_diversity.cli.output import Output, is_confirmed
 from llama_diversity.registry import ModelEntry
 from llama_diversity.render import model_pages as pages
 from llama_diversity.render.safe import visible
@@ -41,13 +37,10 @@ def ls(pair_name: str | None, family: str | None, session: Session, output: Outp
     """List the named models, pairs and ladders."""
     known = registry.load()
     listed = [shelf.look(entry) for entry in shelf.filtered(known, pair_name, family)]
-    if output.json:
-        _print_json({"models": [one.as_json() for one in listed], **shelf.groups_as_json(known)})
-    elif output.quiet:
-        _print_lines(one.entry.reference for one in listed)
-    else:
-        groups = {} if pair_name or family else shelf.groups_as_json(known)
-        _print_lines(pages.of_models([one.in_short() for one in listed], groups))
+    groups = shelf.groups_as_json(known)
+    lines = pages.of_models([one.in_short() for one in listed], {} if pair_name or family else groups)
+    as_json = {"models": [one.as_json() for one in listed], **groups}
+    output.answer(as_json, [one.entry.reference for one in listed], lines, indent=2)
 
 
 @models.command()
@@ -64,12 +57,8 @@ def show(name: str, session: Session, output: Output) -> None:
         "pairs": [pair.name for pair in known.pairs.values() if name in (pair.base, pair.aligned)],
         "ladders": [ladder.name for ladder in known.ladders.values() if name in ladder.rungs],
     }
-    if output.json:
-        _print_json(details)
-    elif output.quiet:
-        _print_lines([str(one.path or one.entry.reference)])
-    else:
-        _print_lines(pages.of_model(details | {"here": one.here}))
+    lines = pages.of_model(details | {"here": one.here})
+    output.answer(details, [str(one.path or one.entry.reference)], lines, indent=2)
     if any(one.files) and one.missing:
         require_files(one.entry)  # raises, as every other command does that needs them all
 
@@ -84,10 +73,7 @@ def path(name: str, session: Session, output: Output) -> None:
     """
     entry = shelf.with_file(registry.load().find(name))
     files = [str(file) for file in require_files(entry)]
-    if output.json:
-        _print_json({"model": name, "path": files[0], "files": files})
-    else:
-        _print_lines(files[:1])
+    output.answer({"model": name, "path": files[0], "files": files}, files[:1], files[:1], indent=2)
 
 
 # --- pull, verify, rm ------------------------------------------------------------------------------------------------
@@ -110,14 +96,9 @@ def pull(names: tuple[str, ...], *, dry_run: bool, single: bool, session: Sessio
     results = [
         shelf.plan(entry, offline=session.offline) if dry_run else _pulled(entry, session, output) for entry in entries
     ]
-    if output.json:
-        _print_json({"dry_run": dry_run, "files": results})
-    elif output.quiet:
-        _print_lines(result["path"] or result["model"] for result in results)
-    elif dry_run:
-        _print_lines(pages.of_plan(results))
-    else:
-        _print_lines(pages.of_fetched(results))
+    files = [result["path"] or result["model"] for result in results]
+    lines = pages.of_plan(results) if dry_run else pages.of_fetched(results)
+    output.answer({"dry_run": dry_run, "files": results}, files, lines, indent=2)
 
 
 @models.command()
@@ -133,15 +114,10 @@ def verify(names: tuple[str, ...], session: Session, output: Output) -> None:
     named = shelf.unique(entry for name in names for entry in shelf.members(known, name, single=False))
     entries = named or [entry for entry in known.entries() if any(find_files(entry))]
     results = [_verified(entry, session) for entry in entries]
-    bad = [one["model"] for one in results if one["error"]]
-    if output.json:
-        _print_json({"files": results})
-    elif output.quiet:
-        _print_lines(bad)
-    elif results:
-        _print_lines(pages.of_verified(results))
-    else:
+    if not (results or output.json):
         output.remark("No named model is on this machine. `llamadiv models pull NAME` fetches one.")
+    bad = [one["model"] for one in results if one["error"]]
+    output.answer({"files": results}, bad, pages.of_verified(results) if results else [], indent=2)
     shelf.require_right(results)
 
 
@@ -157,16 +133,11 @@ def rm(names: tuple[str, ...], *, yes: bool, session: Session, output: Output) -
     """
     known = registry.load()
     entries = [shelf.removable(known.find(name)) for name in names]
-    if not yes and not _confirmed(entries):
+    if not yes and not _is_confirmed(entries):
         output.remark("Nothing was removed.")
         return
     results: list[dict[str, Any]] = [{"model": one.reference, "freed_bytes": shelf.remove(one)} for one in entries]
-    if output.json:
-        _print_json({"removed": results})
-    elif output.quiet:
-        _print_lines(one["model"] for one in results)
-    else:
-        _print_lines(pages.of_removed(results))
+    output.answer({"removed": results}, [one["model"] for one in results], pages.of_removed(results), indent=2)
 
 
 # --- add -------------------------------------------------------------------------------------------------------------
@@ -190,12 +161,8 @@ def add(alias: str, reference: str, session: Session, output: Output, **fields: 
     known = registry.load()
     given = {key: value for key, value in fields.items() if value is not None}
     written = registry.add_model(alias, {**shelf.source_fields(known.find(reference)), **given}, registry=known)
-    if output.json:
-        _print_json({"model": alias, "registry": str(written)})
-    elif output.quiet:
-        _print_lines([alias])
-    else:
-        _print_lines([f"{alias} is now {reference}, in {written}"])
+    words = f"{alias} is now {reference}, in {written}"
+    output.answer({"model": alias, "registry": str(written)}, [alias], [words], indent=2)
 
 
 # --- Fetching and verifying ------------------------------------------------------------------------------------------
@@ -211,17 +178,7 @@ def _verified(entry: ModelEntry, session: Session) -> dict[str, Any]:
         return shelf.verify(entry, on_bytes)
 
 
-def _confirmed(entries: list[ModelEntry]) -> bool:
-    if not sys.stdin.isatty():
-        raise BadUsage("rm asks before it removes, and nobody can answer here. Give --yes to remove.")
+def _is_confirmed(entries: list[ModelEntry]) -> bool:
     names = ", ".join(visible(entry.reference) for entry in entries)
-    return click.confirm(f"Remove {names} from the Hugging Face cache?", err=True)
-
-
-def _print_lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        click.echo(visible(line))
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    click.echo(json.dumps(value, indent=2))
+    unasked = "rm asks before it removes, and nobody can answer here. Give --yes to remove."
+    return is_confirmed(f"Remove {names} from the Hugging Face cache?", unasked)

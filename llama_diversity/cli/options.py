@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import os
 import secrets
 import sys
@@ -259,17 +260,15 @@ _ASKING = [
 ]
 
 
+def _asking(start: str, reads_control: bool) -> Asking:  # noqa: FBT001  Click passes by name
+    if not start:
+        raise BadValue("--start", start, "name what a text begins with, or none for nothing")
+    return Asking(start, reads_control)
+
+
 def asking_options(command: Command) -> Command:
     """Add how a text becomes a prompt; the command receives it as one argument `asking`."""
-
-    @functools.wraps(command)
-    def with_asking(*args: Any, start: str, reads_control: bool, **kwargs: Any) -> Any:
-        if not start:
-            raise BadValue("--start", start, "name what a text begins with, or none for nothing")
-        return command(*args, asking=Asking(start, reads_control), **kwargs)
-
-    decorated: Command = with_options(with_asking, _ASKING)
-    return decorated
+    return with_one(command, "asking", _asking, _ASKING)
 
 
 def drawing_options(command: Command) -> Command:
@@ -306,6 +305,19 @@ def _with_layout(command: Command) -> Any:
         return command(*args, layout=EngineOptions(**named), **kwargs)
 
     return with_layout
+
+
+def with_one(command: Command, name: str, make: Callable[..., Any], options: Sequence[Callable[[Any], Any]]) -> Command:
+    """The command with these options; it receives what `make`, whose parameters they are, makes of them as `name`."""
+    parameters = inspect.signature(make).parameters
+
+    @functools.wraps(command)
+    def with_made(*args: Any, **kwargs: Any) -> Any:
+        made = make(**{one: kwargs.pop(one) for one in parameters})
+        return command(*args, **{name: made}, **kwargs)
+
+    decorated: Command = with_options(with_made, options)
+    return decorated
 
 
 def with_options(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:

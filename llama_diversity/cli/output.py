@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from llama_diversity.errors import BadUsage
 from llama_diversity.render.print_form import ON_SCREEN, PrintForm
 
 
@@ -18,6 +21,16 @@ class Output:
     quiet: bool
     color: str
     form: PrintForm = ON_SCREEN  # of figures
+
+    def answer(self, as_json: Any, quiet: Iterable[str], lines: Iterable[str], *, indent: int | None = None) -> None:
+        """The result as JSON, as bare names and paths with -q, or in lines for a reader."""
+        from llama_diversity.render.safe import visible
+
+        if self.json:
+            print_json(as_json, indent=indent)
+            return
+        for line in quiet if self.quiet else lines:
+            click.echo(visible(line))
 
     def remark(self, words: str) -> None:
         """A sentence beside the result, unless -q."""
@@ -32,8 +45,15 @@ def say(words: str) -> None:
     click.echo(visible(words), err=True)
 
 
-def print_json(value: Any) -> None:
-    """A result on one line."""
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """A result, on one line where there is no `indent`."""
     from llama_diversity.render.jsonl import to_line
 
-    click.echo(to_line(value))
+    click.echo(to_line(value, indent=indent))
+
+
+def is_confirmed(question: str, unasked: str) -> bool:
+    """Whether somebody at the terminal says yes. Raises BadUsage with the sentence `unasked` where there is nobody."""
+    if not sys.stdin.isatty():
+        raise BadUsage(unasked)
+    return click.confirm(question, err=True)

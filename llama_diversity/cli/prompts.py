@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from llama_diversity.cli.options import read_text, with_options
-from llama_diversity.studies.prompts import FILE_OPTION, read_prompts
+from llama_diversity.cli.options import read_text, with_one
+from llama_diversity.studies.prompts import FILE_OPTION, Prompts, read_prompts
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,14 +44,9 @@ _PROMPTS = [
 
 def prompts_options(command: Command) -> Command:
     """Add the three ways to name prompts; the command receives what was named as `named`, None for nothing."""
+    return with_one(command, "named", _named, _PROMPTS)
 
-    @functools.wraps(command)
-    def with_prompts(
-        *args: Any, prompts: tuple[str, ...], file: str | None, prompt_set: str | None, **kwargs: Any
-    ) -> Any:
-        is_any = bool(prompts or file or prompt_set)
-        named = read_prompts([read_text(one) for one in prompts], file, prompt_set) if is_any else None
-        return command(*args, named=named, **kwargs)
 
-    decorated: Command = with_options(with_prompts, _PROMPTS)
-    return decorated
+def _named(prompts: tuple[str, ...], file: str | None, prompt_set: str | None) -> Prompts | None:
+    is_any = bool(prompts or file or prompt_set)
+    return read_prompts([read_text(one) for one in prompts], file, prompt_set) if is_any else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from llama_diversity.cli.figure_options import figure_options
-from llama_diversity.cli.options import common_options, drawing_options, layout_options, with_options
+from llama_diversity.cli.options import common_options, drawing_options, layout_options, with_one
 from llama_diversity.cli.output import Output, print_json, say
 from llama_diversity.errors import BadUsage
 from llama_diversity.render import glyphs
@@ -66,15 +65,7 @@ def study_options(command: Command) -> Command:
 
     The command receives them as one argument `work`.
     """
-
-    @functools.wraps(command)
-    def with_work(
-        *args: Any, out: Path | None, drawing: Drawing, session: Session, output: Output, **kwargs: Any
-    ) -> Any:
-        return command(*args, work=Work(out, drawing, session, output), **kwargs)
-
-    decorated: Command = with_options(with_work, [figure_options, drawing_options, layout_options, common_options])
-    return decorated
+    return with_one(command, "work", Work, [figure_options, drawing_options, layout_options, common_options])
 
 
 def _check(csv: Csv, output: Output) -> None:

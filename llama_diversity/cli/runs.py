@@ -11,10 +11,9 @@ import click
 
 from llama_diversity.cli.complete import complete_run
 from llama_diversity.cli.options import common_options
-from llama_diversity.cli.output import Output
+from llama_diversity.cli.output import Output, is_confirmed, print_json, say
 from llama_diversity.decimals import counted
 from llama_diversity.errors import BadUsage, StoreMissing
-from llama_diversity.render.jsonl import to_line
 from llama_diversity.render.run_pages import page_of_run, page_of_sample, table_of_runs
 from llama_diversity.render.safe import visible
 from llama_diversity.render.terminal import console
@@ -47,16 +46,13 @@ def ls(session: Session, output: Output) -> None:
             described = [described_run(store, run) for run in store.runs()]
     except StoreMissing:
         described = []  # the first command of a new user is no mistake
-    if output.json:
-        click.echo(to_line(described))
-    elif output.quiet:
-        for run in described:
-            click.echo(run["id"])
+    if output.json or output.quiet:
+        output.answer(described, [run["id"] for run in described], [])
     elif described:
         out = console(output.color, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
         out.print(table_of_runs(described, with_commands=out.width >= _WIDE))
     else:
-        click.echo(f"No runs in {visible(str(session.store))} yet. `llamadiv sample` makes one.", err=True)
+        say(f"No runs in {session.store} yet. `llamadiv sample` makes one.")
 
 
 @runs.command()
@@ -74,25 +70,16 @@ def show(run: str, session: Session, output: Output) -> None:
         found = store.run(run)
         described = described_run(store, found)
         recipes = {cell.recipe_key: store.recipe(cell.recipe_key) for cell in found.cells}
-    if output.json:
-        described["recipes"] = {key: json.loads(recipe.to_json()) for key, recipe in recipes.items()}
-        click.echo(to_line(described))
-    elif output.quiet:
-        click.echo(found.id)
-    else:
-        click.echo("\n".join(page_of_run(described, recipes)))
+    as_json = {key: json.loads(recipe.to_json()) for key, recipe in recipes.items()}
+    output.answer({**described, "recipes": as_json}, [found.id], page_of_run(described, recipes))
 
 
 def _show_sample(name: str, session: Session, output: Output) -> None:
     with Store.open(session.store, read_only=True) as store:
         described = described_sample(store, name)
         recipe = store.recipe(described["recipe"])
-    if output.json:
-        click.echo(to_line({**described, "recipe": json.loads(recipe.to_json())}))
-    elif output.quiet:
-        click.echo(described["sample"])
-    else:
-        click.echo("\n".join(page_of_sample(described, recipe)))
+    as_json = {**described, "recipe": json.loads(recipe.to_json())}
+    output.answer(as_json, [described["sample"]], page_of_sample(described, recipe))
 
 
 @runs.command()
@@ -131,14 +118,9 @@ def export(
     if everything == (run is not None):
         raise BadUsage("Name one run, or say --all and no run.")
     n_samples = export_samples(run, out, form, sys.stdout.buffer, session, with_tokens=tokens)
-    if out is None:
-        return
-    if output.json:
-        click.echo(to_line({"path": str(out), "n_samples": n_samples}))
-    elif output.quiet:
-        click.echo(str(out))
-    else:
-        click.echo(f"{counted(n_samples, 'sample')} in {visible(str(out))}.")
+    if out is not None:
+        words = f"{counted(n_samples, 'sample')} in {out}."
+        output.answer({"path": str(out), "n_samples": n_samples}, [str(out)], [words])
 
 
 @runs.command()
@@ -158,7 +140,7 @@ def merge(others: tuple[Path, ...], session: Session, output: Output) -> None:
                 added = f"{counted(counts.n_runs, 'run')} and {counted(counts.n_samples, 'sample')} added"
                 click.echo(f"{visible(str(other))}: {added}, {counted(counts.n_known, 'sample')} here already.")
     if output.json:
-        click.echo(to_line(merged))
+        print_json(merged)
 
 
 @runs.command()
@@ -169,20 +151,14 @@ def rm(run: str, yes: bool, session: Session, output: Output) -> None:  # noqa: 
     """Remove a run and the samples only it asks for."""
     with Store.open(session.store) as store:
         found = store.run(run)
-        if not yes and not _confirmed(found):
-            click.echo("Nothing was removed.", err=True)
+        if not yes and not _is_confirmed(found):
+            say("Nothing was removed.")
             return
         n_removed = store.remove_run(found.id)
-    if output.json:
-        click.echo(to_line({"id": found.id, "n_samples": n_removed}))
-    elif output.quiet:
-        click.echo(found.id)
-    else:
-        click.echo(f"Removed run {found.id} and {counted(n_removed, 'sample')}.")
+    words = f"Removed run {found.id} and {counted(n_removed, 'sample')}."
+    output.answer({"id": found.id, "n_samples": n_removed}, [found.id], [words])
 
 
-def _confirmed(run: Run) -> bool:
-    if not sys.stdin.isatty():
-        raise BadUsage("There is no terminal to ask on; say --yes to remove the run.")
+def _is_confirmed(run: Run) -> bool:
     question = f"Remove run {run.id} ({visible(shlex.join(run.command))}) and the samples only it asks for?"
-    return click.confirm(question, err=True)
+    return is_confirmed(question, "There is no terminal to ask on; say --yes to remove the run.")

@@ -46,9 +46,9 @@ def finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def to_line(value: Any) -> str:
-    """`value` as one line of ASCII JSON; what a terminal would obey is escaped. Raises ValueError on a nan."""
-    return to_json(value).replace("\x7f", "\\u007f")
+def to_line(value: Any, *, indent: int | None = None) -> str:
+    """`value` as ASCII JSON, without `indent` one line; what a terminal would obey is escaped. ValueError on a nan."""
+    return to_json(value, indent=indent).replace("\x7f", "\\u007f")
 
 
 _MINUS_ZERO = re.compile(r"-0\.0(?![\de])")

@@ -104,7 +104,7 @@ def page_of_sample(described: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     yield from _recipe_lines(recipe)
     yield f"  tokens    {len(described['tokens'])}, {described['finish_reason']}"
     yield ""
-    yield visible(described["text"], newline="keep")
+    yield from visible(described["text"], newline="keep").split("\n")
 
 
 def _cell_lines(cell: dict[str, Any], recipe: Recipe) -> Iterator[str]:

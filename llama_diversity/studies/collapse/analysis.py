@@ -82,6 +82,14 @@ class Knobs:
             allowed = f"with {self.n_steps:,} steps each, ask for {MAX_DRAWS // self.n_steps:,} at most"
             raise BadValue("--runs", self.n_runs, allowed)
 
+    def check_all_read(self) -> None:
+        """Raises BadValue for a knob of PPO that was turned for another rule."""
+        for option, value, usual in (("--eps", self.clip, Knobs.clip), ("--epochs", self.n_epochs, Knobs.n_epochs)):
+            if value != usual and not self.rule.startswith("ppo"):
+                raise BadValue(
+                    option, value, f"the rule {self.rule} does not read it; say --rule ppo too, or leave it out"
+                )
+
 
 # ---- Table 1
 
