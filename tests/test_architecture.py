@@ -47,7 +47,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "render": {"answers", "decimals", "cache", "errors", "records"},
     "runner": {"errors", "records", "store", "engines"},
     "installation": BASE | {"embed", "hub", "registry"},
-    "lab": BASE | {"metrics"},
+    "lab": BASE | {"decimals", "digests", "gguf", "metrics"},
     "studies": BASE
     | ANALYSIS
     | {"cache", "digests", "embed", "engines", "hub", "minilm", "mixtures", "registry", "render", "resolve"}

@@ -1,4 +1,4 @@
-"""`llamadiv lab`: grow small models on this machine, stage by stage."""
+"""`llamadiv lab`: grow small models on this machine, stage by stage, and blend two."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from llama_diversity.cli.complete import complete_model
 from llama_diversity.cli.options import common_options
 from llama_diversity.cli.output import Output
 from llama_diversity.errors import LlamadivError
@@ -21,9 +22,11 @@ EXTRA = ("torch", "sentencepiece", "gguf")
 
 
 @click.group()
-def lab() -> None:
+@click.pass_context
+def lab(context: click.Context) -> None:
     """Grow small models of your own, to see what each stage of training does to diversity."""
-    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+    needed = ("gguf",) if context.invoked_subcommand == "blend" else EXTRA
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise LlamadivError(f"The lab needs {', '.join(missing)}. Install it: pip install 'llama-diversity[lab]'")
 
@@ -163,6 +166,34 @@ def sweep(
         return
     click.echo(table(points))
     click.echo(f"\nWritten: {out / 'sweep.svg'}, {out / 'sweep.md'}")
+
+
+@lab.command()
+@click.argument("a", shell_complete=complete_model)
+@click.argument("b", shell_complete=complete_model)
+@click.option("--alpha", type=float, required=True, help="How much of B: 0 is A, 1 is B; from -0.5 to 1.5.")
+@click.option("--shallow", type=float, help="How much in the first block; it grows evenly to --alpha in the last.")
+@click.option("--to", required=True, type=click.Path(path_type=Path), help="The GGUF file to write.")
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@common_options
+def blend(
+    *, a: str, b: str, alpha: float, shallow: float | None, to: Path, force: bool, session: Session, output: Output
+) -> None:
+    """Write a model between A and B, weight by weight: (1 - alpha) A + alpha B, or beyond them.
+
+    For two files of one shape and vocabulary in F32, F16, BF16 or Q8_0; metadata and chat template are B's. Compare
+    blends with the ends that --alpha 0 and 1 write: Q8_0 is quantised anew, so these are not the files themselves.
+
+    \b
+    Example:
+      llamadiv lab blend tiny-base tiny-aligned --alpha 0.5 --to half.gguf
+    """
+    from llama_diversity.lab.blend import Rule, blended
+
+    rule = Rule(alpha, shallow)
+    with session.listener.working("blending") as show:
+        report = blended(session.model(a), session.model(b), rule, to, force=force, show=show)
+    output.answer(report, [report["path"]], pages.of_blend(report))
 
 
 def _say(*parts: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llama_diversity.decimals import readable_bytes
 from llama_diversity.render.files import write_whole
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ def written(file: Path) -> Iterator[str]:
     """Where a model is, and how to try it."""
     yield f"\nWritten: {file}"
     yield f"Try it:  llamadiv sample -m {file} -p 'Grace Hopper was'"
+
+
+def of_blend(report: Mapping[str, Any]) -> Iterator[str]:
+    """What was blended, by which rule, and where it is."""
+    depth = "" if report["shallow"] is None else f", {report['shallow']:g} in the first block"
+    names = f"{report['a']['name']} and {report['b']['name']}"
+    yield f"{names}, alpha {report['alpha']:g}{depth}: {report['n_tensors']} tensors, {report['type']}"
+    yield f"{report['path']}: {readable_bytes(report['size_bytes'])}, sha256 {report['sha256']}"
 
 
 def save_sweep(points: Sequence[Any], headings: Mapping[str, str], table: str, out: Path, *, n_seeds: int) -> None:
