@@ -1,0 +1,424 @@
+"""Mixtures of models: against closed forms on scripted chains, and against both models' own logits on the tiny pair."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+from scripted_work import fill, same
+
+from llama_diversity.engines import Engine, EngineOptions, open_engine
+from llama_diversity.engines.mixed.rows import mixed
+from llama_diversity.engines.scripted import BOS, EOS, transition, vocabulary
+from llama_diversity.errors import BadValue
+from llama_diversity.mixtures import Rule, cut_mixture, mixture_words, parse_mixture
+from llama_diversity.records import Prompt, Recipe, Sample, Sampler
+from llama_diversity.resolve import resolve_model
+from llama_diversity.store import Store
+from llama_diversity.studies.compare.specs import parse_arm
+
+N_DRAWS = 20_000
+WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'’")
+
+
+@contextlib.contextmanager
+def mixture(words: str, **options: object) -> Iterator[Engine]:
+    model = resolve_model(words if words.startswith("mix:") else f"mix:scripted:base,scripted:aligned,{words}")
+    with contextlib.closing(open_engine(model, EngineOptions(**options))) as engine:  # type: ignore[arg-type]
+        yield engine
+
+
+def recipe_of(engine: Engine, text: str = "She was", **changes: object) -> Recipe:
+    fields = {
+        "engine": "mixed",
+        "engine_build": engine.build,
+        "model_digest": engine.facts.digest,
+        "vocab_digest": engine.facts.vocab_digest,
+        "prompt": engine.prompt(text),
+        "sampler": Sampler(),
+        "seed": 1,
+        "max_tokens": 2,
+    }
+    return Recipe(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def drawn(engine: Engine, recipe: Recipe, n: int) -> list[Sample]:
+    found = [sample for step in engine.sample(recipe, range(n)) for sample in step.finished]
+    return sorted(found, key=lambda one: one.index)
+
+
+# ---- closed forms: rows of chains, written down anew
+
+
+def products(weights: Sequence[float], names: Sequence[str]) -> np.ndarray:
+    """Rows proportional to the product of p^weight."""
+    rows = np.prod([transition(name) ** weight for weight, name in zip(weights, names, strict=True)], axis=0)
+    return rows / rows.sum(axis=1, keepdims=True)
+
+
+def is_inside(token: int) -> bool:
+    text = vocabulary("base")[token].bytes.decode("utf-8", "replace")
+    return bool(text) and (text[-1] in WORD or text[-1] == "\N{REPLACEMENT CHARACTER}")
+
+
+def begins(token: int) -> bool:
+    text = vocabulary("base")[token].bytes.decode("utf-8", "replace")
+    return not (text and (text[0] in WORD or text[0] == "\N{REPLACEMENT CHARACTER}"))
+
+
+def routed_pair_table(chance: Sequence[float], last: int) -> np.ndarray:
+    """p(first, second) where each word is the base's with the chance that its last token before gives, by hand.
+
+    `chance[token]`: that a word which begins behind `token` is the base's.
+    """
+    p = {0: transition("base"), 1: transition("aligned")}
+    n = len(p[0])
+    starts = np.array([begins(token) for token in range(n)])
+    table = np.zeros((n, n))
+    for first_owner, share in ((0, chance[last]), (1, 1 - chance[last])):
+        for first in range(n):
+            one = share * p[first_owner][last, first]
+            if not one:
+                continue
+            for owner, again in ((0, chance[first]), (1, 1 - chance[first])):
+                if is_inside(first):
+                    stays = np.where(starts, 0, p[first_owner][first])
+                    ends = p[first_owner][first][starts].sum()
+                    fresh = np.where(starts, p[owner][first] / p[owner][first][starts].sum(), 0)
+                    table[first] += one * again * (stays + ends * fresh)
+                else:
+                    table[first] += one * again * p[owner][first]
+    return table
+
+
+def closed_form(words: str, last: int) -> np.ndarray:
+    """p(first, second) behind the token `last`."""
+    rows = {
+        "lambda=0.5": products((0.5, 0.5), ("base", "aligned")),
+        "lambda=-0.4": products((1.4, -0.4), ("base", "aligned")),
+        "lambda=1.5": products((-0.5, 1.5), ("base", "aligned")),
+        "linear=0.3": 0.7 * transition("base") + 0.3 * transition("aligned"),
+        "mix:scripted:attractor,scripted:base,scripted:aligned,proxy=0.6": products(
+            (1, -0.6, 0.6), ("attractor", "base", "aligned")
+        ),
+    }
+    if words in rows:
+        return rows[words][last][:, None] * rows[words]
+    base, aligned = transition("base"), transition("aligned")
+    entropies = -(base * np.log2(base, where=base > 0, out=np.zeros_like(base))).sum(axis=1)
+    is_mark = np.array([not any(c in WORD or c == "\N{REPLACEMENT CHARACTER}" for c in piece.bytes.decode("utf-8", "replace")) for piece in vocabulary("base")])  # fmt: skip # noqa: E501
+    chances = {
+        "route=random:0.3": np.full(len(base), 0.3),
+        "route=confidence:0.5": np.where(base.max(axis=1) < 0.5, 1.0, 0.0),
+        "route=entropy:2": np.where(entropies > 2, 1.0, 0.0),
+        "route=punctuation": np.where(is_mark[aligned.argmax(axis=1)], 0.0, 1.0),
+    }
+    return routed_pair_table(chances[words], last)
+
+
+FORMS = [
+    "lambda=0.5", "lambda=-0.4", "lambda=1.5", "linear=0.3",
+    "mix:scripted:attractor,scripted:base,scripted:aligned,proxy=0.6",
+    "route=random:0.3", "route=confidence:0.5", "route=entropy:2", "route=punctuation",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", FORMS)
+def test_two_tokens_have_the_closed_form_s_law(words: str) -> None:
+    """Exactly in `after`, and by chi-square over 20,000 draws of a pair."""
+    with mixture(words) as engine:
+        prompt = engine.prompt("She was")
+        table = closed_form(words, prompt.ids[-1])
+        assert table[:, :].sum() == pytest.approx(1)
+        heads = [token for token in np.argsort(-table.sum(axis=1))[:40].tolist() if table[token].sum() > 0]
+        with engine.after(prompt, longest=1) as after:
+            first = np.exp(after([()])[0])
+            second = np.exp(after([(token,) for token in heads]))
+        np.testing.assert_allclose(first, table.sum(axis=1), atol=2e-6)
+        np.testing.assert_allclose(first[heads, None] * second, table[heads], atol=2e-6)
+        recipe = recipe_of(engine, sampler=Sampler())
+        counts = np.zeros_like(table)
+        for sample in drawn(engine, recipe, N_DRAWS):
+            ids = sample.tokens["id"].tolist()
+            if len(ids) == 2:
+                counts[ids[0], ids[1]] += 1
+        table[EOS] = 0  # a text that ends at once has no second token
+        expected = table * N_DRAWS
+        often = expected >= 5
+        rest = N_DRAWS - counts[often].sum(), N_DRAWS - expected[often].sum()
+        statistic = ((counts[often] - expected[often]) ** 2 / expected[often]).sum()
+        statistic += (rest[0] - rest[1]) ** 2 / max(rest[1], 1e-9) if rest[1] >= 5 else 0
+        assert chi2.sf(statistic, int(often.sum())) > 1e-4
+
+
+@pytest.mark.parametrize("words", FORMS)
+def test_statistics_are_the_mixture_s_and_beside_them_each_model_s(words: str) -> None:
+    with mixture(words) as engine:
+        recipe = recipe_of(engine, max_tokens=12)
+        names = ["attractor", "base", "aligned"] if "proxy" in words else ["base", "aligned"]
+        is_routed = words.startswith("route")
+        for sample in drawn(engine, recipe, 60):
+            assert sample.beside is not None
+            before = [recipe.prompt.ids[-1], *sample.tokens["id"].tolist()[:-1]]
+            ids = sample.tokens["id"]
+            for model, name in enumerate(names):
+                bits = -np.log2(transition(name)[before, ids])
+                np.testing.assert_allclose(sample.beside["surprisals_bits"][:, model], bits, atol=1e-4)
+            assert set(sample.beside["source"].tolist()) <= ({0, 1} if is_routed else {-1})
+            if not is_routed:
+                table = closed_form(words, recipe.prompt.ids[-1])
+                assert sample.tokens["surprisal_bits"][0] == pytest.approx(
+                    -math.log2(table.sum(axis=1)[ids[0]]), abs=1e-4
+                )
+            elif words != "route=random:0.3":  # no coin: what was drawn is what is scored
+                scored = engine.score((*recipe.prompt.ids, *ids.tolist()))[len(recipe.prompt.ids) :]
+                # The prompt's own words have owners too: a text that is scored begins at its first token.
+                np.testing.assert_allclose(scored["surprisal_bits"][1:], sample.tokens["surprisal_bits"][1:], atol=2e-4)
+
+
+def test_the_words_of_a_random_router_are_the_base_s_at_its_rate() -> None:
+    with mixture("route=random:0.3") as engine:
+        recipe = recipe_of(engine, max_tokens=40)
+        n_base, n = 0, 0
+        for sample in drawn(engine, recipe, 300):
+            ids, source = sample.tokens["id"].tolist(), sample.beside["source"].tolist()  # type: ignore[index]
+            for at, token in enumerate(ids):
+                if at == 0 or begins(token) or not is_inside(ids[at - 1]):
+                    n_base, n = n_base + (source[at] == 0), n + 1
+                else:
+                    assert source[at] == source[at - 1]  # within a word the model stays
+        assert n > 3000
+        assert abs(n_base / n - 0.3) < 4 * math.sqrt(0.3 * 0.7 / n)
+
+
+# ---- drawing
+
+
+@pytest.mark.parametrize("words", ["lambda=0.4", "route=random:0.5"])
+def test_a_sample_does_not_depend_on_its_neighbours_or_slots(words: str) -> None:
+    """Slots are forked, refilled and moved; prompts of the two models differ in length, and lie apart."""
+    found = []
+    for parallel in (1, 3, 64):
+        with mixture(f"mix:scripted:base,scripted:aligned,{words}", parallel=parallel) as engine:
+            asked = [
+                recipe_of(engine, prompt=engine.prompt(f"She was{more}", chat=chat), seed=seed, max_tokens=3 + 9 * seed)
+                for seed, (more, chat) in enumerate([("", True), (" a quiet nurse", True), (" a", False)])
+            ]
+            assert asked[0].prompt.others
+            assert not asked[2].prompt.others
+            works = [(one, range(4)) for one in asked]
+            some = [sample for step in engine.sample_each(works) for sample in step.finished]
+            found.append(sorted(some, key=lambda one: (one.recipe_key, one.index)))
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            assert same(one, two)
+            assert one.beside.tobytes() == two.beside.tobytes()  # type: ignore[union-attr]
+
+
+def test_each_model_reads_its_own_prompt() -> None:
+    """The base has no template and reads the text; the aligned one reads the template: two last tokens."""
+    with mixture("linear=0.5") as engine:
+        prompt = engine.prompt("She was", chat=True)
+        assert prompt.ids == engine.prompt("She was").ids
+        assert prompt.of(1).mode == "chat"
+        with engine.after(prompt, longest=1) as after:
+            p = np.exp(after([()])[0])
+        rows = [transition("base")[prompt.ids[-1]], transition("aligned")[prompt.of(1).ids[-1]]]
+        np.testing.assert_allclose(p, (rows[0] + rows[1]) / 2, atol=1e-6)
+
+
+def test_the_store_keeps_what_a_mixture_drew(tmp_path: Path) -> None:
+    from llama_diversity.records import Cell
+
+    with mixture("lambda=0.5") as engine, Store.open(tmp_path / "store.sqlite") as store:
+        model = resolve_model("mix:scripted:base,scripted:aligned,lambda=0.5")
+        recipe = recipe_of(engine, max_tokens=9, mixture=mixture_words(model))
+        fill(store, engine, Cell("half", "half", recipe, 5))  # type: ignore[arg-type]
+        kept = list(store.samples(recipe.key))
+        for one, two in zip(kept, drawn(engine, recipe, 5), strict=True):
+            assert same(one, two)
+            assert one.beside.tobytes() == two.beside.tobytes()  # type: ignore[union-attr]
+        assert store.recipe(recipe.key) == recipe
+        assert '"models": ["base", "aligned"]' in mixture_words(model)
+
+
+# ---- real models
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("words", ["lambda=0.7", "lambda=-0.3", "linear=0.4", "route=confidence:0.4"])
+def test_on_the_tiny_pair_it_is_what_both_models_logits_make_by_brute_force(words: str) -> None:
+    rule = parse_mixture(f"mix:a,b,{words}").rule
+    with mixture(f"mix:tiny-base,tiny-aligned,{words}", n_threads=1) as engine, contextlib.ExitStack() as stack:
+        parts = [
+            stack.enter_context(
+                contextlib.closing(open_engine(resolve_model(name), EngineOptions(n_threads=1)))
+            )
+            for name in ("tiny-base", "tiny-aligned")
+        ]  # fmt: skip
+        recipe = recipe_of(engine, "Grace Hopper was", max_tokens=10)
+        for sample in drawn(engine, recipe, 6):
+            ids = tuple(sample.tokens["id"].tolist())
+            text = recipe.prompt.ids + ids
+            logs = []
+            for part in parts:
+                rows = np.concatenate([np.array(one.logits) for one in part.logits([text])]).astype(np.float64)
+                rows = rows[len(recipe.prompt.ids) - 1 :]
+                logs.append(
+                    rows
+                    - np.log(np.exp(rows - rows.max(1, keepdims=True)).sum(1, keepdims=True))
+                    - rows.max(1, keepdims=True)
+                )  # noqa: E501
+            b, a = logs
+            if rule.name == "linear":
+                p = (1 - rule.number) * np.exp(b) + rule.number * np.exp(a)
+            else:
+                p = np.exp((1 - rule.number) * b + rule.number * a)
+            if rule.is_routed:
+                taken = sample.beside["source"]  # type: ignore[index]
+                inside = [False, *(is_inside_of(engine, token) for token in ids[:-1])]
+                route = np.where(np.exp(b).max(axis=1) < rule.number, 0, 1)
+                starts = np.array([begins_of(engine, token) for token in range(engine.facts.n_vocab)])
+                rows = []
+                for at in range(len(ids)):
+                    own, new = np.exp(logs[taken[at - 1] if at else 0][at]), np.exp(logs[route[at]][at])
+                    rows.append(
+                        np.where(starts, own[starts].sum() * new / new[starts].sum(), own) if inside[at] else new
+                    )
+                p = np.array(rows)
+            p = p / p.sum(axis=1, keepdims=True)
+            bits = -np.log2(p[np.arange(len(ids)), ids])
+            np.testing.assert_allclose(sample.tokens["surprisal_bits"], bits, atol=0.12)
+            entropies = -(p * np.log2(np.maximum(p, 1e-300))).sum(axis=1)
+            np.testing.assert_allclose(sample.tokens["entropy_bits"], entropies, atol=0.08)
+
+
+def is_inside_of(engine: Engine, token: int) -> bool:
+    text = engine.piece(token).bytes.decode("utf-8", "replace")
+    return bool(text) and (text[-1].isalnum() or text[-1] in "'’\N{REPLACEMENT CHARACTER}")
+
+
+def begins_of(engine: Engine, token: int) -> bool:
+    text = engine.piece(token).bytes.decode("utf-8", "replace")
+    return not (text and (text[0].isalnum() or text[0] in "'’\N{REPLACEMENT CHARACTER}"))
+
+
+EXACT = """
+import contextlib
+from llama_diversity.engines import EngineOptions, open_engine
+from llama_diversity.resolve import resolve_model
+from llama_diversity.records import Recipe, Sampler
+options = EngineOptions(n_threads=1, exact=True, parallel=4)
+found = {}
+for name in ("tiny-base", "tiny-aligned", "mix:tiny-base,tiny-aligned,lambda=0", "mix:tiny-base,tiny-aligned,lambda=1",
+             "mix:tiny-base,tiny-aligned,linear=0", "mix:tiny-base,tiny-aligned,route=random:1"):
+    with contextlib.closing(open_engine(resolve_model(name), options)) as engine:
+        recipe = Recipe("e", engine.build, "d", "v", engine.prompt("Grace Hopper was"), Sampler(), 3, 20, exact=True)
+        some = sorted((s for step in engine.sample(recipe, range(6)) for s in step.finished), key=lambda s: s.index)
+        found[name] = [(s.text, s.finish_reason, s.tokens.tobytes()) for s in some]
+first, second, *mixed = found.values()
+print(first != second, [[one == first, one == second] for one in mixed])
+"""
+
+
+@pytest.mark.model
+def test_at_the_ends_a_mixture_is_the_model_alone_bit_for_bit() -> None:
+    """Under --exact, in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", EXACT], capture_output=True, text=True, check=True)
+    base, aligned = [True, False], [False, True]
+    assert done.stdout.strip() == f"True {[base, aligned, base, base]}"
+
+
+# ---- words
+
+
+def test_a_mixture_is_typed_and_kept() -> None:
+    typed = parse_mixture("mix:a,b,lambda=0.5")
+    assert (typed.models, typed.rule.word(), typed.rule.weights) == (("a", "b"), "lambda=0.5", (0.5, 0.5))
+    for words in ("lambda=-0.25", "linear=1", "route=random:0.4", "route=punctuation", "proxy=1.5"):
+        rule = parse_mixture(f"mix:a,b{',c' if words[0] == 'p' else ''},{words}").rule
+        assert rule.word() == words
+        assert Rule.from_json(rule.to_json()).word() == words
+    assert cut_mixture("mix:a,b,route=entropy:3,chat") == ("mix:a,b,route=entropy:3", ["chat"])
+    spec = parse_arm("half=mix:a,b,lambda=0.5,T=0.7,chat,system=Be brief, please.")
+    assert (spec.model, spec.is_chat, spec.sampler, spec.system) == (
+        "mix:a,b,lambda=0.5", True, {"temperature": 0.7}, "Be brief, please."
+    )  # fmt: skip
+    assert parse_arm(spec.word()) == spec
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("mix:a,b", "write mix:BASE,ALIGNED"),
+        ("mix:a,lambda=0.5", "write mix:BASE,ALIGNED"),
+        ("mix:a,b,c,lambda=0.5", "write mix:BASE,ALIGNED"),
+        ("mix:a,,lambda=0.5", "write mix:BASE,ALIGNED"),
+        ("mix:a,b,lambda=3.5", "a number from -2 to 3"),
+        ("mix:a,b,lambda=nan", "a number from -2 to 3"),
+        ("mix:a,b,lambda=half", "a number from -2 to 3"),
+        ("mix:a,b,linear=1.1", "a number from 0 to 1"),
+        ("mix:a,b,proxy=1", "proxy takes a large base"),
+        ("mix:a,b,route=coin:0.5", "a route is random, confidence, entropy, punctuation"),
+        ("mix:a,b,route=random", "route=random takes a number"),
+        ("mix:a,b,route=punctuation:1", "takes no number"),
+        ("mix:a,b,lambda=0.5,T=0.7", "'T=0.7' is none of its parts"),
+        ("mix:mix:a,b,lambda=0.5", "of models, not of mixtures"),
+        ("mix:scripted:base,scripted:base,lambda=0.5", "one model with itself (scripted:base)"),
+    ],
+)
+def test_what_is_no_mixture_is_refused(words: str, says: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        resolve_model(words)
+    assert says in str(caught.value)
+
+
+def test_models_that_cannot_be_mixed_are_refused() -> None:
+    with pytest.raises(BadValue, match="different vocabularies"), mixture("mix:scripted:base,scripted:coin,lambda=0.5"):
+        pass
+    with pytest.raises(BadValue, match="different vocabularies"), mixture("mix:tiny-base,scripted:base,lambda=0.5"):
+        pass
+
+
+def test_a_vocabulary_without_words_is_not_routed() -> None:
+    from llama_diversity.engines.mixed.words import Vocabulary
+    from llama_diversity.records import Piece
+
+    letters = [Piece(bytes([value])) for value in range(256)]
+    with pytest.raises(BadValue, match="words cannot be told apart"):
+        Vocabulary.of("mix", 256, letters.__getitem__)
+    Vocabulary.of("mix", 257, [*letters, Piece(b" the")].__getitem__)
+
+
+def test_what_a_model_forbids_no_product_allows() -> None:
+    inf = -np.inf
+    rows = [np.float32([[0, inf, 1]]), np.float32([[inf, 0, 2]])]
+    np.testing.assert_array_equal(mixed(Rule("lambda", 0.5), rows), np.float32([[inf, inf, 1.5]]))
+    np.testing.assert_array_equal(mixed(Rule("lambda", 1.5), rows), np.float32([[inf, inf, 2.5]]))
+    assert mixed(Rule("lambda", 0.0), rows) is rows[0]
+    assert mixed(Rule("lambda", 1.0), rows) is rows[1]
+    linear = np.exp(mixed(Rule("linear", 0.25), rows)[0])
+    e = math.e
+    np.testing.assert_allclose(
+        linear, [0.75 / (1 + e), 0.25 / (1 + e * e), 0.75 * e / (1 + e) + 0.25 * e * e / (1 + e * e)], rtol=1e-6
+    )  # noqa: E501
+
+
+def test_a_prompt_s_parts_are_by_model() -> None:
+    other = Prompt("t", "other", (2, 3), "chat")
+    both = Prompt("t", "mine", (1,), others=(other,))
+    assert both.of(1) == other
+    assert both.of(0) == dataclasses.replace(both, others=())
+    alone = Prompt("t", "mine", (1,))
+    assert [alone.of(number) for number in range(3)] == [alone] * 3
+    assert list(itertools.chain(both.ids, both.of(1).ids)) == [1, 2, 3]
+    assert BOS == 0
