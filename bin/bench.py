@@ -5,7 +5,8 @@ the PATH or named, and against the naive loop over `Llama.create_completion(logp
 two models, against `llama_decode` of the same tokens with all logits and no look at them: the limit. The contestants
 take turns, each in a process of its own, and the median of the round-by-round ratios is reported, so that a drifting
 machine does not matter. The metrics have no rival that computes the same: they are timed alone. Opening a model with
-a large vocabulary is CPU time beside llama.cpp's own. `busy`, `exact`, `setup`, `demo`, `reproduce` and `prompts` (many
+a large vocabulary is CPU time beside llama.cpp's own. `mixing` draws from two models at once, beside each alone and
+beside two `Llama` objects. `busy`, `exact`, `setup`, `demo`, `reproduce` and `prompts` (many
 prompts, each continued once) stand beside an earlier commit of llamadiv itself.
 """
 
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import bench_earlier
 import bench_metrics
+import bench_mixing
 import bench_opening
 import bench_prompts
 
@@ -94,7 +96,7 @@ DIFF_TEXTS, DIFF_LENGTH = 4, 512
 FEWEST_TEXTS = 20
 USUAL = ("sampling", "diff", "metrics", "opening")
 BESIDE_EARLIER = ("busy", "exact", "setup", "demo", "reproduce", "prompts")
-PARTS = (*USUAL, *BESIDE_EARLIER)
+PARTS = (*USUAL, "mixing", *BESIDE_EARLIER)
 
 
 def main() -> None:
@@ -110,6 +112,12 @@ def main() -> None:
     if "opening" in arguments.only:
         say("opening a large vocabulary")
         report["opening"] = bench_opening.cpu_seconds(arguments.rounds)
+    if "mixing" in arguments.only:
+        say("two models mixed")
+        models = bench_mixing.pair(arguments.shape, arguments.vocab)
+        report["mixing"] = bench_mixing.measured(
+            models, arguments.parallel, arguments.max_tokens, arguments.rounds, arguments.threads
+        )
     report |= beside_earlier(arguments)
     report["help_cpu_seconds"] = help_cpu_seconds()
     print(json.dumps(report) if arguments.json else table(report))
@@ -320,6 +328,7 @@ def table(report: dict) -> str:
             f"{opening['second']:.2f} s; llama.cpp alone {opening['llama_cpp']:.2f} s, beyond it "
             f"{opening['second_own']:.2f} s",
         ]
+    lines += bench_mixing.table(report["mixing"]) if "mixing" in report else []
     lines += bench_earlier.table(report)
     lines += bench_prompts.table(report["prompts"]) if "prompts" in report else []
     return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])

@@ -49,19 +49,19 @@ class MixedEngine:
         if options.memory_budget_bytes is None and all(one.engine == "llamacpp" for one in model.parts):
             share = int(_CACHE_SHARE * physical_memory_bytes() / len(model.parts))
             options = dataclasses.replace(options, memory_budget_bytes=share)
-        self._parts: list[Engine] = []
+        self.parts: list[Engine] = []
         with contextlib.ExitStack() as opened:
             for number, part in enumerate(model.parts):
                 heard = on_load and _share(on_load, number, len(model.parts))
-                self._parts.append(opened.enter_context(contextlib.closing(open_engine(part, options, on_load=heard))))
+                self.parts.append(opened.enter_context(contextlib.closing(open_engine(part, options, on_load=heard))))
             self._require_one_vocabulary()
             opened.pop_all()
-        first = self._parts[0]
+        first = self.parts[0]
         self.capabilities = Capabilities(
-            *(all(getattr(one.capabilities, name) for one in self._parts) for name in Capabilities.__annotations__)
+            *(all(getattr(one.capabilities, name) for one in self.parts) for name in Capabilities.__annotations__)
         )
-        self.ends = frozenset().union(*(one.ends for one in self._parts))
-        builds = list(dict.fromkeys(one.build for one in self._parts))
+        self.ends = frozenset().union(*(one.ends for one in self.parts))
+        builds = list(dict.fromkeys(one.build for one in self.parts))
         self.build = f"{_BUILD}: {' and '.join(builds)}"
         self.fused = first.fused
         self.layout: Mapping[str, Any] = {}
@@ -72,8 +72,8 @@ class MixedEngine:
             _ = self._words  # refuses a vocabulary without words
 
     def _require_one_vocabulary(self) -> None:
-        first = self._parts[0].facts
-        for part in self._parts[1:]:
+        first = self.parts[0].facts
+        for part in self.parts[1:]:
             if part.facts.vocab_digest != first.vocab_digest:
                 raise BadValue(
                     "the mixture",
@@ -83,7 +83,7 @@ class MixedEngine:
                 )
 
     def _facts(self, model: ModelRef) -> ModelFacts:
-        facts = [part.facts for part in self._parts]
+        facts = [part.facts for part in self.parts]
         names = " and ".join(one.reference for one in facts)
         return dataclasses.replace(
             facts[0],
@@ -106,11 +106,11 @@ class MixedEngine:
 
     def start(self, asking: Asking = PLAIN) -> Start:
         """What precedes a raw text, for the first model."""
-        return self._parts[0].start(asking)
+        return self.parts[0].start(asking)
 
     def tokenize(self, text: str, asking: Asking = PLAIN) -> tuple[int, ...]:
         """Ids of `text` as the first model reads it."""
-        return self._parts[0].tokenize(text, asking)
+        return self.parts[0].tokenize(text, asking)
 
     def prompt(
         self,
@@ -125,14 +125,14 @@ class MixedEngine:
         if not chat or not self.facts.has_chat_template:
             asked = [
                 one.prompt(text, chat=chat, system=system, template_args=template_args, asking=asking)
-                for one in self._parts
+                for one in self.parts
             ]
         else:
             asked = [
                 one.prompt(text, chat=True, system=system, template_args=template_args, asking=asking)
                 if one.facts.has_chat_template
                 else one.prompt(text, asking=asking)
-                for one in self._parts
+                for one in self.parts
             ]
         if len({one.ids for one in asked}) == 1:
             return asked[0]
@@ -140,7 +140,7 @@ class MixedEngine:
 
     def piece(self, token_id: int) -> Piece:
         """The bytes of one token, or its name for a control token."""
-        return self._parts[0].piece(token_id)
+        return self.parts[0].piece(token_id)
 
     # ---- drawing
 
@@ -163,18 +163,18 @@ class MixedEngine:
         """The seats of all models side by side; as many sequences as the one with the fewest has."""
         with contextlib.ExitStack() as opened:
             seats: list[Seats] = []
-            for number, part in enumerate(self._parts):
+            for number, part in enumerate(self.parts):
                 mine = _as_read_by(together, number, n_ctx=part.facts.n_ctx_train)
                 seats.append(opened.enter_context(part.seats(mine, at_most=at_most)))
                 at_most = seats[-1].parallel
-            self.layout = {**self._parts[0].layout, "parallel": at_most, "mixes": [p.layout for p in self._parts]}
+            self.layout = {**self.parts[0].layout, "parallel": at_most, "mixes": [p.layout for p in self.parts]}
             slots = MixedSlots(seats, together)
             yield Seats(
                 slots,
                 slots.first_rows,
                 seats[-1].parallel,
                 seats[0].grammar,
-                mixer_of(self.rule, len(self._parts), lambda: self._words),
+                mixer_of(self.rule, len(self.parts), lambda: self._words),
             )
 
     # ---- reading
@@ -192,7 +192,7 @@ class MixedEngine:
     def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
         """The mixture's logits, as the models read the texts side by side."""
         places: dict[int, Place] = {}
-        for pieces in zip(*(part.logits(texts) for part in self._parts), strict=True):
+        for pieces in zip(*(part.logits(texts) for part in self.parts), strict=True):
             text, start = pieces[0].text, pieces[0].start
             rows = [piece.logits for piece in pieces]
             ids = texts[text][start + 1 : start + 1 + len(rows[0])]
@@ -201,7 +201,7 @@ class MixedEngine:
 
     def reading(self, ids: tuple[int, ...], *, together: int | None, fused: bool) -> Float32:
         """The mixture of the models' readings."""
-        rows = [part.reading(ids, together=together, fused=fused) for part in self._parts]
+        rows = [part.reading(ids, together=together, fused=fused) for part in self.parts]
         return self._read(rows, ids[1:], BEGINNING)[0]
 
     def _read(self, rows: Sequence[Float32], ids: Sequence[int], place: Place) -> tuple[Float32, Place]:
@@ -222,7 +222,7 @@ class MixedEngine:
         with contextlib.ExitStack() as opened:
             asked = [
                 opened.enter_context(part.after(prompt.of(number), longest=longest))
-                for number, part in enumerate(self._parts)
+                for number, part in enumerate(self.parts)
             ]
             if not self.rule.is_routed:
                 yield lambda paths: _normal(mixed(self.rule, [_single(one(paths)) for one in asked]))
@@ -232,7 +232,7 @@ class MixedEngine:
     def close(self) -> None:
         """Free the models."""
         self._reducer.close()
-        for part in self._parts:
+        for part in self.parts:
             part.close()
 
 
