@@ -134,7 +134,7 @@ FORMS = [
 
 @pytest.mark.parametrize("words", FORMS)
 def test_two_tokens_have_the_closed_form_s_law(words: str) -> None:
-    """Exactly in `after`, and by chi-square over 20,000 draws of a pair."""
+    """Exactly in `after`, and by chi-square over 20,000 draws of a pair, or 4,000."""
     with mixture(words) as engine:
         prompt = engine.prompt("She was")
         table = closed_form(words, prompt.ids[-1])
@@ -147,14 +147,15 @@ def test_two_tokens_have_the_closed_form_s_law(words: str) -> None:
         np.testing.assert_allclose(first[heads, None] * second, table[heads], atol=2e-6)
         recipe = recipe_of(engine, sampler=Sampler())
         counts = np.zeros_like(table)
-        for sample in drawn(engine, recipe, N_DRAWS):
+        n_draws = N_DRAWS if words in ("lambda=0.5", "route=random:0.3") else N_DRAWS // 5
+        for sample in drawn(engine, recipe, n_draws):
             ids = sample.tokens["id"].tolist()
             if len(ids) == 2:
                 counts[ids[0], ids[1]] += 1
         table[EOS] = 0  # a text that ends at once has no second token
-        expected = table * N_DRAWS
+        expected = table * n_draws
         often = expected >= 5
-        rest = N_DRAWS - counts[often].sum(), N_DRAWS - expected[often].sum()
+        rest = n_draws - counts[often].sum(), n_draws - expected[often].sum()
         statistic = ((counts[often] - expected[often]) ** 2 / expected[often]).sum()
         statistic += (rest[0] - rest[1]) ** 2 / max(rest[1], 1e-9) if rest[1] >= 5 else 0
         assert chi2.sf(statistic, int(often.sum())) > 1e-4
@@ -422,3 +423,36 @@ def test_a_prompt_s_parts_are_by_model() -> None:
     assert [alone.of(number) for number in range(3)] == [alone] * 3
     assert list(itertools.chain(both.ids, both.of(1).ids)) == [1, 2, 3]
     assert BOS == 0
+
+
+def test_the_heatmap_shows_which_model_a_word_came_from_and_which_it_leans_to() -> None:
+    from llama_diversity.render.heatmap import Heatmap
+    from llama_diversity.render.scales import scored_tokens
+
+    with mixture("route=random:0.5") as engine:
+        sample = drawn(engine, recipe_of(engine, max_tokens=12), 1)[0]
+        tokens = scored_tokens(sample.tokens, engine.piece, sample.beside)
+    assert sample.beside is not None
+    by = {name: Heatmap(tokens, model="m", tokenizer="t", by=name) for name in ("source", "leaning")}
+    source = [by["source"].scale.value(one) for one in tokens]
+    assert source == [1.0 if one else -1.0 for one in sample.beside["source"].tolist()]
+    assert [by["source"].scale.number(value) for value in (-1.0, 1.0)] == ["1", "2"]
+    assert [by["source"].scale.step(value) for value in (-1.0, 1.0)] == [-4, 4]
+    bits = sample.beside["surprisals_bits"]
+    np.testing.assert_allclose([by["leaning"].scale.value(one) for one in tokens], bits[:, 1] - bits[:, 0], rtol=1e-5)
+    plain = [one._replace(under_bits=(), source=None) for one in tokens]
+    for name in by:
+        with pytest.raises(BadValue, match="kept of samples of mixtures"):
+            Heatmap(plain, model="m", tokenizer="t", by=name)
+
+
+def test_a_mixture_s_tokens_are_exported_with_what_each_model_says() -> None:
+    from llama_diversity.render.jsonl import sample_object
+
+    with mixture("lambda=0.5") as engine:
+        sample = drawn(engine, recipe_of(engine), 1)[0]
+        pieces = {token: engine.piece(token) for token in range(engine.facts.n_vocab)}
+    described = sample_object(sample, pieces, neutral=True)["tokens"]
+    assert sample.beside is not None
+    assert [one["under_bits"] for one in described] == sample.beside["surprisals_bits"].tolist()
+    assert {one["source"] for one in described} == {None}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 3  # samples in a picture of many
 
-By = Literal["surprisal", "entropy", "rank", "probability"]
+By = Literal["surprisal", "entropy", "rank", "probability", "leaning", "source"]
 
 
 class Heatmap:
@@ -76,7 +76,8 @@ class Completion:
     `text` is what it says, bytes that are no UTF-8 as replacement marks, and `bytes` the true ones. `tokens` is an
     array of shape (n_tokens,) with the fields of TOKEN_DTYPE: id, surprisal_bits, entropy_bits, varentropy_bits2, rank,
     top_ids and top_surprisals_bits (five each), and of what they were drawn from sampler_surprisal_bits and
-    sampler_entropy_bits; all in bits of the raw model at temperature 1, but for the last two.
+    sampler_entropy_bits; all in bits of the raw model at temperature 1, but for the last two. Of a mixture, `beside`
+    has its surprisals_bits under each model, shape (n_tokens, n_models), and of a routed one its source, else None.
 
     >>> import llama_diversity as ld
     >>> one = ld.model("scripted:base").sample("She was", n=1, max_tokens=6)[0]
@@ -91,6 +92,7 @@ class Completion:
     tokens: TokenStats = field(repr=False)
     _pieces: Mapping[int, Piece] = field(repr=False)
     _vocabulary: str = field(repr=False)
+    beside: TokenStats | None = field(default=None, repr=False)
 
     @property
     def text(self) -> str:
@@ -114,11 +116,13 @@ class Completion:
     ) -> Heatmap:
         """Its tokens coloured `by` surprisal, entropy, rank or probability; the parameters of `llamadiv heatmap`.
 
+        Of a mixture's also `by` leaning (which model finds it likelier) and, of a routed one, source.
+
         Raises UnknownName, BadValue.
         """
         looks = Looks(palette=palette, numbers=numbers)
         picture = OneHeatmap(
-            scored_tokens(self.tokens, self._pieces.__getitem__),
+            scored_tokens(self.tokens, self._pieces.__getitem__, self.beside),
             model=self.model,
             tokenizer=self._vocabulary,
             by=by,
@@ -226,7 +230,7 @@ class Samples(Sequence[Completion]):
             return dataclasses.replace(self, _samples=self._samples[at])
         one = self._samples[at]
         return Completion(
-            self.model, one.index, one.finish_reason, one.text, one.tokens, self._pieces, self._vocabulary
+            self.model, one.index, one.finish_reason, one.text, one.tokens, self._pieces, self._vocabulary, one.beside
         )
 
     def __iter__(self) -> Iterator[Completion]:

@@ -25,7 +25,15 @@ from llama_diversity.render import ramps
 from llama_diversity.render.cells import Marks, TokenCell, build_cells, inline, small_mark
 from llama_diversity.render.layout import Line, Span, lay_out, widest_atom, widest_line
 from llama_diversity.render.safe import visible
-from llama_diversity.render.scales import Difference, Distribution, Scale, ScoredToken, Surprisal, scale_called
+from llama_diversity.render.scales import (
+    OF_MIXTURES,
+    Difference,
+    Distribution,
+    Scale,
+    ScoredToken,
+    Surprisal,
+    scale_called,
+)
 
 DISTRIBUTIONS = {
     "raw": "raw distribution (temperature 1, whole vocabulary)",
@@ -169,6 +177,9 @@ class Heatmap(TokenPicture):
         self.model = model
         self.tokenizer = tokenizer
         self.scale = scale_called(by, maximum_bits=maximum_bits, distribution=distribution)
+        if by in OF_MIXTURES and all(math.isnan(self.scale.value(token)) for token in self.tokens):
+            needs = "samples of mixtures" if by == "leaning" else "samples of mixtures by route, word by word"
+            raise BadValue("--by", by, f"it is kept of {needs}: llamadiv sample -m mix:BASE,ALIGNED,route=random:0.5")
 
     def page(self, marks: Marks, *, numbers: bool) -> Page:
         values = [self.scale.value(token) for token in self.tokens]
@@ -363,6 +374,10 @@ def _tooltip(token: ScoredToken, distribution: Distribution) -> str:
             f"under the sampler: surprisal {token.sampler_surprisal_bits:.2f} bits, "
             f"entropy {token.sampler_entropy_bits:.2f} bits"
         )
+    if token.under_bits:
+        lines.append(f"under each model: {', '.join(f'{bits:.2f}' for bits in token.under_bits)} bits")
+    if token.source is not None:
+        lines.append(f"from model {token.source + 1}")
     lines.extend(f"{alternative.probability:.4f}  {_named(alternative.piece)}" for alternative in token.alternatives)
     return "\n".join(lines)
 

@@ -85,16 +85,21 @@ def sample_object(
     if text.encode() != sample.text:
         described["text_hex"] = sample.text.hex()
     described["finish_reason"] = sample.finish_reason
-    described["tokens"] = token_objects(sample.tokens, pieces, neutral=neutral)
+    described["tokens"] = token_objects(sample.tokens, pieces, neutral=neutral, beside=sample.beside)
     if answer is not None and answer.data != sample.text:
         described["answer"] = None if answer.is_thinking else answer.text
     return described
 
 
-def token_objects(tokens: TokenStats, pieces: Mapping[int, Piece], *, neutral: bool = True) -> list[dict[str, Any]]:
-    """One object a token; the sampler's pair only where it says something of its own, that is not `neutral`."""
+def token_objects(
+    tokens: TokenStats, pieces: Mapping[int, Piece], *, neutral: bool = True, beside: TokenStats | None = None
+) -> list[dict[str, Any]]:
+    """One object a token; the sampler's pair only where it says something of its own, that is not `neutral`.
+
+    Of a mixture, `beside`, also its surprisal under each model alone, and of a routed one the number of its model.
+    """
     objects = []
-    for row in tokens:
+    for at, row in enumerate(tokens):
         piece = pieces[int(row["id"])]
         token: dict[str, Any] = {"id": int(row["id"]), "bytes": piece.bytes.hex()}
         if piece.control is not None:
@@ -107,6 +112,9 @@ def token_objects(tokens: TokenStats, pieces: Mapping[int, Piece], *, neutral: b
                 token[name] = _number(row[name])
         likeliest = zip(row["top_ids"].tolist(), row["top_surprisals_bits"].tolist(), strict=True)
         token["top"] = [{"id": id, "p": 2.0**-surprisal_bits} for id, surprisal_bits in likeliest if id >= 0]
+        if beside is not None:
+            token["under_bits"] = [_number(bits) for bits in beside["surprisals_bits"][at]]
+            token["source"] = int(beside["source"][at]) if beside["source"][at] >= 0 else None
         objects.append(token)
     return objects
 

@@ -39,10 +39,27 @@ class ScoredToken(NamedTuple):
     alternatives: tuple[Alternative, ...] = ()
     sampler_surprisal_bits: float = math.nan
     sampler_entropy_bits: float = math.nan
+    under_bits: tuple[float, ...] = ()  # of a mixture: its surprisal under each model alone
+    source: int | None = None  # of a routed mixture: the number of the model that it came from
 
 
-def scored_tokens(stats: TokenStats, piece: Callable[[int], Piece]) -> tuple[ScoredToken, ...]:
-    """The rows of a TOKEN_DTYPE array with their pieces; `piece` is the engine's."""
+def scored_tokens(
+    stats: TokenStats, piece: Callable[[int], Piece], beside: TokenStats | None = None
+) -> tuple[ScoredToken, ...]:
+    """The rows of a TOKEN_DTYPE array with their pieces; `piece` is the engine's, `beside` a mixture's."""
+    plain = _plain_tokens(stats, piece)
+    if beside is None:
+        return plain
+    return tuple(
+        one._replace(
+            under_bits=tuple(row["surprisals_bits"].tolist()),
+            source=int(row["source"]) if row["source"] >= 0 else None,
+        )
+        for one, row in zip(plain, beside, strict=True)
+    )
+
+
+def _plain_tokens(stats: TokenStats, piece: Callable[[int], Piece]) -> tuple[ScoredToken, ...]:
     return tuple(
         ScoredToken(
             piece=piece(int(row["id"])),
@@ -310,7 +327,61 @@ class Difference(Scale):
         return f"{decimals(total, '+.1f')} bits in all, {decimals(total / len(values), '+.2f')} per token"
 
 
-SCALES: dict[str, type[TokenScale]] = {scale.name: scale for scale in (Surprisal, Entropy, Rank, Probability)}
+class Leaning(Difference, TokenScale):
+    """Of a mixture: surprisal under its last model minus under its first, in bits; positive: the base's word."""
+
+    name = "leaning"
+
+    def value(self, token: ScoredToken) -> float:
+        return token.under_bits[-1] - token.under_bits[0] if token.under_bits else math.nan
+
+    def sentence(self) -> str:
+        return (
+            "leaning: surprisal under the last model of the mixture minus that under the first, in bits: + is likelier "
+            f"under the first; {N_SIDE_STEPS} steps either way, maximum {self.maximum_bits:g} bits"
+        )
+
+
+class Source(Difference, TokenScale):
+    """Of a routed mixture: which model a word came from."""
+
+    name = "source"
+    default_maximum_bits = 1.0
+
+    def value(self, token: ScoredToken) -> float:
+        return math.nan if token.source is None else (1.0 if token.source else -1.0)
+
+    def joint(self, values: Sequence[float]) -> float:
+        """The pieces of a glyph are one word's."""
+        return values[0]
+
+    def number(self, value: float) -> str:
+        return "-" if math.isnan(value) else ("2" if value > 0 else "1")
+
+    def exact(self, value: float) -> str:
+        return "no value" if math.isnan(value) else f"model {self.number(value)}"
+
+    @property
+    def steps(self) -> range:
+        return range(-N_SIDE_STEPS, N_SIDE_STEPS + 1, 2 * N_SIDE_STEPS)
+
+    def edge(self, step: int) -> str:
+        return "first model" if step < 0 else "second model"
+
+    def sentence(self) -> str:
+        return "which model of the routed mixture each word came from"
+
+    def number_sentence(self) -> str:
+        return "number: 1 is the first model named, 2 the second"
+
+    def summary(self, values: Sequence[float]) -> str:
+        return f"{sum(value < 0 for value in values)} of them from the first model"
+
+
+OF_MIXTURES = (Leaning.name, Source.name)  # what only their samples have
+SCALES: dict[str, type[TokenScale]] = {
+    scale.name: scale for scale in (Surprisal, Entropy, Rank, Probability, Leaning, Source)
+}
 
 
 def scale_called(by: str, *, maximum_bits: float | None = None, distribution: Distribution = "raw") -> TokenScale:

@@ -26,6 +26,7 @@ class Subject(NamedTuple):
     pieces: dict[int, Piece]
     ids: tuple[int, ...] = ()  # of a text that was typed, with what precedes it
     start: str | None = None  # that, as it is spelled
+    beside: TokenStats | None = None  # of a sample that a mixture drew
 
 
 def read_subjects(models: Sequence[ModelRef], text: str, asking: Asking, session: Session) -> list[Subject]:
@@ -63,6 +64,7 @@ def stored_subject(run_name: str, index: int, arm: str | None, session: Session)
             _vocabulary_name(n_vocab, digest),
             sample.tokens,
             store.pieces(digest, seen_ids(sample.tokens)),
+            beside=sample.beside,
         )
 
 
@@ -72,7 +74,7 @@ def _vocabulary_name(n_vocab: object, digest: str) -> str:
 
 def subjects_as_json(subjects: Sequence[Subject]) -> Mapping[str, object]:
     """One, or both with the difference of their surprisals. Raises BadValue."""
-    tokens = [token_objects(subject.tokens, subject.pieces) for subject in subjects]
+    tokens = [token_objects(one.tokens, one.pieces, beside=one.beside) for one in subjects]
     described = [
         {"model": one.model, "tokens": objects, **({"start": one.start} if one.start is not None else {})}
         for one, objects in zip(subjects, tokens, strict=True)
@@ -86,9 +88,12 @@ def subjects_as_json(subjects: Sequence[Subject]) -> Mapping[str, object]:
 
 
 def picture_of_one(subject: Subject, by: str, maximum: float | None, looks: Looks, *, has_sampler: bool) -> Heatmap:
-    """A text under one model, or a sample; with `has_sampler` under the distribution that it was drawn from."""
+    """A text under one model, or a sample; with `has_sampler` under the distribution that it was drawn from.
+
+    Raises BadValue for what only the samples of mixtures have.
+    """
     return Heatmap(
-        scored_tokens(subject.tokens, subject.pieces.__getitem__),
+        scored_tokens(subject.tokens, subject.pieces.__getitem__, subject.beside),
         model=subject.model,
         tokenizer=subject.vocabulary,
         by=by,
