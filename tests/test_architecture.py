@@ -60,7 +60,10 @@ ALLOWED["cli"] = set(ALLOWED) - {"cache", "embed", "interface", "metrics", "mini
 ROOMS = {path.parent.name for path in FOLDER.glob("studies/*/study.py")}
 SHARED = "measuring"  # what several rooms measure alike
 # All other modules of a room analyse.
-ASKS, SHOWS = {"study", "specs", "gathering"}, {"exhibits", "sentence_exhibits", "files", "pictures", "as_json"}
+ASKS, SHOWS = (
+    {"study", "specs", "gathering", "stating"},
+    {"exhibits", "sentence_exhibits", "files", "pictures", "as_json"},
+)
 
 OWNERS = {
     "llama_cpp": "engines/llamacpp",

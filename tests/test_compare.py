@@ -22,10 +22,11 @@ from llama_diversity.metrics.inference import Contrast, Part
 from llama_diversity.paths import default_store
 from llama_diversity.records import Recipe
 from llama_diversity.render.exhibits import Remark, Table
-from llama_diversity.studies.compare.analysis import LEAST_PROMPTS, Line, Result, _over_generations, compare
+from llama_diversity.studies.compare.analysis import Line, Result, _over_generations, compare
 from llama_diversity.studies.compare.exhibits import Facts, m_in_words, section
 from llama_diversity.studies.compare.measured import MEASURES, Generations, Rules, _distance, _vendi, common_prefix
 from llama_diversity.studies.compare.specs import parse_arm
+from llama_diversity.studies.measuring.limits import LEAST_PROMPTS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -359,7 +360,7 @@ def test_of_fewer_no_more_is_shown_than_of_more(n: int) -> None:
 def test_an_arm_without_any_valid_generation_is_named() -> None:
     rng = np.random.default_rng(4)
     none = generations(clouds(rng, 1), n=40)
-    lists = [name for name in none._fields if name not in ("n", "n_truncated", "unread", "endings")]
+    lists = [name for name in none._fields if isinstance(getattr(none, name), list | np.ndarray)]
     none = none._replace(**{name: getattr(none, name)[:0] for name in lists})
     short = generations(clouds(rng, 40), length=20)._replace(beginnings=[])
     for one in compare([pair(none, short)], RULES).lines:

@@ -18,12 +18,13 @@ import pytest
 
 from llama_diversity.engines import scripted_people
 from llama_diversity.errors import BadUsage, BadValue
-from llama_diversity.records import Sampler
+from llama_diversity.records import TOKEN_DTYPE, Sampler
 from llama_diversity.render.exhibits import Table
 from llama_diversity.store import Store
 from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.conduct import remembered, run
 from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.measuring.calls import Tokens, blocks
 from llama_diversity.studies.population import asking, files, gathering
 from llama_diversity.studies.population import study as population
 from llama_diversity.studies.population.agreeable import agreeableness
@@ -31,7 +32,7 @@ from llama_diversity.studies.population.asking import Asked, Number
 from llama_diversity.studies.population.grammar import grammar
 from llama_diversity.studies.population.joint import joint_of
 from llama_diversity.studies.population.pipeline import Output, choose, funnel, judge, kinds
-from llama_diversity.studies.population.reading import blocks, labelled, lacking, restated
+from llama_diversity.studies.population.reading import labelled, lacking, restated
 from llama_diversity.studies.population.specs import (
     arms_of,
     check_ways,
@@ -195,7 +196,7 @@ def test_what_is_missing_is_said():
 
 def test_blocks_of_a_call_and_the_probabilities_that_it_states():
     text = "Hm.<customer>Probability: 0.25\nAge: 3</customer><customer>\nProbability: 10 %\nAge: 4\n<customer>Age: 5"
-    found = blocks(text)
+    found = blocks(text, "customer")
     assert [one.probability for one in found] == [0.25, 0.1, None]
     assert [text[one.start : one.end] for one in found] == [one.text for one in found]
 
@@ -562,9 +563,10 @@ def test_bits_of_a_persona_are_those_of_the_tokens_that_begin_in_it():
 
     text = "<customer>Probability: 0.5\nGender: male</customer><customer>Gender: female</customer>"
     n_bytes = np.arange(1, len(text) + 1)  # tokens of one byte
-    bits = np.cumsum(np.arange(1, len(text) + 1, dtype=np.float64))
+    tokens = np.zeros(len(text), TOKEN_DTYPE)
+    tokens["surprisal_bits"] = np.arange(1, len(text) + 1)
     first = output(text)._replace(n_tokens=len(text))
-    one, two = _personas(first, Answer(text, text.encode(), None), (n_bytes, bits))
+    one, two = _personas(first, Answer(text, text.encode(), tokens), Tokens(n_bytes, 0))
     start, end = text.index("Probability"), text.index("</customer>")
     assert one.bits == sum(range(start + 1, end + 1))
     assert (one.stated, two.stated) == (0.5, None)

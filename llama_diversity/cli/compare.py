@@ -9,7 +9,7 @@ from llama_diversity.cli.prompts import prompts_options
 from llama_diversity.cli.results import Work, study_options
 from llama_diversity.studies.arms import Choice, check_different
 from llama_diversity.studies.compare.specs import specs_of
-from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, PAIRS, Compare, resolve_spec
+from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, PAIRS, Compare, resolve_specs
 from llama_diversity.studies.prompts import Prompts, shipped
 from llama_diversity.studies.samplers import check_cuts
 
@@ -67,10 +67,22 @@ def compare(
         check_cuts(f"--arm {spec.name}", spec.sampler, work.drawing.sampler)
     texts, words_of, source = named or shipped()
     one = Compare(
-        specs, texts, words_of, n_samples, max_tokens, prefix, equal_n, joint, valid, reference, pairs, dict(source)
+        specs,
+        texts,
+        words_of,
+        n_samples,
+        max_tokens,
+        prefix,
+        equal_n,
+        joint,
+        valid,
+        reference,
+        pairs,
+        dict(source),
+        seed=work.drawing.seed,
     )
     one.check_settings()
-    arms = [resolve_spec(spec, work.session) for spec in specs]
+    arms = resolve_specs(specs, work.session)
     if not typed:
         check_different([arm.model for arm in arms])
     words = choice.words() if not typed else [part for spec in specs for part in ("--arm", spec.word())]

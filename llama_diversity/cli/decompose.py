@@ -10,7 +10,7 @@ from llama_diversity.cli.options import template_arg_option
 from llama_diversity.cli.prompts import prompts_options
 from llama_diversity.cli.results import Work, study_options
 from llama_diversity.studies.arms import Choice, check_different, resolve_arms
-from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, resolve_spec
+from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, resolve_specs
 from llama_diversity.studies.decompose.study import Decompose, combinations, factor_words
 from llama_diversity.studies.prompts import Prompts, shipped
 from llama_diversity.studies.samplers import check_cuts, parse_sampler
@@ -90,6 +90,6 @@ def decompose(
     )
     one.check_settings()
     check_different([work.session.model(model) for model in models])
-    arms = [resolve_spec(spec, work.session) for spec in specs]
+    arms = resolve_specs(specs, work.session)
     words = [*Choice(pair, base, aligned).words(), *factor_words(sampler, quantised, args, starts)]
     work.run_arms(one, arms, words)

@@ -7,8 +7,8 @@ the modules that llama.cpp's engine uses too, fed with log p of the last token's
 The chains: `base` is wide, `aligned` the same grammar sharpened (p^2.5), `attractor` returns to one sentence with
 probability 7/8 from anywhere, `homing` says its one sentence with probability 0.8 after a verb and else a few stray
 words, `uniform` finds all tokens equally likely, `coin` has two and never ends, `thinking` writes a draft between two
-control tokens before its answer, `people` makes up customers. All but `coin`, `thinking` and `people` share one
-vocabulary. Texts hold what real ones do: characters
+control tokens before its answer, `people` makes up customers, `answers` names colours, one or several with what it takes for
+their probability. All but `coin`, `thinking`, `people` and `answers` share one vocabulary. Texts hold what real ones do: characters
 split over byte tokens, newlines, an escape sequence.
 """
 
@@ -34,6 +34,7 @@ from llama_diversity.engines import (
     Step,
     Stopwatch,
     TokenPath,
+    scripted_answers,
     scripted_people,
     text_bytes,
 )
@@ -143,6 +144,7 @@ CHAINS = {
     "coin": Chain(_COIN_SIDES, False, "coin"),
     "thinking": Chain(_SENTENCES, True, "thinking"),
     "people": Chain(scripted_people.WORDS, True, "people"),
+    "answers": Chain(scripted_answers.WORDS, True, "answers"),
 }
 
 
@@ -173,7 +175,7 @@ def digest(name: str) -> str:
     definition = [asdict(_chain(name)), _WORDS, _BYTES, _NEXT, _STRAY, _CYCLE, _PULL, _HOME, _RETURN, _STOP]
     if _chain(name).kind == "thinking":
         definition += [repr((_MARKS, _THOUGHTS, _ASKED)), _DECIDED]
-    if _chain(name).kind == "people":
+    if _chain(name).kind in ("people", "answers"):
         definition += [transition(name).tolist()]
     return hashlib.sha256(json.dumps(definition).encode()).hexdigest()
 
@@ -272,6 +274,10 @@ def _people_rows(n_vocab: int) -> Matrix:
     return scripted_people.rows(n_vocab, first=2, end=EOS)
 
 
+def _answers_rows(n_vocab: int) -> Matrix:
+    return scripted_answers.rows(n_vocab, first=2, end=EOS)
+
+
 _ROWS: Mapping[str, Callable[[int], Matrix]] = {
     "grammar": _grammar_rows,
     "attractor": _attractor_rows,
@@ -280,6 +286,7 @@ _ROWS: Mapping[str, Callable[[int], Matrix]] = {
     "coin": _coin_rows,
     "thinking": _thinking_rows,
     "people": _people_rows,
+    "answers": _answers_rows,
 }
 
 

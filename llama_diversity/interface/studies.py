@@ -29,7 +29,7 @@ from llama_diversity.studies.collapse.analysis import Knobs
 from llama_diversity.studies.collapse.study import Collapse
 from llama_diversity.studies.compare import study as comparing
 from llama_diversity.studies.compare.specs import ArmSpec, parse_arm
-from llama_diversity.studies.compare.study import Compare, resolve_spec
+from llama_diversity.studies.compare.study import Compare, resolve_specs
 from llama_diversity.studies.coverage import analysis as modes
 from llama_diversity.studies.coverage.study import Coverage
 from llama_diversity.studies.decompose.study import Decompose, combinations, factor_words
@@ -125,9 +125,10 @@ def compare(
         reference=reference,
         pairs=pairs,
         prompt_source=dict(source),
+        seed=seed,
     )
     one.check_settings()
-    resolved = [resolve_spec(spec, session) for spec in specs]
+    resolved = resolve_specs(specs, session)
     if arms is None:
         choosing.check_different([one.model for one in resolved])
     words = choice.words() if arms is None else [part for spec in specs for part in ("--arm", spec.word())]
@@ -197,7 +198,7 @@ def decompose(
     )
     one.check_settings()
     choosing.check_different([session.model(model) for model in models])
-    resolved = [resolve_spec(spec, session) for spec in specs]
+    resolved = resolve_specs(specs, session)
     words = [*choice.words(), *factor_words(sampler, others, args, starts)]
     with alone():
         return Found(conduct.run(one, resolved, drawing=drawing, session=session, words=words))

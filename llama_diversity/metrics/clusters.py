@@ -9,7 +9,7 @@ silhouette, which cannot. Everything here is deterministic.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -140,14 +140,20 @@ def _euclidean_of_pairs(points: Float64) -> Float64:
     return np.sqrt(np.maximum(distances, 0, out=distances), out=distances)
 
 
-def kinds_among(vectors: npt.ArrayLike, m: int, cut: float, *, n_splits: int = 50, seed: int = 0) -> Estimate:
+Parts = Callable[[np.random.Generator], tuple[Int64, Int64]]
+
+
+def kinds_among(
+    vectors: npt.ArrayLike, m: int, cut: float, *, n_splits: int = 50, seed: int = 0, parts: Parts | None = None
+) -> Estimate:
     """Classes that m texts form among themselves by complete linkage at `cut`, on average; m is at most n / 2.
 
     `threshold_classes` of random m of the n texts, twice `n_splits` times, from `seed` and in the order of the rows. It
     compares arms of different n at one m. Larger is more diverse. Range [1, m]; m > n / 2: undefined. Unbiased. Two
     disjoint parts are independent looks at the model, so the variance is the square of the mean less the mean product
     of such two, without bias and with what forming the classes adds, which a count of classes formed once does not
-    know; none where that is not above 0. O(n_splits m^2). Wang and Lindsay, Stat. Sinica 24 (2014) 1117.
+    know; none where that is not above 0. `parts` makes two independent looks of m texts each where texts are not
+    independent by themselves. O(n_splits m^2). Wang and Lindsay, Stat. Sinica 24 (2014) 1117.
 
     Two equal texts and two others, m = 2: `coverage.rarefied_richness` of (2, 1, 1), 11/6.
 
@@ -168,9 +174,12 @@ def kinds_among(vectors: npt.ArrayLike, m: int, cut: float, *, n_splits: int = 5
     numbers = np.empty((n_splits, 2))
     one, other = np.triu_indices(m, 1)
     for row in range(n_splits):
-        order = generator.permutation(n)
-        parts = order[:m], order[m : 2 * m]
-        numbers[row] = [m - _n_merges(distances[part[one], part[other]], cut) for part in parts]
+        if parts is None:
+            order = generator.permutation(n)
+            both = order[:m], order[m : 2 * m]
+        else:
+            both = parts(generator)
+        numbers[row] = [m - _n_merges(distances[part[one], part[other]], cut) for part in both]
     mean = float(numbers.mean())
     variance = -float((numbers - mean).prod(axis=1).mean())
     return Estimate(mean, math.sqrt(variance) if variance > 0 else None, n)

@@ -94,10 +94,19 @@ def _different(found: Sequence[_Found], option: str, value: str) -> tuple[str, .
 # ---- files
 
 
+def named_again(file: str, texts: Sequence[str]) -> str:
+    """A file as a printed command names it: with the digest of what it held, so that it means nothing else."""
+    return f"{file.partition(_DIGEST)[0]}{_DIGEST}{_held(texts)}"
+
+
+def _held(texts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
+
+
 def _of_file(name: str) -> Prompts:
     path, _, digest = (name, "", "") if Path(name).exists() else name.partition(_DIGEST)
     texts = _different(list(_read(Path(path))), FILE_OPTION, path)
-    held = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
+    held = _held(texts)
     if digest and digest != held:
         raise BadValue(
             FILE_OPTION,
@@ -106,7 +115,7 @@ def _of_file(name: str) -> Prompts:
             f"had; for the new ones leave out {_DIGEST}{digest}",
         )
     is_short = sum(map(len, texts)) <= _MOST_TYPED and all(one.isprintable() and one != "-" for one in texts)
-    words = _as_typed(texts) if is_short else (FILE_OPTION, f"{path}{_DIGEST}{held}")
+    words = _as_typed(texts) if is_short else (FILE_OPTION, named_again(path, texts))
     return Prompts(texts, words, {"file": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()})
 
 

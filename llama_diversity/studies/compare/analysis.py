@@ -35,11 +35,20 @@ from llama_diversity.metrics.inference import (
     part_of,
     summarize,
 )
-from llama_diversity.studies.compare.measured import PRIMARY, Case, Generations, Measured, Rules, case_of, measured
+from llama_diversity.studies.compare.measured import (
+    PRIMARY,
+    Case,
+    Generations,
+    Measured,
+    Price,
+    Rules,
+    case_of,
+    measured,
+)
 from llama_diversity.studies.compare.refusals import objection
 from llama_diversity.studies.measuring.kinds import CEILING, ends_of_kinds
+from llama_diversity.studies.measuring.limits import LEAST_PROMPTS
 
-LEAST_PROMPTS = 5  # for a claim about prompts in general
 MOST_LEFT_OUT = 0.2  # of the prompts, those without a value
 MARGIN = math.log(1.1)
 WITHIN_MARGIN = "the 90 % interval lies within a tenth of equality"
@@ -110,6 +119,8 @@ class Result:
     counted_as_lost: tuple[Line, ...]  # the primary measure once more, invalid outputs counted, where shares differ
     by_letter: Mapping[str, float]  # of each arm the share of letters that count as words, their script has no blanks
     endings: Mapping[str, Endings]  # of each arm what was cut off, and why how many are not valid
+    prices: Mapping[str, Price]
+    n_units: Mapping[str, int]  # of arms whose outputs come in calls or chains how many there are, on all prompts
 
 
 def compare(prompts: Iterable[Mapping[str, Generations]], rules: Rules, pairs: Sequence[Pair] | None = None) -> Result:
@@ -138,6 +149,8 @@ def judge(prompts: Sequence[Measured], rules: Rules, pairs: Sequence[Pair] | Non
         tuple(_adjusted(lost)),
         {arm: case.cutting(arm).by_letter for arm in case.arms},
         case.endings(),
+        {arm: case.price(arm) for arm in case.arms},
+        {arm: sum(len(one.sizes) for one in case.units(arm)) for arm in case.arms if case.units(arm)},
     )
 
 

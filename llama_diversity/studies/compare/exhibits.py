@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from llama_diversity.decimals import counted
+from llama_diversity.metrics.inference import Estimate, quantile
+from llama_diversity.metrics.stated import Stated
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value
 from llama_diversity.studies.compare.analysis import (
     INCLUDES_EQUALITY,
-    LEAST_PROMPTS,
     NOT_AFTER_HOLM,
     WITHIN_MARGIN,
     Line,
@@ -19,12 +21,32 @@ from llama_diversity.studies.compare.analysis import (
     Result,
 )
 from llama_diversity.studies.compare.measured import MEASURES, PRIMARY
+from llama_diversity.studies.measuring.limits import LEAST_PROMPTS
 from llama_diversity.studies.phrases import cut_off, letters_that_are_words, prompts_in_words, why_left_out
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
 
+_MOST_SHOWN = 120  # characters of what a call wrote
 BY_PROMPT = ("study", "arm", "prompt_number", "prompt", "measure", "estimate", "se", "n", "reason")
+
+
+class Against(NamedTuple):
+    """Of how many answers how many had a stated probability, and how those stand to the exact ones."""
+
+    n_answers: int
+    n_stated: int
+    found: Stated
+
+
+class Asked(NamedTuple):
+    """How an arm was asked: the unit of its intervals, and of calls what holds no answer and what was stated."""
+
+    way: str
+    unit: str | None = None
+    n_unparsed: int = 0
+    examples: tuple[str, ...] = ()  # of these, what some wrote
+    against: Against | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +62,7 @@ class Facts:
     parts: Mapping[Pair, Sequence[str]]  # of each pair that is compared, the parts in which its arms differ
     encoder: str
     is_cut: bool = False  # to the prefix, which was asked for
+    asked: Mapping[str, Asked] = field(default_factory=dict)  # of arms with a way of asking of their own
 
     @property
     def reference(self) -> str | None:
@@ -78,7 +101,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     yield Table(
         "compare-arms",
         "The arms",
-        ("arm", "what it is", "valid", "95 % interval", "n", "cut off", "tokens, mean"),
+        ("arm", "what it is", "valid", "95 % interval", "n", "cut off", "tokens, mean", "price, written", "of prompt"),
         tuple(
             (
                 arm,
@@ -88,11 +111,16 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
                 found.valid[arm].n,
                 cut_off(found.endings[arm]),
                 found.lengths[arm],
+                found.prices[arm].written,
+                found.prices[arm].prompted,
             )
             for arm, words in facts.arms.items()
         ),
-        "Cut off: by --max-tokens, valid or not.",
+        "Cut off: by --max-tokens, valid or not. Tokens, mean: of a valid output. Price: tokens that an output costs, "
+        "valid or not, all that was written for it and the prompts that were read for it.",
     )
+    yield from _units(found, facts)
+    yield from _calls(facts)
     yield from why_left_out(found.endings)
     yield Remark(_claim(found, facts))
     yield from _parts(facts)
@@ -119,6 +147,78 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
         )
         title = "The primary measure, invalid outputs counted as lost"
         yield _lines("compare-lost", title, found.counted_as_lost, found, facts)
+
+
+def _units(found: Result, facts: Facts) -> Iterator[Remark]:
+    """Which outputs are not independent."""
+    for arm, asked in facts.asked.items():
+        if asked.unit and not found.is_general:
+            yield Remark(
+                f"{arm}: its outputs come in {found.n_units[arm]} {asked.unit}s, and outputs of one {asked.unit} are "
+                f"not independent: the {asked.unit} is the unit of its intervals."
+            )
+
+
+def _calls(facts: Facts) -> Iterator[Exhibit]:
+    """Of calls for several answers what could not be read, and stated against exact probabilities."""
+    of_calls = {arm: (asked, asked.against) for arm, asked in facts.asked.items() if asked.against is not None}
+    for arm, (asked, _) in of_calls.items():
+        if asked.n_unparsed:
+            wrote = "; ".join(f"“{_beginning(one)}”" for one in asked.examples)
+            calls = f"{counted(asked.n_unparsed, 'call')} of {arm} {'hold' if asked.n_unparsed > 1 else 'holds'}"
+            yield Remark(
+                f"{calls} no answer in the form asked for. The model wrote: {wrote}. A smaller k or a larger model may "
+                "help; ask=listed needs no form.",
+                is_warning=True,
+            )
+    rows = [_row_of_stated(arm, against) for arm, (_, against) in of_calls.items() if against is not None]
+    if rows:
+        yield Table(
+            "compare-stated",
+            "Stated against exact probabilities",
+            (
+                "arm",
+                "answers",
+                "stated",
+                "rank correlation",
+                "95 % interval",
+                "slope",
+                "95 % interval ",
+                "stated / exact",
+            ),
+            tuple(rows),
+            "Exact: of the answer and an end behind it, under the same model for the prompt alone, at temperature 1. "
+            "Rank correlation 1: the order is right, 0: says nothing. Slope of log stated on log exact: 1 calibrated "
+            "up to a factor, which stands last (geometric mean). Intervals over calls.",
+        )
+    for arm, (_, against) in of_calls.items():
+        if against is not None and against.found.reason:
+            yield Remark(f"{arm}: stated probabilities are not compared: {against.found.reason.rstrip('.')}.")
+
+
+def _row_of_stated(arm: str, against: Against) -> tuple[Value, ...]:
+    one = against.found
+    ratio = one.log_ratio.value
+    return (
+        arm,
+        against.n_answers,
+        against.n_stated,
+        *(each for some in (one.rank_correlation, one.slope) for each in (some.value, _interval(some))),
+        None if ratio is None else f"{math.exp(min(ratio, 700)):.2g}",
+    )
+
+
+def _interval(one: Estimate) -> Between | None:
+    if one.value is None or one.se is None:
+        return None
+    half = quantile(one.n - 1) * one.se
+    return Between(one.value - half, one.value + half)
+
+
+def _beginning(text: str) -> str:
+    """At most 120 characters on a line."""
+    words = " ".join(text.split())
+    return words if len(words) <= _MOST_SHOWN else f"{words[: _MOST_SHOWN - 1]}…"
 
 
 def _has_number(found: Result) -> bool:
@@ -204,7 +304,6 @@ def by_prompt_rows(study: str, found: Sequence[OfPrompt], prompts: Sequence[str]
 
 
 def _lines(name: str, title: str, lines: Sequence[Line], found: Result, facts: Facts) -> Table:
-    unit = "prompt" if found.is_general else "generation"
     return Table(
         name,
         title,
@@ -213,7 +312,7 @@ def _lines(name: str, title: str, lines: Sequence[Line], found: Result, facts: F
             (
                 MEASURES[line.measure],
                 facts.pair(line),
-                _verdict(line, unit),
+                _verdict(line, found),
                 line.share,
                 None if line.low is None or line.high is None else Between(line.low, line.high),
                 line.p_holm,
@@ -226,8 +325,10 @@ def _lines(name: str, title: str, lines: Sequence[Line], found: Result, facts: F
     )
 
 
-def _verdict(line: Line, unit: str) -> str:
+def _verdict(line: Line, found: Result) -> str:
     """What may be said, with what would settle it."""
+    has_calls = not found.n_units.keys().isdisjoint({line.arm, line.reference})
+    unit = "prompt" if found.is_general else "call" if has_calls else "generation"
     verdict: str = line.verdict
     if verdict == "inconclusive" and line.p is not None and line.p < 0.05:
         verdict += " after Holm"

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from llama_diversity.answers import Endings
 from llama_diversity.metrics import clusters
-from llama_diversity.metrics.coverage import chao_wang_jost_nats
+from llama_diversity.metrics.coverage import chao_wang_jost_nats, rarefied_richness
 from llama_diversity.metrics.indices import corrected_vendi
 from llama_diversity.metrics.inference import (
     Z_95,
@@ -35,6 +35,15 @@ from llama_diversity.metrics.inference import (
 )
 from llama_diversity.metrics.lexical import rarefied_types
 from llama_diversity.metrics.similarity import mean_pairwise_distance, tf_idf
+from llama_diversity.studies.compare.clustered import (
+    Mask,
+    Units,
+    halves,
+    most_of_half,
+    over_units,
+    relative_error_of_share,
+    share_valid,
+)
 from llama_diversity.studies.measuring.kinds import KIND_CUT, kinds_among
 from llama_diversity.text import Cutting, Letters
 
@@ -73,6 +82,9 @@ class Generations(NamedTuple):
     n_bytes: Int64
     unread: float = 0.0  # share of the texts' characters that the encoder cannot read
     endings: Endings = Endings()
+    units: Units | None = None  # where several outputs come in one call or chain
+    written: float = 0.0  # tokens that were written for all n, valid or not
+    prompted: float = 0.0  # tokens of their prompts
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,9 @@ class Tally(NamedTuple):
     lengths: Int64
     prefix_lengths: Int64
     endings: Endings
+    units: Units | None
+    written: float
+    prompted: float
 
     @classmethod
     def of(cls, one: Generations) -> Tally:
@@ -129,7 +144,18 @@ class Tally(NamedTuple):
             one.lengths,
             one.prefix_lengths,
             one.endings,
+            one.units,
+            one.written,
+            one.prompted,
         )
+
+
+class Price(NamedTuple):
+    """Tokens of an output, valid or not: written, and of its prompt; means over `n` outputs."""
+
+    written: float
+    prompted: float
+    n: int
 
 
 class Measured(NamedTuple):
@@ -163,6 +189,16 @@ class Case(NamedTuple):
         """What is known of one arm's generations on every prompt."""
         return [one.tallies[arm] for one in self.measured]
 
+    def units(self, arm: str) -> list[Units]:
+        """Of each prompt the calls or chains of one arm; nothing where each output is asked for by itself."""
+        return [one.units for one in self.of(arm) if one.units is not None]
+
+    def price(self, arm: str) -> Price:
+        """What an output of one arm costs."""
+        some = self.of(arm)
+        n = sum(one.n for one in some)
+        return Price(sum(one.written for one in some) / n, sum(one.prompted for one in some) / n, n)
+
     def cutting(self, arm: str) -> Cutting:
         """How the words of one arm's beginnings were found."""
         return Letters.together(one.letters for one in self.of(arm)).cutting
@@ -190,7 +226,12 @@ def case_of(prompts: Iterable[Measured], rules: Rules) -> Case:
     """What was measured of all prompts, which have the same arms in one order."""
     case = Case(list(prompts), rules, {}, {})
     every = {arm: case.of(arm) for arm in case.arms}
-    valid = {arm: wilson(sum(x.n_valid for x in some), sum(x.n for x in some)) for arm, some in every.items()}
+    valid = {
+        arm: share_valid(case.units(arm))
+        if case.units(arm)
+        else wilson(sum(x.n_valid for x in some), sum(x.n for x in some))
+        for arm, some in every.items()
+    }
     return case._replace(valid=valid, checks={arm: self_check(some) for arm, some in every.items()})
 
 
@@ -208,26 +249,88 @@ def common_prefix(lengths: Mapping[str, Sequence[int]]) -> int | None:
 
 def measured(prompt: Mapping[str, Generations]) -> Measured:
     """Every measure of every arm."""
-    kinds = _kinds_of(prompt)
-    m_kinds = max(1, min(int(counts.sum()) for counts in kinds.values()) // 2)
+    labels = _labels_of(prompt)
+    n_kinds = 1 + max((int(some.max(initial=-1)) for some in labels.values()), default=-1)
+    kinds = {arm: np.bincount(some, minlength=n_kinds) for arm, some in labels.items()}
+    m_kinds = max(1, min(_half(one) for one in prompt.values()))
     m_words = min((sum(map(len, one.beginnings)) for one in prompt.values()), default=0) // 2
     rows = tf_idf({arm: [" ".join(some) for some in one.beginnings] for arm, one in prompt.items()})
-    measures: dict[str, Callable[[str, Generations], Estimate]] = {
-        "distance": lambda arm, one: _distance(
-            np.asarray(one.vectors, np.float64), has_rare=bool((kinds[arm] == 1).any())
-        ),
-        "vendi": lambda arm, one: _vendi(one.vectors),
-        "kinds": lambda arm, one: kinds_among(one.vectors, kinds[arm], m_kinds),
-        "class_entropy": lambda arm, one: chao_wang_jost_nats(kinds[arm]),
-        "words": lambda arm, one: _distance(rows[arm]),
-        "types": lambda arm, one: _types(one, m_words),
-        "entropy": lambda arm, one: _rate(one, one.lengths, [(x.entropy_bits, x.lengths) for x in prompt.values()]),
-        "bits_per_byte": lambda arm, one: _rate(
-            one, one.n_bytes, [(x.entropy_bits, x.n_bytes) for x in prompt.values()]
-        ),
-    }
-    found = {name: {arm: measure(arm, one) for arm, one in prompt.items()} for name, measure in measures.items()}
+    bits = [(x.entropy_bits, x.lengths) for x in prompt.values()]
+    of_bytes = [(x.entropy_bits, x.n_bytes) for x in prompt.values()]
+    found: Estimates = {name: {} for name in MEASURES}
+    for arm, one in prompt.items():
+        counts = kinds[arm]
+        of_arm = {
+            "distance": _distance(np.asarray(one.vectors, np.float64), has_rare=bool((counts == 1).any())),
+            "vendi": _vendi(one.vectors),
+            "kinds": _kinds(one, labels[arm], counts, m_kinds),
+            "class_entropy": chao_wang_jost_nats(counts),
+            "words": _distance(rows[arm]),
+            "types": _types(one, m_words),
+            "entropy": _rate(one, one.lengths, bits),
+            "bits_per_byte": _rate(one, one.n_bytes, of_bytes),
+        }
+        if one.units is not None:
+            of_arm |= _by_unit(one, one.units, of_arm, Given(labels[arm], rows[arm], m_words))
+        for name, estimate in of_arm.items():
+            found[name][arm] = estimate
     return Measured({arm: Tally.of(one) for arm, one in prompt.items()}, found, kinds, m_kinds, m_words)
+
+
+class Given(NamedTuple):
+    """What all arms of a prompt give one of them: kinds of its outputs, rows of its beginnings, how many words."""
+
+    labels: Int64
+    rows: Any
+    m_words: int
+
+
+def _half(one: Generations) -> int:
+    """Of how many outputs two independent looks are to be had."""
+    return len(one.texts) // 2 if one.units is None else most_of_half(one.units.of_valid)
+
+
+def _by_unit(one: Generations, units: Units, found: Mapping[str, Estimate], given: Given) -> dict[str, Estimate]:
+    """The same values with errors over calls or chains; of kinds they are so already."""
+    vectors = np.asarray(one.vectors, np.float64)
+
+    def types(some: Mask) -> float | None:
+        left = [words for words, stays in zip(one.beginnings, some, strict=True) if stays]
+        return rarefied_types(left, given.m_words).value if given.m_words else None
+
+    of_outputs: dict[str, Callable[[Mask], float | None]] = {
+        "distance": lambda some: mean_pairwise_distance(vectors[some]).value,
+        "vendi": lambda some: corrected_vendi(vectors[some]).value,
+        "class_entropy": lambda some: chao_wang_jost_nats(np.bincount(given.labels[some])).value,
+        "entropy": lambda some: _ratio(one.entropy_bits[some], one.lengths[some]),
+        "bits_per_byte": lambda some: _ratio(one.entropy_bits[some], one.n_bytes[some]),
+    }
+    of_beginnings: dict[str, Callable[[Mask], float | None]] = {
+        "words": lambda some: mean_pairwise_distance(given.rows[some]).value,
+        "types": types,
+    }
+    return {
+        **{name: over_units(found[name], value, units.of_valid) for name, value in of_outputs.items()},
+        **{name: over_units(found[name], value, units.of_beginnings) for name, value in of_beginnings.items()},
+    }
+
+
+def _kinds(one: Generations, labels: Int64, counts: Int64, m: int) -> Estimate:
+    """Kinds among m; of calls in whole ones taken at random."""
+    if one.units is None:
+        return kinds_among(one.vectors, counts, m)
+    units = one.units.of_valid
+    if one.units.n < 2:
+        return _none(one, "fewer than two calls with a valid output")
+    given = over_units(
+        rarefied_richness(counts, m), lambda some: rarefied_richness(np.bincount(labels[some]), m).value, units
+    )
+    found = kinds_among(one.vectors, counts, m, parts=lambda chance: halves(chance, units, m), given=given)
+    return found._replace(n=given.n)
+
+
+def _ratio(sums: Float64, sizes: Int64) -> float | None:
+    return float(sums.sum() / sizes.sum()) if sizes.sum() else None
 
 
 UNSEEN = 0.25  # of what one output unlike all others would change: a smaller standard error has seen none such
@@ -280,14 +383,13 @@ def _none(one: Generations, reason: str = "no valid generations") -> Estimate:
     return Estimate(None, None, len(one.texts), reason)
 
 
-def _kinds_of(prompt: Mapping[str, Generations]) -> dict[str, Int64]:
-    """Counts of kinds formed on all arms of the prompt together."""
-    names = [arm for arm, one in prompt.items() for _ in one.texts]
-    if not len(names):
+def _labels_of(prompt: Mapping[str, Generations]) -> dict[str, Int64]:
+    """The kind of each output, formed on all arms of the prompt together."""
+    sizes = [len(one.texts) for one in prompt.values()]
+    if not sum(sizes):
         return {arm: np.zeros(0, np.int64) for arm in prompt}
-    pooled = np.concatenate([one.vectors for one in prompt.values()])
-    found = clusters.occupancy(clusters.threshold_classes(pooled, KIND_CUT), names)
-    return {arm: found[arm].counts if arm in found else np.zeros(0, np.int64) for arm in prompt}
+    labels = clusters.threshold_classes(np.concatenate([one.vectors for one in prompt.values()]), KIND_CUT)
+    return dict(zip(prompt, np.split(labels, np.cumsum(sizes)[:-1]), strict=True))
 
 
 def _rate(one: Generations, sizes: Int64, pooled: Sequence[tuple[Float64, Int64]]) -> Estimate:
@@ -315,7 +417,8 @@ def with_lost(estimate: Estimate, one: Tally) -> Estimate:
         return estimate
     kept = v * (v - 1) / (n * (n - 1))
     value = estimate.value * kept
-    relative = [estimate.se / estimate.value, 2 * math.sqrt((1 - v / n) / v)]
+    of_share = math.sqrt((1 - v / n) / v) if one.units is None else relative_error_of_share(one.units)
+    relative = [estimate.se / estimate.value, 2 * of_share]
     freedom = welch_freedom(np.square(relative), [estimate.freedom, None]) if any(relative) else None
     return estimate._replace(
         value=value, se=value * math.hypot(*relative), freedom=freedom, unseen=estimate.unseen * kept

@@ -15,6 +15,7 @@ from llama_diversity.studies.measuring.languages import MOST_UNREAD, objection_t
 from llama_diversity.studies.measuring.limits import (
     FEW_FOR_TAILS,
     LEAST_FOR_TAILS,
+    LEAST_PROMPTS,
     LEAST_VALID,
     MOST_TRUNCATED,
     objection_to_class_entropy,
@@ -22,6 +23,7 @@ from llama_diversity.studies.measuring.limits import (
 )
 from llama_diversity.studies.measuring.self_check import LARGEST_Z
 
+LEAST_UNITS = 8  # calls or chains
 NOTHING_VARIES = "Each arm gave one output only; there is nothing to test."
 
 
@@ -44,6 +46,9 @@ def objection(name: str, arms: Sequence[str], case: Case) -> Refusal | None:
         )
     if fewest.n_valid < LEAST_VALID:  # what is not shown of a few more is not shown of so few either
         return own if hides else _too_few(fewest)
+    few = _too_few_calls(arms, case)
+    if few is not None:
+        return own if hides else few
     if all(one.n_texts == 1 for _, one in every):
         return Refusal(NOTHING_VARIES, hides)
     return own
@@ -71,6 +76,19 @@ def _too_few(one: Tally) -> Refusal:
         f"Too few valid generations ({valid}) for an interval. Point estimate only; no comparison. Rerun with {step}.",
         hides=False,
     )
+
+
+def _too_few_calls(arms: Sequence[str], case: Case) -> Refusal | None:
+    """Where intervals are over generations those of an arm that come in calls have the calls for units."""
+    for arm in arms if len(case.measured) < LEAST_PROMPTS else ():
+        fewest = min(case.units(arm), key=lambda one: one.n, default=None)
+        if fewest is not None and fewest.n < LEAST_UNITS:
+            return Refusal(
+                f"Too few {fewest.noun}s with a valid output ({fewest.n}) for an interval: outputs of one are not "
+                f"independent. Point estimate only. Rerun with a larger -n, a smaller k, or {LEAST_PROMPTS} prompts.",
+                hides=False,
+            )
+    return None
 
 
 def _of_meanings(name: str, arms: Sequence[str], case: Case) -> Refusal | None:

@@ -9,6 +9,8 @@ from typing import Any
 from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.mixtures import cut_mixture, is_mixture
 from llama_diversity.studies.arms import Choice, named
+from llama_diversity.studies.compare.asking import MOST_K, UNITS, WAYS, K
+from llama_diversity.studies.prompts import named_again, read_prompts
 from llama_diversity.studies.samplers import SAMPLER_KEYS, number_of, sampler_fields, sampler_parts, under
 from llama_diversity.studies.study import check_n
 from llama_diversity.studies.words import arg_words, template_args_of
@@ -30,6 +32,37 @@ class ArmSpec:
     sampler: dict[str, float] = field(default_factory=dict)
     template_args: str | None = None  # values for the chat template, a JSON object
     start: str | None = None  # of raw prompts, in place of --start
+    ask: str | None = None  # a key of WAYS; None: the prompt alone
+    k: int = K  # answers of a call or chain
+    has_one_word: bool = False  # the same seed word in all calls of a prompt
+    words: str | None = None  # the file of the seed words, with its digest; None for those that ship
+    word_list: str = ""  # what that file held, a word a line
+    planner: str | None = None  # the model that plans
+
+    @property
+    def unit(self) -> str | None:
+        """What several outputs come in, which are not independent then; None where each is asked for by itself."""
+        return UNITS.get(self.ask or "")
+
+    @property
+    def way(self) -> tuple[object, ...]:
+        """All that the way of asking is made of."""
+        return self.ask, self.unit and self.k, self.has_one_word, self.word_list, self.planner
+
+    def way_words(self) -> str:
+        """The same for a reader."""
+        of_file = f" of {self.words}" if self.words else ""
+        words = "one seed word for all calls of a prompt" if self.has_one_word else "a seed word a call"
+        return {
+            "verbalized": f"{self.k} answers a call with stated probabilities",
+            "listed": f"chains of {self.k}, earlier answers listed",
+            "seeded": f"{words}{of_file}",
+            "plan": f"planned by {self.planner}",
+        }.get(self.ask or "", "")
+
+    def n_asks(self, n: int) -> int:
+        """Calls or chains that `n` outputs take."""
+        return -(-n // self.k) if self.unit else n
 
     def word(self) -> str:
         """The same as the value of --arm."""
@@ -37,6 +70,11 @@ class ArmSpec:
         parts += [f"template={self.template}"] if self.template else []
         parts += [f"{_ARG}{word}" for word in arg_words(self.template_args)]
         parts += [f"start={self.start}"] if self.start is not None else []
+        parts += [f"ask={self.ask}"] if self.ask else []
+        parts += [f"k={self.k}"] if self.unit and self.k != K else []
+        parts += ["word=same"] if self.has_one_word else []
+        parts += [f"words={self.words}"] if self.words else []
+        parts += [f"planner={self.planner}"] if self.planner else []
         parts += sampler_parts(self.sampler)
         parts += [f"n={self.n}"] if self.n is not None else []
         parts += [f"seed={self.seed}"] if self.seed else []
@@ -58,10 +96,12 @@ def parse_arm(text: str) -> ArmSpec:
     found: dict[str, Any] = {"system": system or None}
     sampler = [part for part in parts if part.partition("=")[0] in SAMPLER_KEYS]
     args = [part for part in parts if part.startswith(_ARG)]
+    asking = [part for part in parts if part.partition("=")[0] in WAY_KEYS]
+    found |= _way(option, asking)
     found["template_args"] = template_args_of([part.removeprefix(_ARG) for part in args], option)
     for part in parts:
         key, _, value = part.partition("=")
-        if part in sampler or part in args:
+        if part in sampler or part in args or part in asking:
             continue
         if key == "chat" and not value:
             found["is_chat"] = True
@@ -74,10 +114,13 @@ def parse_arm(text: str) -> ArmSpec:
                 option,
                 part,
                 f"a part is chat, template=MODEL, {_ARG}KEY=VALUE, start=START, n=N, seed=N, "
-                f"{'=, '.join(SAMPLER_KEYS)}= or system=TEXT",
+                f"{'=, '.join((*WAY_KEYS, *SAMPLER_KEYS))}= or system=TEXT",
             )
     if (found["system"] or found.get("template") or args) and not found.get("is_chat"):
         raise BadValue(option, text, f"template, {_ARG}KEY and system need chat")
+    if found["ask"] in ("verbalized", "plan") and not found.get("is_chat"):
+        needs = "asks for a form that base models do not know" if found["ask"] == "verbalized" else "is a request"
+        raise BadValue(option, f"ask={found['ask']}", f"it {needs}: add chat, and name a model with a chat template")
     if found.get("start") and found.get("is_chat"):
         raise BadValue(option, text, "start is for raw prompts; a chat template writes its own beginning")
     _check_numbers(option, found)
@@ -87,6 +130,43 @@ def parse_arm(text: str) -> ArmSpec:
 def _cut(text: str) -> tuple[str, list[str]]:
     model, *parts = text.split(",")
     return model, parts
+
+
+WAY_KEYS = ("ask", "k", "word", "words", "planner")
+_OF_WAY = {"k": ("verbalized", "listed"), "word": ("seeded",), "words": ("seeded",), "planner": ("plan",)}
+
+
+def _way(option: str, parts: Sequence[str]) -> dict[str, Any]:
+    """The way of asking, by the fields of an arm. Raises BadValue."""
+    given = {key: value for key, _, value in (part.partition("=") for part in parts)}
+    way = given.get("ask")
+    if len(given) < len(parts):
+        raise BadValue(option, ",".join(parts), "a key is there twice; leave one out")
+    if way is not None and way not in WAYS:
+        raise BadValue(option, f"ask={way}", f"the ways are {', '.join(WAYS)}")
+    for key in given.keys() - {"ask"}:
+        if way not in _OF_WAY[key]:
+            raise BadValue(option, f"{key}={given[key]}", f"it belongs to ask={' or ask='.join(_OF_WAY[key])}")
+    if way == "plan" and not given.get("planner"):
+        raise BadValue(option, "ask=plan", "name the model that plans: planner=MODEL")
+    k = int(number_of(option, f"k={given['k']}", int)) if "k" in given else K
+    if not 2 <= k <= MOST_K:
+        raise BadValue(option, f"k={k}", f"ask for 2 to {MOST_K} answers of a call or chain")
+    if given.get("word", "same") != "same":
+        raise BadValue(
+            option, f"word={given['word']}", "write word=same, or leave it out for a word drawn in each call"
+        )
+    found: dict[str, Any] = {"ask": way, "k": k, "has_one_word": "word" in given, "planner": given.get("planner")}
+    return found | (_words(option, given["words"]) if "words" in given else {})
+
+
+def _words(option: str, file: str) -> dict[str, str]:
+    """The seed words of a file of one's own. Raises BadValue."""
+    with under(option, f"words={file}"):
+        texts = read_prompts((), file, None).texts
+    if len(texts) < 2:
+        raise BadValue(option, f"words={file}", "it holds one word; a word is drawn of two or more")
+    return {"words": named_again(file, texts), "word_list": "\n".join(texts)}
 
 
 def _check_numbers(option: str, found: Mapping[str, Any]) -> None:

@@ -14,15 +14,27 @@ import numpy.typing as npt
 from llama_diversity import cache, embed, minilm
 from llama_diversity.answers import Answer, Endings
 from llama_diversity.errors import BadValue, LlamadivError
+from llama_diversity.metrics.inference import Estimate
 from llama_diversity.records import Cell, Recipe, TokenStats
 from llama_diversity.studies.arms import Arm
-from llama_diversity.studies.compare import analysis
+from llama_diversity.studies.compare import analysis, gathering, stating
 from llama_diversity.studies.compare.analysis import OfPrompt, Pair
-from llama_diversity.studies.compare.exhibits import BY_PROMPT, Facts, by_prompt_rows, section
-from llama_diversity.studies.compare.measured import Generations, Measured, Rules, common_prefix, measured
+from llama_diversity.studies.compare.asking import WAYS
+from llama_diversity.studies.compare.clustered import Units
+from llama_diversity.studies.compare.exhibits import BY_PROMPT, Asked, Facts, by_prompt_rows, section
+from llama_diversity.studies.compare.gathering import PLANNER, Output, Question
+from llama_diversity.studies.compare.measured import (
+    Generations,
+    Measured,
+    Price,
+    Rules,
+    common_prefix,
+    measured,
+)
 from llama_diversity.studies.compare.specs import ArmSpec
+from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.measuring.kinds import KIND_CUT, MOST_BY_MEANING
-from llama_diversity.studies.measuring.limits import LEAST_VALID
+from llama_diversity.studies.measuring.limits import LEAST_PROMPTS, LEAST_VALID
 from llama_diversity.studies.measuring.self_check import excess_variance_bits2
 from llama_diversity.studies.results import Result, endings_as_json
 from llama_diversity.studies.session import Session, Show
@@ -32,6 +44,8 @@ from llama_diversity.text import beginning, words
 
 N_SAMPLES, MAX_TOKENS = 50, 64
 NOT_AS_ASKED = "not what --valid asks for"
+WAY = "way of asking"
+MOST_SHOWN = 3  # of the calls that hold no answer
 ENCODER = f"{embed.REPO}, first {minilm.MAX_WORD_PIECES} word pieces"
 
 
@@ -61,6 +75,7 @@ class Compare(Study):
     reference: str | None = None  # the arm that the others are set against; the first where none is named
     pairs: str = "reference"
     prompt_source: Mapping[str, str] = field(default_factory=dict)  # as `Prompts` has it
+    seed: int = 0  # of what ways of asking draw, seed words: as it is of samples
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Compare:
@@ -118,25 +133,34 @@ class Compare(Study):
         flags = {"--equal-n": self.is_equal_n, "--joint": self.is_joint}
         return [*self.prompt_words, *self.differing(changed), *(word for word, is_on in flags.items() if is_on)]
 
+    def questions(self) -> list[Question]:
+        """Every prompt to every arm."""
+        return [self.question(spec, number) for number in range(len(self.prompts)) for spec in self.specs]
+
+    def question(self, spec: ArmSpec, number: int) -> Question:
+        """One of them."""
+        return Question(spec, number, self.prompts[number], spec.n or self.n, self.max_tokens, self.seed)
+
     def asks(self, arms: Sequence[str]) -> list[Ask]:
-        return [
-            Ask(
-                label(spec.name, number),
-                spec.name,
-                prompt,
-                spec.n or self.n,
-                self.max_tokens,
-                is_chat=spec.is_chat,
-                system=spec.system,
-                template_args=spec.template_args,
-                sampler=spec.sampler,
-                asking=None if spec.start is None else {"start": spec.start},
-                # One seed draws the same random numbers for every recipe, and what is compared must be independent.
-                repeat=spec.seed,
-            )
-            for number, prompt in enumerate(self.prompts)
-            for spec in self.specs
-        ]
+        return [ask for one in self.questions() for ask in gathering.asks(one)]
+
+    def asks_next(self, drawn: Drawn) -> list[Ask]:
+        return [ask for one in self.questions() for ask in gathering.asks_next(one, drawn)]
+
+    def check_arms(self, arms: Sequence[Arm], drawing: Drawing, session: Session) -> None:
+        """Refuse a list that the context cannot hold, before its first answers are drawn. Raises BadValue."""
+        models = {arm.name: arm.model for arm in arms}
+        for spec in self.specs:
+            if spec.ask == "listed":
+                with session.reading(models[spec.name]) as engine:
+                    room = engine.facts.n_ctx_train - len(engine.tokenize(max(self.prompts, key=len)))
+                if spec.k * self.max_tokens > room:
+                    raise BadValue(
+                        f"--arm {spec.name}",
+                        f"k={spec.k}",
+                        f"{spec.model} reads {engine.facts.n_ctx_train:,} tokens at once, and a list of so many answers "
+                        f"may have {spec.k * self.max_tokens:,}: choose a smaller k or --max-tokens",
+                    )
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Refuse, before any sampling, what could not be compared afterwards."""
@@ -167,10 +191,11 @@ class Compare(Study):
 
     def parts(self, recipes: Mapping[str, Recipe], spec: ArmSpec, other: ArmSpec) -> list[str]:
         """The parts in which two arms differ, on any prompt."""
-        found = [
-            different(recipes[label(spec.name, number)], recipes[label(other.name, number)])
-            for number in range(len(self.prompts))
-        ]
+        found = []
+        for number in range(len(self.prompts)):
+            one, two = (recipes[self.question(each, number).first] for each in (spec, other))
+            is_plain = spec.ask is None and other.ask is None
+            found.append(different(one, two) if is_plain else asked_differently(spec, other, one, two))
         return list(dict.fromkeys(part for some in found for part in some))
 
     def show(self, drawn: Drawn) -> Result:
@@ -179,7 +204,8 @@ class Compare(Study):
         with drawn.session.listener.working("comparing") as show:
             found = analysis.judge(list(read.prompts(show)), read.rules, self.compared())
         facts = Facts(
-            arms={spec.name: described(spec, recipes[label(spec.name, 0)]) for spec in self.specs},
+            arms={spec.name: described(spec, read.recipe(spec)) for spec in self.specs},
+            asked={spec.name: self._asked(spec, drawn) for spec in self.specs if spec.ask},
             prompts=self.prompts,
             n=read.n,
             max_tokens=self.max_tokens,
@@ -196,21 +222,32 @@ class Compare(Study):
 
         Of each arm and prompt as many generations are judged as there are of the one with the fewest.
         """
-        n = min(drawn.n_stored(label(spec.name, at)) for at in range(len(self.prompts)) for spec in self.specs)
-        has_one_vocabulary = len({drawn.recipe(label(spec.name, 0)).vocab_digest for spec in self.specs}) == 1
-        read = Reading(self, drawn, n, Rules(self.prefix, has_one_vocabulary))
+        read = Reading(self, drawn, 0, Rules(self.prefix))
+        n = min(read.n_outputs(one) for one in self.questions())
+        has_one_vocabulary = len({read.recipe(spec).vocab_digest for spec in self.specs}) == 1
+        read = read._replace(n=n, rules=Rules(self.prefix, has_one_vocabulary))
         if self.prefix:
             return read
         lengths: dict[str, list[int]] = {spec.name: [] for spec in self.specs}
-        for number, spec in itertools.product(range(len(self.prompts)), self.specs):
-            lengths[spec.name] += [read.length(one) for one in read.answers(spec, number) if self.flaw(one) is None]
+        for one in self.questions():
+            lengths[one.spec.name] += [
+                read.length(each.answer) for each in read.outputs(one) if self.flaw(each) is None
+            ]
         return read._replace(rules=Rules(common_prefix(lengths), has_one_vocabulary))
 
-    def flaw(self, answer: Answer) -> str | None:
+    def flaw(self, output: Output) -> str | None:
         """Why it is not valid; None where it is."""
-        if answer.flaw is None and self.valid is not None and re.search(self.valid, answer.text) is None:
+        flaw = output.flaw or output.answer.flaw
+        if flaw is None and self.valid is not None and re.search(self.valid, output.answer.text) is None:
             return NOT_AS_ASKED
-        return answer.flaw
+        return flaw
+
+    def _asked(self, spec: ArmSpec, drawn: Drawn) -> Asked:
+        """How an arm was asked, and what came of it."""
+        every = [self.question(spec, number) for number in range(len(self.prompts))]
+        wrote = [text for one in every for text in gathering.unparsed(one, drawn)]
+        against = stating.against_exact(every, drawn) if spec.ask == "verbalized" else None
+        return Asked(WAYS[spec.ask or ""], spec.unit, len(wrote), tuple(wrote[:MOST_SHOWN]), against)
 
 
 class Reading(NamedTuple):
@@ -228,9 +265,21 @@ class Reading(NamedTuple):
             yield cache.called(measured, self._prompt(number, encoder, _part(show, number, n)))
             show((number + 1) / n)
 
-    def answers(self, spec: ArmSpec, number: int) -> Iterator[Answer]:
-        """An arm's outputs for a prompt."""
-        return itertools.islice(self.drawn.answering(label(spec.name, number)), self.n)
+    def n_outputs(self, one: Question) -> int:
+        """How many outputs of an arm for a prompt there are."""
+        if one.spec.ask is None:
+            return self.drawn.n_stored(one.label)
+        return sum(1 for _ in gathering.outputs(one, self.drawn))
+
+    def outputs(self, one: Question) -> Iterator[Output]:
+        """Those that are judged."""
+        return itertools.islice(gathering.outputs(one, self.drawn), self.n)
+
+    def recipe(self, spec: ArmSpec) -> Recipe:
+        """Of an arm's outputs for the first prompt; of its plans where none could be followed."""
+        one = self.study.question(spec, 0)
+        written = (each.label for each in gathering.outputs(one, self.drawn) if each.label != one.plans)
+        return self.drawn.recipe(next(written, one.first) if spec.ask == "plan" else one.first)
 
     def length(self, answer: Answer) -> int:
         """In the unit of the common prefix."""
@@ -246,28 +295,42 @@ class Reading(NamedTuple):
     def _generations(
         self, spec: ArmSpec, number: int, encoder: embed.Encoder, show: Callable[[float], None]
     ) -> Generations:
-        answers, prefix = list(self.answers(spec, number)), self.rules.prefix
-        valid = [one for one in answers if self.study.flaw(one) is None]
+        every, prefix = list(self.outputs(self.study.question(spec, number))), self.rules.prefix
+        outputs = [one for one in every if self.study.flaw(one) is None]
+        valid = [one.answer for one in outputs]
         lengths = [self.length(one) for one in valid]
-        beginnings = [_beginning(self.drawn, label(spec.name, number), one, self.rules) for one in valid]
+        beginnings = [_beginning(self.drawn, one.label, one.answer, self.rules) for one in outputs]
         texts = beginnings if self.study.prefix else [one.text for one in valid]
         embedded = encoder.embed(texts, on_progress=show)
-        reach = [words(text) for text, length in zip(beginnings, lengths, strict=True) if prefix and length >= prefix]
+        reaching = [at for at, length in enumerate(lengths) if prefix and length >= prefix]
         tokens = [one.tokens[: self.study.prefix if self.rules.has_one_vocabulary else None] for one in valid]
         return Generations(
             self.n,
             texts,
             embedded.vectors,
             embedded.n_truncated,
-            reach,
+            [words(beginnings[at]) for at in reaching],
             *_sums(tokens),
             np.array([len(some) for some in tokens], np.int64),
             np.array(lengths, np.int64),
             # Bytes per token matter only where vocabularies differ, and there no token is cut away.
             np.array([len(one.data) for one in valid], np.int64),
             embedded.unread,
-            Endings.of(answers, map(self.study.flaw, answers)),
+            Endings.of([one.answer for one in every], map(self.study.flaw, every)),
+            _units(spec, every, outputs, reaching),
+            sum(one.n_tokens for one in every),
+            sum(one.n_prompt_tokens for one in every),
         )
+
+
+def _units(spec: ArmSpec, every: Sequence[Output], valid: Sequence[Output], reaching: Sequence[int]) -> Units | None:
+    """The calls or chains that outputs come in, numbered; None where each is asked for by itself."""
+    if spec.unit is None:
+        return None
+    numbers = {unit: at for at, unit in enumerate(dict.fromkeys(one.unit for one in every))}
+    of_valid = np.array([numbers[one.unit] for one in valid], np.int64)
+    sizes = np.bincount([numbers[one.unit] for one in every], minlength=len(numbers))
+    return Units(of_valid, of_valid[list(reaching)], sizes, spec.unit)
 
 
 def _part(show: Callable[[float], None], at: int, n: int) -> Callable[[float], None]:
@@ -292,7 +355,7 @@ def measures() -> dict[str, str]:
 
 def interval_words(n_prompts: int) -> str:
     """How intervals over so many prompts are made."""
-    if n_prompts >= analysis.LEAST_PROMPTS:
+    if n_prompts >= LEAST_PROMPTS:
         return "Intervals are 95 % t intervals over prompts, paired by prompt: a claim about prompts like these."
     return (
         "Intervals are 95 % intervals over generations, ends combined after Zou and Donner (2008): a claim about these "
@@ -316,11 +379,6 @@ def _unequal(sizes: Mapping[str, int]) -> NotComparable:
     if few:
         way = f"Ask for {LEAST_VALID} or more of {' and '.join(few)}: of fewer there is no interval."
     return NotComparable(f"Not comparable as is: {said} generations, and diversity grows with n. {way}")
-
-
-def label(arm: str, number: int) -> str:
-    """The cell of an arm and a prompt."""
-    return f"{arm}, prompt {number}"
 
 
 Floats = npt.NDArray[np.float64]
@@ -370,6 +428,29 @@ def different(first: Recipe, other: Recipe) -> list[str]:
     ]
 
 
+def asked_differently(spec: ArmSpec, other: ArmSpec, first: Recipe, second: Recipe) -> list[str]:
+    """The same of arms that are asked in a way of their own, whose prompts differ word by word.
+
+    Of an arm that writes by plans the first recipe is its planner's, so models and templates are told by their names.
+    """
+    has_plan = "plan" in (spec.ask, other.ask)
+    has_other_weights = spec.model != other.model if has_plan else first.model_digest != second.model_digest
+    one, two = ((each.is_chat, each.system, each.template_args, each.template) for each in (spec, other))
+    own = first.prompt.template_digest, second.prompt.template_digest
+    has_other_template = one != two or (spec.is_chat and (has_other_weights if has_plan else own[0] != own[1]))
+    return [
+        name
+        for name, differs in (
+            ("weights", has_other_weights),
+            ("template", has_other_template),
+            ("start", not has_plan and first.prompt.start != second.prompt.start),
+            (WAY, spec.way != other.way),
+            ("sampler", first.sampler != second.sampler),
+        )
+        if differs
+    ]
+
+
 def _ends_alike(one: Sequence[int], two: Sequence[int]) -> bool:
     n = min(len(one), len(two))
     return len(one) != len(two) and one[len(one) - n :] == two[len(two) - n :]
@@ -384,7 +465,10 @@ def described(spec: ArmSpec, recipe: Recipe) -> str:
     raw = "raw" if start is None else f"raw behind {start_words(start)}"
     way = raw if recipe.prompt.mode == "raw" else f"chat template{f' of {spec.template}' if spec.template else ''}"
     args = arg_words(recipe.prompt.template_args)
-    return ", ".join([spec.model, way, *args, *_system_words(spec, recipe), f"T {sampler.temperature:g}", *cuts])
+    asked = [spec.way_words()] if spec.ask else []
+    return ", ".join(
+        [spec.model, way, *args, *_system_words(spec, recipe), *asked, f"T {sampler.temperature:g}", *cuts]
+    )
 
 
 def _system_words(spec: ArmSpec, recipe: Recipe) -> list[str]:
@@ -409,10 +493,15 @@ def check_pattern(valid: str | None) -> None:
         raise BadValue("--valid", str(valid), f"it is no regular expression: {error}") from error
 
 
-def resolve_spec(spec: ArmSpec, session: Session) -> Arm:
-    """The model of an arm, and the one whose template it borrows."""
-    template = None if spec.template is None else session.model(spec.template)
-    return Arm(spec.name, session.model(spec.model), template)
+def resolve_specs(specs: Sequence[ArmSpec], session: Session) -> list[Arm]:
+    """The models of the arms, those whose templates they borrow, and those that plan for them."""
+    found = []
+    for spec in specs:
+        template = None if spec.template is None else session.model(spec.template)
+        found.append(Arm(spec.name, session.model(spec.model), template))
+        if spec.planner is not None:
+            found.append(Arm(spec.name + PLANNER, session.model(spec.planner)))
+    return found
 
 
 def _as_json(found: analysis.Result, facts: Facts, rules: Rules, inputs: str) -> dict[str, Any]:
@@ -425,6 +514,8 @@ def _as_json(found: analysis.Result, facts: Facts, rules: Rules, inputs: str) ->
                 "mean_tokens": found.lengths[arm],
                 "self_check_z": found.self_check[arm],
                 "letters_counted_as_words": found.by_letter[arm],
+                "price": price_as_json(found.prices[arm]),
+                **({"asking": asked_as_json(facts.asked[arm], found.n_units.get(arm))} if arm in facts.asked else {}),
             }
             for arm, words_of in facts.arms.items()
         },
@@ -442,6 +533,26 @@ def _as_json(found: analysis.Result, facts: Facts, rules: Rules, inputs: str) ->
         **measuring(rules, found.m_kinds, found.m_words),
         "inputs": inputs,
     }
+
+
+def price_as_json(price: Price) -> dict[str, Any]:
+    """Tokens of an output, as `Price` has them."""
+    return {"written_tokens": price.written, "prompt_tokens": price.prompted, "n_outputs": price.n}
+
+
+def asked_as_json(asked: Asked, n_units: int | None) -> dict[str, Any]:
+    """How an arm was asked, how many calls hold no answer, and how stated probabilities stand to exact ones."""
+    found: dict[str, Any] = {"way": asked.way, "unit": asked.unit or "output"}
+    if n_units is not None:
+        found["n_units"] = n_units
+    if asked.against is not None:
+        one = asked.against.found
+        found["not_in_form"] = {"calls": asked.n_unparsed, "examples": list(asked.examples)}
+        found["stated"] = {"n_answers": asked.against.n_answers, "n_stated": asked.against.n_stated, "n": one.n}
+        for name in ("rank_correlation", "slope", "log_ratio"):
+            estimate: Estimate = getattr(one, name)
+            found["stated"][name] = {"value": estimate.value, "se": estimate.se, "reason": estimate.reason}
+    return found
 
 
 def by_prompt_as_json(study: str, found: Sequence[OfPrompt], prompts: Sequence[str]) -> list[dict[str, Any]]:

@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 from llama_diversity.answers import Endings
 from llama_diversity.metrics.inference import Contrast, Estimate, Part, Proportion, holm, part_of, summarize
-from llama_diversity.studies.compare.analysis import LEAST_PROMPTS, MOST_LEFT_OUT, OfPrompt, by_prompt
+from llama_diversity.studies.compare.analysis import MOST_LEFT_OUT, OfPrompt, by_prompt
 from llama_diversity.studies.compare.measured import PRIMARY, Generations, Measured, Rules, case_of, measured
 from llama_diversity.studies.compare.refusals import objection
 from llama_diversity.studies.measuring.kinds import ends_of_kinds
+from llama_diversity.studies.measuring.limits import LEAST_PROMPTS
 
 Design = Mapping[str, Mapping[str, bool]]  # arm -> factor -> whether the arm has it
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from llama_diversity.decimals import counted
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table
-from llama_diversity.studies.compare.analysis import LEAST_PROMPTS
 from llama_diversity.studies.compare.exhibits import by_prompt, m_in_words
 from llama_diversity.studies.compare.measured import MEASURES
 from llama_diversity.studies.decompose.analysis import Effect, Result
+from llama_diversity.studies.measuring.limits import LEAST_PROMPTS
 from llama_diversity.studies.phrases import cut_off, letters_that_are_words, prompts_in_words, why_left_out
 
 if TYPE_CHECKING:

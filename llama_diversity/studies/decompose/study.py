@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.records import Cell
 from llama_diversity.render.safe import visible
+from llama_diversity.studies.compare.gathering import label
 from llama_diversity.studies.compare.measured import Rules
 from llama_diversity.studies.compare.specs import ArmSpec
 from llama_diversity.studies.compare.study import (
@@ -20,7 +21,6 @@ from llama_diversity.studies.compare.study import (
     check_pairs,
     described,
     different,
-    label,
     measuring,
     prefix_words,
 )

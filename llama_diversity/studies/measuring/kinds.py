@@ -41,11 +41,18 @@ def t_sne(vectors: npt.ArrayLike, *, perplexity: float, seed: int = 0) -> npt.ND
     return np.asarray(made, np.float64)
 
 
-def kinds_among(vectors: Vectors, counts: Int64, m: int) -> Estimate:
-    """Kinds that m outputs form, with the larger of two errors: that of kinds once given has one at the ends too."""
+def kinds_among(
+    vectors: Vectors, counts: Int64, m: int, *, parts: clusters.Parts | None = None, given: Estimate | None = None
+) -> Estimate:
+    """Kinds that m outputs form, with the larger of two errors: that of kinds once given has one at the ends too.
+
+    `parts` and `given`: two independent looks of m outputs, and kinds once given with their error, where outputs are
+    not independent by themselves.
+    """
     if len(vectors) < 2:
         return Estimate(None, None, len(vectors), "too few valid generations")
-    formed, given = clusters.kinds_among(vectors, m, KIND_CUT), rarefied_richness(counts, m)
+    formed = clusters.kinds_among(vectors, m, KIND_CUT, parts=parts)
+    given = given or rarefied_richness(counts, m)
     return formed._replace(se=max(formed.se or 0.0, given.se or 0.0), freedom=given.freedom)
 
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from llama_diversity.metrics.coverage import more_generations, refined_coverage, two_digits
 
+LEAST_PROMPTS = 5  # for a claim about prompts in general
 LEAST_FOR_TAILS = 25  # completions, for estimates that rest on what is rare
 FEW_FOR_TAILS = (
     f"Not reported below {LEAST_FOR_TAILS} generations: at n = 10 such estimates are off by a factor of 1.2 to 1.6."

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from llama_diversity.answers import Answer
+from llama_diversity.studies.measuring.calls import Block, Tokens, blocks
 from llama_diversity.studies.population import asking
-from llama_diversity.studies.population.asking import Number
+from llama_diversity.studies.population.asking import TAG, Number
 from llama_diversity.studies.population.pipeline import Output
-from llama_diversity.studies.population.reading import Block, blocks, labelled, lacking
+from llama_diversity.studies.population.reading import labelled, lacking
 from llama_diversity.studies.population.target import Unreadable
 from llama_diversity.studies.population.ways import Way
 from llama_diversity.studies.study import Drawn
@@ -20,7 +20,6 @@ from llama_diversity.studies.study import Drawn
 if TYPE_CHECKING:
     from llama_diversity.studies.population.study import Population
 
-Bits = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 NO_TAGS = "no persona between tags"
 
 
@@ -92,7 +91,7 @@ def outputs(study: Population, way: Way, number: Number, drawn: Drawn) -> Iterat
         cell=study.cell_of(number),
         seconds=_seconds([drawn.cells[one].about.get("seconds_a_sample") for one in names]),
     )
-    yield from _personas(first, answer, _bits(name, answer, drawn)) if way.mode == "verbalized" else [first]
+    yield from _personas(first, answer, _tokens(name, answer, drawn)) if way.mode == "verbalized" else [first]
 
 
 def _cost(name: str, drawn: Drawn) -> tuple[int, int, Answer]:
@@ -107,16 +106,13 @@ def _seconds(each: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(each) else None
 
 
-def _bits(name: str, answer: Answer, drawn: Drawn) -> Bits:
-    """After each token of an answer, how many bytes there are so far, and how many bits they had."""
-    pieces = drawn.store.pieces(drawn.recipe(name).vocab_digest, set(answer.tokens["id"].tolist()))
-    n_bytes = np.cumsum([len(pieces[token].bytes) for token in answer.tokens["id"].tolist()])
-    return n_bytes, np.cumsum(answer.tokens["surprisal_bits"].astype(np.float64))
+def _tokens(name: str, answer: Answer, drawn: Drawn) -> Tokens:
+    return Tokens.of(answer, drawn.store.pieces(drawn.recipe(name).vocab_digest, set(answer.tokens["id"].tolist())))
 
 
-def _personas(first: Output, answer: Answer, bits: Bits) -> list[Output]:
+def _personas(first: Output, answer: Answer, tokens: Tokens) -> list[Output]:
     """Those of a call, which share its tokens."""
-    found = blocks(answer.text)
+    found = blocks(answer.text, TAG)
     if not found:
         return [first._replace(flaw=first.flaw or NO_TAGS)]
     n = len(found)
@@ -126,18 +122,12 @@ def _personas(first: Output, answer: Answer, bits: Bits) -> list[Output]:
         n_prompt_tokens=first.n_prompt_tokens / n,
         seconds=None if first.seconds is None else first.seconds / n,
     )
-    skipped = len(answer.data) - len(answer.text.encode("utf-8", "surrogateescape"))  # blanks before the text
-    return [
-        shared._replace(text=one.text, stated=one.probability, bits=_between(one, answer.text, skipped, bits))
-        for one in found
-    ]
+    return [shared._replace(text=one.text, stated=one.probability, bits=_bits(one, answer, tokens)) for one in found]
 
 
-def _between(block: Block, text: str, skipped: int, bits: Bits) -> float | None:
-    """Bits of a block, given what stands before it: of the tokens that begin in it."""
-    ends, upto = bits
-    first, last = (skipped + len(text[:at].encode("utf-8", "surrogateescape")) for at in (block.start, block.end))
-    before, after = np.searchsorted(ends, first, side="left"), np.searchsorted(ends, last, side="left")
-    if after >= len(ends) or after <= before:
+def _bits(block: Block, answer: Answer, tokens: Tokens) -> float | None:
+    """Bits of a block, given what stands before it; None where it has no token of its own, or was cut off."""
+    own = tokens.begun(answer.text, block.start, block.end)
+    if own.start >= own.stop or own.stop > len(answer.tokens):
         return None
-    return float(upto[after] - upto[before])
+    return float(answer.tokens["surprisal_bits"][own].sum(dtype=np.float64))

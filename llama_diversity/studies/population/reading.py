@@ -9,29 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-from llama_diversity.studies.population.asking import TAG, is_text
+from llama_diversity.studies.population.asking import is_text
 from llama_diversity.studies.population.target import Target, Unreadable, letters
 
 _MARKS = (":", "：", " - ", " – ")
 _MOST_LABEL = 80  # characters; what is longer is a sentence
 _LETTERS = re.compile(r"[^\W_]+")
 _RULE = re.compile(r"\s*([-=_*#~])(?:\s*\1){2,}\s*|\s*```\w*\s*")
-_BEGINS = re.compile(rf"<{TAG}\b[^>]*>", re.IGNORECASE)
-_ENDS = re.compile(rf"</{TAG}\s*>", re.IGNORECASE)
-_PROBABILITY = re.compile(r"probability\W{0,8}((?:\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})\s*%?)", re.IGNORECASE)
 STATED = "probability"  # the folded label of the line in which a call states it
 _MOST_JSON = 20_000  # characters of an object
-
-
-class Block(NamedTuple):
-    """One persona of a call: where its text lies in the output, and the probability that the model stated for it."""
-
-    text: str
-    start: int
-    end: int
-    probability: float | None
 
 
 def labelled(text: str, target: Target, *, begins_with: str | None = None) -> dict[str, str]:
@@ -47,28 +34,6 @@ def labelled(text: str, target: Target, *, begins_with: str | None = None) -> di
     names = _names(target)
     found = {} if begins_with else _from_json(text, names)
     return found or _from_lines(f"{target.field(begins_with).label}: {text}" if begins_with else text, target, names)
-
-
-def blocks(text: str) -> list[Block]:
-    """The personas of a call, each between tags; the last one may lack its end where the output was cut off."""
-    found = []
-    starts = list(_BEGINS.finditer(text))
-    for at, begin in enumerate(starts):
-        upto = starts[at + 1].start() if at + 1 < len(starts) else len(text)
-        end = _ENDS.search(text, begin.end(), upto)
-        until = end.start() if end else upto
-        found.append(Block(text[begin.end() : until], begin.end(), until, _stated(text[begin.end() : until])))
-    return found
-
-
-def _stated(text: str) -> float | None:
-    """A probability as a model states it, 0 to 1; None where it states none."""
-    match = _PROBABILITY.search(text)
-    if match is None:
-        return None
-    words = match[1]
-    value = float(words.rstrip("% ")) / (100 if words.endswith("%") else 1)
-    return value if 0 <= value <= 1 else None
 
 
 def _names(target: Target) -> dict[str, str]:
