@@ -7,9 +7,9 @@ the modules that llama.cpp's engine uses too, fed with log p of the last token's
 The chains: `base` is wide, `aligned` the same grammar sharpened (p^2.5), `attractor` returns to one sentence with
 probability 7/8 from anywhere, `homing` says its one sentence with probability 0.8 after a verb and else a few stray
 words, `uniform` finds all tokens equally likely, `coin` has two and never ends, `thinking` writes a draft between two
-control tokens before its answer, `people` makes up customers, `answers` names colours, one or several with what it takes for
-their probability. All but `coin`, `thinking`, `people` and `answers` share one vocabulary. Texts hold what real ones do: characters
-split over byte tokens, newlines, an escape sequence.
+control tokens before its answer, `people` makes up customers, `answers` names colours, one or several with what it
+takes for their probability. All but `coin`, `thinking`, `people` and `answers` share one vocabulary. Texts hold what
+real ones do: characters split over byte tokens, newlines, an escape sequence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The chain `answers`: one of four colours, or a call of several of them with a stated probability each, at known rates.
+"""The chain `answers`: one of four colours, or a call of several with a stated probability each, at known rates.
 
 From anywhere it answers directly with probability DIRECT, a colour by ANSWERS, and stops; else it writes a call: a
 colour by ANSWERS between tags, before it the probability that STATED has for it, and another one with probability MORE.

@@ -153,12 +153,13 @@ class Compare(Study):
         for spec in self.specs:
             if spec.ask == "listed":
                 with session.reading(models[spec.name]) as engine:
-                    room = engine.facts.n_ctx_train - len(engine.tokenize(max(self.prompts, key=len)))
+                    n_ctx = engine.facts.n_ctx_train
+                    room = n_ctx - len(engine.tokenize(max(self.prompts, key=len)))
                 if spec.k * self.max_tokens > room:
                     raise BadValue(
                         f"--arm {spec.name}",
                         f"k={spec.k}",
-                        f"{spec.model} reads {engine.facts.n_ctx_train:,} tokens at once, and a list of so many answers "
+                        f"{spec.model} reads {n_ctx:,} tokens at once, and a list of so many answers "
                         f"may have {spec.k * self.max_tokens:,}: choose a smaller k or --max-tokens",
                     )
 
