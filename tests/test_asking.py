@@ -11,16 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_compare import generations, line
 
 from llama_diversity.engines import EngineOptions, open_engine, scripted_answers
 from llama_diversity.engines.scripted import EOS, transition
 from llama_diversity.errors import BadValue
 from llama_diversity.metrics.stated import stated_probabilities
-from llama_diversity.paths import default_store
+from llama_diversity.records import Asking
 from llama_diversity.render.exhibits import Remark, Table
 from llama_diversity.resolve import resolve_model
 from llama_diversity.store import Store
 from llama_diversity.studies.compare import asking, gathering
+from llama_diversity.studies.compare.analysis import compare
 from llama_diversity.studies.compare.clustered import Units
 from llama_diversity.studies.compare.measured import Generations, Rules, measured, with_lost
 from llama_diversity.studies.compare.specs import ArmSpec, parse_arm
@@ -31,8 +33,6 @@ from llama_diversity.studies.likelihood import log_probabilities
 from llama_diversity.studies.measuring.calls import Tokens, answers
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import Drawn
-from test_compare import clouds, generations, line
-from test_compare import compare as judged
 
 Run = Callable[..., tuple[int, str, str]]
 ARM = {
@@ -110,7 +110,8 @@ def test_requests_hold_what_they_are_made_of_word_for_word() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("<answer>\nProbability: 0.4\nred\nwine\n</answer><answer>Probability: 10 %\nblue", [("red\nwine", 0.4), ("blue", 0.1)]),
+        ("<answer>\nProbability: 0.4\nred\nwine\n</answer>", [("red\nwine", 0.4)]),
+        ("<answer>red</answer><answer>Probability: 10 %\nblue", [("red", None), ("blue", 0.1)]),
         ("<Answer>red\n**Probability:** 0.3\n</answer>", [("red", 0.3)]),
         ("<answer>red</answer> then <answer></answer>", [("red", None), ("", None)]),
         ("Sure!\n1. red (0.5)\n2. blue (40 %)\n3. grey", [("red", 0.5), ("blue", 0.4), ("grey", None)]),
@@ -154,19 +155,16 @@ def test_the_exact_probability_on_the_tiny_pair_is_that_of_its_tokens() -> None:
     prompt = engine.prompt("Who was she?", chat=True)
     texts = ["She was a writer.", "He was a sailor and a king."]
     found = log_probabilities(engine, prompt, texts)
+    [end] = engine.ends
     for text, value in zip(texts, found, strict=True):
-        ids = engine.tokenize(prompt.rendered + text, gathering_alone())
-        bits = [engine.score((*ids, end))["surprisal_bits"][len(prompt.ids) :] for end in sorted(engine.ends)]
-        before = float(bits[0][:-1].sum(dtype=np.float64))
-        end = sum(2.0 ** -float(one[-1]) for one in bits)
-        assert value == pytest.approx(-before * math.log(2) + math.log(end), abs=2e-3)
+        shares = []
+        for spelled in (text, f" {text}"):  # an answer may begin with a blank or not
+            ids = engine.tokenize(prompt.rendered + spelled, Asking(start="bos", reads_control=True))
+            assert ids[: len(prompt.ids)] == prompt.ids
+            bits = engine.score((*ids, end))["surprisal_bits"][len(prompt.ids) :]
+            shares.append(2.0 ** -float(bits.sum(dtype=np.float64)))
+        assert value == pytest.approx(math.log(sum(shares)), abs=2e-3)
     engine.close()
-
-
-def gathering_alone():  # type: ignore[no-untyped-def]
-    from llama_diversity.records import Asking
-
-    return Asking(start="none", reads_control=True)
 
 
 def test_calibration_is_the_slope_and_the_mean_log_ratio() -> None:
@@ -206,33 +204,34 @@ def called(rng: np.random.Generator, n_calls: int, k: int, seed: int) -> Generat
     return generations(rows.astype(np.float32), seed=seed)._replace(
         entropy_bits=entropy,
         surprisal_bits=entropy + rng.normal(0, 8, len(entropy)),
-        units=Units(of, of, np.full(n_calls, k)),
+        beginnings=[],
+        units=Units(of, of[:0], np.full(n_calls, k)),
     )
 
 
 def test_two_equal_arms_asked_in_calls_raise_few_false_alarms() -> None:
-    """Calls of 5: over calls at most 5 in a hundred, as binomial chance allows; as if independent several times that."""
-    runs, of_calls, of_outputs = 40, 0, 0
+    """Calls of 5: over calls at most 5 in a hundred, with the luck of 60; taken for independent many more."""
+    runs, of_calls, of_outputs = 30, 0, 0
     for seed in range(runs):
         rng = np.random.default_rng(seed)
         both = {name: called(rng, 10, 5, 2 * seed + at) for at, name in enumerate(("first", "second"))}
         for is_counted, some in ((True, both), (False, {name: one._replace(units=None) for name, one in both.items()})):
-            found = judged([some], Rules(None))
+            found = compare([some], Rules(None))
             alarms = sum(
                 not (one.low or 0) <= 1 <= (one.high or 9)
                 for one in (line(found, "distance"), line(found, "entropy"))
                 if one.low is not None
             )
             of_calls, of_outputs = of_calls + alarms * is_counted, of_outputs + alarms * (not is_counted)
-    assert of_calls <= 10  # of 80; P(more | 5 %) < 0.002
-    assert of_outputs >= 16  # a fifth of them
+    assert of_calls <= 8  # of 60; P(more | 5 %) < 0.003
+    assert of_outputs >= 12  # a fifth of them
 
 
 def test_values_are_those_of_the_outputs_and_errors_those_of_the_calls() -> None:
     one = called(np.random.default_rng(0), 10, 5, 0)
     alone = measured({"a": one._replace(units=None)}).estimates
     for name, of_arm in measured({"a": one}).estimates.items():
-        if name not in ("kinds", "words", "types"):
+        if name not in ("kinds", "words", "types"):  # there are no words, and kinds among m have an m of their own
             assert of_arm["a"].value == pytest.approx(alone[name]["a"].value), name
             assert of_arm["a"].n == 10, name
     bits = one.entropy_bits.reshape(10, 5).sum(axis=1) / (5 * 64)
@@ -244,7 +243,7 @@ def test_a_valid_share_of_calls_that_fail_as_a_whole_is_less_certain() -> None:
     """Of 10 calls of 5 three gave nothing: v/n = 0.7, by calls its relative error is sqrt(0.3 / 0.7 / 9)."""
     one = called(np.random.default_rng(1), 7, 5, 0)
     of = np.repeat(np.arange(7), 5)
-    whole = one._replace(n=50, units=Units(of, of, np.full(10, 5)))
+    whole = one._replace(n=50, units=Units(of, of[:0], np.full(10, 5)))
     found = measured({"a": whole})
     estimate = found.estimates["distance"]["a"]
     lost = with_lost(estimate, found.tallies["a"])
@@ -256,7 +255,7 @@ def test_a_valid_share_of_calls_that_fail_as_a_whole_is_less_certain() -> None:
 
 def test_too_few_calls_have_values_and_no_interval() -> None:
     rng = np.random.default_rng(2)
-    found = judged([{"first": called(rng, 6, 5, 0), "second": called(rng, 6, 5, 1)}], Rules(None))
+    found = compare([{"first": called(rng, 6, 5, 0), "second": called(rng, 6, 5, 1)}], Rules(None))
     one = line(found, "distance")
     assert (one.verdict, one.low) == ("not comparable", None)
     assert one.value is not None
@@ -311,7 +310,7 @@ def test_calls_are_read_priced_and_set_against_exact_probabilities(tmp_path: Pat
     assert f"{direct} calls of called hold no answer in the form asked for. The model wrote: “" in words
     assert "the call is the unit of its intervals" in words
     table = next(one for one in result.section.exhibits if isinstance(one, Table) and one.name == "compare-arms")
-    assert table.columns[-2:] == ("price, written", "of prompt")
+    assert table.headings[-2:] == ("price, written", "of prompt")
     assert table.rows[0][-1] == result.report["arms"]["plain"]["price"]["prompt_tokens"]
 
 
@@ -338,10 +337,10 @@ def test_lists_grow_and_what_is_missing_of_a_chain_is_drawn_again(tmp_path: Path
     again = drawn_by(["planned", "listed", "seeded"], tmp_path)  # in another order
     for name in ("listed", "seeded", "planned"):
         assert again.report["arms"][name]["price"] == result.report["arms"][name]["price"]
-    assert stored(tmp_path, look) == pytest.approx(every) or {
-        name: [one.answer.text for one in some]
-        for name, some in stored(tmp_path, look).items()  # type: ignore[attr-defined]
-    } == {name: [one.answer.text for one in some] for name, some in every.items()}
+    later = stored(tmp_path, look)
+    assert isinstance(later, dict)
+    for name, some in every.items():
+        assert [one.answer.text for one in later[name]] == [one.answer.text for one in some]
     with sqlite3.connect(tmp_path / "s") as connection:
         assert connection.execute("SELECT count(*) FROM samples").fetchone()[0] == n_before
 
@@ -392,14 +391,13 @@ def test_a_list_that_the_context_cannot_hold_is_refused(run: Run) -> None:
 
 def test_the_command_says_how_each_arm_was_asked_and_shows_it_again(run: Run, tmp_path: Path) -> None:
     arms = ("--arm", ARM["seeded"], "--arm", ARM["same"], "-p", "She", "-n", 20, "--max-tokens", 8)
-    code, out, _ = run("compare", *arms, "--json", "--out", tmp_path)
+    code, out, _ = run("compare", *arms, "--json")
     report = json.loads(out)
     assert code == 0
     assert report["arms"]["seeded"]["is"] == "scripted:aligned, chat template, a seed word a call, T 1"
     assert report["arms"]["same"]["asking"]["unit"] == "output"
     assert report["joint"] == []  # they differ in the way of asking alone
-    head = (tmp_path / "compare-arms.csv").read_text().splitlines()[0]
-    assert head.endswith("price_written,of_prompt") or head.endswith('"price, written",of prompt')
-    again = json.loads(run("report", "last", "--json", "--out", tmp_path / "again")[1])["compare"]
+    again = json.loads(run("report", "last", "--json", "--out", tmp_path)[1])["compare"]
     assert {**again, "run": None} == {**report, "run": None}
-    assert default_store().exists()
+    head = (tmp_path / "compare-arms.csv").read_text().splitlines()[0]
+    assert head.endswith('"price, written",of prompt')

@@ -15,10 +15,18 @@ _TOGETHER = 32  # texts that are read side by side
 def log_probabilities(engine: Engine, prompt: Prompt, texts: Sequence[str]) -> list[float]:
     """log p of each text behind `prompt`, natural logarithms, in [-inf, 0]: of the raw model at T = 1.
 
-    Of the one way in which the tokenizer spells it, and with any token that ends a text behind it: no more than the
-    probability of the text, and near it. Raises PromptTooLong, OutOfMemory, EngineError.
+    With a blank before it or without, which is no other answer; of each the one way in which the tokenizer spells it,
+    and with any token that ends a text behind it: no more than the probability of the text, and near it. Raises
+    PromptTooLong, OutOfMemory, EngineError.
     """
-    paths = [_ids(engine, prompt, text) for text in texts]
+    ways = {text: {_ids(engine, prompt, begun) for begun in (text, f" {text}")} for text in texts}
+    paths = sorted(set().union(*ways.values()))
+    found = dict(zip(paths, _of_paths(engine, prompt, paths), strict=True))
+    return [float(np.logaddexp.reduce([found[path] for path in ways[text]])) for text in texts]
+
+
+def _of_paths(engine: Engine, prompt: Prompt, paths: Sequence[TokenPath]) -> list[float]:
+    """log p of each path and an end behind it."""
     ends = np.array(sorted(engine.ends), np.int64)
     found = [0.0] * len(paths)
     with engine.after(prompt, longest=max(map(len, paths), default=1)) as after:
@@ -35,6 +43,6 @@ def log_probabilities(engine: Engine, prompt: Prompt, texts: Sequence[str]) -> l
 def _ids(engine: Engine, prompt: Prompt, text: str) -> TokenPath:
     """The tokens of a text behind the prompt, as they are where both are read together, else by itself."""
     alone = Asking(start="none", reads_control=True)
-    together = engine.tokenize(prompt.rendered + text, alone)
-    n = len(prompt.ids)
-    return together[n:] if together[:n] == prompt.ids else engine.tokenize(text, Asking(start="none"))
+    before, together = engine.tokenize(prompt.rendered, alone), engine.tokenize(prompt.rendered + text, alone)
+    n = len(before)
+    return together[n:] if together[:n] == before else engine.tokenize(text, Asking(start="none"))
