@@ -57,6 +57,10 @@ def compare(
     commands), start=bos (what a raw prompt begins with), T=0.8, top_k=40, top_p=0.9, min_p=0.05, n=100, seed=1, and
     last system=TEXT. Arms that differ in the seed alone are one recipe twice: what `compare` says of those is chance.
 
+    ask=verbalized,k=5 asks for 5 answers a call, each with its probability; ask=listed,k=5 for one after the other, the
+    earlier ones listed; ask=seeded puts a random word into each request (words=FILE: of yours; word=same: one for all,
+    the control); ask=plan,planner=MODEL has another model plan. The price of each in tokens is shown.
+
     \b
     Examples:
       llamadiv compare --ladder tiny

@@ -27,7 +27,7 @@ from llama_diversity.interface.sessions import current
 from llama_diversity.records import Asking, Cell, ModelFacts, ModelRef, Prompt, Sampler, seen_ids
 from llama_diversity.store import Store
 from llama_diversity.studies.arms import resolve_pair
-from llama_diversity.studies.compare.specs import ArmSpec
+from llama_diversity.studies.compare.specs import ArmSpec, way_fields
 from llama_diversity.studies.drawing import Drawing, draw_alone, plan_cell, refuse_cuts_of_greedy, start_run
 from llama_diversity.studies.sampling import check_n
 from llama_diversity.studies.scored import score_text
@@ -346,6 +346,7 @@ class Arm:
     n: int | None = None
     seed: int = 0
     start: str | None = None
+    ask: str | None = None
 
     def __post_init__(self) -> None:
         self.spec("arm")  # what cannot be meant is refused where it is written
@@ -369,6 +370,7 @@ class Arm:
             sampler=sampler,
             template_args=chat.template_args,
             start=self.start,
+            **({} if self.ask is None else way_fields("ask", f"ask={self.ask}".split(","), is_chat=is_chat)),
         )
 
 
@@ -383,9 +385,11 @@ def arm(
     n: int | None = None,
     seed: int = 0,
     start: str | None = None,
+    ask: str | None = None,
 ) -> Arm:
     """A model as an arm of `compare` that has a sampler, n, seed or start of its own; None is what all arms have.
 
+    `ask`: a way of asking in the words of the command line behind ask=, "verbalized,k=5" or "seeded,word=same".
     Arms that differ in the seed alone are one recipe twice: what `compare` says of those is chance.
 
     Raises what `model` raises.
@@ -395,7 +399,7 @@ def arm(
     0.7
     """
     held = model if isinstance(model, Model) else Model(model)
-    return Arm(held, temperature, top_k, top_p, min_p, n, seed, start)
+    return Arm(held, temperature, top_k, top_p, min_p, n, seed, start, ask)
 
 
 def reference_of(model: Model | str) -> str:

@@ -97,7 +97,6 @@ def parse_arm(text: str) -> ArmSpec:
     sampler = [part for part in parts if part.partition("=")[0] in SAMPLER_KEYS]
     args = [part for part in parts if part.startswith(_ARG)]
     asking = [part for part in parts if part.partition("=")[0] in WAY_KEYS]
-    found |= _way(option, asking)
     found["template_args"] = template_args_of([part.removeprefix(_ARG) for part in args], option)
     for part in parts:
         key, _, value = part.partition("=")
@@ -118,9 +117,7 @@ def parse_arm(text: str) -> ArmSpec:
             )
     if (found["system"] or found.get("template") or args) and not found.get("is_chat"):
         raise BadValue(option, text, f"template, {_ARG}KEY and system need chat")
-    if found["ask"] in ("verbalized", "plan") and not found.get("is_chat"):
-        needs = "asks for a form that base models do not know" if found["ask"] == "verbalized" else "is a request"
-        raise BadValue(option, f"ask={found['ask']}", f"it {needs}: add chat, and name a model with a chat template")
+    found |= way_fields(option, asking, is_chat=found.get("is_chat", False))
     if found.get("start") and found.get("is_chat"):
         raise BadValue(option, text, "start is for raw prompts; a chat template writes its own beginning")
     _check_numbers(option, found)
@@ -136,8 +133,8 @@ WAY_KEYS = ("ask", "k", "word", "words", "planner")
 _OF_WAY = {"k": ("verbalized", "listed"), "word": ("seeded",), "words": ("seeded",), "planner": ("plan",)}
 
 
-def _way(option: str, parts: Sequence[str]) -> dict[str, Any]:
-    """The way of asking, by the fields of an arm. Raises BadValue."""
+def way_fields(option: str, parts: Sequence[str], *, is_chat: bool) -> dict[str, Any]:
+    """The way of asking as typed, ask=verbalized and k=5, by the fields of an arm. Raises BadValue."""
     given = {key: value for key, _, value in (part.partition("=") for part in parts)}
     way = given.get("ask")
     if len(given) < len(parts):
@@ -147,6 +144,9 @@ def _way(option: str, parts: Sequence[str]) -> dict[str, Any]:
     for key in given.keys() - {"ask"}:
         if way not in _OF_WAY[key]:
             raise BadValue(option, f"{key}={given[key]}", f"it belongs to ask={' or ask='.join(_OF_WAY[key])}")
+    if way in ("verbalized", "plan") and not is_chat:
+        needs = "asks for a form that base models do not know" if way == "verbalized" else "is a request"
+        raise BadValue(option, f"ask={way}", f"it {needs}: add chat, and name a model with a chat template")
     if way == "plan" and not given.get("planner"):
         raise BadValue(option, "ask=plan", "name the model that plans: planner=MODEL")
     k = int(number_of(option, f"k={given['k']}", int)) if "k" in given else K
