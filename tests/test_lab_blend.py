@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -251,6 +252,7 @@ def test_what_is_there_stays(tmp_path, run, monkeypatch):
     assert there.read_text() == "mine"
     assert "one of the two models" in run(*arguments, a, "--force")[2]
     assert "it is a folder" in run(*arguments, tmp_path)[2]
+    assert "must end in .gguf" in run(*arguments, tmp_path / "c.bin")[2]
     code, out, _ = run(*arguments, there, "--force", "--json")
     assert (code, json.loads(out)["sha256"]) == (0, digests.digest(there))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 10))
@@ -268,6 +270,22 @@ def test_what_ends_in_the_middle_leaves_nothing(tmp_path):
     with pytest.raises(blend.LlamadivError, match=r"x.weight would have weights that F16 cannot hold"):
         made(*files, tmp_path / "c.gguf", Rule(1.5))  # -0.5 x -60000 + 1.5 x 60000 = 120000
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gguf", "b.gguf"]
+
+
+def test_a_file_without_weights_is_refused(tmp_path, run):
+    a, b = (write(tmp_path / f"{name}.gguf", {}) for name in "ab")
+    code, _, err = run("lab", "blend", a, b, "--alpha", 0.5, "--to", tmp_path / "c.gguf")
+    assert (code, "it has no weights" in err) == (1, True)
+
+
+def test_it_needs_no_torch(tmp_path, run, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else name)
+    a, b = (
+        write(tmp_path / f"{name}.gguf", {"x.weight": np.float32([[value]])}) for name, value in (("a", 1), ("b", 2))
+    )
+    assert run("lab", "blend", a, b, "--alpha", 0.5, "--to", tmp_path / "c.gguf")[0] == 0
+    code, _, err = run("lab", "base", "--corpus", tmp_path, "--out", tmp_path)
+    assert (code, "The lab needs torch." in err) == (1, True)
 
 
 # ---- the tiny pair

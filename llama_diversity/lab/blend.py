@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,9 +114,10 @@ def blended(a: ModelRef, b: ModelRef, rule: Rule, to: Path, *, force: bool, show
         os.replace(beside, to)
     finally:
         beside.unlink(missing_ok=True)
-    kinds = Counter(tensor.type.name for tensor in other.header.tensors if tensor.type and len(tensor.shape) > 1)
+    largest = max(other.header.tensors, key=lambda tensor: tensor.n_bytes or 0)
     made = {"path": str(to), "sha256": digests.digest(to), "size_bytes": to.stat().st_size}
-    return {**made, "n_tensors": len(other.header.tensors), "type": kinds.most_common(1)[0][0], **recipe}
+    kind = gguf.GGMLQuantizationType(largest.type_number).name
+    return {**made, "n_tensors": len(other.header.tensors), "type": kind, **recipe}
 
 
 # ---- what cannot be blended
@@ -131,6 +131,9 @@ def _source(model: ModelRef) -> Source:
     if header.metadata.get("split.count", 1) > 1:
         step = "Join its files with llama.cpp's `llama-gguf-split --merge`."
         raise ModelFileError(header.path, "it is split into several files", next_step=step)
+    if not header.tensors or "general.architecture" not in header.metadata:
+        step = "Name a file that holds a whole model."
+        raise ModelFileError(header.path, "it has no weights, or says of no architecture", next_step=step)
     return Source(header, model.digest)
 
 
@@ -197,6 +200,8 @@ def _check_place(to: Path, sources: tuple[Source, Source], *, force: bool) -> No
     """Before anything is written: raises BadValue, LlamadivError."""
     if to.is_dir():
         raise BadValue("--to", str(to), "it is a folder; name a file")
+    if to.suffix.lower() != ".gguf":
+        raise BadValue("--to", str(to), "its name must end in .gguf, by which models are known to be files")
     if any(to.exists() and to.samefile(one.header.path) for one in sources):
         raise BadValue("--to", str(to), "it is one of the two models; name another file")
     if to.exists() and not force:
