@@ -9,16 +9,17 @@ import numpy as np
 
 from llama_diversity.engines.batching import Mixer, Seats
 from llama_diversity.engines.completion import Completion
-from llama_diversity.engines.draws import Float32, uniforms
-from llama_diversity.engines.mixed.rows import log_masses, mixed
+from llama_diversity.engines.draws import Float32, Float64, uniforms
+from llama_diversity.engines.mixed.rows import masses, mixed
 from llama_diversity.engines.mixed.words import (
-    ALIGNED,
     BASE,
     BEGINNING,
+    Here,
     Place,
     Vocabulary,
     after_token,
     following,
+    here_of,
     routes,
 )
 from llama_diversity.engines.together import Together
@@ -98,16 +99,19 @@ class _ByToken:
         self._rule = rule
         self._dtype = beside_dtype(n_models)
         self._rows: Sequence[Float32] = ()
+        self._log_masses: list[Float64] = []
         self._at: dict[Completion, int] = {}
 
     def mixed(self, completions: Sequence[Completion], rows: Sequence[Float32]) -> Float32:
         """The logits that each goes on with."""
         self._rows, self._at = rows, {one: at for at, one in enumerate(completions)}
-        return mixed(self._rule, rows)
+        self._log_masses = [masses(some) for some in rows]
+        return mixed(self._rule, rows, self._log_masses)
 
     def follow(self, completions: Sequence[Completion], token_ids: Sequence[int]) -> None:
         """Keep how surprising each token is to each model."""
-        kept = _beside(self._rows, [self._at[one] for one in completions], token_ids, self._dtype)
+        at_rows = [self._at[one] for one in completions]
+        kept = _beside(self._rows, self._log_masses, at_rows, token_ids, self._dtype)
         for at, one in enumerate(completions):
             one.keep_beside(kept[at : at + 1])
 
@@ -119,7 +123,9 @@ class _ByWord:
         self._rule = rule
         self._vocabulary = vocabulary
         self._dtype = beside_dtype(2)
+        self._here: list[Here] = []
         self._rows: Sequence[Float32] = ()
+        self._log_masses: list[Float64] = []
         self._at: dict[Completion, int] = {}
         self._shares: list[float] = []
         self._places: dict[Completion, Place] = {}
@@ -128,23 +134,25 @@ class _ByWord:
     def mixed(self, completions: Sequence[Completion], rows: Sequence[Float32]) -> Float32:
         """The logits that each goes on with; a coin of its own decides where the rule is a rate."""
         self._rows, self._at = rows, {one: at for at, one in enumerate(completions)}
-        self._shares = routes(self._rule, rows, self._vocabulary).tolist()
+        self._log_masses = [masses(some) for some in rows]
+        self._here = here_of(rows, self._log_masses)
+        self._shares = routes(self._rule, rows, self._log_masses, self._vocabulary).tolist()
         if self._rule.route == "random":
             self._shares = [float(self._coin(one) < self._rule.number) for one in completions]
         found = np.empty_like(rows[BASE])
         for at, (one, share) in enumerate(zip(completions, self._shares, strict=True)):
             place = self._places.setdefault(one, BEGINNING)
-            found[at] = following([rows[BASE][at], rows[ALIGNED][at]], place, share, self._vocabulary)
+            found[at] = following(self._here[at], place, share, self._vocabulary)
         return found
 
     def follow(self, completions: Sequence[Completion], token_ids: Sequence[int]) -> None:
         """Keep whose each token is, and how surprising to each model."""
-        kept = _beside(self._rows, [self._at[one] for one in completions], token_ids, self._dtype)
+        at_rows = [self._at[one] for one in completions]
+        kept = _beside(self._rows, self._log_masses, at_rows, token_ids, self._dtype)
         for number, (one, token) in enumerate(zip(completions, token_ids, strict=True)):
             at = self._at[one]
-            rows = [self._rows[BASE][at], self._rows[ALIGNED][at]]
             self._places[one], kept["source"][number] = after_token(
-                rows, self._places[one], self._shares[at], token, self._vocabulary
+                self._here[at], self._places[one], self._shares[at], token, self._vocabulary
             )
             one.keep_beside(kept[number : number + 1])
 
@@ -158,12 +166,17 @@ class _ByWord:
         return coins[completion.n_tokens]
 
 
-def _beside(rows: Sequence[Float32], at: Sequence[int], token_ids: Sequence[int], kind: np.dtype[Any]) -> TokenStats:
+def _beside(
+    rows: Sequence[Float32],
+    log_masses: Sequence[Float64],
+    at: Sequence[int],
+    token_ids: Sequence[int],
+    kind: np.dtype[Any],
+) -> TokenStats:
     """The surprisal of each token under each model alone; as if mixed token by token."""
     found = np.zeros(len(at), kind)
-    for model, some in enumerate(rows):
-        own = some if len(at) == len(some) else some[list(at)]
-        bits = (log_masses(own) - own[np.arange(len(at)), token_ids]) * _BITS
+    for model, (some, log_mass) in enumerate(zip(rows, log_masses, strict=True)):
+        bits = (log_mass[list(at)] - some[list(at), list(token_ids)]) * _BITS
         found["surprisals_bits"][:, model] = np.maximum(bits, 0.0)
     found["source"] = -1
     return found

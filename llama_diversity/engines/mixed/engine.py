@@ -26,8 +26,17 @@ from llama_diversity.engines.batching import Batch, Seats
 from llama_diversity.engines.draws import Float32, Float64, Reducer, unscored
 from llama_diversity.engines.layout import physical_memory_bytes
 from llama_diversity.engines.mixed.drawing import MixedSlots, mixer_of
-from llama_diversity.engines.mixed.rows import mixed
-from llama_diversity.engines.mixed.words import BEGINNING, Place, Vocabulary, after_token, following, routes
+from llama_diversity.engines.mixed.rows import masses, mixed
+from llama_diversity.engines.mixed.words import (
+    BEGINNING,
+    Here,
+    Place,
+    Vocabulary,
+    after_token,
+    following,
+    here_of,
+    routes,
+)
 from llama_diversity.engines.start import Start
 from llama_diversity.engines.together import Together
 from llama_diversity.errors import BadValue
@@ -209,9 +218,9 @@ class MixedEngine:
         if not self.rule.is_routed:
             return np.ascontiguousarray(mixed(self.rule, rows)), place
         found = np.empty_like(rows[0])
-        share = routes(self.rule, rows, self._words)
-        for at, token in enumerate(ids):
-            here = [some[at] for some in rows]
+        log_masses = [masses(some) for some in rows]
+        share = routes(self.rule, rows, log_masses, self._words).tolist()
+        for at, (here, token) in enumerate(zip(here_of(rows, log_masses), ids, strict=True)):
             found[at] = following(here, place, share[at], self._words)
             place, _ = after_token(here, place, share[at], token, self._words)
         return found, place
@@ -251,25 +260,24 @@ class _Walk:
             here = list(
                 dict.fromkeys(path[:n] for path in paths if len(path) > n and path[: n + 1] not in self._places)
             )
-            rows, share = self._rows(here)
-            of = {path: at for at, path in enumerate(here)}
-            for path in {path[: n + 1] for path in paths if path[:n] in of and len(path) > n}:
-                at = of[path[:n]]
-                own = [some[at] for some in rows]
-                place, _ = after_token(own, self._places[path[:n]], share[at], path[n], self._words)
-                self._places[path] = place
-        rows, share = self._rows(paths)
+            known = dict(zip(here, self._rows(here), strict=True))
+            for path in {path[: n + 1] for path in paths if path[:n] in known and len(path) > n}:
+                rows, share = known[path[:n]]
+                self._places[path], _ = after_token(rows, self._places[path[:n]], share, path[n], self._words)
         found = [
-            following([some[at] for some in rows], self._places[path], share[at], self._words)
-            for at, path in enumerate(paths)
+            following(rows, self._places[path], share, self._words)
+            for path, (rows, share) in zip(paths, self._rows(paths), strict=True)
         ]
         return _normal(np.array(found, np.float32))
 
-    def _rows(self, paths: Sequence[TokenPath]) -> tuple[list[Float32], Float64]:
+    def _rows(self, paths: Sequence[TokenPath]) -> list[tuple[Here, float]]:
+        """What both models say behind each path, and the chance that a word that begins there is the base's."""
         if not paths:
-            return [], np.empty(0)
+            return []
         rows = [_single(one(paths)) for one in self._asked]
-        return rows, routes(self._rule, rows, self._words)
+        log_masses = [masses(some) for some in rows]
+        shares = routes(self._rule, rows, log_masses, self._words).tolist()
+        return list(zip(here_of(rows, log_masses), shares, strict=True))
 
 
 def _as_read_by(together: Together, number: int, *, n_ctx: int) -> Together:

@@ -10,19 +10,24 @@ from llama_diversity.engines.draws import Float32, Float64
 from llama_diversity.mixtures import Rule
 
 _CHUNK_BYTES = 256 * 1024  # rows worked on at once stay in a core's cache
-_BITS = 1 / np.log(2.0)
 
 
-def mixed(rule: Rule, rows: Sequence[Float32]) -> Float32:
+def mixed(rule: Rule, rows: Sequence[Float32], log_masses: Sequence[Float64] | None = None) -> Float32:
     """The mixture's logits, shape (rows, n_vocab), from those of each model; of a rule without words.
+
+    `log_masses` of each model, where they are known already, shape (rows,).
 
     A model with weight 0 is left out, and one with weight 1 alone is itself, bit for bit. What one of the others
     forbids (-inf) a product of theirs forbids too.
     """
-    weighed = [(weight, some) for weight, some in zip(rule.weights, rows, strict=True) if weight]
-    if len(weighed) == 1 and weighed[0][0] == 1:
-        return weighed[0][1]
-    return _added(weighed) if rule.name == "linear" else _multiplied(weighed)
+    used = [model for model, weight in enumerate(rule.weights) if weight]
+    weights, some = [rule.weights[model] for model in used], [rows[model] for model in used]
+    if weights == [1]:
+        return some[0]
+    if rule.name != "linear":
+        return _multiplied(list(zip(weights, some, strict=True)))
+    known = log_masses or [masses(one) for one in rows]
+    return _added(weights, some, [known[model] for model in used])
 
 
 def _multiplied(weighed: Sequence[tuple[float, Float32]]) -> Float32:
@@ -40,38 +45,34 @@ def _multiplied(weighed: Sequence[tuple[float, Float32]]) -> Float32:
     return out
 
 
-def _added(weighed: Sequence[tuple[float, Float32]]) -> Float32:
+def _added(weights: Sequence[float], rows: Sequence[Float32], log_masses: Sequence[Float64]) -> Float32:
     """log of the sum of weight x p."""
-    out = np.empty_like(weighed[0][1])
+    out = np.empty_like(rows[0])
     for chunk in _chunks(out):
         total = out[chunk]
-        total[:] = 0
-        for weight, rows in weighed:
-            e, mass = _exponentials(rows[chunk])
-            total += e * (weight / mass).astype(np.float32)[:, None]
+        for number, (weight, some, log_mass) in enumerate(zip(weights, rows, log_masses, strict=True)):
+            shift = (np.log(weight) - log_mass[chunk]).astype(np.float32)[:, None]
+            if number == 0:
+                np.add(some[chunk], shift, out=total)
+                np.exp(total, out=total)
+            else:
+                p = some[chunk] + shift
+                np.exp(p, out=p)
+                total += p
         with np.errstate(divide="ignore"):
             np.log(total, out=total)
     return out
 
 
-def log_masses(rows: Float32) -> Float64:
-    """log of the sum of exp over each row, shape (rows,)."""
+def masses(rows: Float32) -> Float64:
+    """log of the sum of exp over each row, shape (rows,); of each row by itself."""
     found = np.empty(len(rows))
     for chunk in _chunks(rows):
-        e, mass = _exponentials(rows[chunk])
-        found[chunk] = np.log(mass) + rows[chunk].max(axis=1)
+        maxima = rows[chunk].max(axis=1)
+        e = rows[chunk] - maxima[:, None]
+        np.exp(e, out=e)
+        found[chunk] = np.log(np.add.reduce(e, axis=1).astype(np.float64)) + maxima
     return found
-
-
-def _exponentials(rows: Float32) -> tuple[Float32, Float64]:
-    """exp(x - maximum) and its sum, of each row by itself."""
-    e = np.exp(rows - rows.max(axis=1, keepdims=True))
-    return e, e.sum(axis=1).astype(np.float64)
-
-
-def surprisals_bits(rows: Float32, ids: Sequence[int]) -> Float64:
-    """-log2 p of one token of each row, shape (rows,)."""
-    return np.asarray((log_masses(rows) - rows[np.arange(len(rows)), ids]) * _BITS)
 
 
 def _chunks(rows: Float32) -> list[slice]:
