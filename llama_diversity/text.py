@@ -10,6 +10,7 @@ but each its own, they differ from version to version, and what a model makes up
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import re
 import unicodedata
@@ -76,6 +77,35 @@ def words(text: str) -> list[str]:
     if folded.isascii():
         return _ASCII_WORD.findall(folded)
     return _unicode_word().findall(plain(folded))
+
+
+class SoFar(NamedTuple):
+    """The words of a text that is not at its end: those that nothing behind it can change, and one that may go on.
+
+    `rest`: the bytes that in place of all of the text would be gone on with alike.
+    """
+
+    words: tuple[str, ...]
+    open: str  # empty where the text ends between words
+    rest: bytes
+
+
+def words_so_far(data: bytes) -> SoFar:
+    """`words` of the beginning of a text, which may end within a word and within a character.
+
+    >>> words_so_far(b"A nurse, a na"), words_so_far("Caf\u00e9".encode()[:-1])
+    (SoFar(words=('a', 'nurse', 'a'), open='na', rest=b'na'), SoFar(words=(), open='caf', rest=b'caf\xc3'))
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    folded = decoder.decode(data).casefold()
+    pending, _ = decoder.getstate()
+    folded = folded if folded.isascii() else plain(folded)
+    found = list((_ASCII_WORD if folded.isascii() else _unicode_word()).finditer(folded))
+    behind = folded[found[-1].end() :] if found else "-"
+    if behind not in ("", "'"):  # an apostrophe is of the word where a letter follows
+        return SoFar(tuple(one[0] for one in found), "", pending)
+    last = found.pop()[0]
+    return SoFar(tuple(one[0] for one in found), last, (last + behind).encode() + pending)
 
 
 def beginning(text: str, n_words: int) -> str:

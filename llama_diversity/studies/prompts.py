@@ -119,16 +119,29 @@ def _of_file(name: str) -> Prompts:
     return Prompts(texts, words, {"file": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()})
 
 
-def _read(path: Path) -> Iterator[_Found]:
+def texts_of_file(path: Path, option: str, formats: str) -> tuple[str, ...]:
+    """The prompts of a file that another option names, which are saved as `formats`. Raises BadValue."""
+    return _different(list(_read(path, option, formats)), option, str(path))
+
+
+def decoded(path: Path, option: str) -> str:
+    """The text of a file that an option names. Raises BadValue."""
+    try:
+        return _decoded(path)
+    except _Malformed as reason:
+        raise BadValue(option, str(path), str(reason)) from reason
+
+
+def _read(path: Path, option: str = FILE_OPTION, formats: str = _FORMATS) -> Iterator[_Found]:
     """The prompts of a file by its suffix. Raises BadValue."""
     suffix = path.suffix.casefold().removeprefix(".")
     if suffix in _NOT_READ:
-        raise BadValue(FILE_OPTION, str(path), f"a .{suffix} file is not read; save the prompts as {_FORMATS}")
+        raise BadValue(option, str(path), f"a .{suffix} file is not read; save the prompts as {formats}")
     readers = {"jsonl": _json_lines, "ndjson": _json_lines, "json": _json, "csv": _table, "tsv": _table}
     try:
         yield from readers.get(suffix, _lines)(_decoded(path))
     except _Malformed as reason:
-        raise BadValue(FILE_OPTION, str(path), str(reason)) from reason
+        raise BadValue(option, str(path), str(reason)) from reason
 
 
 class _Malformed(ValueError):

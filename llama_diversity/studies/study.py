@@ -42,6 +42,7 @@ STUDIES = {  # name -> module:class, in the order of a report
 STANDS_ON = {  # room -> the rooms it is made of; no other room knows a second one
     "decompose": {"compare"},
     "demo": {"semantic", "syntactic"},
+    "reframe": {"compare"},
     "paper": {"personas", "semantic", "syntactic", "perturb", "collapse"},
 }
 
