@@ -237,7 +237,19 @@ def test_chat_templates(template: str | None, words: str, tmp_path: Path, run: C
 
 @pytest.mark.parametrize(
     "command",
-    ["personas", "semantic", "syntactic", "perturb", "tree", "diff", "compare", "decompose", "coverage", "reproduce"],
+    [
+        "personas",
+        "semantic",
+        "syntactic",
+        "perturb",
+        "tree",
+        "diff",
+        "compare",
+        "decompose",
+        "coverage",
+        "reproduce",
+        "reframe",
+    ],
 )
 def test_one_model_is_not_two_arms(command: str, run: Callable) -> None:
     same = Path(llama_diversity.__file__).parent / "data" / "tiny-base.gguf"

@@ -49,6 +49,7 @@ STUDIES = {  # a call that is small and quick
     ),
     "collapse": lambda: ld.collapse(rule="ppo", beta=0.3, runs=20, third=True),
     "diff": lambda: ld.diff(**PAIR, n=3, max_tokens=8, blocked_above=0.1),
+    "reframe": lambda: ld.reframe(**PAIR, set="hopper", words=1, budget=60),
     "tree": lambda: ld.tree(**PAIR, prompt="She", depth=3, k=5, start="none"),
 }
 

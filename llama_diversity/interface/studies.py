@@ -48,6 +48,9 @@ from llama_diversity.studies.perturb import analysis as nudging
 from llama_diversity.studies.perturb.perturbations import change_of
 from llama_diversity.studies.perturb.study import Perturb, default_prompts
 from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT, Prompts
+from llama_diversity.studies.reframe import analysis as surviving
+from llama_diversity.studies.reframe import specs as putting
+from llama_diversity.studies.reframe import study as putting_otherwise
 from llama_diversity.studies.results import check_file
 from llama_diversity.studies.samplers import check_cuts, parse_sampler
 from llama_diversity.studies.semantic import analysis as meaning
@@ -526,6 +529,49 @@ def tree(
     with alone():
         arms = choosing.resolve_choice(choice, session)
         return Found(searching.run(question, arms, session=session, words=choice.words()))
+
+
+@public
+def reframe(
+    pair: Models = None,
+    *,
+    base: Model | str | None = None,
+    aligned: Model | str | None = None,
+    ladder: str | None = None,
+    arms: Mapping[str, AnyArm] | None = None,
+    set: str | Sequence[str] | None = None,
+    reframings: str | Path | None = None,
+    words: int = surviving.N_WORDS,
+    deep: float = surviving.DEEP,
+    budget: int = surviving.BUDGET,
+    start: str = "auto",
+    control_tokens: bool = False,
+) -> Found:
+    """Does the likeliest answer to a prompt survive when the question is put otherwise? Nothing is sampled.
+
+    `arms` as in `compare`, without what draws. `set`: of the prompts that ship those of these names; `reframings`: a
+    file of one's own, the original first. An answer has so many `words`. `deep`: the share of the reframings beyond
+    which an answer that stays the likeliest is deep. `budget`: paths that are followed up for a prompt at most.
+
+    Raises BadUsage, BadValue, OneModel, DifferentVocabularies, TemplateError, PromptTooLong, EngineError, Interrupted,
+    and what models raise.
+
+    >>> import llama_diversity as ld
+    >>> found = ld.reframe(base="scripted:base", aligned="scripted:homing", set="hopper")
+    >>> [one["answer"] for one in found.to_dict()["arms"]["aligned"]["prompts"]["hopper"]["attractors"]]
+    ['nurse']
+    """
+    session = current("reframe")
+    choice = choice_of(pair, base, aligned, ladder)
+    specs = _specs(arms, choice)
+    names = () if set is None else (set,) if isinstance(set, str) else tuple(set)
+    sets, words_of = putting.read_sets(names, None if reframings is None else str(reframings))
+    question = putting_otherwise.Question(
+        sets, words_of, words, deep, budget, asking_of(start, control_tokens=control_tokens)
+    )
+    named = choice.words() if arms is None else [part for spec in specs for part in ("--arm", spec.word())]
+    with alone():
+        return Found(putting_otherwise.run(question, specs, session=session, words=named))
 
 
 @public

@@ -33,19 +33,20 @@ DEEP_WORD, SHALLOW_WORD, UNDECIDED = "deep", "shallow", "undecided"
 
 
 class Rate(NamedTuple):
-    """A share of the reframings: `k` of `n` as far as is likeliest, `n_open` of them not certain; 95 % interval."""
+    """A share of the reframings, 95 % interval: `k` of `n` as far as is likely, `n_sure` surely, `n_open` maybe."""
 
     value: float
     low: float
     high: float
     k: int
     n: int
+    n_sure: int
     n_open: int
 
     def verdict(self, share: float) -> str:
         """Deep, shallow or undecided by a share.
 
-        >>> Rate(0.9, 0.74, 0.97, 27, 30, 0).verdict(0.5), Rate(0.5, 0.33, 0.67, 15, 30, 0).verdict(0.5)
+        >>> Rate(0.9, 0.74, 0.97, 27, 30, 27, 0).verdict(0.5), Rate(0.5, 0.33, 0.67, 15, 30, 15, 0).verdict(0.5)
         ('deep', 'undecided')
         """
         return DEEP_WORD if self.low > share else SHALLOW_WORD if self.high < share else UNDECIDED
@@ -65,7 +66,7 @@ class Elsewhere(NamedTuple):
     """The same answer of another arm, behind the original prompt."""
 
     probability: Bounds
-    rank: int
+    rank: int | None  # None: behind all that are listed
 
 
 class Attractor(NamedTuple):
@@ -117,6 +118,7 @@ class Count(NamedTuple):
 
     n_attractors: int
     n_vanished: int
+    n_surely_vanished: int  # whatever is not certain
     n_deep: int
     n_shallow: int
     n_undecided: int
@@ -192,7 +194,7 @@ def _rate(known: Sequence[bool | None], likely: Sequence[bool]) -> Rate:
     low, high = wilson(n_sure, n).low, wilson(n_sure + n_open, n).high
     assert low is not None
     assert high is not None
-    return Rate(k / n, low, high, k, n, n_open)
+    return Rate(k / n, low, high, k, n, n_sure, n_open)
 
 
 def count(found: Sequence[OfPrompt], share: float) -> Count:
@@ -204,6 +206,7 @@ def count(found: Sequence[OfPrompt], share: float) -> Count:
     return Count(
         n_attractors=len(every),
         n_vanished=sum(one.kept.value <= share for one in every),
+        n_surely_vanished=sum(one.kept.n_sure + one.kept.n_open <= share * one.kept.n for one in every),
         n_deep=verdicts.count(DEEP_WORD),
         n_shallow=verdicts.count(SHALLOW_WORD),
         n_undecided=verdicts.count(UNDECIDED),

@@ -14,7 +14,7 @@ from llama_diversity.render.safe import visible
 from llama_diversity.studies.phrases import prompts_in_words
 from llama_diversity.studies.reframe.analysis import LEAST, Attractor, Count, OfPrompt, Rate, count, mean_rate
 from llama_diversity.studies.reframe.answers import shown
-from llama_diversity.studies.reframe.search import CLOSE, Bounds
+from llama_diversity.studies.reframe.search import CLOSE, N_KEPT, Bounds
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
@@ -69,7 +69,7 @@ def _headline(arm: str, counts: Count, prompts: Mapping[str, OfPrompt], facts: F
     return (
         f"{arm}: of the likeliest answers to {counted(n, 'prompt')} {_are(counts.n_deep)} deep{of_base}, "
         f"{counts.n_shallow} shallow, {counts.n_undecided} undecided{none}; they stay the likeliest in {rate} of the "
-        f"reframings on average. {vanished} vanish ({written(Share(counts.n_vanished / counts.n_attractors))}): they "
+        f"reframings on average. {vanished} vanish ({counts.n_surely_vanished} of them for certain): they "
         f"have {_LEAST} or more behind the original, but in no more than {written(Share(facts.deep))} of the others."
     )
 
@@ -116,7 +116,8 @@ def _tops(found: Found, facts: Facts) -> Table:
         tuple(rows),
         "DR: probability behind the original. FR: share of the reframings in which it is the likeliest too, with "
         f"Wilson's interval over them. π: DR FR. Deep: FR surely above {written(Share(facts.deep))}; shallow: surely "
-        f"below. No attractor: DR below {_LEAST}. Rank in {base}: of the same answer behind the original.",
+        f"below. No attractor: DR below {_LEAST}. Rank in {base}: of the same answer behind the original, by what the "
+        "search found.",
     )
 
 
@@ -183,7 +184,9 @@ def _between(found: Interval) -> Between | None:
 
 
 def _rank(one: Attractor) -> Value:
-    return None if one.in_base is None else one.in_base.rank
+    if one.in_base is None:
+        return None
+    return one.in_base.rank if one.in_base.rank is not None else f"behind {N_KEPT}"
 
 
 # ---- figure

@@ -39,7 +39,7 @@ _LEAST = 1e-6  # lighter children of a path are not listed one by one
 _LEAST_FOLLOWED = 1e-5
 _OPEN = ("", " ")  # how the prefix of a path ends that may come to any next word
 _NARROW = 0.1  # the weight of other paths in the order: what keeps all answers uncertain comes first
-_N_KEPT = 200  # answers of a result
+N_KEPT = 200  # answers of a result
 
 
 class Bounds(NamedTuple):
@@ -52,7 +52,7 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """What is known of the answers to one prompt: the likeliest first, those with less than `least` left out."""
+    """What is known of the answers to one prompt: the N_KEPT likeliest, the likeliest first."""
 
     likeliest: tuple[tuple[Answer, Bounds], ...]
     watched: Mapping[Answer, Bounds]
@@ -74,11 +74,15 @@ class Answers:
 
     @property
     def _least(self) -> float:
-        return self.likeliest[-1][1].high if self.likeliest else 0.0
+        """What an answer that is not listed has at most of what was found."""
+        return self.likeliest[-1][1].low if len(self.likeliest) == N_KEPT else 0.0
 
-    def rank(self, answer: Answer) -> int:
-        """1 + the answers that are known to be likelier than this one may be."""
-        return 1 + sum(bounds.low > self.of(answer).high for other, bounds in self.likeliest if other != answer)
+    def rank(self, answer: Answer) -> int | None:
+        """1 + the answers that are likelier, by what was found; None for one behind the `N_KEPT` that are listed."""
+        known = dict(self.likeliest)
+        if answer not in known:
+            return None
+        return 1 + sum(bounds.low > known[answer].low for bounds in known.values())
 
 
 def search(
@@ -234,7 +238,7 @@ class _Search:
     def result(self) -> Answers:
         """What is known now."""
         top = self.top
-        order = sorted(self._settled, key=lambda one: (-self._settled[one], one))[:_N_KEPT]
+        order = sorted(self._settled, key=lambda one: (-self._settled[one], one))[:N_KEPT]
         rival = 1.0 if top is None else self.rival(top)
         return Answers(
             likeliest=tuple((one, self.bounds(one)) for one in order),

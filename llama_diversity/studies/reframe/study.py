@@ -245,8 +245,15 @@ def _read(
     with contextlib.closing(opened):
         bits = cache.kept(("closest bits", cache.code_digest(), *kind), opened.closest_bits)
         for name, some in texts.items():
-            ids = [(prompts[arm.name, text].ids, _start(prompts[arm.name, text])) for text in some]
-            asked = repr((ids, sorted(rules[name].passed), question.n_words, question.budget, watched[name]))
+            asked = repr(
+                (
+                    [prompts[arm.name, text] for text in some],
+                    sorted(rules[name].passed),
+                    question.n_words,
+                    question.budget,
+                    watched[name],
+                )
+            )
             found[name] = cache.kept(
                 ("answers", cache.code_digest(), *kind, asked),
                 lambda name=name, some=some: opened.answers(  # type: ignore[misc]
@@ -295,7 +302,7 @@ class _Opened:
             self._vocabulary = Vocabulary(pieces, engine.ends)
         with self._session.listener.working(f"reading {title}") as show:
             for at, prompt in enumerate(prompts, start=1):
-                with engine.after(prompt.ids, longest=LONGEST) as after:
+                with engine.after(prompt, longest=LONGEST) as after:
                     found.append(search(after, _start(prompt), rule, self._vocabulary, budget=budget, watched=watched))
                 self._vocabulary.clear()
                 show(at / len(prompts), f"{at} of {len(prompts)} prompts")
