@@ -493,6 +493,7 @@ def test_a_bad_file_is_one_sentence(name: str, content: str, words_: str, run: C
         (["--budget", 0], "at least 1 path"),
         (["--arm", "a=scripted:base"], "two arms or more"),
         (["--arm", "a=scripted:base,T=0.5", "--arm", "b=scripted:aligned"], "--arm a has a sampler"),
+        (["--arm", "a=scripted:base,ask=seeded", "--arm", "b=scripted:aligned"], "--arm a has ask=seeded, but reframe"),
         (["--arm", "a=scripted:base,n=5", "--arm", "b=scripted:aligned,seed=2"], "--arm a has n, but reframe"),
     ],
 )

@@ -16,7 +16,7 @@ from llama_diversity.records import Asking, ModelRef, Prompt
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.arms import Arm, check_different
 from llama_diversity.studies.compare.specs import ArmSpec
-from llama_diversity.studies.compare.study import resolve_spec
+from llama_diversity.studies.compare.study import resolve_specs
 from llama_diversity.studies.measuring.noise import floor
 from llama_diversity.studies.noise import noise_of
 from llama_diversity.studies.reframe.analysis import (
@@ -100,7 +100,7 @@ def run(
     """
     question.check_settings()
     check_arms(specs)
-    asked = [Asked(spec, resolve_spec(spec, session)) for spec in specs]
+    asked = [Asked(*one) for one in zip(specs, resolve_specs(specs, session), strict=True)]
     _check_different(asked)
     try:
         prompts, starts = _prompts(question, asked, session)
@@ -134,6 +134,7 @@ def check_arms(specs: Sequence[ArmSpec]) -> None:
     for spec in specs:
         drawn = [name for name, is_there in (("n", spec.n is not None), ("seed", spec.seed)) if is_there]
         drawn += ["a sampler"] if spec.sampler else []
+        drawn += [f"ask={spec.ask}"] if spec.ask else []
         if drawn:
             raise BadUsage(f"--arm {spec.name} has {' and '.join(drawn)}, but reframe reads exact probabilities and "
                            "draws nothing. Leave it out.")  # fmt: skip
