@@ -232,16 +232,15 @@ class Compare(Study):
         lengths: dict[str, list[int]] = {spec.name: [] for spec in self.specs}
         for one in self.questions():
             lengths[one.spec.name] += [
-                read.length(each.answer) for each in read.outputs(one) if self.flaw(each) is None
+                read.length(each.answer) for each in read.outputs(one) if read.flaw(each) is None
             ]
         return read._replace(rules=Rules(common_prefix(lengths), has_one_vocabulary))
 
-    def flaw(self, output: Output) -> str | None:
+    def flaw(self, answer: Answer) -> str | None:
         """Why it is not valid; None where it is."""
-        flaw = output.flaw or output.answer.flaw
-        if flaw is None and self.valid is not None and re.search(self.valid, output.answer.text) is None:
+        if answer.flaw is None and self.valid is not None and re.search(self.valid, answer.text) is None:
             return NOT_AS_ASKED
-        return flaw
+        return answer.flaw
 
     def _asked(self, spec: ArmSpec, drawn: Drawn) -> Asked:
         """How an arm was asked, and what came of it."""
@@ -276,6 +275,10 @@ class Reading(NamedTuple):
         """Those that are judged."""
         return itertools.islice(gathering.outputs(one, self.drawn), self.n)
 
+    def flaw(self, output: Output) -> str | None:
+        """Why it is not valid: nothing came of the way of asking, or of the answer; None where it is."""
+        return output.flaw or self.study.flaw(output.answer)
+
     def recipe(self, spec: ArmSpec) -> Recipe:
         """Of an arm's outputs for the first prompt; of its plans where none could be followed."""
         one = self.study.question(spec, 0)
@@ -297,7 +300,7 @@ class Reading(NamedTuple):
         self, spec: ArmSpec, number: int, encoder: embed.Encoder, show: Callable[[float], None]
     ) -> Generations:
         every, prefix = list(self.outputs(self.study.question(spec, number))), self.rules.prefix
-        outputs = [one for one in every if self.study.flaw(one) is None]
+        outputs = [one for one in every if self.flaw(one) is None]
         valid = [one.answer for one in outputs]
         lengths = [self.length(one) for one in valid]
         beginnings = [_beginning(self.drawn, one.label, one.answer, self.rules) for one in outputs]
@@ -317,7 +320,7 @@ class Reading(NamedTuple):
             # Bytes per token matter only where vocabularies differ, and there no token is cut away.
             np.array([len(one.data) for one in valid], np.int64),
             embedded.unread,
-            Endings.of([one.answer for one in every], map(self.study.flaw, every)),
+            Endings.of([one.answer for one in every], map(self.flaw, every)),
             _units(spec, every, outputs, reaching),
             sum(one.n_tokens for one in every),
             sum(one.n_prompt_tokens for one in every),
