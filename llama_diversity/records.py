@@ -22,6 +22,7 @@ from llama_diversity.errors import BadValue
 
 RECIPE_TAG = "r1"  # changes with the canonical form or the digest, so that a change is detectable
 N_TOP = 5
+LEAST_TEMPERATURE = 1e-4
 MAX_SAMPLES = 10**7  # their indices alone take 1 GB while they are drawn
 
 TOKEN_DTYPE = np.dtype(
@@ -48,6 +49,11 @@ pair, and in scored text it is nan, since nothing was drawn. A token without a c
 without BOS) has nan everywhere and rank 0.
 """
 
+_HEAT = "it must be 0 (greedy) or a number from 0.0001 to 10000"
+_SHARE = "it must lie between 0 (off) and 1"
+_UP_TO_100 = "it must lie between 0 (off) and 100"
+_ABOVE_0 = "it must lie above 0 and at most at 100"
+
 TokenStats = npt.NDArray[Any]  # shape (n_tokens,), dtype TOKEN_DTYPE
 
 
@@ -62,31 +68,81 @@ def beside_dtype(n_models: int) -> np.dtype[Any]:
 
 @dataclass(frozen=True)
 class Sampler:
-    """How the next token is drawn: temperature first, then top-k, top-p, min-p, each on what the one before left.
+    """How the next token is drawn: temperature first, then top-n-sigma, top-k, top-p, min-p and XTC.
 
-    Neutral (the default) is pure softmax sampling, the paper's Eq. 3.1. `temperature` 0 is greedy, ties to the lower
-    id. `top_k` 0, `top_p` 1 and `min_p` 0 are off. Top-p keeps the smallest set of likeliest tokens that reaches p.
+    Each acts on what the one before left; a grammar leaves tokens out before all of them. Neutral (the default) is pure
+    softmax sampling, the paper's Eq. 3.1. `temperature` 0 is greedy, ties to the lower id; the first token is drawn at
+    `first_temperature` where that is given. `dynatemp_range` R makes of the temperature T one from T - R to T + R:
+    max(0, T - R) + (T + R - max(0, T - R)) h^`dynatemp_exponent`, at least 0.0001, where h in [0, 1] is the raw
+    distribution's entropy over that of as many equal tokens (llama.cpp's dynatemp); not at the first token where that
+    has its own. `top_n_sigma` n keeps z >= max z - n sd(z) of the raw logits, whatever the temperature. Top-p keeps the
+    smallest set of likeliest tokens that reaches p. XTC: with probability `xtc_probability`, of the tokens with
+    p > `xtc_threshold` all but the least likely are left out (of equals the highest id stays); since that coin is
+    independent of all else, tokens are drawn from the mixture (1 - c) p + c p_cut. `top_k` 0, `top_p` 1, `min_p` 0,
+    `top_n_sigma` 0, `xtc_probability` 0 and `dynatemp_range` 0 are off.
     """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    first_temperature: float | None = None
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    top_n_sigma: float = 0.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.temperature != 0 and not 1e-4 <= self.temperature <= 1e4:
-            raise BadValue("--temperature", self.temperature, "it must be 0 (greedy) or a number from 0.0001 to 10000")
-        if self.top_k < 0:
-            raise BadValue("--top-k", self.top_k, "it must be 0 (off) or a positive number")
-        if not 0 < self.top_p <= 1:
-            raise BadValue("--top-p", self.top_p, "it must lie above 0 and at most at 1 (off)")
-        if not 0 <= self.min_p <= 1:
-            raise BadValue("--min-p", self.min_p, "it must lie between 0 (off) and 1")
+        no_two = "it must lie above 0 and below 0.5, from where on no two tokens can be above it"
+        for option, value, is_meant, meant in (
+            ("--temperature", self.temperature, _is_heat(self.temperature), _HEAT),
+            ("--top-k", self.top_k, self.top_k >= 0, "it must be 0 (off) or a positive number"),
+            ("--top-p", self.top_p, 0 < self.top_p <= 1, "it must lie above 0 and at most at 1 (off)"),
+            ("--min-p", self.min_p, 0 <= self.min_p <= 1, _SHARE),
+            ("--first-temperature", self.first_temperature, _is_heat(self.first_temperature), _HEAT),
+            ("--dynatemp-range", self.dynatemp_range, 0 <= self.dynatemp_range <= 100, _UP_TO_100),
+            ("--dynatemp-exponent", self.dynatemp_exponent, 0 < self.dynatemp_exponent <= 100, _ABOVE_0),
+            ("--top-n-sigma", self.top_n_sigma, 0 <= self.top_n_sigma <= 100, _UP_TO_100),
+            ("--xtc-probability", self.xtc_probability, 0 <= self.xtc_probability <= 1, _SHARE),
+            ("--xtc-threshold", self.xtc_threshold, 0 < self.xtc_threshold < 0.5, no_two),
+        ):
+            if not is_meant:
+                raise BadValue(option, value, meant)
 
     @property
     def is_neutral(self) -> bool:
         """True when tokens are drawn from the raw distribution itself."""
         return self == Sampler()
+
+    @property
+    def is_greedy(self) -> bool:
+        """True when nothing is drawn: the likeliest token each time."""
+        return self.temperature == 0 and not self.first_temperature
+
+    def at(self, *, is_first: bool) -> Sampler:
+        """What one token is drawn with, the first of a completion or a later one: it has no temperature of its own."""
+        if self.first_temperature is None:
+            return self
+        if not is_first:
+            return dataclasses.replace(self, first_temperature=None)
+        heat = self.first_temperature
+        return dataclasses.replace(
+            self, temperature=heat, first_temperature=None, dynatemp_range=0.0, dynatemp_exponent=1.0
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that are hashed and stored: of those that came later only what is not off.
+
+        So recipes from before there were such keep their keys.
+        """
+        named = dataclasses.fields(self)
+        fields = {one.name: getattr(self, one.name) for one in named}
+        return {one.name: fields[one.name] for at, one in enumerate(named) if at < 4 or fields[one.name] != one.default}
+
+
+def _is_heat(value: float | None) -> bool:
+    return value is None or value == 0 or LEAST_TEMPERATURE <= value <= 1e4
 
 
 def seen_ids(tokens: TokenStats) -> set[int]:
@@ -212,7 +268,7 @@ class Recipe:
 
     def to_json(self) -> str:
         """The canonical form that is hashed and stored: sorted keys, no blanks, ASCII; no grammar, no such key."""
-        fields = {**_fields(self), "prompt": _fields(self.prompt), "sampler": _fields(self.sampler)}
+        fields = {**_fields(self), "prompt": _fields(self.prompt), "sampler": self.sampler.to_dict()}
         prompt = fields["prompt"]
         prompt["others"] = [_stated(_fields(one), "others", *_LATER) for one in self.prompt.others]
         _stated(fields, "grammar", "mixture")
@@ -254,7 +310,7 @@ def _prompt(fields: dict[str, Any]) -> Prompt:
     return Prompt(**{**fields, "ids": tuple(fields["ids"]), "others": others})
 
 
-def _fields(one: Prompt | Sampler | Recipe) -> dict[str, Any]:
+def _fields(one: Prompt | Recipe) -> dict[str, Any]:
     """As `asdict`, which copies every id of a prompt: of thousands of recipes that takes many seconds."""
     return {field.name: getattr(one, field.name) for field in dataclasses.fields(one)}
 

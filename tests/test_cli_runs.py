@@ -124,7 +124,7 @@ def test_show(runs: Run, two_runs: list[str]) -> None:
     assert words[:2] == [["run", two_runs[1]], ["command", "llamadiv sample"]]
     shown = [tuple(line) for line in words]
     assert ("sampler", "temperature 1, nothing cut off") in shown
-    assert ("sampler", "temperature 0.5, top-k 0, top-p 1, min-p 0") in shown
+    assert ("sampler", "temperature 0.5, nothing cut off") in shown
     assert ("prompt", "raw, 3 tokens: She was") in shown
     assert ("seed", "2") in shown
     assert ("parallel", "3") in shown

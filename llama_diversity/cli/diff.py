@@ -15,8 +15,9 @@ from llama_diversity.studies.diff.study import Diff, run_given
 from llama_diversity.studies.measuring.divergence import BLOCKED_ABOVE
 from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT
 from llama_diversity.studies.results import make_folder
+from llama_diversity.studies.samplers import SETTINGS
 
-_OF_DRAWING = ("prompt", "n_samples", "max_tokens", "temperature", "top_k", "top_p", "min_p", "seed", "parallel")
+_OF_DRAWING = ("prompt", "n_samples", "max_tokens", *(one.name for one in SETTINGS), "seed", "parallel")
 
 
 @click.command()

@@ -21,7 +21,8 @@ from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Sampler
 from llama_diversity.render.print_form import ON_SCREEN, PrintForm
-from llama_diversity.studies.drawing import Drawing, refuse_cuts_of_greedy
+from llama_diversity.studies.drawing import Drawing, refuse_idle
+from llama_diversity.studies.samplers import SETTINGS
 from llama_diversity.studies.session import Session
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -171,34 +172,16 @@ seed_option = click.option(
     help="Seed of all draws, or `random`.  [default: 0; env: LLAMADIV_SEED]",
 )
 _DRAWING = [
-    click.option(
-        "-t",
-        "--temperature",
-        type=float,
-        default=1.0,
-        envvar="LLAMADIV_TEMPERATURE",
-        help="1 is the model itself, 0 is greedy.  [default: 1; env: LLAMADIV_TEMPERATURE]",
-    ),
-    click.option(
-        "--top-k",
-        type=int,
-        default=0,
-        envvar="LLAMADIV_TOP_K",
-        help="Keep the K likeliest; 0 is off.  [env: LLAMADIV_TOP_K]",
-    ),
-    click.option(
-        "--top-p",
-        type=float,
-        default=1.0,
-        envvar="LLAMADIV_TOP_P",
-        help="Keep the likeliest up to mass P; 1 is off.  [env: LLAMADIV_TOP_P]",
-    ),
-    click.option(
-        "--min-p",
-        type=float,
-        default=0.0,
-        envvar="LLAMADIV_MIN_P",
-        help="Keep p >= P * the largest p; 0 is off.  [env: LLAMADIV_MIN_P]",
+    *(
+        click.option(
+            *one.options,
+            one.name,
+            type=one.kind,
+            default=one.off,
+            envvar=f"LLAMADIV_{one.name.upper()}",
+            help=f"{one.meaning}  [env: LLAMADIV_{one.name.upper()}]",
+        )
+        for one in SETTINGS
     ),
     seed_option,
 ]
@@ -275,11 +258,9 @@ def drawing_options(command: Command) -> Command:
     """Add how a prompt is asked, sampler and seed; the command receives them as one argument `drawing`."""
 
     @functools.wraps(command)
-    def with_drawing(
-        *args: Any, temperature: float, top_k: int, top_p: float, min_p: float, seed: int, asking: Asking, **kwargs: Any
-    ) -> Any:
-        sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        refuse_cuts_of_greedy(sampler)
+    def with_drawing(*args: Any, seed: int, asking: Asking, **kwargs: Any) -> Any:
+        sampler = Sampler(**{one.name: kwargs.pop(one.name) for one in SETTINGS})
+        refuse_idle(sampler)
         return command(*args, drawing=Drawing(sampler, seed, asking), **kwargs)
 
     decorated: Command = asking_options(with_options(with_drawing, _DRAWING))

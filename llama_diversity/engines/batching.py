@@ -119,7 +119,8 @@ class Batch:
         self._first_row = seats.first_row
         self._n_head = len(together.head)
         self._parallel = seats.parallel
-        self._sampler = together.recipe.sampler
+        sampler = together.recipe.sampler
+        self._first_sampler, self._sampler = sampler.at(is_first=True), sampler.at(is_first=False)
         self._reducer = reducer
         self._waiting = iter(completions)
         self._next: list[Completion] = []  # of them, those whose own prompts are to be read next
@@ -197,7 +198,7 @@ class Batch:
         if self._grammar is not None:
             for completion in fresh:
                 self._grammar.begin(completion.place, completion.grammar)
-        return self._draw(fresh, logits)
+        return self._draw(fresh, logits, self._first_sampler)
 
     def _close_gaps(self) -> None:
         while None in self._live:
@@ -215,24 +216,26 @@ class Batch:
             [len(completion.prompt_ids) + completion.n_tokens - 1 for completion in live],
         )
         self._stopwatch.decode_seconds += time.perf_counter() - before
-        step = self._draw(live, logits)
+        step = self._draw(live, logits, self._sampler)
         self._live = [completion if completion.finish_reason is None else None for completion in live]
         return step
 
-    def _draw(self, completions: Sequence[Completion], rows: Logits) -> Step:
+    def _draw(self, completions: Sequence[Completion], rows: Logits, sampler: Sampler) -> Step:
         before = time.perf_counter()
         logits = self._mixer.mixed(completions, rows) if self._mixer and isinstance(rows, list) else rows
         assert isinstance(logits, np.ndarray)
         if self._grammar is None:
-            finished = self._add_draws(completions, logits)
+            finished = self._add_draws(completions, logits, sampler)
         else:
-            completions, finished = self._add_draws_within(self._grammar, completions, logits)
+            completions, finished = self._add_draws_within(self._grammar, completions, logits, sampler)
         self._stopwatch.sampling_seconds += time.perf_counter() - before
         return Step(len(completions), finished)
 
-    def _add_draws(self, completions: Sequence[Completion], logits: Float32, *allowed: Mask) -> list[Sample]:
+    def _add_draws(
+        self, completions: Sequence[Completion], logits: Float32, sampler: Sampler, *allowed: Mask
+    ) -> list[Sample]:
         numbers = np.array([completion.number for completion in completions])
-        look = self._reducer.look(logits, numbers, self._sampler, *allowed)
+        look = self._reducer.look(logits, numbers, sampler, *allowed)
         self._undescribed.append((list(completions), look))
         ids = look.ids.tolist()
         if self._mixer is not None:
@@ -253,7 +256,7 @@ class Batch:
         self._undescribed.clear()
 
     def _add_draws_within(
-        self, grammar: Grammar, completions: Sequence[Completion], logits: Float32
+        self, grammar: Grammar, completions: Sequence[Completion], logits: Float32, sampler: Sampler
     ) -> tuple[list[Completion], list[Sample]]:
         """As `_add_draws`, from what the grammar allows; also the completions that it left a token to."""
         allowed = grammar.allowed([completion.place for completion in completions])
@@ -265,7 +268,7 @@ class Batch:
             else:
                 self._dead_ends.append((completion, completion.give_up()))
                 grammar.end(completion.place)
-        finished = self._add_draws(rest, logits[can_go_on], allowed[can_go_on]) if rest else []
+        finished = self._add_draws(rest, logits[can_go_on], sampler, allowed[can_go_on]) if rest else []
         for completion in rest:
             if completion.finish_reason is None:
                 grammar.accept(completion.place, completion.last_id)

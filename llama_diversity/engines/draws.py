@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from llama_diversity.engines.laws import dynamic, law, shrinkage, sigma_floor
 from llama_diversity.errors import EngineError
 from llama_diversity.records import N_TOP, TOKEN_DTYPE, Sampler, TokenStats
 
@@ -48,6 +49,28 @@ def uniforms(seed: int, index: int, n: int, *, stream: int = 0) -> Float64:
     key, counter = np.array([seed, index], dtype=np.uint64), np.array([0, 0, 0, stream], dtype=np.uint64)
     raw = np.random.Philox(key=key, counter=counter).random_raw(n)
     return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def sampled(log_p: Float64, sampler: Sampler, *, is_first: bool) -> Float64:
+    """The distribution that `sampler` draws from, as natural logarithms, of rows of the model's own log p.
+
+    `log_p`: shape (rows, n_vocab), -inf for what may not be drawn; each row needs a finite one. The result has its
+    shape, each row normalised, -inf where a token is cut off. `is_first`: the rows are before the first token of a
+    completion. It is what `Reducer.look` draws from, in float64.
+
+    >>> half = np.log([[0.5, 0.3, 0.2]])
+    >>> np.exp(sampled(half, Sampler(top_k=2), is_first=False)).round(3).tolist()
+    [[0.625, 0.375, 0.0]]
+    """
+    one = sampler.at(is_first=is_first)
+    found = np.full(log_p.shape, -np.inf)
+    for row, out in zip(log_p, found, strict=True):
+        if one.temperature == 0:
+            out[row.argmax()] = 0.0
+            continue
+        ids, masses = law(row, one)
+        out[ids] = np.log(masses) - np.log(masses.sum())
+    return found
 
 
 def unscored(ids: Sequence[int]) -> TokenStats:
@@ -228,16 +251,14 @@ class Reducer:
             chosen = open_to.argmax(axis=1)  # the first maximum: the lower id
             surprisal_bits = entropy_bits = np.zeros(len(logits))
         elif (sampler.top_k, sampler.top_p, sampler.min_p) == (0, 1.0, 0.0):
-            with np.errstate(over="ignore"):
-                heated = (open_to - maximum[:, None]) / np.float32(sampler.temperature)
-            np.maximum(heated, _NEVER_DRAWN, out=heated)  # near T = 0, padding and forbidden tokens go to -inf
-            sums = self._sums(heated)
+            heated, sums = self._heated(open_to, maximum, sampler, raw if allowed is None else None)
             chosen = self._inverse_cdf(heated, sums, numbers)
             moments = _Moments.of(sums.x, sums.upto[:, -1])
             x = heated[np.arange(len(heated)), chosen].astype(np.float64) - sums.maximum
             surprisal_bits, entropy_bits = moments.surprisal_bits(x), moments.entropy_bits
         else:
-            drawn = [_draw_truncated(row, u, sampler) for row, u in zip(open_to, numbers, strict=True)]
+            rows = open_to[:, : self.n_vocab]
+            drawn = [_draw_sorted(row, u, sampler) for row, u in zip(rows, numbers, strict=True)]
             chosen = np.array([d.token_id for d in drawn])
             surprisal_bits = np.array([d.surprisal_bits for d in drawn])
             entropy_bits = np.array([d.entropy_bits for d in drawn])
@@ -270,13 +291,75 @@ class Reducer:
             raise ValueError("a row allows no token that has a probability")
         return bounded, maximum
 
+    def _heated(self, logits: Float32, maximum: Float32, sampler: Sampler, sums: _Sums | None) -> tuple[Float32, _Sums]:
+        """Logits of what a sampler draws from that needs no order of tokens, and their sums.
+
+        `sums`: of the logits, where they are known.
+        """
+        heat: Any = np.float32(sampler.temperature)
+        if sampler.dynatemp_range:
+            heat = self._dynamic(logits, sums or self._sums(logits), sampler)[:, None]
+        with np.errstate(over="ignore"):
+            heated = (logits - maximum[:, None]) / heat
+        np.maximum(heated, _NEVER_DRAWN, out=heated)  # near T = 0, padding and forbidden tokens go to -inf
+        if sampler.top_n_sigma > 0:
+            self._for_chunks(len(logits), lambda _, rows: self._cut_below(logits, heated, rows, sampler.top_n_sigma))
+        sums = self._sums(heated)
+        if sampler.xtc_probability > 0 and self._mix(heated, sums, sampler):
+            sums = self._sums(heated)
+        return heated, sums
+
+    def _dynamic(self, logits: Float32, sums: _Sums, sampler: Sampler) -> Float32:
+        """The temperature of each row by its entropy over the tokens that are not forbidden."""
+        n_open = np.count_nonzero(logits[:, : self.n_vocab] > -np.inf, axis=1)
+        entropy = _Moments.of(sums.x, sums.upto[:, -1]).entropy_bits
+        return np.asarray(dynamic(sampler, entropy / np.log2(np.maximum(n_open, 2)))).astype(np.float32)
+
+    def _cut_below(self, logits: Float32, heated: Float32, rows: slice, n: float) -> None:
+        """Let no token of `heated` be drawn that lies more than `n` standard deviations below the largest logit."""
+        for row in range(rows.start, rows.stop):
+            floor = sigma_floor(logits[row, : self.n_vocab], n)
+            np.copyto(heated[row], _NEVER_DRAWN, where=logits[row] < np.float64(floor))
+
+    def _mix(self, heated: Float32, sums: _Sums, sampler: Sampler) -> bool:
+        """Turn `heated` into the logits of XTC's mixture, where it changes any row; whether it does."""
+        bound = sums.maximum + np.log(sampler.xtc_threshold * sums.upto[:, -1]).astype(np.float32)
+        rows, ids = (heated > bound[:, None]).nonzero()
+        is_one_of_many = np.bincount(rows, minlength=len(heated))[rows] > 1
+        rows, ids = rows[is_one_of_many], ids[is_one_of_many]
+        if not len(rows):
+            return False
+        likeliest_first = np.lexsort((ids, -heated[rows, ids], rows))
+        rows, ids = rows[likeliest_first], ids[likeliest_first]
+        has_next = rows[:-1] == rows[1:]  # all but the last of each row are left out by the cut
+        rows, ids = rows[:-1][has_next], ids[:-1][has_next]
+        left, gone = self._parted(heated, sums, rows, ids)
+        with np.errstate(divide="ignore"):
+            less = np.log(shrinkage(left / (left + gone), sampler.xtc_probability))
+        heated[rows, ids] = np.maximum(heated[rows, ids] + less[rows], _NEVER_DRAWN)
+        return True
+
+    def _parted(self, logits: Float32, sums: _Sums, rows: Int64, ids: Int64) -> tuple[Float64, Float64]:
+        """Of each row the mass of all but its tokens in `ids`, and theirs; `rows` says whose each is.
+
+        Their blocks are added up anew: what is left may be small beside what goes.
+        """
+        n_rows, n_blocks = sums.mass.shape
+        places, place = np.unique(rows * n_blocks + ids // BLOCK, return_inverse=True)
+        owners = places // n_blocks
+        inside = np.exp(logits.reshape(-1, BLOCK)[places].astype(np.float64) - sums.maximum[owners, None])
+        gone = np.bincount(rows, inside[place, ids % BLOCK], n_rows)
+        inside[place, ids % BLOCK] = 0
+        others = sums.mass.astype(np.float64)
+        others.reshape(-1)[places] = 0
+        return others.sum(axis=1) + np.bincount(owners, inside.sum(axis=1), n_rows), gone
+
     def _sums(self, logits: Float32) -> _Sums:
         sums = _Sums.empty(len(logits), self._shape)
-        with np.errstate(invalid="ignore"):  # 0 * -inf, mended below
-            self._for_chunks(len(logits), lambda workspace, rows: workspace.reduce(logits, sums, rows))
-            if not math.isfinite(sums.x[:, 0].sum()):  # a model may forbid tokens with -inf
-                for row in np.flatnonzero(~np.isfinite(sums.x[:, 0].sum(axis=1))):
-                    self._workspaces[0].reduce(logits, sums, slice(row, row + 1), lifted=True)
+        self._for_chunks(len(logits), lambda workspace, rows: workspace.reduce(logits, sums, rows))
+        if not math.isfinite(sums.x[:, 0].sum()):  # a model may forbid tokens with -inf
+            for row in np.flatnonzero(~np.isfinite(sums.x[:, 0].sum(axis=1))):
+                self._workspaces[0].reduce(logits, sums, slice(row, row + 1), lifted=True)
         np.cumsum(sums.mass, axis=1, out=sums.upto)
         if not math.isfinite(sums.upto[:, -1].sum()):
             raise not_numbers()
@@ -287,8 +370,9 @@ class Reducer:
         chunks = [slice(at, min(at + self._chunk_rows, n_rows)) for at in range(0, n_rows, self._chunk_rows)]
 
         def share(worker: int) -> None:
-            for chunk in chunks[worker :: len(self._workspaces)]:
-                work(self._workspaces[worker], chunk)
+            with np.errstate(invalid="ignore"):  # 0 * -inf, which `_sums` mends; a thread has a state of its own
+                for chunk in chunks[worker :: len(self._workspaces)]:
+                    work(self._workspaces[worker], chunk)
 
         if self._pool is None:
             share(0)
@@ -410,11 +494,9 @@ class _Drawn(NamedTuple):
     entropy_bits: float
 
 
-def _draw_truncated(row: Float32, number: float, sampler: Sampler) -> _Drawn:
-    """One draw from a truncated distribution: temperature, then top-k, top-p, min-p, each on what is left."""
-    ids = _survivors(row, sampler)
-    x = row[ids].astype(np.float64) / sampler.temperature
-    masses = np.exp(x - x.max())
+def _draw_sorted(row: Float32, number: float, sampler: Sampler) -> _Drawn:
+    """One draw from a distribution whose tokens had to be sorted."""
+    ids, masses = law(row, sampler)
     upto = masses.cumsum()
     position = min(int((upto <= number * upto[-1]).sum()), len(ids) - 1)
     probabilities = masses / upto[-1]
@@ -424,43 +506,3 @@ def _draw_truncated(row: Float32, number: float, sampler: Sampler) -> _Drawn:
         float(surprisals[position] * _BITS),
         float((probabilities * surprisals).sum() * _BITS),
     )
-
-
-def _survivors(row: Float32, sampler: Sampler) -> Int64:
-    """Ids that may be drawn, ascending."""
-    x = row.astype(np.float64) / sampler.temperature
-    x -= x.max()
-    ids: Int64 = np.nonzero(x > -700)[0]  # below, exp is 0 in float64: never drawn
-    if 0 < sampler.top_k < len(ids):
-        ids = _likeliest(x, ids, sampler.top_k)
-    if sampler.top_p < 1:
-        ids = _nucleus(x, ids, sampler.top_p)
-    if sampler.min_p > 0:
-        ids = ids[x[ids] >= np.log(sampler.min_p)]
-    return ids
-
-
-def _likeliest(x: Float64, ids: Int64, k: int) -> Int64:
-    """The k likeliest of `ids`, ties to the lower id, ascending."""
-    values = x[ids]
-    threshold = np.partition(values, len(ids) - k)[len(ids) - k]
-    above, level = ids[values > threshold], ids[values == threshold]
-    return np.sort(np.concatenate([above, level[: k - len(above)]]))
-
-
-def _nucleus(x: Float64, ids: Int64, top_p: float) -> Int64:
-    """The smallest set of likeliest tokens whose share of the mass of `ids` reaches `top_p`, ascending."""
-    masses = np.exp(x[ids])
-    needed = top_p * masses.sum()
-    for k in _growing(len(ids)):  # most of the mass sits in a few tokens: sort those, seldom all
-        candidates = _likeliest(x, ids, k)
-        order = np.argsort(-x[candidates], kind="stable")
-        upto = np.exp(x[candidates][order]).cumsum()
-        if upto[-1] >= needed or k == len(ids):
-            kept = int(np.searchsorted(upto, needed)) + 1
-            return np.sort(candidates[order[:kept]])
-    raise AssertionError("the last candidate set is the whole")
-
-
-def _growing(n: int) -> Sequence[int]:
-    return [k for k in (64, 1024, 16384) if k < n] + [n]

@@ -13,7 +13,7 @@ import shlex
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from llama_diversity.records import Asking, Cell, ModelFacts, ModelRef, Prompt, 
 from llama_diversity.store import Store
 from llama_diversity.studies.arms import resolve_pair
 from llama_diversity.studies.compare.specs import ArmSpec, way_fields
-from llama_diversity.studies.drawing import Drawing, draw_alone, plan_cell, refuse_cuts_of_greedy, start_run
+from llama_diversity.studies.drawing import Drawing, draw_alone, plan_cell, refuse_idle, start_run
 from llama_diversity.studies.sampling import check_n
 from llama_diversity.studies.scored import score_text
 from llama_diversity.studies.session import Session
@@ -166,6 +166,12 @@ class Model:
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
+        first_temperature: float | None = None,
+        dynatemp_range: float = 0.0,
+        dynatemp_exponent: float = 1.0,
+        top_n_sigma: float = 0.0,
+        xtc_probability: float = 0.0,
+        xtc_threshold: float = 0.1,
         seed: int = 0,
         start: str = "auto",
         control_tokens: bool = False,
@@ -185,8 +191,9 @@ class Model:
         (3, ('id', 'surprisal_bits'))
         """
         check_n(n)
-        sampler = Sampler(temperature, top_k, top_p, min_p)
-        refuse_cuts_of_greedy(sampler)
+        more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+        sampler = Sampler(temperature, top_k, top_p, min_p, *more)
+        refuse_idle(sampler)
         drawing = Drawing(sampler, seed, self._asking(start, control_tokens=control_tokens))
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         session = current("Model.sample")
@@ -333,6 +340,8 @@ def _read(cell: Cell, store: Store, run_id: str, command: str | None) -> Samples
 
 # ---- arms
 
+_SAMPLER = tuple(one.name for one in fields(Sampler))
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -343,6 +352,12 @@ class Arm:
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
+    first_temperature: float | None = None
+    dynatemp_range: float | None = None
+    dynatemp_exponent: float | None = None
+    top_n_sigma: float | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
     n: int | None = None
     seed: int = 0
     start: str | None = None
@@ -353,7 +368,7 @@ class Arm:
 
     def spec(self, name: str) -> ArmSpec:
         """The same as the command line knows it. Raises BadValue."""
-        given = {key: getattr(self, key) for key in ("temperature", "top_k", "top_p", "min_p")}
+        given = {key: getattr(self, key) for key in _SAMPLER}
         sampler = {key: value for key, value in given.items() if value is not None}
         Sampler(**sampler)  # refuses what cannot be meant
         is_chat, chat = self.model._chat is not None, self.model._chat or _Chat()
@@ -382,6 +397,12 @@ def arm(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
+    first_temperature: float | None = None,
+    dynatemp_range: float | None = None,
+    dynatemp_exponent: float | None = None,
+    top_n_sigma: float | None = None,
+    xtc_probability: float | None = None,
+    xtc_threshold: float | None = None,
     n: int | None = None,
     seed: int = 0,
     start: str | None = None,
@@ -399,7 +420,8 @@ def arm(
     0.7
     """
     held = model if isinstance(model, Model) else Model(model)
-    return Arm(held, temperature, top_k, top_p, min_p, n, seed, start, ask)
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    return Arm(held, temperature, top_k, top_p, min_p, *more, n, seed, start, ask)
 
 
 def reference_of(model: Model | str) -> str:

@@ -46,6 +46,12 @@ def population(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    first_temperature: float | None = None,
+    dynatemp_range: float = 0.0,
+    dynatemp_exponent: float = 1.0,
+    top_n_sigma: float = 0.0,
+    xtc_probability: float = 0.0,
+    xtc_threshold: float = 0.1,
     seed: int = 0,
     start: str = "auto",
     control_tokens: bool = False,
@@ -76,7 +82,8 @@ def population(
     4
     """
     session = current("population")
-    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
     files = [Path(one) for one in ([to] if isinstance(to, str | Path) else to)]
     for path in files:
         check_name(path)

@@ -265,7 +265,7 @@ class Samples(Sequence[Completion]):
 
     def __repr__(self) -> str:
         recipe = self.recipe
-        seed = "greedy" if recipe.sampler.temperature == 0 else f"seed {recipe.seed}"
+        seed = "greedy" if recipe.sampler.is_greedy else f"seed {recipe.seed}"
         longest = counted(recipe.max_tokens, "token")
         return f"<Samples {len(self)} of {self.model} for {_short(recipe.prompt.text)}, at most {longest}, {seed}>"
 

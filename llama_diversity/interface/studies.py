@@ -36,7 +36,7 @@ from llama_diversity.studies.decompose.study import Decompose, combinations, fac
 from llama_diversity.studies.diff import analysis as differing
 from llama_diversity.studies.diff import study as reading_both
 from llama_diversity.studies.diff.study import Diff
-from llama_diversity.studies.drawing import Drawing, refuse_cuts_of_greedy
+from llama_diversity.studies.drawing import Drawing, refuse_idle
 from llama_diversity.studies.measuring.divergence import BLOCKED_ABOVE
 from llama_diversity.studies.methods import Methods, methods_of
 from llama_diversity.studies.paper import study as paper
@@ -88,6 +88,12 @@ def compare(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    first_temperature: float | None = None,
+    dynatemp_range: float = 0.0,
+    dynatemp_exponent: float = 1.0,
+    top_n_sigma: float = 0.0,
+    xtc_probability: float = 0.0,
+    xtc_threshold: float = 0.1,
     seed: int = 0,
     start: str = "auto",
     control_tokens: bool = False,
@@ -109,7 +115,8 @@ def compare(
     ('distance', 'sharp')
     """
     session = current("compare")
-    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
     choice = choice_of(pair, base, aligned, ladder)
     specs = _specs(arms, choice)
     for spec in specs:
@@ -159,6 +166,12 @@ def decompose(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    first_temperature: float | None = None,
+    dynatemp_range: float = 0.0,
+    dynatemp_exponent: float = 1.0,
+    top_n_sigma: float = 0.0,
+    xtc_probability: float = 0.0,
+    xtc_threshold: float = 0.1,
     seed: int = 0,
     start: str = "auto",
     control_tokens: bool = False,
@@ -177,7 +190,8 @@ def decompose(
     ['weights', 'template', 'weights x template']
     """
     session = current("decompose")
-    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
     choice = choice_of(pair, base, aligned)
     models = choosing.resolve_arms(choice.pair, choice.base, choice.aligned)
     others = None if quantised is None else (reference_of(quantised[0]), reference_of(quantised[1]))
@@ -222,6 +236,12 @@ def coverage(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    first_temperature: float | None = None,
+    dynatemp_range: float = 0.0,
+    dynatemp_exponent: float = 1.0,
+    top_n_sigma: float = 0.0,
+    xtc_probability: float = 0.0,
+    xtc_threshold: float = 0.1,
     seed: int = 0,
     start: str = "auto",
     control_tokens: bool = False,
@@ -238,7 +258,8 @@ def coverage(
     20
     """
     study = Coverage(prompt, n, max_tokens, by)
-    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
     return _of_models("coverage", study, choice_of(pair, base, aligned, ladder), drawing)
 
 
@@ -256,6 +277,12 @@ def syntactic(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    first_temperature: float | None = None,
+    dynatemp_range: float = 0.0,
+    dynatemp_exponent: float = 1.0,
+    top_n_sigma: float = 0.0,
+    xtc_probability: float = 0.0,
+    xtc_threshold: float = 0.1,
     seed: int = 0,
     start: str = "auto",
     control_tokens: bool = False,
@@ -270,7 +297,8 @@ def syntactic(
     ['base', 'aligned']
     """
     study = Syntactic(prompt, n, max_tokens)
-    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
     return _of_models("syntactic", study, choice_of(pair, base, aligned, ladder), drawing)
 
 
@@ -288,6 +316,12 @@ def semantic(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    first_temperature: float | None = None,
+    dynatemp_range: float = 0.0,
+    dynatemp_exponent: float = 1.0,
+    top_n_sigma: float = 0.0,
+    xtc_probability: float = 0.0,
+    xtc_threshold: float = 0.1,
     seed: int = 0,
     start: str = "auto",
     control_tokens: bool = False,
@@ -301,7 +335,8 @@ def semantic(
     >>> "sbert_cosine" in found.to_dict()["arms"]["aligned"]
     True
     """
-    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
     return _of_models("semantic", Semantic(prompt, n, max_tokens), choice_of(pair, base, aligned, ladder), drawing)
 
 
@@ -322,6 +357,12 @@ def personas(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    first_temperature: float | None = None,
+    dynatemp_range: float = 0.0,
+    dynatemp_exponent: float = 1.0,
+    top_n_sigma: float = 0.0,
+    xtc_probability: float = 0.0,
+    xtc_threshold: float = 0.1,
     seed: int = 0,
     start: str = "auto",
     control_tokens: bool = False,
@@ -340,7 +381,8 @@ def personas(
     >>> found.to_dict()["arms"]["aligned"]["n"]
     4
     """
-    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
     study = Personas(n, max_tokens, grammar, template_args_of(template_args), product)
     if csv is not None:
         check_file(Path(csv), "--csv")
@@ -372,6 +414,12 @@ def perturb(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    first_temperature: float | None = None,
+    dynatemp_range: float = 0.0,
+    dynatemp_exponent: float = 1.0,
+    top_n_sigma: float = 0.0,
+    xtc_probability: float = 0.0,
+    xtc_threshold: float = 0.1,
     seed: int = 0,
     start: str = "auto",
     control_tokens: bool = False,
@@ -391,7 +439,8 @@ def perturb(
     >>> found.to_dict()["n_of_an_opening"]
     8
     """
-    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
     texts, words, source = _prompts(prompts, set) or Prompts(default_prompts(), ())
     change = change_of(replace, insert, at, swap_token, typos, seed)
     study = Perturb(change, _doses(dose), texts, words, n, openings, max_tokens, dict(source))
@@ -455,6 +504,12 @@ def diff(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    first_temperature: float | None = None,
+    dynatemp_range: float = 0.0,
+    dynatemp_exponent: float = 1.0,
+    top_n_sigma: float = 0.0,
+    xtc_probability: float = 0.0,
+    xtc_threshold: float = 0.1,
     seed: int = 0,
     start: str = "auto",
     control_tokens: bool = False,
@@ -474,7 +529,8 @@ def diff(
     1
     """
     session = current("diff")
-    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
     choice = choice_of(pair, base, aligned, ladder)
     if text is None:
         study = Diff(
@@ -587,6 +643,12 @@ def reproduce(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    first_temperature: float | None = None,
+    dynatemp_range: float = 0.0,
+    dynatemp_exponent: float = 1.0,
+    top_n_sigma: float = 0.0,
+    xtc_probability: float = 0.0,
+    xtc_threshold: float = 0.1,
     seed: int = 0,
     start: str = "auto",
     control_tokens: bool = False,
@@ -604,7 +666,8 @@ def reproduce(
     (['ledger', 'personas', 'semantic'], 'not comparable')
     """
     session = current("reproduce")
-    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
     paper.check_n_of_all(n)
     choice, args = choice_of(pair, base, aligned, ladder), template_args_of(template_args)
     with alone():
@@ -730,10 +793,12 @@ def _prompts(prompts: Sequence[str] | str | Path | None, set: str | None) -> Pro
     return reading.read_prompts(texts, None, set)
 
 
-def drawing_of(temperature: float, top_k: int, top_p: float, min_p: float, seed: int, asking: Asking) -> Drawing:
-    """How tokens are drawn. Raises BadValue."""
-    sampler = Sampler(temperature, top_k, top_p, min_p)
-    refuse_cuts_of_greedy(sampler)
+def drawing_of(
+    temperature: float, top_k: int, top_p: float, min_p: float, seed: int, asking: Asking, *more: float | None
+) -> Drawing:
+    """How tokens are drawn; `more`: the sampler's further fields, in order. Raises BadValue."""
+    sampler = Sampler(temperature, top_k, top_p, min_p, *more)  # type: ignore[arg-type]  # the first may be None
+    refuse_idle(sampler)
     return Drawing(sampler, seed, asking)
 
 

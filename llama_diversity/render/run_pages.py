@@ -13,6 +13,7 @@ from rich.text import Text
 from llama_diversity.decimals import counted
 from llama_diversity.records import Recipe, without_number
 from llama_diversity.render.safe import visible
+from llama_diversity.render.samplers import cut_words, sampler_words
 
 _PROMPT_SHOWN = 300  # characters of a prompt in `runs show`; --json has all of it
 
@@ -119,11 +120,10 @@ def _cell_lines(cell: dict[str, Any], recipe: Recipe) -> Iterator[str]:
 def _recipe_lines(recipe: Recipe) -> Iterator[str]:
     prompt = recipe.prompt.rendered
     more = f" ... ({len(prompt):,} characters)" if len(prompt) > _PROMPT_SHOWN else ""
-    sampler = recipe.sampler
-    cuts = "" if sampler.is_neutral else f", top-k {sampler.top_k}, top-p {sampler.top_p:g}, min-p {sampler.min_p:g}"
+    sampler, cuts = sampler_words(recipe.sampler, heat="temperature"), cut_words(recipe.sampler)
     n_tokens = counted(len(recipe.prompt.ids), "token")
     yield f"  prompt    {recipe.prompt.mode}, {n_tokens}: {visible(prompt[:_PROMPT_SHOWN])}{more}"
-    yield f"  sampler   temperature {sampler.temperature:g}{cuts or ', nothing cut off'}"
+    yield f"  sampler   {sampler}{'' if cuts else ', nothing cut off'}"
     if recipe.grammar is not None:
         yield f"  grammar   {visible(recipe.grammar[:_PROMPT_SHOWN])}"
     stops = "".join(f", stop {visible(repr(s))}" for s in recipe.stop)

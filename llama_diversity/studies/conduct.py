@@ -194,7 +194,7 @@ class _Work(NamedTuple):
             stop=ask.stop,
             grammar=ask.grammar,
         )
-        if ask.repeat is None or cell.recipe.sampler.temperature == 0:  # greedy decoding draws nothing
+        if ask.repeat is None or cell.recipe.sampler.is_greedy:  # greedy decoding draws nothing
             return cell
         seed = own_seed(cell.recipe, ask.repeat)
         return dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, seed=seed))

@@ -32,16 +32,31 @@ class Drawing:
     asking: Asking = Asking()
 
 
-def refuse_cuts_of_greedy(sampler: Sampler) -> None:
-    """The likeliest token survives every cut, so they would change nothing. Raises BadValue."""
-    if sampler.temperature == 0:
-        for option, value, off in (
-            ("--top-k", sampler.top_k, 0),
-            ("--top-p", sampler.top_p, 1.0),
-            ("--min-p", sampler.min_p, 0.0),
-        ):
-            if value != off:
-                raise BadValue(option, value, "at temperature 0 the likeliest token is taken anyway; leave it out")
+def why_idle(sampler: Sampler, name: str) -> str | None:
+    """Why a field of `sampler` changes nothing beside the others, for a sentence; None where it does."""
+    is_greedy = sampler.is_greedy or (sampler.temperature == 0 and name.startswith("dynatemp"))
+    if is_greedy and name != "temperature":  # the likeliest token survives every cut
+        return "at temperature 0 the likeliest token is taken anyway; leave it out"
+    if name == "first_temperature" and sampler.first_temperature == sampler.temperature and not sampler.dynatemp_range:
+        return "it is the temperature of every token; leave it out"
+    if name == "dynatemp_exponent" and not sampler.dynatemp_range:
+        return "it bends the dynatemp range, which is 0 (off); give that, or leave it out"
+    if name == "xtc_threshold" and not sampler.xtc_probability:
+        return "it is of XTC, whose probability is 0 (off); give that, or leave it out"
+    return None
+
+
+def refuse_idle(sampler: Sampler) -> None:
+    """Refuse what is not off and changes nothing. Raises BadValue."""
+    for name, value, why in _idle(sampler):
+        raise BadValue(f"--{name.replace('_', '-')}", value, why)
+
+
+def _idle(sampler: Sampler) -> Iterator[tuple[str, float, str]]:
+    for field in dataclasses.fields(sampler):
+        value, why = getattr(sampler, field.name), why_idle(sampler, field.name)
+        if why is not None and value != field.default:
+            yield field.name, value, why
 
 
 def own_seed(recipe: Recipe, repeat: int) -> int:
@@ -57,7 +72,7 @@ def own_seed(recipe: Recipe, repeat: int) -> int:
         recipe.model_digest,
         recipe.vocab_digest,
         [prompt.mode, prompt.rendered, prompt.ids, *([one.rendered, one.ids] for one in prompt.others)],
-        dataclasses.asdict(recipe.sampler),
+        recipe.sampler.to_dict(),
         recipe.grammar,
     ]
     return int.from_bytes(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()[:8], "big")
@@ -78,8 +93,8 @@ def plan_cell(
 ) -> Cell:
     """The cell of `n` samples of `prompt` on `model`. Raises BadValue.
 
-    What greedy decoding does not read, a seed and what cuts tokens off, is no part of the recipe: with another seed it
-    draws the same, so that is the same recipe.
+    What changes nothing beside the rest of the sampler is no part of the recipe, nor is the seed of greedy decoding:
+    with another one it draws the same, so that is the same recipe.
     """
     recipe = Recipe(
         engine=model.engine,
@@ -87,8 +102,8 @@ def plan_cell(
         model_digest=engine.facts.digest,
         vocab_digest=engine.facts.vocab_digest,
         prompt=prompt,
-        sampler=drawing.sampler,
-        seed=drawing.seed,
+        sampler=_without_idle(drawing.sampler),
+        seed=0 if drawing.sampler.is_greedy else drawing.seed,
         max_tokens=max_tokens,
         stop=tuple(stop),
         exact=layout.exact,
@@ -97,9 +112,14 @@ def plan_cell(
         grammar=grammar,
         mixture=mixture_words(model) if model.parts else None,
     )
-    if recipe.sampler.temperature == 0:
-        recipe = dataclasses.replace(recipe, seed=0, sampler=Sampler(temperature=0.0))
     return Cell(arm, model.reference, recipe, n)
+
+
+def _without_idle(sampler: Sampler) -> Sampler:
+    if sampler.is_greedy:
+        return Sampler(temperature=0.0)
+    off = {field.name: field.default for field in dataclasses.fields(sampler)}
+    return dataclasses.replace(sampler, **{name: off[name] for name, _, _ in _idle(sampler)})
 
 
 OnProgress = Callable[[Cell, Progress], None]

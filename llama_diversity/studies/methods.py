@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from llama_diversity import __version__, embed, minilm
 from llama_diversity.decimals import counted
 from llama_diversity.records import Recipe
+from llama_diversity.render.samplers import cut_words
 from llama_diversity.store import Run, RunCell, Store
 from llama_diversity.studies.citations import CITED, Citation, of_llamadiv
 from llama_diversity.studies.conduct import studies_of
@@ -225,12 +225,10 @@ def _sampler(recipe: Recipe) -> str:
     sampler = recipe.sampler
     if sampler.is_neutral:
         return "drawn from the model's whole distribution (temperature 1, nothing cut off)"
-    if sampler.temperature == 0:
+    if sampler.is_greedy:
         return "the likeliest token each time"
-    cuts = [f"top-k {sampler.top_k}"] if sampler.top_k else []
-    cuts += [f"top-p {sampler.top_p:g}"] if sampler.top_p != 1 else []
-    cuts += [f"min-p {sampler.min_p:g}"] if sampler.min_p else []
-    return f"drawn at temperature {sampler.temperature:g}, {', '.join(cuts) or 'nothing cut off'}"
+    cuts = cut_words(sampler) or ["nothing cut off"]
+    return f"drawn at temperature {sampler.temperature:g}, {', '.join(cuts)}"
 
 
 def _measuring(method: Method) -> Iterator[str]:
@@ -358,7 +356,7 @@ def _cell_as_json(one: _Asked) -> dict[str, Any]:
         "start": recipe.prompt.start,
         "n": one.cell.n,
         "max_tokens": recipe.max_tokens,
-        "sampler": asdict(recipe.sampler),
+        "sampler": recipe.sampler.to_dict(),
         "seed": recipe.seed,
         "stop": list(recipe.stop),
         "recipe": one.cell.recipe_key,

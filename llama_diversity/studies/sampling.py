@@ -69,7 +69,7 @@ class Sampling:
         bounds = "" if cell.recipe.grammar is None else " within the grammar"
         begins = "" if self.start is None else f", behind {start_words(self.start)}"
         drawn = f"seed {cell.recipe.seed}"
-        if cell.recipe.sampler.temperature == 0:
+        if cell.recipe.sampler.is_greedy:
             drawn = "the likeliest token each time" + (", so all are alike" if cell.n > 1 else "")
         return f"{counted(cell.n, 'sample')} of {cell.reference}{bounds}{begins}, {drawn}"
 

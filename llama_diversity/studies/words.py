@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from llama_diversity.errors import BadValue
-from llama_diversity.records import Asking, Sampler
+from llama_diversity.records import Asking
 from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.samplers import SETTINGS
 
 
 def template_args_of(typed: Sequence[str], option: str = "--template-arg") -> str | None:
@@ -64,12 +65,10 @@ def start_words(start: str) -> str:
 
 def drawing_words(drawing: Drawing) -> list[str]:
     """How a prompt is asked, sampler and seed as options of a command line: what differs, and always the seed."""
-    neutral = Sampler()
-    options = {"-t": "temperature", "--top-k": "top_k", "--top-p": "top_p", "--min-p": "min_p"}
     words: list[str] = []
-    for option, name in options.items():
-        value = getattr(drawing.sampler, name)
-        words += [option, f"{value:g}"] if value != getattr(neutral, name) else []
+    for one in SETTINGS:
+        value = getattr(drawing.sampler, one.name)
+        words += [one.options[0], f"{value:g}"] if value != one.off else []
     return [*asking_words(drawing.asking), *words, "--seed", str(drawing.seed)]
 
 

@@ -16,6 +16,7 @@ from llama_diversity.answers import Answer, Endings
 from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.metrics.inference import Estimate
 from llama_diversity.records import Cell, Recipe, TokenStats
+from llama_diversity.render.samplers import sampler_words
 from llama_diversity.studies.arms import Arm
 from llama_diversity.studies.compare import analysis, gathering, stating
 from llama_diversity.studies.compare.analysis import OfPrompt, Pair
@@ -462,17 +463,12 @@ def _ends_alike(one: Sequence[int], two: Sequence[int]) -> bool:
 
 def described(spec: ArmSpec, recipe: Recipe) -> str:
     """An arm in words: model, way of asking, sampler."""
-    sampler = recipe.sampler
-    cuts = [f"{name} {value:g}" for name, value in (("top-k", sampler.top_k), ("min-p", sampler.min_p)) if value]
-    cuts += [f"top-p {sampler.top_p:g}"] if sampler.top_p != 1 else []
     start = recipe.prompt.start
     raw = "raw" if start is None else f"raw behind {start_words(start)}"
     way = raw if recipe.prompt.mode == "raw" else f"chat template{f' of {spec.template}' if spec.template else ''}"
     args = arg_words(recipe.prompt.template_args)
     asked = [spec.way_words()] if spec.ask else []
-    return ", ".join(
-        [spec.model, way, *args, *_system_words(spec, recipe), *asked, f"T {sampler.temperature:g}", *cuts]
-    )
+    return ", ".join([spec.model, way, *args, *_system_words(spec, recipe), *asked, sampler_words(recipe.sampler)])
 
 
 def _system_words(spec: ArmSpec, recipe: Recipe) -> list[str]:

@@ -18,6 +18,7 @@ from llama_diversity.errors import BadValue, EngineError, Interrupted, PromptToo
 from llama_diversity.metrics.inference import Float64
 from llama_diversity.records import Asking, Recipe
 from llama_diversity.render.jsonl import finite
+from llama_diversity.render.samplers import sampler_words
 from llama_diversity.render.scales import ScoredToken, scored_tokens
 from llama_diversity.studies.arms import Arm
 from llama_diversity.studies.diff import analysis
@@ -265,10 +266,8 @@ def _shown_tokens(engine: Engine, texts: Texts) -> tuple[ScoredToken, ...]:
 
 def _result(read: Read, arms: Sequence[Arm], recipe: Recipe | None, one: Diff, command: str) -> Result:
     """For a reader and as JSON; `recipe` is None for a text that was given."""
-    sampler = None
-    if recipe is not None and not recipe.is_neutral:
-        used = recipe.sampler
-        sampler = f"T {used.temperature:g}, top-k {used.top_k}, top-p {used.top_p:g}, min-p {used.min_p:g}"
+    is_other = recipe is not None and not recipe.is_neutral
+    sampler = sampler_words(recipe.sampler) if recipe is not None and is_other else None
     facts = Facts(
         prompt=None if recipe is None else one.prompt,
         base=arms[0].name,

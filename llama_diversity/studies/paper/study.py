@@ -14,6 +14,7 @@ from llama_diversity.render.files import write_whole
 from llama_diversity.render.folder import Written, write_files
 from llama_diversity.render.print_form import ON_SCREEN, PrintForm
 from llama_diversity.render.report import to_page
+from llama_diversity.render.samplers import sampler_words
 from llama_diversity.store import Run, Store
 from llama_diversity.studies.arms import Arm
 from llama_diversity.studies.collapse.study import Collapse
@@ -186,9 +187,8 @@ def _deviations(run: Run, drawn: Mapping[str, Drawn], base: str, aligned: str) -
     every = {name: [one.recipe(label) for label in one.cells] for name, one in drawn.items() if one.cells}
     if "semantic" in every:
         recipe = every["semantic"][0]
-        sampler = recipe.sampler
-        cuts = f"T {sampler.temperature:g}, top-k {sampler.top_k}, top-p {sampler.top_p:g}, min-p {sampler.min_p:g}"
-        yield "sampler", "softmax at T = 1, nothing cut off", "the same" if sampler.is_neutral else cuts
+        used = "the same" if recipe.sampler.is_neutral else sampler_words(recipe.sampler)
+        yield "sampler", "softmax at T = 1, nothing cut off", used
         yield "engine", "unsaid", f"{recipe.engine}, {recipe.engine_build}"
     chat = next((one.prompt.template_digest for one in every.get("personas", []) if one.prompt.template_digest), None)
     if chat:
