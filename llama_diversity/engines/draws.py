@@ -352,7 +352,8 @@ class Reducer:
         inside[place, ids % BLOCK] = 0
         others = sums.mass.astype(np.float64)
         others.reshape(-1)[places] = 0
-        return others.sum(axis=1) + np.bincount(owners, inside.sum(axis=1), n_rows), gone
+        left = others.sum(axis=1) + np.bincount(owners, inside.sum(axis=1), n_rows)
+        return np.asarray(left), np.asarray(gone)
 
     def _sums(self, logits: Float32) -> _Sums:
         sums = _Sums.empty(len(logits), self._shape)

@@ -118,7 +118,7 @@ def plan_cell(
 def _without_idle(sampler: Sampler) -> Sampler:
     if sampler.is_greedy:
         return Sampler(temperature=0.0)
-    off = {field.name: field.default for field in dataclasses.fields(sampler)}
+    off: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(sampler)}
     return dataclasses.replace(sampler, **{name: off[name] for name, _, _ in _idle(sampler)})
 
 
