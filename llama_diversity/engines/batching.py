@@ -21,7 +21,7 @@ from llama_diversity.engines.completion import Completion
 from llama_diversity.engines.draws import Float32, Look, Mask, Reducer
 from llama_diversity.engines.together import Together
 from llama_diversity.errors import EngineError
-from llama_diversity.records import Prompt, Sample
+from llama_diversity.records import Prompt, Sample, Sampler
 
 _NAMED = 5  # samples that an error names; the rest it counts
 _MOST_ROWS = 256  # of tokens drawn before their statistics are made
