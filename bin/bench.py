@@ -5,9 +5,9 @@ the PATH or named, and against the naive loop over `Llama.create_completion(logp
 two models, against `llama_decode` of the same tokens with all logits and no look at them: the limit. The contestants
 take turns, each in a process of its own, and the median of the round-by-round ratios is reported, so that a drifting
 machine does not matter. The metrics have no rival that computes the same: they are timed alone. Opening a model with
-a large vocabulary is CPU time beside llama.cpp's own. `mixing` draws from two models at once, beside each alone and
-beside two `Llama` objects. `busy`, `exact`, `setup`, `demo`, `reproduce` and `prompts` (many
-prompts, each continued once) stand beside an earlier commit of llamadiv itself.
+a large vocabulary is CPU time beside llama.cpp's own. `valid` holds one tree of known answers against a score of each.
+`mixing` draws from two models at once, beside each alone and beside two `Llama` objects. `busy`, `exact`, `setup`,
+`demo`, `reproduce` and `prompts` (many prompts, each continued once) stand beside an earlier commit of llamadiv itself.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import bench_metrics
 import bench_mixing
 import bench_opening
 import bench_prompts
+import bench_valid
 
 from llama_diversity import paths
 from llama_diversity.lab.random_gguf import SHAPES, write_model
@@ -94,7 +95,7 @@ print(n_texts * length / (time.perf_counter() - before))
 READERS = {"llamadiv": DIFF, "decode": DECODE_LOOP}
 DIFF_TEXTS, DIFF_LENGTH = 4, 512
 FEWEST_TEXTS = 20
-USUAL = ("sampling", "diff", "metrics", "opening")
+USUAL = ("sampling", "diff", "metrics", "opening", "valid")
 BESIDE_EARLIER = ("busy", "exact", "setup", "demo", "reproduce", "prompts")
 PARTS = (*USUAL, "mixing", *BESIDE_EARLIER)
 
@@ -118,6 +119,10 @@ def main() -> None:
         report["mixing"] = bench_mixing.measured(
             models, arguments.parallel, arguments.max_tokens, arguments.rounds, arguments.threads
         )
+    if "valid" in arguments.only:
+        say("known sets")
+        model = arguments.model or bench_earlier.real_model() or made(arguments.shape, arguments.vocab)
+        report["valid"] = bench_valid.measured(model, arguments.rounds, arguments.threads)
     report |= beside_earlier(arguments)
     report["help_cpu_seconds"] = help_cpu_seconds()
     print(json.dumps(report) if arguments.json else table(report))
@@ -329,6 +334,7 @@ def table(report: dict) -> str:
             f"{opening['second_own']:.2f} s",
         ]
     lines += bench_mixing.table(report["mixing"]) if "mixing" in report else []
+    lines += bench_valid.table(report["valid"]) if "valid" in report else []
     lines += bench_earlier.table(report)
     lines += bench_prompts.table(report["prompts"]) if "prompts" in report else []
     return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         semantic,
         syntactic,
         tree,
+        valid,
         variety,
     )
 
@@ -44,7 +45,7 @@ _NAMES = {  # module -> the public names that live there
     "interface.sessions": ("session",),
     "interface.studies": (
         "compare", "decompose", "coverage", "syntactic", "semantic", "personas", "perturb", "collapse", "diff", "tree",
-        "reframe", "reproduce", "report", "methods", "variety",
+        "reframe", "reproduce", "report", "methods", "valid", "variety",
     ),
     "interface.populations": ("population",),
     "interface.found": ("Found", "Report", "Table"),
@@ -86,6 +87,7 @@ __all__ = [
     "session",
     "syntactic",
     "tree",
+    "valid",
     "variety",
 ]
 

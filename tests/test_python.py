@@ -51,6 +51,7 @@ STUDIES = {  # a call that is small and quick
     "diff": lambda: ld.diff(**PAIR, n=3, max_tokens=8, blocked_above=0.1),
     "reframe": lambda: ld.reframe(**PAIR, set="hopper", words=1, budget=60),
     "tree": lambda: ld.tree(**PAIR, prompt="She", depth=3, k=5, start="none"),
+    "valid": lambda: ld.valid(**PAIR, set=["weekdays"], least=0.01, start="none"),
 }
 
 

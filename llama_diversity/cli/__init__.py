@@ -37,6 +37,7 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "perturb": ("llama_diversity.cli.perturb:perturb", "Section 5.1: does a nudged model find its way back?"),
     "tree": ("llama_diversity.cli.tree:tree", "The likeliest openings of a prompt, and the mass they hold."),
     "reframe": ("llama_diversity.cli.reframe:reframe", "Does the answer survive when the question is put otherwise?"),
+    "valid": ("llama_diversity.cli.valid:valid", "How valid, and how varied, on sets of known answers? Exact."),
     "collapse": ("llama_diversity.cli.collapse:collapse", "Section 5.2: why rewarding narrows, as a bandit."),
     "diff": ("llama_diversity.cli.diff:diff", "The same texts under two models: KL and what is blocked."),
     "compare": ("llama_diversity.cli.compare:compare", "Which of several arms is more diverse? Or why not to say."),

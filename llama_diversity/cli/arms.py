@@ -25,14 +25,15 @@ _OPTIONS = [
 def arms_options(command: Command) -> Command:
     """Add the options that name the models; the command receives them as one argument `choice`.
 
-    A pair that the environment names is no part of it where models are typed, by these options or by --arm (`typed`).
+    A pair that the environment names is no part of it where models are typed: by these options, --arm (`typed`) or -m.
     """
     return with_one(command, "choice", _choice, _OPTIONS)
 
 
 def _choice(pair: str | None, base: str | None, aligned: str | None, ladder: str | None) -> Choice:
-    typed = click.get_current_context().params.get("typed")
-    return Choice(typed_pair(pair, base, aligned, ladder, typed), base, aligned, ladder)
+    given = click.get_current_context().params
+    others = (base, aligned, ladder, given.get("typed"), given.get("model"))
+    return Choice(typed_pair(pair, *others), base, aligned, ladder)
 
 
 def typed_pair(pair: str | None, *others: object) -> str | None:

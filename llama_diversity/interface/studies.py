@@ -60,6 +60,8 @@ from llama_diversity.studies.syntactic import analysis as entropies
 from llama_diversity.studies.syntactic.study import Syntactic
 from llama_diversity.studies.tree import analysis as openings_of
 from llama_diversity.studies.tree import study as searching
+from llama_diversity.studies.valid import analysis as known
+from llama_diversity.studies.valid import study as answering
 from llama_diversity.studies.variety import study as judging
 
 Models = Pair | tuple[Model | str, Model | str] | str | None
@@ -628,6 +630,46 @@ def reframe(
     named = choice.words() if arms is None else [part for spec in specs for part in ("--arm", spec.word())]
     with alone():
         return Found(putting_otherwise.run(question, specs, session=session, words=named))
+
+
+@public
+def valid(
+    arms: Mapping[str, AnyArm] | None = None,
+    *,
+    model: Model | str | None = None,
+    pair: Models = None,
+    base: Model | str | None = None,
+    aligned: Model | str | None = None,
+    ladder: str | None = None,
+    set: Sequence[str] | str | Path | None = None,
+    least: float = known.LEAST,
+    start: str = "auto",
+    control_tokens: bool = False,
+) -> Found:
+    """How often is an answer valid, and how evenly are the valid ones said? Exact, where all of them are known.
+
+    `arms` by name, as in `compare`, or one `model` by itself. `set`: names of sets that ship (digits or digits-N-SUM,
+    months, weekdays, states, elements, countries, primes) or of files, all that ship where none is named. Spellings
+    of an answer other than the usual one are followed while they are likelier than `least`. Nothing is sampled.
+
+    Raises BadUsage, BadValue, DifferentVocabularies, PromptTooLong, TemplateError, Interrupted, and what models raise.
+
+    >>> import llama_diversity as ld
+    >>> found = ld.valid(model="scripted:homing", set="months")
+    >>> found.to_dict()["arms"]["model"]["sets"]["months"]["n_answers"]
+    12
+    """
+    session = current("valid")
+    one = None if model is None else reference_of(model)
+    choice = choice_of(pair, base, aligned, ladder)
+    typed = (
+        [] if arms is None else [f"{name}={_spec(name, each).word().partition('=')[2]}" for name, each in arms.items()]
+    )
+    named = [set] if isinstance(set, str) else [str(set)] if isinstance(set, Path) else list(set or ())
+    asking = asking_of(start, control_tokens=control_tokens)
+    with alone():
+        found = answering.asked(one, typed, choice, named, least=least, asking=asking, session=session)
+    return Found(found)
 
 
 @public

@@ -43,6 +43,7 @@ STANDS_ON = {  # room -> the rooms it is made of; no other room knows a second o
     "decompose": {"compare"},
     "demo": {"semantic", "syntactic"},
     "reframe": {"compare"},
+    "valid": {"compare"},
     "paper": {"personas", "semantic", "syntactic", "perturb", "collapse"},
 }
 
