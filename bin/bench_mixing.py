@@ -33,13 +33,10 @@ engines = {way: open_engine(resolve_model(name), options) for way, name in names
 def speed(engine, max_tokens):
     prompt = engine.prompt("Once upon a time")
     recipe = Recipe("e", engine.build, "d", engine.facts.vocab_digest, prompt, Sampler(), 0, max_tokens)
-    setup = seconds_of_setup(engine)
+    setup = engine.stopwatch.setup_seconds
     before = time.perf_counter()
     drawn = sum(step.n_tokens for step in engine.sample(recipe, range(parallel)))
-    return drawn / (time.perf_counter() - before - (seconds_of_setup(engine) - setup))
-
-def seconds_of_setup(engine):
-    return sum(one.stopwatch.setup_seconds for one in (engine, *getattr(engine, "parts", ())))
+    return drawn / (time.perf_counter() - before - (engine.stopwatch.setup_seconds - setup))
 
 for engine in engines.values():
     speed(engine, 2)

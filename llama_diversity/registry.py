@@ -146,6 +146,8 @@ class Registry:
             return self._scripted_entry(reference)
         if _looks_like_path(reference) or os.path.isfile(reference):
             return _path_entry(reference)
+        if reference.startswith("mix:"):
+            raise BadValue("NAME", reference, "a mixture has no file of its own; name its models one by one")
         raise UnknownName("model", reference, self.models, list_command=LIST_COMMAND)
 
     def pair(self, name: str) -> Pair:

@@ -11,6 +11,7 @@ from typing import Any
 
 from llama_diversity import digests, gguf, hub, registry
 from llama_diversity.errors import BadValue, ChecksumMismatch, DownloadError, ModelFileError, UnknownName
+from llama_diversity.mixtures import is_mixture, parse_mixture
 from llama_diversity.registry import ModelEntry, Registry
 from llama_diversity.resolve import find_file, find_files, not_downloaded, require_files
 
@@ -109,7 +110,9 @@ def filtered(known: Registry, pair_name: str | None, family: str | None) -> list
 
 
 def members(known: Registry, name: str, *, single: bool) -> list[ModelEntry]:
-    """The models that `name` stands for: both of a pair, the rungs of a ladder, or one."""
+    """The models that `name` stands for: both of a pair, the rungs of a ladder, all of a mixture, or one."""
+    if is_mixture(name):
+        return [known.find(reference) for reference in parse_mixture(name).models]
     if not single and name in known.pairs:
         pair = known.pairs[name]
         references: Sequence[str] = (pair.base, pair.aligned)

@@ -39,7 +39,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "digests": {"errors", "paths"},
     "hub": BASE | {"decimals", "digests", "gguf"},
     "resolve": BASE | {"decimals", "digests", "gguf", "hub", "mixtures", "registry"},
-    "shelf": BASE | {"digests", "gguf", "hub", "registry", "resolve"},
+    "shelf": BASE | {"digests", "gguf", "hub", "mixtures", "registry", "resolve"},
     "embed": BASE | {"digests", "hub", "minilm"},
     "minilm": set(),
     "store": BASE,

@@ -456,3 +456,13 @@ def test_a_mixture_s_tokens_are_exported_with_what_each_model_says() -> None:
     assert sample.beside is not None
     assert [one["under_bits"] for one in described] == sample.beside["surprisals_bits"].tolist()
     assert {one["source"] for one in described} == {None}
+
+
+def test_the_files_of_a_mixture_are_those_of_its_models() -> None:
+    from llama_diversity import registry, shelf
+
+    known = registry.load()
+    found = shelf.members(known, "mix:tiny-base,tiny-aligned,lambda=0.5", single=False)
+    assert [one.reference for one in found] == ["tiny-base", "tiny-aligned"]
+    with pytest.raises(BadValue, match="no file of its own"):
+        known.find("mix:tiny-base,tiny-aligned,lambda=0.5")

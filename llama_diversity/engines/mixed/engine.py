@@ -65,6 +65,9 @@ class MixedEngine:
                 self.parts.append(opened.enter_context(contextlib.closing(open_engine(part, options, on_load=heard))))
             self._require_one_vocabulary()
             opened.pop_all()
+        self.stopwatch = Stopwatch()
+        for part in self.parts:  # what each spends is the mixture's
+            part.stopwatch = self.stopwatch
         first = self.parts[0]
         self.capabilities = Capabilities(
             *(all(getattr(one.capabilities, name) for one in self.parts) for name in Capabilities.__annotations__)
@@ -74,7 +77,6 @@ class MixedEngine:
         self.build = f"{_BUILD}: {' and '.join(builds)}"
         self.fused = first.fused
         self.layout: Mapping[str, Any] = {}
-        self.stopwatch = Stopwatch()
         self._reducer = Reducer(first.facts.n_vocab)
         self.facts = self._facts(model)
         if self.rule.is_routed:
