@@ -66,8 +66,8 @@ class MixedEngine:
             self._require_one_vocabulary()
             opened.pop_all()
         self.stopwatch = Stopwatch()
-        for part in self.parts:  # what each spends is the mixture's
-            part.stopwatch = self.stopwatch
+        for engine in self.parts:  # what each spends is the mixture's
+            engine.stopwatch = self.stopwatch
         first = self.parts[0]
         self.capabilities = Capabilities(
             *(all(getattr(one.capabilities, name) for one in self.parts) for name in Capabilities.__annotations__)
