@@ -14,6 +14,7 @@ from llama_diversity.metrics import (
     choice,
     clusters,
     coverage,
+    decan,
     entropy,
     fit,
     indices,
@@ -129,8 +130,18 @@ def calls(n: int) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "effective_kinds", lambda: price.effective_kinds(counts, n // 2)
     yield "effective_texts", lambda: price.effective_texts(one.vectors, n // 2)
     yield "stated_probabilities", lambda: stated.stated_probabilities(np.full(n, 0.1) / lengths, -sums)
+    yield from _of_decan(sums[: n // 20], one.bits)
     yield "novelty_utility", lambda: indices.novelty_utility(np.ones(n), one.labels.tolist())
     yield "permutation_test", lambda: inference.permutation_test(sums, other.bits.sum(axis=1))
+
+
+def _of_decan(bits: np.ndarray, values: np.ndarray) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Of so many answers as there are `bits`."""
+    orders, weights = decan.balanced_orders(len(bits), 25, np.random.default_rng(0))
+    yield "balanced_orders", lambda: decan.balanced_orders(len(bits), 25, np.random.default_rng(0))
+    yield "progressive_surprise", lambda: decan.progressive_surprise(bits, orders, bits[orders] / 2, weights)
+    yield "decan", lambda: decan.decan(bits / bits.max(), 1.0)
+    yield "share_of_orders", lambda: decan.share_of_orders(values)
 
 
 def _many(n: int) -> np.ndarray:

@@ -95,7 +95,7 @@ def test_the_benchmark_calls_every_metric(monkeypatch: pytest.MonkeyPatch) -> No
         call()
     named = {name.split("-")[0].split()[0] for name in called}
     modules = [module.lexical, module.similarity, module.clusters, module.coverage, module.indices]
-    modules += [module.fit, module.choice, module.price, module.stated]
+    modules += [module.fit, module.choice, module.price, module.stated, module.decan]
     for metrics in modules:
         own = {name for name, it in vars(metrics).items() if getattr(it, "__module__", "") == metrics.__name__}
         functions = {name for name in own if name[0].islower() and not isinstance(getattr(metrics, name), type)}

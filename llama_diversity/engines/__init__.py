@@ -183,6 +183,16 @@ class Engine(Protocol):
         """Teacher-forced statistics of `ids`, shape (len(ids),); nan for the first, which has no context."""
         ...
 
+    def score_each(
+        self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None
+    ) -> list[npt.NDArray[np.float32]]:
+        """The surprisals of `score` for each of `texts`, bits, shape (len(text),); nan for the first token.
+
+        What texts begin with alike is read once; with --exact each text alone, to the same bits as `score`. An engine
+        without a way of its own takes `shared.one_by_one`. Raises PromptTooLong before any work.
+        """
+        ...
+
     def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
         """Teacher-forced logits of `texts`, of each a row for all ids but the last, text after text, in pieces.
 

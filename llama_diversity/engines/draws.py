@@ -270,6 +270,13 @@ class Reducer:
         nothing = np.full(len(logits), np.nan)
         return self.describe([self._look(logits, self._sums(logits), targets.astype(np.int64), (nothing, nothing))])
 
+    def surprisals(self, logits: Float32, rows: Int64, targets: Int64) -> Float64:
+        """-log2 p of the tokens `targets`, each behind one of `rows` of `logits`; the same bits as `score` has."""
+        logits = self._whole_blocks(logits)
+        sums = self._sums(logits)
+        x = logits[rows, targets].astype(np.float64) - sums.maximum[rows]
+        return _Moments.of(sums.x[rows], sums.upto[rows, -1]).surprisal_bits(x)
+
     # ---- passes over the vocabulary
 
     def _whole_blocks(self, logits: Float32) -> Float32:

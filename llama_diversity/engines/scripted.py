@@ -42,6 +42,7 @@ from llama_diversity.engines.batching import Batch, Seats
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.control import cut
 from llama_diversity.engines.draws import Float32, Reducer, unscored
+from llama_diversity.engines.shared import one_by_one
 from llama_diversity.engines.start import Start, Stated, raw_prompt, resolve
 from llama_diversity.engines.together import Together
 from llama_diversity.errors import BadValue, EngineError, PromptTooLong, UnknownName
@@ -459,6 +460,14 @@ class ScriptedEngine:
         if on_progress is not None:
             on_progress(1.0)
         return stats
+
+    def score_each(
+        self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None
+    ) -> list[Float32]:
+        """The surprisals of `score`, text by text: a chain has nothing to share."""
+        for ids in texts:
+            self._check(ids, max_tokens=0)
+        return one_by_one(self.score, texts, on_progress)
 
     def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
         """The chain's rows of log p, a text at a time."""

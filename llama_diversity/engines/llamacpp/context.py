@@ -252,10 +252,14 @@ class Context:
         sequence = 0 if source is None else source + 1
         C.llama_memory_seq_cp(self._memory, sequence, slot + 1, 0, n_positions)
 
+    def drop(self, slot: int) -> None:
+        """Let `slot` hold nothing; its cells are free where no other slot holds them."""
+        C.llama_memory_seq_rm(self._memory, slot + 1, -1, -1)
+
     def decode(self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int] | None = None) -> Float32:
         """Feed one token to each of `slots`, or of the slots 0..len(tokens)-1; logits of shape (slots, n_vocab).
 
-        They are valid until the next call.
+        A slot that is named more than once is fed its tokens in order. They are valid until the next call.
         """
         sequences = range(1, len(tokens) + 1) if slots is None else [slot + 1 for slot in slots]
         self._decode(tokens, positions, sequences, wanted=slice(len(tokens)))

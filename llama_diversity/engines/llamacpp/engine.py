@@ -60,8 +60,10 @@ from llama_diversity.engines.llamacpp.library import (
 from llama_diversity.engines.llamacpp.loading import check, known_by, load, make_exact
 from llama_diversity.engines.llamacpp.notes import notes_of
 from llama_diversity.engines.llamacpp.paths import Paths
+from llama_diversity.engines.llamacpp.shared import surprisals
 from llama_diversity.engines.llamacpp.tokenizer import Tokenizer
 from llama_diversity.engines.llamacpp.trial import Cost, measured
+from llama_diversity.engines.shared import Tree, one_by_one, plan
 from llama_diversity.engines.start import Start, raw_prompt
 from llama_diversity.engines.together import Together
 from llama_diversity.errors import BadValue, EngineError, PromptTooLong
@@ -271,18 +273,34 @@ class LlamaCppEngine:
                 on_progress((start + len(logits)) / (len(ids) - 1))
         return stats
 
+    def score_each(
+        self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None
+    ) -> list[Float32]:
+        """Surprisals of `texts`, common beginnings once; with --exact and in recurrent models each text alone."""
+        self._need_weights()
+        self._check_lengths(texts)
+        if self._options.exact or self._has_state or len(texts) < 2:
+            return one_by_one(self.score, texts, on_progress)
+        tree = Tree(texts)
+        planned = plan(tree, most_rows=self._score_rows, most_slots=MAX_PARALLEL)
+        if not planned.passes:
+            return [np.full(len(ids), np.nan, np.float32) for ids in texts]
+        layout = Layout(parallel=planned.n_slots, unified=True, n_ctx=planned.n_cells)
+        kv_type = self._options.kv_type
+        with contextlib.closing(self._context(layout, kv_type=kv_type, fused=self._fused_if_asked)) as context:
+            self.layout = self._record(layout, context, kv_type=kv_type)
+            return surprisals(context, tree, planned, self._reducer, on_progress)
+
     def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
         """Logits of `texts` as they are read, one after the other in one context.
 
         Several in one batch would be no faster on a CPU: every row attends, masked, over the cells of all of them.
         """
         self._need_weights()
-        longest = max(map(len, texts), default=0)
-        if longest > self.facts.n_ctx_train:
-            raise PromptTooLong(longest, 0, self.facts.n_ctx_train)
+        longest = self._check_lengths(texts)
         if longest < 2:
             return
-        rows = min(N_UBATCH, max(2, _SCORE_BYTES // (4 * self._n_vocab)))
+        rows = self._score_rows
         layout = Layout(parallel=1, unified=True, n_ctx=2 * longest)  # twice: a lonely row may get a twin
         kv_type = self._options.kv_type
         with contextlib.closing(self._context(layout, kv_type=kv_type, fused=self._fused_if_asked)) as context:
@@ -291,6 +309,18 @@ class LlamaCppEngine:
                 context.forget()
                 for start, logits in context.score_rows(ids[:-1], rows):
                     yield Rows(number, start, logits)
+
+    def _check_lengths(self, texts: Sequence[tuple[int, ...]]) -> int:
+        """The length of the longest, 0 for none. Raises PromptTooLong."""
+        longest = max(map(len, texts), default=0)
+        if longest > self.facts.n_ctx_train:
+            raise PromptTooLong(longest, 0, self.facts.n_ctx_train)
+        return longest
+
+    @property
+    def _score_rows(self) -> int:
+        """Rows of logits that are held while a text is scored."""
+        return min(N_UBATCH, max(2, _SCORE_BYTES // (4 * self._n_vocab)))
 
     def reading(self, ids: tuple[int, ...], *, together: int | None, fused: bool) -> Float32:
         """Logits of `ids` in one pass (None), or token by token in `together` sequences that hold the same."""

@@ -37,6 +37,7 @@ from llama_diversity.engines.mixed.words import (
     here_of,
     routes,
 )
+from llama_diversity.engines.shared import one_by_one
 from llama_diversity.engines.start import Start
 from llama_diversity.engines.together import Together
 from llama_diversity.errors import BadValue
@@ -199,6 +200,12 @@ class MixedEngine:
             if on_progress is not None:
                 on_progress((start + len(logits)) / (len(ids) - 1))
         return stats
+
+    def score_each(
+        self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None
+    ) -> list[Float32]:
+        """The surprisals of `score`, text by text."""
+        return one_by_one(self.score, texts, on_progress)
 
     def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
         """The mixture's logits, as the models read the texts side by side."""
