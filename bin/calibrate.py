@@ -25,6 +25,7 @@ from llama_diversity.metrics.similarity import mean_pairwise_distance
 from llama_diversity.records import Recipe, Sample, Sampler
 from llama_diversity.resolve import resolve_model
 from llama_diversity.studies.compare.analysis import Result, compare
+from llama_diversity.studies.compare.clustered import Units
 from llama_diversity.studies.compare.measured import Generations, Rules
 from llama_diversity.text import words
 
@@ -139,6 +140,21 @@ def against(firsts: Sequence[Pool], seconds: Sequence[Pool], n: int, *, n_prompt
         )  # fmt: skip
 
     return draw
+
+
+def in_calls(one: Pool, n_calls: int, k: int = 5, *, among: int = 30) -> Draw:
+    """A pool against itself, in calls of k: each call says k of the outputs that are most like a random one."""
+
+    def called(generator: np.random.Generator) -> Generations:
+        near = [
+            np.argpartition(-(one.vectors @ one.vectors[at]), among)[:among]
+            for at in generator.integers(len(one.texts), size=n_calls)
+        ]
+        places = np.concatenate([generator.choice(some, k, replace=False) for some in near])
+        of = np.repeat(np.arange(n_calls), k)
+        return one.part(places)._replace(units=Units(of, of[one.n_tokens[places] >= PREFIX], np.full(n_calls, k)))
+
+    return lambda generator: compare([{"a": called(generator), "b": called(generator)}], RULES)
 
 
 def partly_one(base: Pool, share: float, n: int) -> Draw:
@@ -277,6 +293,8 @@ def main() -> None:
         "tiny-aligned against itself": against_itself([tiny["tiny-aligned"]], 60),
         "tiny-aligned, the same spread elsewhere": against_itself([tiny["tiny-aligned"]], 60, turn=turn),
         "tiny-base, 32 tokens against 64, by the first 16": against_itself([cut[32]], 60, [cut[64]]),
+        "tiny-base, 10 calls of 5, alike within calls": in_calls(tiny["tiny-base"], 10),
+        "tiny-base, 20 calls of 5, alike within calls": in_calls(tiny["tiny-base"], 20),
         "tiny-base, eight prompts": against_itself(people["base"], 30),
         "tiny-aligned, eight prompts": against_itself(people["aligned"], 30),
     }.items():

@@ -61,7 +61,7 @@ ROOMS = {path.parent.name for path in FOLDER.glob("studies/*/study.py")}
 SHARED = "measuring"  # what several rooms measure alike
 # All other modules of a room analyse.
 ASKS, SHOWS = (
-    {"study", "specs", "gathering", "stating"},
+    {"study", "specs", "gathering", "parts", "stating"},
     {"exhibits", "sentence_exhibits", "files", "pictures", "as_json"},
 )
 

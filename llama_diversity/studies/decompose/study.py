@@ -12,6 +12,7 @@ from llama_diversity.records import Cell
 from llama_diversity.render.safe import visible
 from llama_diversity.studies.compare.gathering import label
 from llama_diversity.studies.compare.measured import Rules
+from llama_diversity.studies.compare.parts import described, different
 from llama_diversity.studies.compare.specs import ArmSpec
 from llama_diversity.studies.compare.study import (
     ENCODER,
@@ -19,8 +20,6 @@ from llama_diversity.studies.compare.study import (
     NotComparable,
     by_prompt_as_json,
     check_pairs,
-    described,
-    different,
     measuring,
     prefix_words,
 )
