@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llama_diversity import errors
     from llama_diversity.errors import LlamadivError
     from llama_diversity.interface.found import Found, Report, Table
+    from llama_diversity.interface.frontiers import frontier
     from llama_diversity.interface.models import Arm, Model, Pair, arm, ladder, model, pair
     from llama_diversity.interface.populations import population
     from llama_diversity.interface.samples import Completion, Heatmap, Samples, Score
@@ -48,6 +49,7 @@ _NAMES = {  # module -> the public names that live there
         "reframe", "reproduce", "report", "methods", "valid", "variety",
     ),
     "interface.populations": ("population",),
+    "interface.frontiers": ("frontier",),
     "interface.found": ("Found", "Report", "Table"),
     "errors": ("LlamadivError",),
 }  # fmt: skip
@@ -73,6 +75,7 @@ __all__ = [
     "decompose",
     "diff",
     "errors",
+    "frontier",
     "ladder",
     "methods",
     "model",

@@ -27,6 +27,7 @@ from llama_diversity.studies.study import STUDIES, Method
 from llama_diversity.studies.syntactic.study import Syntactic
 
 PAIR = ("--pair", "scripted")
+FAMILIES = ("--family", "heat=scripted:aligned,T=0.7/1.3", "--family", "base=scripted:base,T=0.7/1.3")
 SHORT = ("-p", "She was", "--max-tokens", 5)
 Run = Callable[..., tuple[int, str, str]]
 
@@ -49,6 +50,7 @@ def written(run: Run, *command: object) -> dict:
 COMMANDS = {
     "compare": ("compare", *PAIR, *SHORT, "-n", 20),
     "decompose": ("decompose", *PAIR, *SHORT, "-n", 20, "--sampler", "T=0.7"),
+    "frontier": ("frontier", *PAIR, *FAMILIES, "-n", 4, "--max-tokens", 5),
     "coverage": ("coverage", *PAIR, *SHORT, "-n", 20, "--by", "text"),
     "semantic": ("semantic", *PAIR, *SHORT, "-n", 20),
     "syntactic": ("syntactic", *PAIR, *SHORT, "-n", 20),

@@ -52,6 +52,9 @@ STUDIES = {  # a call that is small and quick
     "reframe": lambda: ld.reframe(**PAIR, set="hopper", words=1, budget=60),
     "tree": lambda: ld.tree(**PAIR, prompt="She", depth=3, k=5, start="none"),
     "valid": lambda: ld.valid(**PAIR, set=["weekdays"], least=0.01, start="none"),
+    "frontier": lambda: ld.frontier(
+        {"heat": "scripted:aligned,T=1/2"}, **PAIR, scorer="scripted:attractor", set="openings", n=4, max_tokens=8
+    ),
 }
 
 
@@ -111,6 +114,7 @@ OF_SAVE = {"out", "width", "font_size", "no_caption"}  # parameters of save()
 OF_SESSION = {"store", "offline", "parallel", "threads", "gpu_layers", "flash_attention", "kv_type", "exact"}
 RENAMED = {  # options that may be repeated, and what takes their place
     "arm": "arms",
+    "family": "families",
     "template_arg": "template_args",
 }
 OF_MODEL = {"model", "chat", "system", "template_args", "show_prompt"}  # what the Model is, and Model.prompt

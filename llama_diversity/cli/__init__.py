@@ -42,6 +42,7 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "diff": ("llama_diversity.cli.diff:diff", "The same texts under two models: KL and what is blocked."),
     "compare": ("llama_diversity.cli.compare:compare", "Which of several arms is more diverse? Or why not to say."),
     "decompose": ("llama_diversity.cli.decompose:decompose", "Is it the weights, the template or the sampler?"),
+    "frontier": ("llama_diversity.cli.frontier:frontier", "Quality against diversity for families of settings."),
     "coverage": ("llama_diversity.cli.coverage:coverage", "How many kinds of output are there, seen and unseen?"),
     "reproduce": ("llama_diversity.cli.report:reproduce", "The whole paper on a pair, and a ledger of its findings."),
     "report": ("llama_diversity.cli.report:report", "Write the report of a stored run, without a model."),

@@ -15,6 +15,7 @@ _OPTION = re.compile(
 _NAMES = {
     "p": "prompt",
     "arm": "arms",
+    "family": "families",
     "template-arg": "template_args",
     "joint": "joint=True",
     "equal-n": "equal_n=True",

@@ -626,3 +626,17 @@ def self_repetition(documents: Documents, n: int = 4) -> Estimate:
     warning = f"documents under {n} words, which repeat nothing: {short}" if short else None
     value = float(np.log1p(_sums(types, others[types.kind])).mean())
     return Estimate(value, None, len(documents), warning=warning)
+
+
+def repeated_share(document: Sequence[str], n: int = 4) -> float:
+    """Share of one text's n-grams that stood in it before: 1 - different n-grams / n-grams. Larger is more of a loop.
+
+    Range [0, 1); nan for fewer than n words. O(words). Welleck et al., ICLR (2020), seq-rep-n.
+
+    "a b a b a b" has the pairs ab ba ab ba ab, of which two differ: 1 - 2/5.
+
+    >>> repeated_share("a b a b a b".split(), n=2)
+    0.6
+    """
+    grams = list(zip(*(document[start:] for start in range(n)), strict=False))
+    return 1 - len(set(grams)) / len(grams) if grams else math.nan

@@ -91,6 +91,28 @@ class Tokens:
     note: str = ""
 
 
+class Reading(NamedTuple):
+    """What belongs to one point of a figure, by the point's name: a sentence, and texts, each with what it answers."""
+
+    name: str
+    told: str
+    texts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Texts to read beside the figure named `figure`: a list that opens, and on a page what is pointed at there.
+
+    A page's only: in a terminal and as files there is nothing of it.
+    """
+
+    name: str
+    title: str
+    figure: str
+    entries: tuple[Reading, ...]
+    note: str = ""
+
+
 @dataclass(frozen=True)
 class Remark:
     """A sentence between the exhibits: a headline, a warning, a limit."""
@@ -99,7 +121,7 @@ class Remark:
     is_warning: bool = False
 
 
-Exhibit = Table | Figure | Tokens | Remark
+Exhibit = Table | Figure | Tokens | Remark | Readings
 
 
 @dataclass(frozen=True)

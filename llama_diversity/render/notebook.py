@@ -9,9 +9,10 @@ import base64
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from llama_diversity.render.exhibits import Exhibit, Figure, Remark, Section, Table, Tokens
+from llama_diversity.render.exhibits import Exhibit, Figure, Readings, Remark, Section, Table, Tokens
 from llama_diversity.render.heatmap import TokenPicture
 from llama_diversity.render.html import fragment, paged, rules
+from llama_diversity.render.readings import readings_html
 from llama_diversity.render.report import table_html
 from llama_diversity.render.safe import visible
 
@@ -65,6 +66,9 @@ def _section(section: Section) -> str:
 def _exhibit(exhibit: Exhibit) -> Iterator[str]:
     if isinstance(exhibit, Remark):
         yield f'<p class="{"warning" if exhibit.is_warning else "remark"}">{_text(exhibit.text)}</p>\n'
+        return
+    if isinstance(exhibit, Readings):
+        yield readings_html(exhibit)
         return
     if isinstance(exhibit, Figure) and not exhibit.panels:
         return

@@ -13,8 +13,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from llama_diversity import cache
-from llama_diversity.render.exhibits import Exhibit, Figure, Remark, Section, Table, Tokens, written
+from llama_diversity.render.exhibits import Exhibit, Figure, Readings, Remark, Section, Table, Tokens, written
 from llama_diversity.render.html import fragment, paged, rules
+from llama_diversity.render.readings import READ, readings_html
 from llama_diversity.render.safe import visible
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 0.85
 #vg-tooltip-element { max-width: min(26rem, 90vw); white-space: pre-wrap; overflow-wrap: anywhere; }
 #vg-tooltip-element td.value { max-width: 20rem; white-space: pre-wrap; }
 summary { cursor: pointer; }
+.readings .shown { background: var(--box); padding: 0.5rem 0.8rem; margin-bottom: 0.6rem; }
+.readings summary { padding: 0.25rem 0; } .readings dt { color: var(--pale); font-size: 0.85rem; margin-top: 0.5rem; }
+.readings dd { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
+.panel [tabindex]:focus { outline: none; stroke: var(--ink); stroke-width: 3px; } .panel [tabindex] { cursor: pointer; }
 @media print { nav, .vega-bindings { display: none; } .exhibit { break-inside: avoid; } body { max-width: none; } }
 """
 
@@ -76,6 +81,7 @@ async function draw() {
       tooltip: {theme: dark.matches ? "dark" : "light"}});
   }
   document.body.dataset.drawn = Object.keys(charts).length;
+  document.dispatchEvent(new Event("drawn"));
 }
 dark.addEventListener("change", draw);
 draw();
@@ -89,12 +95,14 @@ def to_page(sections: Sequence[Section], title: str) -> str:
     body = "".join(_section(section, specs, heading="" if is_one else section.title) for section in sections)
     links = "".join(f'<a href="#{escape(section.name)}">{_text(section.title)}</a>' for section in sections)
     nav = "" if is_one else f"<nav>{links}</nav>\n"
+    has_readings = any(isinstance(one, Readings) for section in sections for one in section.exhibits)
+    reading = f"<script>{READ}</script>\n" if has_readings else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{_text(title)}</title>\n<style>{_STYLE}{_token_rules(sections)}</style>\n</head>\n<body>\n"
-        f"<h1>{_text(title)}</h1>\n{nav}{body}{_scripts(specs)}</body>\n</html>\n"
+        f"<h1>{_text(title)}</h1>\n{nav}{body}{reading}{_scripts(specs)}</body>\n</html>\n"
     )
 
 
@@ -137,6 +145,8 @@ def _exhibit(exhibit: Exhibit, specs: dict[str, dict[str, Any]]) -> str:
         return f'<p class="{"warning" if exhibit.is_warning else "remark"}">{_text(exhibit.text)}</p>\n'
     if isinstance(exhibit, Figure) and not exhibit.panels:
         return ""
+    if isinstance(exhibit, Readings):
+        return readings_html(exhibit)
     note = f'<p class="note">{_text(exhibit.note)}</p>\n' if exhibit.note else ""
     inside = "".join(_inside(exhibit, specs))
     head = f"<h3>{_text(exhibit.title)}</h3>\n"

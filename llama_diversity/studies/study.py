@@ -35,12 +35,14 @@ STUDIES = {  # name -> module:class, in the order of a report
     "collapse": "llama_diversity.studies.collapse.study:Collapse",
     "compare": "llama_diversity.studies.compare.study:Compare",
     "decompose": "llama_diversity.studies.decompose.study:Decompose",
+    "frontier": "llama_diversity.studies.frontier.study:Frontier",
     "coverage": "llama_diversity.studies.coverage.study:Coverage",
     "diff": "llama_diversity.studies.diff.study:Diff",
     "population": "llama_diversity.studies.population.study:Population",
 }
 STANDS_ON = {  # room -> the rooms it is made of; no other room knows a second one
     "decompose": {"compare"},
+    "frontier": {"compare"},
     "demo": {"semantic", "syntactic"},
     "reframe": {"compare"},
     "valid": {"compare"},

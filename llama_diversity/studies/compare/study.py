@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -256,6 +257,7 @@ class Reading(NamedTuple):
     drawn: Drawn
     n: int  # of each arm and prompt
     rules: Rules
+    fewer: Mapping[str, int] = MappingProxyType({})  # by question, where no more than so many are judged
 
     def prompts(self, show: Show) -> Iterator[Measured]:
         """What is measured of each prompt, in order."""
@@ -272,7 +274,7 @@ class Reading(NamedTuple):
 
     def outputs(self, one: Question) -> Iterator[Output]:
         """Those that are judged."""
-        return itertools.islice(gathering.outputs(one, self.drawn), self.n)
+        return itertools.islice(gathering.outputs(one, self.drawn), self.fewer.get(one.label, self.n))
 
     def flaw(self, output: Output) -> str | None:
         """Why it is not valid: nothing came of the way of asking, or of the answer; None where it is."""
@@ -308,7 +310,7 @@ class Reading(NamedTuple):
         reaching = [at for at, length in enumerate(lengths) if prefix and length >= prefix]
         tokens = [one.tokens[: self.study.prefix if self.rules.has_one_vocabulary else None] for one in valid]
         return Generations(
-            self.n,
+            len(every),
             texts,
             embedded.vectors,
             embedded.n_truncated,
