@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llama_diversity import registry
+from llama_diversity.answers import Answer
 from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.records import Cell
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.arms import Arm, Choice
 from llama_diversity.studies.arms import named as named_of
-from llama_diversity.studies.compare.gathering import Output
 from llama_diversity.studies.compare.measured import PRIMARY
+from llama_diversity.studies.compare.parts import described
 from llama_diversity.studies.compare.specs import ArmSpec
-from llama_diversity.studies.compare.study import ENCODER, Compare, check_pairs, described, resolve_specs
+from llama_diversity.studies.compare.study import ENCODER, Compare, check_pairs, resolve_specs
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.frontier import analysis
 from llama_diversity.studies.frontier.analysis import DIVERSITIES, LEAST_PROMPTS, QUALITIES
@@ -107,10 +108,10 @@ class Frontier(Compare):
             return lambda text: pattern.search(text) is not None
         return None
 
-    def flaw(self, output: Output) -> str | None:
+    def flaw(self, answer: Answer) -> str | None:
         """Why it has no part in diversity: an output that is not valid has not won any."""
-        flaw, is_valid = output.flaw or output.answer.flaw, self.is_valid()
-        return "not valid" if flaw is None and is_valid is not None and not is_valid(output.answer.text) else flaw
+        is_valid = self.is_valid()
+        return "not valid" if answer.flaw is None and is_valid and not is_valid(answer.text) else answer.flaw
 
     def show(self, drawn: Drawn) -> Result:
         asked = Asked(self.scorers, self.is_valid(), self.family_of())
