@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_compare import generations, line
+from test_compare import RULES, clouds, generations, line
 
 from llama_diversity.engines import EngineOptions, open_engine, scripted_answers
 from llama_diversity.engines.scripted import EOS, transition
@@ -24,7 +24,7 @@ from llama_diversity.store import Store
 from llama_diversity.studies.compare import asking, gathering
 from llama_diversity.studies.compare.analysis import compare
 from llama_diversity.studies.compare.clustered import Units
-from llama_diversity.studies.compare.measured import Generations, Rules, measured, with_lost
+from llama_diversity.studies.compare.measured import Generations, Rules, common_prefix, measured, with_lost
 from llama_diversity.studies.compare.specs import ArmSpec, parse_arm
 from llama_diversity.studies.compare.study import Compare, resolve_specs
 from llama_diversity.studies.conduct import remembered, run
@@ -260,6 +260,22 @@ def test_too_few_calls_have_values_and_no_interval() -> None:
     assert (one.verdict, one.low) == ("not comparable", None)
     assert one.value is not None
     assert "Too few calls with a valid output (6) for an interval" in one.reason
+
+
+def test_an_arm_whose_calls_hold_nothing_takes_nothing_from_the_others() -> None:
+    rng = np.random.default_rng(2)
+    both = {name: generations(clouds(rng, 30), seed=at) for at, name in enumerate(("first", "second"))}
+    nothing = np.zeros(0, np.int64)
+    none = both["first"]._replace(
+        n=30, units=Units(nothing, nothing, np.full(6, 5)),
+        **{name: some[:0] for name, some in both["first"]._asdict().items() if isinstance(some, list | np.ndarray)},
+    )  # fmt: skip
+    alone, beside = compare([both], RULES), compare([{**both, "third": none}], RULES)
+    for name in ("distance", "kinds", "types"):
+        assert line(beside, name).share == pytest.approx(line(alone, name).share, rel=1e-9)
+    assert (beside.m_kinds, beside.m_words) == (alone.m_kinds, alone.m_words)
+    assert common_prefix({"first": [64, 64], "third": []}) == 64
+    assert common_prefix({"third": []}) is None
 
 
 # ---- through the study

@@ -238,11 +238,14 @@ def case_of(prompts: Iterable[Measured], rules: Rules) -> Case:
 def common_prefix(lengths: Mapping[str, Sequence[int]]) -> int | None:
     """The longest of PREFIXES that at least half of every arm's generations reach; None where none is.
 
+    An arm that has none at all has no part in it: of that nothing is compared, and the others are.
+
     >>> common_prefix({"base": [128, 128], "aligned": [70, 20]}), common_prefix({"base": [3]})
     (64, None)
     """
-    for prefix in PREFIXES:
-        if all(2 * sum(n >= prefix for n in some) >= len(some) > 0 for some in lengths.values()):
+    there = [some for some in lengths.values() if some]
+    for prefix in PREFIXES if there else ():
+        if all(2 * sum(n >= prefix for n in some) >= len(some) for some in there):
             return prefix
     return None
 
@@ -252,8 +255,9 @@ def measured(prompt: Mapping[str, Generations]) -> Measured:
     labels = _labels_of(prompt)
     n_kinds = 1 + max((int(some.max(initial=-1)) for some in labels.values()), default=-1)
     kinds = {arm: np.bincount(some, minlength=n_kinds) for arm, some in labels.items()}
-    m_kinds = max(1, min(_half(one) for one in prompt.values()))
-    m_words = min((sum(map(len, one.beginnings)) for one in prompt.values()), default=0) // 2
+    there = [one for one in prompt.values() if one.texts]  # of an arm without any nothing is compared
+    m_kinds = max(1, min((_half(one) for one in there), default=1))
+    m_words = min((sum(map(len, one.beginnings)) for one in there), default=0) // 2
     rows = tf_idf({arm: [" ".join(some) for some in one.beginnings] for arm, one in prompt.items()})
     bits = [(x.entropy_bits, x.lengths) for x in prompt.values()]
     of_bytes = [(x.entropy_bits, x.n_bytes) for x in prompt.values()]
@@ -371,7 +375,7 @@ def _vendi(vectors: Vectors) -> Estimate:
 
 def _types(one: Generations, m: int) -> Estimate:
     """Different words among m; where all beginnings are equal it is as if one might have had other words."""
-    if not m:
+    if not m or not one.beginnings:
         return _none(one, "no words")
     estimate = rarefied_types(one.beginnings, m)
     if any(some != one.beginnings[0] for some in one.beginnings):

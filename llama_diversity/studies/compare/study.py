@@ -109,6 +109,10 @@ class Compare(Study):
         words += [f"Only outputs that contain the regular expression {self.valid} are valid."] if self.valid else []
         words += ["Of arms of different n the first of each were taken."] if self.is_equal_n else []
         words += [f"Of every output the first {self.prefix} tokens were judged."] if self.prefix else []
+        for spec in self.specs:
+            if spec.ask:
+                of_unit = f" The {spec.unit} was the unit, not the output." if spec.unit else ""
+                words.append(f"“{spec.name}” was asked in a way of its own: {spec.way_words()}.{of_unit}")
         return words
 
     def check_settings(self) -> None:
