@@ -441,3 +441,33 @@ def test_qualities_have_ends_and_a_margin() -> None:
     for one in QUALITIES.values():
         assert (one.best > one.worst) == one.is_more_better
         assert 0 < one.delta < abs(one.best - one.worst)
+
+
+def test_measures_along_the_number_that_a_family_turns() -> None:
+    from llama_diversity.studies.frontier.pictures import curves, turned
+
+    def setting(name: str, family: str | None, entropy: list[float]) -> Setting:
+        nothing = np.zeros(len(entropy))
+        return Setting(name, family, {"topic": np.array(entropy) / 10}, {"entropy": np.array(entropy)}, *[nothing] * 3)
+
+    settings = [
+        setting("aligned", None, [1, 1, 1]),
+        setting("dial lambda=1", "dial", [1, 2, 3]),
+        setting("dial lambda=-0.5", "dial", [5, 6, 7]),
+        setting("dial lambda=0", "dial", [3, math.nan, 5]),
+        setting("ask seeded", "ask", [1, 1, 1]),
+        setting("ask listed", "ask", [1, 1, 1]),
+        setting("ask plan", "ask", [1, 1, 1]),
+        setting("two T=1", "two", [1, 1, 1]),
+        setting("two T=2", "two", [1, 1, 1]),
+    ]
+    [found] = turned(settings)  # not words, and not two points
+    assert (found.family, found.knob, list(found.numbers)) == ("dial", "lambda", [-0.5, 0.0, 1.0])
+    assert [one.mean for one in found.measures["entropy"]] == [6, 4, 2]
+    half = 4.302653 / math.sqrt(3)  # sd 1, three prompts: t at 2 degrees of freedom
+    assert found.measures["entropy"][0].low == pytest.approx(6 - half, abs=1e-5)
+    assert list(found.measures) == ["entropy", "topic"]
+    [figure] = curves(settings)
+    assert figure.name == "frontier-by-lambda"
+    assert list(figure.draw()) == ["entropy", "topic"]
+    assert curves(settings[:2]) == []

@@ -82,7 +82,7 @@ class Curve(NamedTuple):
     """One arm's values over `places`; low and high of a band, None where there is none; empty lists for no band."""
 
     arm: str
-    places: Sequence[int]
+    places: Sequence[float]
     values: Sequence[float]
     low: Sequence[float | None]
     high: Sequence[float | None]
@@ -114,11 +114,17 @@ def curves_panel(curves: Sequence[Curve], *, across: str, unit: str, highest: fl
             y=up,
             color=alt.Color(**of(ARM_COLOURS)),
             strokeDash=alt.StrokeDash(**of([list(dash) for dash in ARM_DASHES])),
-            tooltip=[alt.Tooltip("arm:N"), alt.Tooltip("place:Q"), alt.Tooltip("value:Q", format=".1f")],
+            tooltip=[alt.Tooltip("arm:N"), alt.Tooltip("place:Q"), alt.Tooltip("value:Q", format=".3~f")],
         )
     )
-    bands = [_band(curve, place, x, unit, scale) for curve, place in zip(curves, places, strict=True) if any(curve.low)]
+    bands = [
+        _band(curve, place, x, unit, scale) for curve, place in zip(curves, places, strict=True) if _has_band(curve)
+    ]
     return alt.LayerChart(layer=[*bands, lines], width=WIDTH, height=HEIGHT)
+
+
+def _has_band(curve: Curve) -> bool:
+    return any(low is not None for low in curve.low)
 
 
 def _band(curve: Curve, place: int, x: alt.X, unit: str, scale: alt.Scale) -> alt.Chart:

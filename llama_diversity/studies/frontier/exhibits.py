@@ -23,6 +23,7 @@ from llama_diversity.render.exhibits import (
     written,
 )
 from llama_diversity.studies.frontier.analysis import DIVERSITIES, QUALITIES, Against, Choice, Family, Point, Result
+from llama_diversity.studies.frontier.pictures import curves
 from llama_diversity.studies.phrases import prompts_in_words
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     if any(math.isfinite(one.quality.mean) for one in found.points):
         yield _plane(found)
         yield _readings(found, facts)
+    yield from curves(found.settings)
     yield _settings(found, facts)
     yield _families(found)
     yield _choices(found)
