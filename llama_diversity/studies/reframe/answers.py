@@ -128,7 +128,7 @@ def prefix_of(place: Place, rule: Rule) -> str:
     >>> [prefix_of(Place(("kind",), open, b""), rule) for open in ("", "th", "nur")]
     ['kind ', 'kind ', 'kind nur']
     """
-    before = "".join(f"{_spelled(word)} " for word in place.done)
+    before = "".join([f"{_spelled(word)} " for word in place.done]) if place.done else ""
     if not place.open or place.is_prompts or rule.may_pass(place.open):
         return before
     return before + _spelled(place.open).rstrip(_MARKS)

@@ -184,9 +184,10 @@ class _Search:
             if not isinstance(place, Place):
                 self._settle(place, mass)
                 continue
-            self._leave(prefix_of(place, self._rule), mass)
+            prefix = prefix_of(place, self._rule)
+            self._leave(prefix, mass)
             if mass > _LEAST_FOLLOWED and len(item.ids) < self._longest:
-                weight = 1.0 if prefix_of(place, self._rule)[-1:] in _OPEN else _NARROW
+                weight = 1.0 if prefix[-1:] in _OPEN else _NARROW
                 heapq.heappush(self._heap, (-mass * weight, mass, (*item.ids, token), place))
 
     def _behind(self, place: Place) -> Place:
@@ -212,7 +213,7 @@ class _Search:
 
     def _open_to(self, key: str) -> float:
         """Unresolved mass of all paths that may come to answers of which the key begins with `key`, or with less."""
-        return max(0.0, math.fsum(self._unresolved.get(key[:n], 0.0) for n in range(len(key) + 1)))
+        return max(0.0, sum([self._unresolved.get(key[:n], 0.0) for n in range(len(key) + 1)]))
 
     @property
     def top(self) -> Answer | None:
@@ -225,10 +226,11 @@ class _Search:
         top = self.top
         if top is None:
             return False
-        known = [self.bounds(one) for one in (top, *self._watched)]
-        if any(one.high - one.low > CLOSE for one in known):
+        if any(one.high - one.low > CLOSE for one in map(self.bounds, (top, *self._watched))):
             return False
-        return self.rival(top) <= known[0].low
+        second = max((mass for one, mass in self._settled.items() if one != top), default=0.0)
+        may_be_any = second + self._unresolved.get("", 0.0)  # the rest takes longer to look at
+        return may_be_any <= self._settled[top] and self.rival(top) <= self._settled[top]
 
     def rival(self, top: Answer) -> float:
         """The most that any other answer can have, seen or not."""
