@@ -17,7 +17,7 @@ from llama_diversity import registry
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.scripted import EOS, transition, vocabulary
 from llama_diversity.metrics.inference import wilson
-from llama_diversity.records import ModelRef, Prompt
+from llama_diversity.records import ModelRef
 from llama_diversity.studies.reframe.analysis import LEAST, analyse, attractors_of, count
 from llama_diversity.studies.reframe.answers import (
     FUNCTION_WORDS,
@@ -492,7 +492,7 @@ def test_a_bad_file_is_one_sentence(name: str, content: str, words_: str, run: C
         (["--deep", 1], "a share of the reframings"),
         (["--budget", 0], "at least 1 path"),
         (["--arm", "a=scripted:base"], "two arms or more"),
-        (["--arm", "a=scripted:base,T=0.5", "--arm", "b=scripted:aligned"], "--arm a has a sampler"),
+        (["--arm", "a=scripted:base,T=0,top_k=5", "--arm", "b=scripted:aligned"], "top_k=5"),
         (["--arm", "a=scripted:base,ask=seeded", "--arm", "b=scripted:aligned"], "--arm a has ask=seeded, but reframe"),
         (["--arm", "a=scripted:base,n=5", "--arm", "b=scripted:aligned,seed=2"], "--arm a has n, but reframe"),
     ],
@@ -547,5 +547,14 @@ def test_a_mixture_is_an_arm(run: Callable) -> None:
     assert top["half"] > top["base"]
 
 
-def test_the_prompt_is_a_prompt() -> None:
-    assert first_place(Prompt("She was", "She was", (1, 2)).text).is_prompts
+def test_a_sampler_is_what_it_draws_from(run: Callable) -> None:
+    """`aligned` is `base` at T = 0.4 by definition, so both have the same answers."""
+    arms = ("--arm", "cold=scripted:base,T=0.4", "--arm", "sharp=scripted:aligned")
+    code, out, _ = run(*SMALL, *arms, "--json")
+    cold, sharp = (arm["prompts"]["hopper"] for arm in json.loads(out)["arms"].values())
+    assert code == 0
+    for one, other in zip(cold["answers"][:8], sharp["answers"][:8], strict=True):
+        assert (one["answer"], one["low"]) == (other["answer"], pytest.approx(other["low"], abs=1e-6))
+    tops = [[each["top"] for each in arm["attractors"][0]["reframings"]] for arm in (cold, sharp)]
+    assert tops[0] == tops[1]
+    assert "T=0.4" in run(*SMALL, *arms)[1]

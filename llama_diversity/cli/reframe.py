@@ -23,7 +23,9 @@ from llama_diversity.studies.session import Session
 
 @click.command()
 @arms_options
-@click.option("--arm", "typed", multiple=True, metavar="NAME=MODEL[,...]", help="An arm as in `compare`, undrawn.")
+@click.option(
+    "--arm", "typed", multiple=True, metavar="NAME=MODEL[,...]", help="An arm as in `compare`, without n and seed."
+)
 @click.option(
     "--set", "sets", multiple=True, help="A prompt that ships (hopper, steve, persona, chatbot).  [default: all]"
 )

@@ -607,7 +607,7 @@ def reframe(
 ) -> Found:
     """Does the likeliest answer to a prompt survive when the question is put otherwise? Nothing is sampled.
 
-    `arms` as in `compare`, without what draws. `set`: of the prompts that ship those of these names; `reframings`: a
+    `arms` as in `compare`, without n and seed. `set`: of the prompts that ship those of these names; `reframings`: a
     file of one's own, the original first. An answer has so many `words`. `deep`: the share of the reframings beyond
     which an answer that stays the likeliest is deep. `budget`: paths that are followed up for a prompt at most.
 

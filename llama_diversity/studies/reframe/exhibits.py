@@ -201,7 +201,7 @@ def _figure(found: Found) -> Figure:
         "The likeliest answer behind every reframing",
         draw,
         "A point is a reframing: the probability there of the answer that is the likeliest behind the original (bar). "
-        "Filled: it is the likeliest there too.",
+        "Grey: another is likelier there.",
     )
 
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from llama_diversity import cache
-from llama_diversity.engines import Engine
+from llama_diversity.engines import Engine, NextTokens, TokenPath
+from llama_diversity.engines.draws import sampled
 from llama_diversity.errors import BadUsage, BadValue, Interrupted, PromptTooLong
-from llama_diversity.records import Asking, ModelRef, Prompt
+from llama_diversity.metrics.inference import Float64
+from llama_diversity.records import Asking, ModelRef, Prompt, Sampler
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.arms import Arm, check_different
 from llama_diversity.studies.compare.specs import ArmSpec
@@ -36,6 +38,7 @@ from llama_diversity.studies.reframe.exhibits import Facts, section
 from llama_diversity.studies.reframe.search import LONGEST, Answers, search
 from llama_diversity.studies.reframe.specs import Reframed
 from llama_diversity.studies.results import Result, with_starts
+from llama_diversity.studies.samplers import check_cuts, sampler_parts
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.tokens import DifferentVocabularies
 from llama_diversity.studies.words import asking_words
@@ -130,21 +133,21 @@ def run(
 
 
 def check_arms(specs: Sequence[ArmSpec]) -> None:
-    """Refuse what a study that draws nothing would ignore. Raises BadUsage."""
+    """Refuse what a study that draws nothing would ignore. Raises BadUsage, BadValue."""
     for spec in specs:
         drawn = [name for name, is_there in (("n", spec.n is not None), ("seed", spec.seed)) if is_there]
-        drawn += ["a sampler"] if spec.sampler else []
         drawn += [f"ask={spec.ask}"] if spec.ask else []
         if drawn:
             raise BadUsage(f"--arm {spec.name} has {' and '.join(drawn)}, but reframe reads exact probabilities and "
                            "draws nothing. Leave it out.")  # fmt: skip
+        check_cuts(f"--arm {spec.name}", spec.sampler, Sampler())
 
 
 def _check_different(asked: Sequence[Asked]) -> None:
     """Raises OneModel where two arms are the same bytes asked alike."""
     ways: dict[tuple[object, ...], list[ModelRef]] = {}
     for spec, arm in asked:
-        way = (spec.is_chat, spec.template, spec.system, spec.template_args, spec.start)
+        way = (spec.is_chat, spec.template, spec.system, spec.template_args, spec.start, repr(spec.sampler))
         ways.setdefault(way, []).append(arm.model)
     for models in ways.values():
         check_different(models)
@@ -152,7 +155,8 @@ def _check_different(asked: Sequence[Asked]) -> None:
 
 def _described(spec: ArmSpec) -> str:
     way = f"chat template{f' of {spec.template}' if spec.template else ''}" if spec.is_chat else "raw"
-    return f"{spec.model}, {way}{f', system “{spec.system}”' if spec.system else ''}"
+    system = [f"system “{spec.system}”"] if spec.system else []
+    return ", ".join([spec.model, way, *system, *sampler_parts(spec.sampler)])
 
 
 # ---- prompts
@@ -242,7 +246,7 @@ def _read(
         kind = (light.facts.digest, light.build, layout.kv_type, str(layout.exact), str(layout.flash_attention))
     rules = {each.name: Rule.of(each.original, question.n_words) for each in question.sets}
     found: dict[str, tuple[Answers, ...]] = {}
-    opened = _Opened(arm, session)
+    opened = _Opened(one, session)
     with contextlib.closing(opened):
         bits = cache.kept(("closest bits", cache.code_digest(), *kind), opened.closest_bits)
         for name, some in texts.items():
@@ -250,6 +254,7 @@ def _read(
                 (
                     [prompts[arm.name, text] for text in some],
                     sorted(rules[name].passed),
+                    sorted(one.spec.sampler.items()),
                     question.n_words,
                     question.budget,
                     watched[name],
@@ -276,8 +281,9 @@ def _start(prompt: Prompt) -> Place:
 class _Opened:
     """A model that is loaded when it is first asked."""
 
-    def __init__(self, arm: Arm, session: Session) -> None:
-        self._arm, self._session = arm, session
+    def __init__(self, one: Asked, session: Session) -> None:
+        self._arm, self._session = one.arm, session
+        self._sampler = Sampler(**one.spec.sampler)  # type: ignore[arg-type]  # top_k is an int
         self._stack = contextlib.ExitStack()
         self._engine: Engine | None = None
         self._vocabulary: Vocabulary | None = None
@@ -304,7 +310,8 @@ class _Opened:
         with self._session.listener.working(f"reading {title}") as show:
             for at, prompt in enumerate(prompts, start=1):
                 with engine.after(prompt, longest=LONGEST) as after:
-                    found.append(search(after, _start(prompt), rule, self._vocabulary, budget=budget, watched=watched))
+                    rows, start = _drawn(after, self._sampler), _start(prompt)
+                    found.append(search(rows, start, rule, self._vocabulary, budget=budget, watched=watched))
                 self._vocabulary.clear()
                 show(at / len(prompts), f"{at} of {len(prompts)} prompts")
         return tuple(found)
@@ -312,6 +319,22 @@ class _Opened:
     def close(self) -> None:
         """Free the model."""
         self._stack.close()
+
+
+def _drawn(after: NextTokens, sampler: Sampler) -> NextTokens:
+    """The same, of what a sampler draws from."""
+    if sampler.is_neutral:
+        return after
+
+    def log_probabilities(paths: Sequence[TokenPath]) -> Float64:
+        rows = after(paths)
+        for is_first in (True, False):
+            some = [at for at, path in enumerate(paths) if is_first is not bool(path)]
+            if some:
+                rows[some] = sampled(rows[some], sampler, is_first=is_first)
+        return rows
+
+    return log_probabilities
 
 
 # ---- as JSON
