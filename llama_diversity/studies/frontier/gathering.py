@@ -238,28 +238,13 @@ def continued(
     starts = {prompt: engine.tokenize(prompt) for prompt, _ in texts}
     read = [engine.tokenize(prompt + text) for prompt, text in texts]
     first = [max(1, _n_alike(starts[prompt], ids)) for (prompt, _), ids in zip(texts, read, strict=True)]
-    bits, done = np.zeros(len(read)), 0
-    for rows in engine.logits(read):
-        ids, n = read[rows.text], len(rows.logits)
-        skipped = min(max(first[rows.text] - 1 - rows.start, 0), n)
-        bits[rows.text] += _bits(rows.logits[skipped:], ids[rows.start + skipped + 1 : rows.start + n + 1])
-        done += n
-        on_progress(done / max(1, sum(map(len, read)) - len(read)))
+    surprisals = engine.score_each(read, on_progress=on_progress)
+    bits = [float(some[at:].sum(dtype=np.float64)) for some, at in zip(surprisals, first, strict=True)]
     sizes = {token: len(engine.piece(token).bytes) for ids in read for token in set(ids)}
     n_bytes = [sum(sizes[token] for token in ids[at:]) for ids, at in zip(read, first, strict=True)]
-    return [Continuation(float(some), n) for some, n in zip(bits, n_bytes, strict=True)]
+    return [Continuation(some, n) for some, n in zip(bits, n_bytes, strict=True)]
 
 
 def _n_alike(one: Sequence[int], other: Sequence[int]) -> int:
     """How many ids two texts begin with alike."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
-def _bits(logits: npt.NDArray[np.float32], ids: Sequence[int]) -> float:
-    """Summed surprisal of `ids` before which the rows stand; infinite where one is impossible."""
-    if not len(ids):
-        return 0.0
-    largest = logits.max(axis=1)
-    sums = np.exp(logits - largest[:, None]).sum(axis=1, dtype=np.float64)
-    chosen = logits[np.arange(len(ids)), list(ids)].astype(np.float64)
-    return float((np.log(sums) + largest - chosen).sum() / math.log(2))
