@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from test_compare import RULES, clouds, generations, line
 
+import llama_diversity as ld
 from llama_diversity.engines import EngineOptions, open_engine, scripted_answers
 from llama_diversity.engines.scripted import EOS, transition
 from llama_diversity.errors import BadValue
@@ -102,6 +103,14 @@ def test_requests_hold_what_they_are_made_of_word_for_word() -> None:
     drawn = Counter(asking.drawn_word(["a", "b"], 0, at) for at in range(400))
     assert abs(drawn["a"] - 200) < 4 * 10  # sd of 400 fair draws: 10
     assert len(set(asking.shipped_words())) == len(asking.shipped_words()) > 400
+
+
+def test_python_takes_the_same_words() -> None:
+    chat = ld.model("scripted:aligned").chat()
+    for words in ("verbalized,k=3", "seeded,word=same", "plan,planner=scripted:base", "listed"):
+        assert ld.arm(chat, ask=words).spec("a") == parse_arm(f"a=scripted:aligned,chat,ask={words}")
+    with pytest.raises(BadValue, match="add chat"):
+        ld.arm("scripted:aligned", ask="verbalized")
 
 
 # ---- what a call holds
