@@ -30,6 +30,8 @@ from llama_diversity.studies.compare.specs import ArmSpec, parse_arm
 from llama_diversity.studies.compare.study import Compare, resolve_specs
 from llama_diversity.studies.conduct import remembered, run
 from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.frontier.specs import family_of
+from llama_diversity.studies.frontier.study import Frontier
 from llama_diversity.studies.likelihood import log_probabilities
 from llama_diversity.studies.measuring.calls import Tokens, answers
 from llama_diversity.studies.session import Session
@@ -111,6 +113,18 @@ def test_python_takes_the_same_words() -> None:
         assert ld.arm(chat, ask=words).spec("a") == parse_arm(f"a=scripted:aligned,chat,ask={words}")
     with pytest.raises(BadValue, match="add chat"):
         ld.arm("scripted:aligned", ask="verbalized")
+
+
+def test_a_frontier_takes_ways_of_asking_and_refuses_what_compare_refuses(tmp_path: Path) -> None:
+    family = family_of("f=scripted:aligned,chat,ask=plan,planner=my/base.gguf,T=0.5/1")
+    assert [(one.planner, one.sampler) for one in family.settings] == [
+        ("my/base.gguf", {"temperature": 0.5}), ("my/base.gguf", {"temperature": 1.0}),
+    ]  # fmt: skip
+    specs = family_of("l=scripted:aligned,chat,ask=listed,k=2/50").settings
+    session = Session(tmp_path / "s")
+    study = Frontier(specs, tuple(f"Prompt {at}" for at in range(10)), n=20, max_tokens=200)
+    with pytest.raises(BadValue, match="a list of so many answers may have 10,000"):
+        study.check_arms(resolve_specs(specs, session), Drawing(), session)
 
 
 # ---- what a call holds

@@ -12,7 +12,7 @@ from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.studies.compare.specs import ArmSpec, parse_arm
 
 _LIST = re.compile(r"(?P<key>[a-z][\w.]*)=(?P<values>[^/]+(?:/[^/]+)+)", re.ASCII | re.IGNORECASE)
-_NO_LISTS = ("template", "start")  # their values may hold slashes
+_NO_LISTS = ("template", "start", "words", "planner")  # their values may hold slashes
 REFERENCE = "aligned"
 
 
