@@ -353,6 +353,42 @@ def test_a_page_of_80_columns_and_the_same_from_the_cache(
     assert run(*words)[1] == out
 
 
+def test_greedy_says_one_answer(run: Callable, jobs: Path) -> None:
+    """Behind "She was a" the likeliest token is " nurse" (8/17 x 5/21), before " quiet" (8/17 x 3/14)."""
+    report = json.loads(run("valid", "--arm", "greedy=scripted:base,T=0", "--set", jobs, "--json")[1])
+    said = report["arms"]["greedy"]["sets"]["jobs"]
+    assert said["wordings"][0]["p"] == {"nurse": 1.0, "sailor": 0.0, "king": 0.0}
+    assert (said["validity"], said["effective"]) == (1.0, 1.0)
+    plain = json.loads(run("valid", "-m", "scripted:base", "--set", jobs, "--json")[1])["arms"]["model"]["sets"]["jobs"]
+    assert said["order_loss"] == pytest.approx(plain["order_loss"])  # the model's own
+
+
+def test_a_cut_by_hand(run: Callable, jobs: Path) -> None:
+    """The two likeliest behind " a" are " nurse" (8/17 x 5/21) and " quiet" (8/17 x 3/14)."""
+    report = json.loads(run("valid", "--arm", "cut=scripted:base,top_k=2", "--set", jobs, "--json")[1])
+    p = report["arms"]["cut"]["sets"]["jobs"]["wordings"][0]["p"]
+    with contextlib.closing(open_scripted("base")) as engine:
+        [last] = engine.tokenize(" a", Asking(start="none"))
+        row = transition("base")[last]
+        nurse, quiet = (engine.tokenize(word, Asking(start="none"))[0] for word in (" nurse", " quiet"))
+    assert set(np.argsort(row)[-2:].tolist()) == {nurse, quiet}
+    assert row[nurse] / (row[nurse] + row[quiet]) == pytest.approx(5 / 21 / (5 / 21 + 3 / 14), rel=1e-2)
+    assert p["nurse"] == pytest.approx(row[nurse] / (row[nurse] + row[quiet]))
+    assert p["king"] == 0
+
+
+def test_a_temperature_of_the_first_token_alone(run: Callable, jobs: Path) -> None:
+    """Behind " a" as at T = 0, behind " nurse" as the model says: any end of a word."""
+    report = json.loads(run("valid", "--arm", "a=scripted:base,first_T=0", "--set", jobs, "--json")[1])
+    p = report["arms"]["a"]["sets"]["jobs"]["wordings"][0]["p"]
+    with contextlib.closing(open_scripted("base")) as engine:
+        [nurse] = engine.tokenize(" nurse", Asking(start="none"))
+        stops = [one for one in range(engine.facts.n_vocab) if not goes_on(engine.piece(one).bytes)]
+    assert p["nurse"] == pytest.approx(transition("base")[nurse, stops].sum())
+    assert p["nurse"] < 1
+    assert p["sailor"] == 0
+
+
 def test_a_mixture_is_an_arm_like_any_other(run: Callable, jobs: Path) -> None:
     """The geometric mean of a chain with itself sharpened: all of one end is that end."""
     arms = ("--arm", "end=scripted:aligned", "--arm", "mix=mix:scripted:base,scripted:aligned,lambda=1")
@@ -421,6 +457,7 @@ def test_sets_that_are_refused(tmp_path: Path, text: str, said: str) -> None:
         (("-m", "scripted:base", "--pair", "tiny"), "Name one model by -m, or arms by --arm"),
         (("--arm", "a=scripted:base,n=30"), "--arm a is 'n=30'; nothing is sampled here; leave it out."),
         (("--arm", "a=scripted:base,seed=3"), "--arm a is 'seed=3'; nothing is sampled here; leave it out."),
+        (("--arm", "a=scripted:base,T=0,top_k=3"), "--arm a is 'top_k=3'"),
         (("--arm", "a=scripted:base,ask=listed"), "--arm a is 'ask=listed'; such an output is no answer by itself"),
         (("--arm", "a=scripted:base,chat", "--set", "months"), "has no chat template"),
     ],

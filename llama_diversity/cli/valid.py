@@ -43,7 +43,8 @@ def valid(
     \b
     Examples:
       llamadiv valid --pair tiny --set months
-      llamadiv valid --arm raw=tiny-base --arm half=mix:tiny-base,tiny-aligned,lambda=0.5 --set planets.toml
+      llamadiv valid --arm cold=tiny-base,T=0.5 --arm half=mix:tiny-base,tiny-aligned,lambda=0.5
+      llamadiv valid -m tiny-base --set planets.toml
     """
     result = asked(
         model, typed, choice, named, least=least, asking=asking, session=session, before=lambda: make_folder(out)

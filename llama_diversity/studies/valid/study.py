@@ -11,15 +11,17 @@ from dataclasses import dataclass
 
 from llama_diversity import cache
 from llama_diversity.engines import Engine
+from llama_diversity.engines.draws import sampled
 from llama_diversity.errors import BadUsage, BadValue, Interrupted
 from llama_diversity.records import Asking, Prompt, Sampler
 from llama_diversity.studies.arms import Arm, Choice
 from llama_diversity.studies.compare.specs import ArmSpec, parse_arm, specs_of
 from llama_diversity.studies.compare.study import resolve_specs
 from llama_diversity.studies.results import Result, with_starts
+from llama_diversity.studies.samplers import check_cuts
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.tokens import DifferentVocabularies
-from llama_diversity.studies.valid.analysis import LEAST, Answers, Plan, Said, oracle, plan, walk
+from llama_diversity.studies.valid.analysis import LEAST, Answers, Float64, Plan, Said, oracle, plan, walk
 from llama_diversity.studies.valid.exhibits import Facts, OfArm, OfSet, as_json, section
 from llama_diversity.studies.valid.sets import AnswerSet, read_sets, shipped
 from llama_diversity.studies.valid.vocabulary import TokenPath, Vocabulary
@@ -66,10 +68,7 @@ def check_spec(spec: ArmSpec) -> None:
     for key, value, usual in (("n", spec.n, None), ("seed", spec.seed, 0)):
         if value != usual:
             raise BadValue(f"--arm {spec.name}", f"{key}={value}", "nothing is sampled here; leave it out")
-    if spec.sampler:
-        raise BadValue(
-            f"--arm {spec.name}", spec.word(), "only the model's own distribution is added up; leave the sampler out"
-        )
+    check_cuts(f"--arm {spec.name}", spec.sampler, Sampler())
     if spec.ask is not None:
         reason = "such an output is no answer by itself; `llamadiv compare` takes ways of asking"
         raise BadValue(f"--arm {spec.name}", f"ask={spec.ask}", reason)
@@ -215,10 +214,14 @@ class _Asked:
             return walk(
                 after,
                 planned,
+                drawn=None if self.sampler.is_neutral else self._drawn,
                 least=self.least,
                 longest=longest,
                 on_progress=lambda n, known: show(n / known, f"{n:,} beginnings"),
             )
+
+    def _drawn(self, rows: Float64, is_first: bool) -> Float64:  # noqa: FBT001  # as `walk` calls it
+        return sampled(rows, self.sampler, is_first=is_first)
 
     @functools.cached_property
     def _loaded(self) -> Engine:
