@@ -244,6 +244,7 @@ class Recipe:
     flash_attention: bool | None = None  # other kernels, other last digits; None where the device supports it
     grammar: str | None = None  # GBNF, root rule `root`: tokens it forbids next are left out before the sampler
     mixture: str | None = None  # of several models: their digests and the rule, a JSON object with sorted keys
+    arithmetic: int | None = None  # of samples that are one set of so many, by stratified codes: no estimate of a model
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -254,12 +255,17 @@ class Recipe:
             raise BadValue("--stop", "", "a stop string must not be empty")
         if self.grammar is not None and not self.grammar.strip():
             raise BadValue("--grammar", self.grammar, "it must hold a rule called root; leave it out for no grammar")
+        if self.arithmetic is not None and (self.arithmetic < 2 or self.sampler.is_greedy):
+            raise BadValue(
+                "--arithmetic", self.arithmetic, "spread out are two samples or more that are drawn; leave it out"
+            )
 
     @property
     def kin(self) -> tuple[object, ...]:
         """What recipes must share to be drawn together: all but prompt, seed, length, stops and the grammar's text."""
         weights = (self.engine, self.engine_build, self.model_digest, self.vocab_digest)
-        return (*weights, self.sampler, self.exact, self.kv_type, self.flash_attention, self.grammar is None)
+        bounds = (self.grammar is None, self.arithmetic is None)
+        return (*weights, self.sampler, self.exact, self.kv_type, self.flash_attention, *bounds)
 
     @property
     def is_neutral(self) -> bool:
@@ -271,7 +277,7 @@ class Recipe:
         fields = {**_fields(self), "prompt": _fields(self.prompt), "sampler": self.sampler.to_dict()}
         prompt = fields["prompt"]
         prompt["others"] = [_stated(_fields(one), "others", *_LATER) for one in self.prompt.others]
-        _stated(fields, "grammar", "mixture")
+        _stated(fields, "grammar", "mixture", "arithmetic")
         _stated(prompt, "others", *_LATER)
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
@@ -348,6 +354,8 @@ class Cell:
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MAX_SAMPLES:
             raise BadValue("-n", self.n, f"ask for 1 to {MAX_SAMPLES:,} samples")
+        if self.recipe.arithmetic not in (None, self.n):
+            raise BadValue("-n", self.n, f"the set has {self.recipe.arithmetic}; another number is another set")
 
 
 _NUMBER_OF_ASK = re.compile(r" #\d+(?: of cell \d+)?(?=$|, )")

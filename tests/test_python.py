@@ -136,7 +136,8 @@ def option_name(param):
 
 def options(name):
     """Parameters of a command by the names that Python has for them; -p and --prompts are one."""
-    found = {option_name(param): param for param in command(name).params}
+    shown = [param for param in command(name).params if not getattr(param, "hidden", False)]
+    found = {option_name(param): param for param in shown}
     if "prompts" in found:
         del found["prompt"]
     return {RENAMED.get(key, key): param for key, param in found.items()}

@@ -98,8 +98,8 @@ def population(
     from), TinyTroupe's JSON, or a CSV or Parquet file of people. Modes: base continues forms with worked examples;
     aligned is asked through its chat template; verbalized writes several a call; quota is given the fixed fields, drawn
     from the target, and writes the rest; plan lets a base model plan and an aligned one write. An arm is
-    NAME=MODEL,mode=MODE, and by commas form, planner=MODEL, T=0.8, top_k=40, top_p=0.9, min_p=0.05. The people are made
-    up.
+    NAME=MODEL,mode=MODE, and by commas form, planner=MODEL, T=0.8 and the other options of the sampler as
+    `compare` has them: top_k=40, xtc_probability=0.5. The people are made up.
 
     \b
     Examples:

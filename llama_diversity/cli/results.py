@@ -21,7 +21,7 @@ from llama_diversity.render.safe import visible
 from llama_diversity.render.terminal import console
 from llama_diversity.studies.arms import Arm, Choice, resolve_choice
 from llama_diversity.studies.conduct import run
-from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.drawing import Drawing, NoEstimate
 from llama_diversity.studies.results import Result, check_file, make_folder
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import Study
@@ -65,7 +65,16 @@ def study_options(command: Command) -> Command:
 
     The command receives them as one argument `work`.
     """
-    return with_one(command, "work", Work, [figure_options, drawing_options, layout_options, common_options])
+    options = [figure_options, drawing_options, _not_of_a_set, layout_options, common_options]
+    return with_one(command, "work", Work, options)
+
+
+def _refuse_set(context: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: FBT001  Click calls it so
+    if value:
+        raise NoEstimate("A study does not take")
+
+
+_not_of_a_set = click.option("--arithmetic", is_flag=True, hidden=True, expose_value=False, callback=_refuse_set)
 
 
 def _check(csv: Csv, output: Output) -> None:

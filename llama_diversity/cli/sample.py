@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import BinaryIO
 
@@ -42,6 +43,7 @@ from llama_diversity.studies.words import start_words, template_args_of
 @template_arg_option
 @click.option("--stop", multiple=True, help="End a completion before this text; may be repeated.")
 @click.option("--grammar", type=click.File("rb"), help="Draw only texts of this grammar (a GBNF file, rule `root`).")
+@click.option("--arithmetic", is_flag=True, help="Draw the N as one set, spread out by stratified codes.")
 @click.option("--show-prompt", is_flag=True, help="Print the prompt as the model sees it, and draw nothing.")
 @drawing_options
 @layout_options
@@ -57,6 +59,7 @@ def sample(
     template_args: tuple[str, ...],
     stop: tuple[str, ...],
     grammar: BinaryIO | None,
+    arithmetic: bool,
     show_prompt: bool,
     drawing: Drawing,
     session: Session,
@@ -66,7 +69,8 @@ def sample(
 
     The prompt is decoded once. Samples are kept in the store: the same command again prints them without drawing, a
     larger -n draws the rest. Nothing is truncated unless you ask for it. A grammar changes the distribution: each token
-    is drawn from those it allows next, by their renormalised probabilities.
+    is drawn from those it allows next, by their renormalised probabilities. With --arithmetic the N texts differ more
+    than independent ones (arXiv 2210.15458): a way to draw a set, and never an estimate of the model's diversity.
 
     \b
     Example:
@@ -85,7 +89,7 @@ def sample(
         request,
         n=n_samples,
         max_tokens=max_tokens,
-        drawing=drawing,
+        drawing=dataclasses.replace(drawing, is_set=arithmetic),
         session=session,
         stop=stop,
         grammar=_grammar_text(grammar),

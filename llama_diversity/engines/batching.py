@@ -121,6 +121,7 @@ class Batch:
         self._parallel = seats.parallel
         sampler = together.recipe.sampler
         self._first_sampler, self._sampler = sampler.at(is_first=True), sampler.at(is_first=False)
+        self._is_set = together.recipe.arithmetic is not None
         self._reducer = reducer
         self._waiting = iter(completions)
         self._next: list[Completion] = []  # of them, those whose own prompts are to be read next
@@ -235,7 +236,10 @@ class Batch:
         self, completions: Sequence[Completion], logits: Float32, sampler: Sampler, *allowed: Mask
     ) -> list[Sample]:
         numbers = np.array([completion.number for completion in completions])
-        look = self._reducer.look(logits, numbers, sampler, *allowed)
+        look = self._reducer.look(logits, numbers, sampler, *allowed, has_place=self._is_set)
+        if look.place is not None and self._is_set:
+            for completion, rest, share in zip(completions, *(one.tolist() for one in look.place), strict=True):
+                completion.carry(rest, share)
         self._undescribed.append((list(completions), look))
         ids = look.ids.tolist()
         if self._mixer is not None:

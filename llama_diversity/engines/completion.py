@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from llama_diversity.engines.codes import first_code, next_code
 from llama_diversity.engines.draws import uniforms
 from llama_diversity.records import TOKEN_DTYPE, Piece, Prompt, Recipe, Sample, TokenStats
 
@@ -26,6 +27,7 @@ class Completion:
         self._piece = piece
         self._ends = ends
         self._numbers = uniforms(recipe.seed, index, min(recipe.max_tokens, _FIRST_CAPACITY))
+        self._code = None if recipe.arithmetic is None else first_code(recipe.seed, index, recipe.arithmetic)
         self._tokens = np.empty(len(self._numbers), TOKEN_DTYPE)
         self._n_described = 0
         self._beside: list[TokenStats] = []
@@ -66,12 +68,16 @@ class Completion:
 
     @property
     def number(self) -> float:
-        """The uniform that decides the next token."""
+        """What decides the next token: a uniform of its own, or its code within a set."""
         if self.n_tokens == len(self._numbers):
             capacity = min(2 * self.n_tokens, self._recipe.max_tokens)
             self._numbers = uniforms(self._recipe.seed, self.index, capacity)
             self._tokens = np.resize(self._tokens, capacity)
-        return float(self._numbers[self.n_tokens])
+        return float(self._numbers[self.n_tokens]) if self._code is None else self._code
+
+    def carry(self, rest: float, share: float) -> None:
+        """Take what is left of the code that drew the next token, before that is added."""
+        self._code = next_code(rest, share, float(self._numbers[self.n_tokens]))
 
     def add(self, token_id: int) -> bool:
         """Take one drawn token, whose statistics `describe` brings; True when it ends the completion."""

@@ -126,6 +126,13 @@ class _Likeliest(NamedTuple):
         return _Likeliest(self.rows[kept], self.ids[kept], self.values[kept])
 
 
+class _Place(NamedTuple):
+    """Where the numbers lay that drew tokens, as cumulative probabilities cut up the unit interval."""
+
+    rest: Float64  # (rows,): within the token's part, from 0 to 1
+    share: Float64  # (rows,): that part's length, the probability of the token
+
+
 class Look(NamedTuple):
     """What a look at rows of logits leaves: the tokens, and all that their statistics need of the logits.
 
@@ -140,6 +147,7 @@ class Look(NamedTuple):
     x: Float32  # (rows, 2, segments), as in _Sums
     likeliest: _Likeliest
     sampler_bits: tuple[Float64, Float64] | None  # surprisal and entropy as drawn; None where they are the raw ones
+    place: _Place | None = None  # where the numbers lay; None where nobody asked
 
 
 class _Sums(NamedTuple):
@@ -235,24 +243,34 @@ class Reducer:
         """As `look`, described at once: shape (rows,), TOKEN_DTYPE."""
         return self.describe([self.look(logits, numbers, sampler, allowed)])
 
-    def look(self, logits: Float32, numbers: Float64, sampler: Sampler, allowed: Mask | None = None) -> Look:
+    def look(
+        self,
+        logits: Float32,
+        numbers: Float64,
+        sampler: Sampler,
+        allowed: Mask | None = None,
+        *,
+        has_place: bool = False,
+    ) -> Look:
         """Draw one token a row with `numbers` (uniforms, shape (rows,)).
 
         `logits`: shape (rows, n_vocab), float32, C-contiguous; not kept. `allowed`, of the same shape, leaves its true
-        tokens to the sampler, with their probabilities renormalised; each row must allow one of finite logit. Raises
-        EngineError when a row holds nan or no finite logit.
+        tokens to the sampler, with their probabilities renormalised; each row must allow one of finite logit. With
+        `has_place` it is told where the numbers lay. Raises EngineError when a row holds nan or no finite logit.
         """
         logits = self._whole_blocks(logits)
         raw = self._sums(logits)
         if allowed is None and sampler.is_neutral:
-            return self._look(logits, raw, self._inverse_cdf(logits, raw, numbers), None)
+            chosen, place = self._inverse_cdf(logits, raw, numbers, has_place=has_place)
+            return self._look(logits, raw, chosen, None)._replace(place=place)
         open_to, maximum = (logits, raw.maximum) if allowed is None else self._bounded(logits, allowed)
         if sampler.temperature == 0:
             chosen = open_to.argmax(axis=1)  # the first maximum: the lower id
             surprisal_bits = entropy_bits = np.zeros(len(logits))
+            place = _Place(numbers, np.ones(len(logits)))  # nothing was drawn
         elif (sampler.top_k, sampler.top_p, sampler.min_p) == (0, 1.0, 0.0):
             heated, sums = self._heated(open_to, maximum, sampler, raw if allowed is None else None)
-            chosen = self._inverse_cdf(heated, sums, numbers)
+            chosen, place = self._inverse_cdf(heated, sums, numbers, has_place=has_place)
             moments = _Moments.of(sums.x, sums.upto[:, -1])
             x = heated[np.arange(len(heated)), chosen].astype(np.float64) - sums.maximum
             surprisal_bits, entropy_bits = moments.surprisal_bits(x), moments.entropy_bits
@@ -262,7 +280,8 @@ class Reducer:
             chosen = np.array([d.token_id for d in drawn])
             surprisal_bits = np.array([d.surprisal_bits for d in drawn])
             entropy_bits = np.array([d.entropy_bits for d in drawn])
-        return self._look(logits, raw, chosen, (surprisal_bits, entropy_bits))
+            place = _Place(np.array([d.rest for d in drawn]), np.exp2(-surprisal_bits))
+        return self._look(logits, raw, chosen, (surprisal_bits, entropy_bits))._replace(place=place)
 
     def score(self, logits: Float32, targets: npt.NDArray[np.integer[Any]]) -> TokenStats:
         """Statistics of the given tokens `targets`, shape (rows,), under `logits` as in `draw`; nothing is drawn."""
@@ -387,7 +406,9 @@ class Reducer:
         else:
             list(self._pool.map(share, range(len(self._workspaces))))
 
-    def _inverse_cdf(self, logits: Float32, sums: _Sums, numbers: Float64) -> Int64:
+    def _inverse_cdf(
+        self, logits: Float32, sums: _Sums, numbers: Float64, *, has_place: bool
+    ) -> tuple[Int64, _Place | None]:
         """First the block in which the cumulative mass passes u Z, then the token within it."""
         rows, upto = np.arange(len(logits)), sums.upto
         target = _below(numbers * upto[:, -1], upto)
@@ -399,7 +420,13 @@ class Reducer:
         # The block's float32 mass and the float64 masses inside differ in the last digits: stretch one to the other,
         # so that rounding cannot push the choice past the block.
         target = _below((target - before) * within[:, -1] / mass, within)
-        return np.asarray(block * BLOCK + (within > target[:, None]).argmax(axis=1))
+        at = (within > target[:, None]).argmax(axis=1)
+        place = None
+        if has_place:
+            lower = np.where(at > 0, within[rows, at - 1], 0.0)
+            size = within[rows, at] - lower
+            place = _Place((target - lower) / size, size / within[:, -1] * mass / upto[:, -1])
+        return block * BLOCK + at, place
 
     def _look(self, logits: Float32, sums: _Sums, chosen: Int64, sampler_bits: tuple[Float64, Float64] | None) -> Look:
         """What is needed of the logits while they are there."""
@@ -500,6 +527,7 @@ class _Drawn(NamedTuple):
     token_id: int
     surprisal_bits: float
     entropy_bits: float
+    rest: float  # as in _Place
 
 
 def _draw_sorted(row: Float32, number: float, sampler: Sampler) -> _Drawn:
@@ -513,4 +541,5 @@ def _draw_sorted(row: Float32, number: float, sampler: Sampler) -> _Drawn:
         int(ids[position]),
         float(surprisals[position] * _BITS),
         float((probabilities * surprisals).sum() * _BITS),
+        float((number * upto[-1] - (upto[position - 1] if position else 0.0)) / masses[position]),
     )

@@ -162,6 +162,7 @@ class Model:
         max_tokens: int = 64,
         stop: str | Sequence[str] = (),
         grammar: str | Path | None = None,
+        arithmetic: bool = False,
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
@@ -182,6 +183,8 @@ class Model:
         continues. Parameters are those of `llamadiv sample`: `max_tokens` of a completion; `stop`, texts before which
         one ends; `grammar`, GBNF as a text or the path of a file; the sampler (`temperature` 1 is the model itself, 0
         greedy); `start`, what a raw prompt begins with; with `control_tokens` those spelled out in it count as such.
+        With `arithmetic` the n are one set, spread out by stratified codes: more of them differ than of independent
+        ones, so it is never an estimate of the model's diversity.
 
         Raises BadValue, PromptTooLong, TemplateError, OutOfMemory, Interrupted, and what a store raises.
 
@@ -194,7 +197,7 @@ class Model:
         more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
         sampler = Sampler(temperature, top_k, top_p, min_p, *more)
         refuse_idle(sampler)
-        drawing = Drawing(sampler, seed, self._asking(start, control_tokens=control_tokens))
+        drawing = Drawing(sampler, seed, self._asking(start, control_tokens=control_tokens), arithmetic)
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         session = current("Model.sample")
         with Store.open(session.store) as store:

@@ -126,6 +126,8 @@ def _recipe_lines(recipe: Recipe) -> Iterator[str]:
     yield f"  sampler   {sampler}{'' if cuts else ', nothing cut off'}"
     if recipe.grammar is not None:
         yield f"  grammar   {visible(recipe.grammar[:_PROMPT_SHOWN])}"
+    if recipe.arithmetic is not None:
+        yield f"  set       of {recipe.arithmetic:,}, by arithmetic codes: no estimate of the model's diversity"
     stops = "".join(f", stop {visible(repr(s))}" for s in recipe.stop)
     yield f"  limits    at most {counted(recipe.max_tokens, 'token')}{stops}"
     yield f"  seed      {recipe.seed}"

@@ -54,6 +54,19 @@ CITED = {
             url="https://github.com/ggml-org/llama.cpp",
         ),
     ),
+    "arithmetic": Citation(
+        "Vilnis et al. (2023)",
+        _entry(
+            "inproceedings",
+            "vilnis2023arithmetic",
+            author="Vilnis, Luke and Zemlyanskiy, Yury and Murray, Patrick and Passos, Alexandre and Sanghai, Sumit",
+            title="Arithmetic Sampling: Parallel Diverse Decoding for Large Language Models",
+            booktitle="Proceedings of the 40th International Conference on Machine Learning",
+            year="2023",
+            eprint="2210.15458",
+            archivePrefix="arXiv",
+        ),
+    ),
     "sentence-bert": Citation(
         "Reimers and Gurevych (2019)",
         _entry(

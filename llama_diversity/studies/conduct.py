@@ -24,6 +24,7 @@ from llama_diversity.store import Run, RunCell, Store
 from llama_diversity.studies.arms import Arm
 from llama_diversity.studies.drawing import (
     Drawing,
+    NoEstimate,
     OnProgress,
     fill,
     own_seed,
@@ -81,6 +82,8 @@ def conducted(
     study that these models cannot have is left without samples, and `shown` says why; else it raises, as encoder,
     engines and the store do.
     """
+    if drawing.is_set:
+        raise NoEstimate("A study does not take")
     for one in studies:
         one.check_settings()
     place = session.encoder() if any(one.needs_encoder for one in studies) else None

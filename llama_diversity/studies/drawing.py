@@ -14,7 +14,7 @@ from typing import Any
 
 from llama_diversity import __version__
 from llama_diversity.engines import Engine, EngineOptions
-from llama_diversity.errors import BadValue, EngineError, PartialRun
+from llama_diversity.errors import BadValue, EngineError, PartialRun, Unfit
 from llama_diversity.mixtures import mixture_words
 from llama_diversity.records import Asking, Cell, ModelRef, Prompt, Recipe, Sample, Sampler
 from llama_diversity.runner import Progress, run_each
@@ -30,6 +30,19 @@ class Drawing:
     sampler: Sampler = Sampler()
     seed: int = 0
     asking: Asking = Asking()
+    is_set: bool = False  # all samples of a prompt are one set, by stratified codes
+
+
+class NoEstimate(Unfit):
+    """Samples that were spread out on purpose say nothing of a model's diversity."""
+
+    exit_code = 2
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} a set drawn by arithmetic codes (--arithmetic): its samples are spread out on purpose, more than "
+            "the model's own are, so no diversity can be estimated from them. Draw without --arithmetic."
+        )
 
 
 def why_idle(sampler: Sampler, name: str) -> str | None:
@@ -111,6 +124,7 @@ def plan_cell(
         flash_attention=engine.fused,
         grammar=grammar,
         mixture=mixture_words(model) if model.parts else None,
+        arithmetic=n if drawing.is_set else None,
     )
     return Cell(arm, model.reference, recipe, n)
 

@@ -78,6 +78,7 @@ def _written(run: Run, store: Store, studies: Sequence[Study]) -> Methods:
     version = str(run.about.get("llamadiv", __version__))
     builds = list(dict.fromkeys(one.recipe.engine_build for one in asked))
     cites = [of_llamadiv(version), CITED["mohammadi"]]
+    cites += [CITED["arithmetic"]] if any(one.recipe.arithmetic for one in asked) else []
     cites += [CITED["llama.cpp"]] if any(one.recipe.engine == "llamacpp" for one in asked) else []
     cites += [CITED[work] for work in ("sentence-bert", "minilm") if "encoder" in rests]
     cites += [CITED["vader"]] if "vader" in rests else []
@@ -193,6 +194,12 @@ def _source_words(source: Mapping[str, str]) -> str:
     return ""
 
 
+_A_SET = (
+    "drawn as one set by arithmetic codes (Vilnis et al., 2023), which spread it out, so that it is no estimate of the "
+    "model's diversity"
+)
+
+
 def _way(asked: Sequence[_Asked]) -> str:
     """How one arm was asked, in words."""
     recipes, numbers = [one.recipe for one in asked], [one.cell.n for one in asked]
@@ -206,6 +213,7 @@ def _way(asked: Sequence[_Asked]) -> str:
         f"each of at most {longest} {'token' if longest == '1' else 'tokens'}",
         *([f"ended before {_listed(stops)}"] if stops else []),
         *(["bound to a GBNF grammar, which changes the distribution"] if any(one.grammar for one in recipes) else []),
+        *([_A_SET] if any(one.arithmetic for one in recipes) else []),
         *dict.fromkeys(map(_sampler, recipes)),
     ]
     return ", ".join(words)

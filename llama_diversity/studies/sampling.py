@@ -71,6 +71,8 @@ class Sampling:
         drawn = f"seed {cell.recipe.seed}"
         if cell.recipe.sampler.is_greedy:
             drawn = "the likeliest token each time" + (", so all are alike" if cell.n > 1 else "")
+        if cell.recipe.arithmetic is not None:
+            drawn += "; one set by arithmetic codes, spread out on purpose: no estimate of the model's diversity"
         return f"{counted(cell.n, 'sample')} of {cell.reference}{bounds}{begins}, {drawn}"
 
     def pieces(self, sample: Sample) -> dict[int, Piece]:

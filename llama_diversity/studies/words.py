@@ -69,6 +69,7 @@ def drawing_words(drawing: Drawing) -> list[str]:
     for one in SETTINGS:
         value = getattr(drawing.sampler, one.name)
         words += [one.options[0], f"{value:g}"] if value != one.off else []
+    words += ["--arithmetic"] if drawing.is_set else []
     return [*asking_words(drawing.asking), *words, "--seed", str(drawing.seed)]
 
 

@@ -14,6 +14,7 @@ from llama_diversity.errors import BadValue
 from llama_diversity.records import without_number
 from llama_diversity.render.jsonl import finite
 from llama_diversity.store import Run, RunCell, Store
+from llama_diversity.studies.drawing import NoEstimate
 from llama_diversity.studies.measuring.kinds import KIND_CUT, MOST_BY_MEANING
 from llama_diversity.studies.measuring.languages import unread_arms
 from llama_diversity.studies.measuring.limits import MOST_TRUNCATED
@@ -33,6 +34,8 @@ def variety_of(run: str, session: Session, *, valid: str | None, schema: Path | 
     judge = Judge(valid, None if schema is None else _read(schema), str(schema))
     with Store.open(session.store, read_only=True) as store:
         stored = store.run(run)
+        if any(store.recipe(cell.recipe_key).arithmetic is not None for cell in stored.cells):
+            raise NoEstimate(f"Run {stored.id} is")
         drawn = _drawn(store, stored, session, by)
         outputs: dict[str, list[analysis.Output]] = {}
         for name in drawn.cells:
