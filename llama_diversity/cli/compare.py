@@ -56,7 +56,7 @@ def compare(
     model's), arg.KEY=VALUE (a value for it, like arg.enable_thinking=false: it does what --template-arg does in other
     commands), start=bos (what a raw prompt begins with), T=0.8 and the other options of the sampler (first_T,
     dynatemp_range, dynatemp_exponent, top_n_sigma, top_k, top_p, min_p, xtc_probability, xtc_threshold), n=100, seed=1,
-    and last system=TEXT. Arms that differ in the seed alone are one recipe twice: what `compare` says of those is chance.
+    and last system=TEXT. Arms that differ in the seed alone are one recipe twice: what is said of those is chance.
 
     ask=verbalized,k=5 asks for 5 answers a call, each with its probability; ask=listed,k=5 for one after the other, the
     earlier ones listed; ask=seeded puts a random word into each request (words=FILE: of yours; word=same: one for all,
