@@ -51,7 +51,7 @@ def test_every_option_is_on_its_page_and_explained(contexts, cli_page):
     for context in contexts:
         page = pages[context.command_path]
         for parameter in context.command.params:
-            if isinstance(parameter, click.Option) and not parameter.hidden:  # what is hidden is refused, with the reason
+            if isinstance(parameter, click.Option) and not parameter.hidden:  # that is refused
                 assert parameter.help, f"{context.command_path} {parameter.opts[0]}"
                 assert [name for name in parameter.opts if name not in page] == []
 
