@@ -249,6 +249,7 @@ def test_chat_templates(template: str | None, words: str, tmp_path: Path, run: C
         "coverage",
         "reproduce",
         "reframe",
+        "decan",
     ],
 )
 def test_one_model_is_not_two_arms(command: str, run: Callable) -> None:

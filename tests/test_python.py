@@ -39,6 +39,7 @@ PAIR = {"base": "scripted:base", "aligned": "scripted:aligned"}
 
 STUDIES = {  # a call that is small and quick
     "compare": lambda: ld.compare({"wide": "scripted:base", "sharp": "scripted:aligned"}, prompts=["She was"], n=25),
+    "decan": lambda: ld.decan(**PAIR, prompts=["She was", "He"], n=4, max_tokens=6, permutations=8, form="listed"),
     "decompose": lambda: ld.decompose(**PAIR, sampler="T=0.7", prompts=["She was"], n=25, max_tokens=12),
     "coverage": lambda: ld.coverage(**PAIR, prompt="She was", n=20, by="text", temperature=0.8),
     "syntactic": lambda: ld.syntactic(**PAIR, n=4, max_tokens=8, seed=3),

@@ -41,6 +41,7 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "collapse": ("llama_diversity.cli.collapse:collapse", "Section 5.2: why rewarding narrows, as a bandit."),
     "diff": ("llama_diversity.cli.diff:diff", "The same texts under two models: KL and what is blocked."),
     "compare": ("llama_diversity.cli.compare:compare", "Which of several arms is more diverse? Or why not to say."),
+    "decan": ("llama_diversity.cli.decan:decan", "Does a reader of the other answers still learn something?"),
     "decompose": ("llama_diversity.cli.decompose:decompose", "Is it the weights, the template or the sampler?"),
     "frontier": ("llama_diversity.cli.frontier:frontier", "Quality against diversity for families of settings."),
     "coverage": ("llama_diversity.cli.coverage:coverage", "How many kinds of output are there, seen and unseen?"),

@@ -32,6 +32,8 @@ from llama_diversity.studies.compare.specs import ArmSpec, parse_arm
 from llama_diversity.studies.compare.study import Compare, resolve_specs
 from llama_diversity.studies.coverage import analysis as modes
 from llama_diversity.studies.coverage.study import Coverage
+from llama_diversity.studies.decan import analysis as reading_others
+from llama_diversity.studies.decan.study import Decan
 from llama_diversity.studies.decompose.study import Decompose, combinations, factor_words
 from llama_diversity.studies.diff import analysis as differing
 from llama_diversity.studies.diff import study as reading_both
@@ -139,6 +141,69 @@ def compare(
         prompt_source=dict(source),
         seed=seed,
     )
+    one.check_settings()
+    resolved = resolve_specs(specs, session)
+    if arms is None:
+        choosing.check_different([one.model for one in resolved])
+    words = choice.words() if arms is None else [part for spec in specs for part in ("--arm", spec.word())]
+    with alone():
+        return Found(conduct.run(one, resolved, drawing=drawing, session=session, words=words))
+
+
+@public
+def decan(
+    arms: Mapping[str, AnyArm] | None = None,
+    *,
+    pair: Models = None,
+    base: Model | str | None = None,
+    aligned: Model | str | None = None,
+    ladder: str | None = None,
+    prompts: Sequence[str] | str | Path | None = None,
+    set: str | None = None,
+    scorer: Model | str | None = None,
+    n: int = reading_others.N_ANSWERS,
+    max_tokens: int = reading_others.MAX_TOKENS,
+    permutations: int = reading_others.PERMUTATIONS,
+    form: Literal["continued", "listed"] | None = None,
+    cut: int | None = None,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    first_temperature: float | None = None,
+    dynatemp_range: float = 0.0,
+    dynatemp_exponent: float = 1.0,
+    top_n_sigma: float = 0.0,
+    xtc_probability: float = 0.0,
+    xtc_threshold: float = 0.1,
+    seed: int = 0,
+    start: str = "auto",
+    control_tokens: bool = False,
+) -> Found:
+    """Does a reader who has seen the other answers to a prompt still learn something from one more?
+
+    `arms`, `prompts` and `set` as in `compare`. `scorer` reads `n` answers of each arm to each prompt, in at least
+    `permutations` orders; it is the model of the first arm where none is named. `form`: answers are "continued", each
+    behind its prompt, or "listed", numbered behind one prompt, as where an arm chats. `cut`: so many tokens of an
+    answer are read, else `max_tokens` or as many as fit. What was read before is kept.
+
+    Raises BadUsage, BadValue, Unfit, Interrupted, and what models and stores raise.
+
+    >>> import llama_diversity as ld
+    >>> found = ld.decan({"wide": "scripted:base", "sharp": "scripted:aligned"}, prompts="She was", max_tokens=8)
+    >>> found.to_dict()["arms"]["wide"]["fall"]["mean"] < 1e-6  # a chain forgets: the others tell nothing
+    True
+    """
+    session = current("decan")
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
+    choice = choice_of(pair, base, aligned, ladder)
+    specs = _specs(arms, choice)
+    for spec in specs:
+        check_cuts(f"arm {spec.name}", spec.sampler, drawing.sampler)
+    texts, words_of, source = _prompts(prompts, set) or reading.shipped()
+    reader = None if scorer is None else reference_of(scorer)
+    one = Decan(specs, texts, words_of, n, max_tokens, permutations, reader, form, cut, dict(source), seed)
     one.check_settings()
     resolved = resolve_specs(specs, session)
     if arms is None:
@@ -722,7 +787,8 @@ def reproduce(
 def report(run: str = "last") -> Report:
     """A stored run again, by its id, the first characters of one, or "last"; of one cut short what is there.
 
-    Nothing is drawn and no model is loaded, but by `diff`, which reads texts with the models.
+    Nothing is drawn and no model is loaded, but by `diff`, which reads texts with the models, and by `decan` where what
+    its scorer read is kept no more.
 
     Raises UnknownName, NoExperiment, StoreMissing and what else a store raises.
 

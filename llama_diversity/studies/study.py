@@ -38,9 +38,11 @@ STUDIES = {  # name -> module:class, in the order of a report
     "frontier": "llama_diversity.studies.frontier.study:Frontier",
     "coverage": "llama_diversity.studies.coverage.study:Coverage",
     "diff": "llama_diversity.studies.diff.study:Diff",
+    "decan": "llama_diversity.studies.decan.study:Decan",
     "population": "llama_diversity.studies.population.study:Population",
 }
 STANDS_ON = {  # room -> the rooms it is made of; no other room knows a second one
+    "decan": {"compare"},
     "decompose": {"compare"},
     "frontier": {"compare"},
     "demo": {"semantic", "syntactic"},
