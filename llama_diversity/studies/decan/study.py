@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,8 +17,8 @@ from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.arms import Arm
 from llama_diversity.studies.compare import gathering as asking
 from llama_diversity.studies.compare.gathering import Question
+from llama_diversity.studies.compare.parts import described
 from llama_diversity.studies.compare.specs import ArmSpec
-from llama_diversity.studies.compare.study import described
 from llama_diversity.studies.decan import analysis
 from llama_diversity.studies.decan.analysis import MAX_TOKENS, MEASURES, N_ANSWERS, PERMUTATIONS, Codes, Result, kept
 from llama_diversity.studies.decan.exhibits import BY_PROMPT, Facts, by_prompt_rows, section
@@ -26,7 +26,7 @@ from llama_diversity.studies.decan.gathering import FORMS, Reader, Task, known, 
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.results import Result as Shown
 from llama_diversity.studies.results import endings_as_json
-from llama_diversity.studies.session import Session
+from llama_diversity.studies.session import Session, Show
 from llama_diversity.studies.study import Ask, Drawn, Method, Study, check_n
 
 _LEAST_READ = 8  # tokens of an answer: where fewer fit, fewer answers are the better way
@@ -232,11 +232,16 @@ class Decan(Study):
                 session.listener.working(f"reading with {self.reads}") as show,
             ):
                 for number, (name, (task, key)) in enumerate(missing.items()):
-                    found[name] = read(task, key, engine, lambda share, at=number: show((at + share) / len(missing)))
+                    found[name] = read(task, key, engine, _part(show, number, len(missing)))
         except KeyboardInterrupt as error:
             kept_too = f"{len(found)} of {len(missing)} sets of answers were read, and that is kept too"
             raise Interrupted(f"Interrupted: all answers are kept; {kept_too}. The same command continues.") from error
         return found
+
+
+def _part(show: Show, at: int, n: int) -> Callable[[float], None]:
+    """Hears which share of the part `at` of `n` is done, and shows that of all."""
+    return lambda share: show((at + share) / n)
 
 
 def _too_few(texts: Mapping[str, Texts], n: int) -> str:
