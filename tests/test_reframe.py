@@ -558,3 +558,25 @@ def test_a_sampler_is_what_it_draws_from(run: Callable) -> None:
     tops = [[each["top"] for each in arm["attractors"][0]["reframings"]] for arm in (cold, sharp)]
     assert tops[0] == tops[1]
     assert "T=0.4" in run(*SMALL, *arms)[1]
+
+
+def test_an_interrupted_search_says_what_is_kept(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def searched(*work: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llama_diversity.studies.reframe.study.search", searched)
+    code, out, error = run(*SMALL, "--base", "scripted:base", "--aligned", "scripted:uniform", "--words", 3)
+    assert (code, out) == (130, "")
+    assert "Prompts of which all reframings were read are kept; the same command does the rest." in error
+
+
+def test_a_prompt_without_room_is_refused_before_any_work(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "llama_diversity.studies.reframe.study.search", lambda *work, **more: pytest.fail("it searched")
+    )
+    file = tmp_path / "long.txt"
+    file.write_text("\n".join(["She was", *(f"{word} {'x ' * 4090}she was" for word in "a b c d e".split())]))
+    code, _, error = run("reframe", "--pair", "scripted", "--reframings", file)
+    assert (code, "8192" in error) == (2, True)
