@@ -75,7 +75,7 @@ def _figure(knob: str, families: Sequence[Turned]) -> Figure:
         from llama_diversity.render.path_charts import Curve, curves_panel
 
         return {
-            name: curves_panel(
+            name.replace("_", " "): curves_panel(
                 [Curve(one.family, *_points(one, name)) for one in families if name in one.measures],
                 across=knob,
                 unit=DIVERSITIES[name] if name in DIVERSITIES else QUALITIES[name].title,
