@@ -8,8 +8,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from llama_diversity.decimals import counted
 from llama_diversity.errors import BadValue
-from llama_diversity.records import ModelRef
+from llama_diversity.records import ModelRef, Prompt
 
 PREFIX = "mix:"
 RULES = {  # name -> from, to, what it does
@@ -52,8 +53,8 @@ class Rule(NamedTuple):
     def word(self) -> str:
         """As it is typed."""
         if not self.is_routed:
-            return f"{self.name}={self.number:g}"
-        return f"{_ROUTE}={self.route}" + ("" if math.isnan(self.number) else f":{self.number:g}")
+            return f"{self.name}={_typed(self.number)}"
+        return f"{_ROUTE}={self.route}" + ("" if math.isnan(self.number) else f":{_typed(self.number)}")
 
     def to_json(self) -> str:
         """As a recipe keeps it: full precision, sorted keys."""
@@ -100,7 +101,9 @@ def parse_mixture_parts(reference: str, parts: Sequence[str]) -> Typed:
     rule = _rule(reference, rules[0])
     if len(models) != rule.n_models:
         needs = "a large base and a small pair: mix:LARGE,SMALL_BASE,SMALL_ALIGNED,proxy=1"
-        raise BadValue("the mixture", reference, f"proxy takes {needs}" if rule.n_models == 3 else _WRITE)
+        comma = "; a file with a comma in its name needs another one (`llamadiv models add`)" if models[2:] else ""
+        wanted = f"proxy takes {needs}" if rule.n_models == 3 else _WRITE
+        raise BadValue("the mixture", reference, f"it names {counted(len(models), 'model')}: {wanted}{comma}")
     nested = [one for one in models if is_mixture(one)]
     if nested:
         raise BadValue("the mixture", reference, "a mixture is of models, not of mixtures")
@@ -114,8 +117,26 @@ def cut_mixture(text: str) -> tuple[str, list[str]]:
     ('mix:a,b,lambda=0.5', ['T=0.7', 'chat'])
     """
     parts = text.split(",")
-    n = next((at + 1 for at, part in enumerate(parts) if _is_rule(part)), len(parts))
+    n = _until_rule(parts)
     return ",".join(parts[:n]), parts[n:]
+
+
+def split_parts(text: str) -> list[str]:
+    """What stands between commas, as the models of an arm and what differs; the commas of a mixture are its own.
+
+    >>> split_parts("mix:a,b,lambda=0.5,T=0.7,planner=mix:c,d,linear=1,chat")
+    ['mix:a,b,lambda=0.5', 'T=0.7', 'planner=mix:c,d,linear=1', 'chat']
+    """
+    found, parts = [], text.split(",")
+    while parts:
+        n = _until_rule(parts) if is_mixture(parts[0].rpartition("=")[2].strip()) else 1
+        found.append(",".join(parts[:n]))
+        parts = parts[n:]
+    return found
+
+
+def _until_rule(parts: Sequence[str]) -> int:
+    return next((at + 1 for at, part in enumerate(parts) if _is_rule(part)), len(parts))
 
 
 def mixture_digest(rule: Rule, parts: Sequence[ModelRef]) -> str:
@@ -128,6 +149,15 @@ def mixture_words(model: ModelRef) -> str:
     """What a recipe says of a mixture: the digests of its models, in order, and the rule."""
     fields = {"models": [part.digest or part.location for part in model.parts], **json.loads(model.location)}
     return json.dumps(fields, sort_keys=True)
+
+
+def raw_words(reference: str, prompt: Prompt) -> str:
+    """Which models of a mixture read raw what others read through their templates; empty for none."""
+    if prompt.mode != "chat" or not prompt.others or not is_mixture(reference):
+        return ""
+    names = parse_mixture(reference).models
+    raw = [name for name, reading in zip(names, prompt.readings, strict=True) if reading.mode == "raw"]
+    return f"{' and '.join(raw)} raw" if raw else ""
 
 
 def _is_rule(part: str) -> bool:
@@ -148,6 +178,11 @@ def _rule(reference: str, part: str) -> Rule:
         needs = "takes no number" if ends is None else f"takes a number: route={route}:{ends[0]:g} to {ends[1]:g}"
         raise BadValue("the mixture", reference, f"route={route} {needs}")
     return Rule(_ROUTE, math.nan if ends is None else _number(reference, part, value, ends[0], ends[1]), route)
+
+
+def _typed(number: float) -> str:
+    """In full, since other digits are another mixture."""
+    return repr(number).removesuffix(".0")
 
 
 def _number(reference: str, part: str, value: str, low: float, high: float) -> float:

@@ -208,7 +208,8 @@ class Prompt:
 
     `template_args`: what the chat template was given besides the messages, as a JSON object with sorted keys. `start`:
     what precedes a raw text, as it is spelled, where that is not the plain rule: a BOS where the model wants one, else
-    nothing. `others`: what the other models of a mixture read, in their order, where that is not the same.
+    nothing. `others`: what the other models of a mixture read, in their order, where that is not the same; this is what
+    its model number `reader` reads.
     """
 
     text: str
@@ -220,10 +221,21 @@ class Prompt:
     template_args: str | None = None
     start: str | None = None
     others: tuple[Prompt, ...] = ()
+    reader: int = 0
+
+    @property
+    def alone(self) -> Prompt:
+        """The same for one model."""
+        return dataclasses.replace(self, others=(), reader=0) if self.others else self
+
+    @property
+    def readings(self) -> tuple[Prompt, ...]:
+        """What each model of a mixture reads, in their order; one, where all read the same."""
+        return (*self.others[: self.reader], self.alone, *self.others[self.reader :])
 
     def of(self, model: int) -> Prompt:
         """What the model of this number in a mixture reads."""
-        return self.others[model - 1] if model and self.others else dataclasses.replace(self, others=())
+        return self.readings[model] if self.others else self
 
 
 @dataclass(frozen=True)
@@ -276,9 +288,9 @@ class Recipe:
         """The canonical form that is hashed and stored: sorted keys, no blanks, ASCII; no grammar, no such key."""
         fields = {**_fields(self), "prompt": _fields(self.prompt), "sampler": self.sampler.to_dict()}
         prompt = fields["prompt"]
-        prompt["others"] = [_stated(_fields(one), "others", *_LATER) for one in self.prompt.others]
+        prompt["others"] = [_stated(_fields(one), *_OF_MIXTURES, *_LATER) for one in self.prompt.others]
         _stated(fields, "grammar", "mixture", "arithmetic")
-        _stated(prompt, "others", *_LATER)
+        _stated(prompt, *_OF_MIXTURES, *_LATER)
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -300,6 +312,7 @@ class Recipe:
         return f"{RECIPE_TAG}-{hashlib.sha256(self.to_json().encode()).hexdigest()[:32]}"
 
 
+_OF_MIXTURES = ("others", "reader")
 _LATER = ("template_args", "start")  # what prompts had from some version on
 
 

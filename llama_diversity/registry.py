@@ -28,6 +28,7 @@ else:
 
 from llama_diversity import gguf, paths
 from llama_diversity.errors import BadValue, ModelFileError, NoHome, RegistryError, UnknownName
+from llama_diversity.mixtures import is_mixture, parse_mixture
 
 ROLES = ("base", "sft", "dpo", "aligned", "embed")
 _DATA = Path(str(resources.files("llama_diversity"))) / "data"
@@ -140,14 +141,14 @@ class Registry:
         """What `reference` means. Raises UnknownName, BadValue, and ModelFileError for a path without a file."""
         if reference in self.models:
             return self.models[reference]
+        if is_mixture(reference):
+            raise BadValue("NAME", reference, "a mixture has no file of its own; name its models one by one")
         if reference.startswith("hf:"):
             return _hub_entry(reference)
         if reference.startswith("scripted:"):
             return self._scripted_entry(reference)
         if _looks_like_path(reference) or os.path.isfile(reference):
             return _path_entry(reference)
-        if reference.startswith("mix:"):
-            raise BadValue("NAME", reference, "a mixture has no file of its own; name its models one by one")
         raise UnknownName("model", reference, self.models, list_command=LIST_COMMAND)
 
     def pair(self, name: str) -> Pair:
@@ -166,13 +167,19 @@ class Registry:
         """Every model with a name of its own, and those that only pairs and ladders name."""
         members = [member for pair in self.pairs.values() for member in (pair.base, pair.aligned)]
         members += [member for ladder in self.ladders.values() for member in ladder.rungs]
-        others = [member for member in dict.fromkeys(members) if member not in self.models]
+        single = [one for member in members for one in self.models_of(member)]
+        others = [member for member in dict.fromkeys(single) if member not in self.models]
         # A path stands here whether its file exists or not: a list must not fail for a disk that is not plugged in.
         unchecked = [
             ModelEntry(member, path=_expanded(member)) if _looks_like_path(member) else self.find(member)
             for member in others
         ]
         return [*self.models.values(), *unchecked]
+
+    @staticmethod
+    def models_of(member: str) -> tuple[str, ...]:
+        """Those of a mixture, or the one that is named."""
+        return parse_mixture(member).models if is_mixture(member) else (member,)
 
     def _scripted_entry(self, reference: str) -> ModelEntry:
         chain = reference.removeprefix("scripted:")
@@ -440,6 +447,14 @@ def _ladder(document: _Document, name: str, fields: dict[str, Any], models: Coll
 def _check_member(document: _Document, where: tuple[str, ...], member: object, models: Collection[str]) -> None:
     if not isinstance(member, str):
         raise document.error(where, f"{where[-1]} names {member!r}; it must name a model")
+    if is_mixture(member):
+        try:
+            parts = parse_mixture(member).models
+        except BadValue as error:
+            raise document.error(where, str(error).rstrip(".")) from error
+        for part in parts:
+            _check_member(document, where, part, models)
+        return
     if member.startswith("hf:"):
         problem = _hub_problem(_HF_REFERENCE.fullmatch(member))
         if problem:

@@ -11,7 +11,6 @@ from typing import Any
 
 from llama_diversity import digests, gguf, hub, registry
 from llama_diversity.errors import BadValue, ChecksumMismatch, DownloadError, ModelFileError, UnknownName
-from llama_diversity.mixtures import is_mixture, parse_mixture
 from llama_diversity.registry import ModelEntry, Registry
 from llama_diversity.resolve import find_file, find_files, not_downloaded, require_files
 
@@ -98,7 +97,7 @@ def filtered(known: Registry, pair_name: str | None, family: str | None) -> list
     """The models of a pair, of a family, or all. Raises UnknownName."""
     if pair_name:
         pair = known.pair(pair_name)
-        entries = [known.find(pair.base), known.find(pair.aligned)]
+        entries = unique(map(known.find, [*known.models_of(pair.base), *known.models_of(pair.aligned)]))
     else:
         entries = known.entries()
     if family is None:
@@ -111,8 +110,6 @@ def filtered(known: Registry, pair_name: str | None, family: str | None) -> list
 
 def members(known: Registry, name: str, *, single: bool) -> list[ModelEntry]:
     """The models that `name` stands for: both of a pair, the rungs of a ladder, all of a mixture, or one."""
-    if is_mixture(name):
-        return [known.find(reference) for reference in parse_mixture(name).models]
     if not single and name in known.pairs:
         pair = known.pairs[name]
         references: Sequence[str] = (pair.base, pair.aligned)
@@ -120,7 +117,7 @@ def members(known: Registry, name: str, *, single: bool) -> list[ModelEntry]:
         references = known.ladders[name].rungs
     else:
         references = (name,)
-    return [known.find(reference) for reference in references]
+    return [known.find(one) for reference in references for one in known.models_of(reference)]
 
 
 def unique(entries: Iterable[ModelEntry]) -> list[ModelEntry]:

@@ -25,6 +25,7 @@ from llama_diversity.records import Prompt, Recipe, Sample, Sampler
 from llama_diversity.resolve import resolve_model
 from llama_diversity.store import Store
 from llama_diversity.studies.compare.specs import parse_arm
+from llama_diversity.studies.population.specs import parse_way
 
 N_DRAWS = 20_000
 WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'’")
@@ -229,11 +230,11 @@ def test_each_model_reads_its_own_prompt() -> None:
     """The base has no template and reads the text; the aligned one reads the template: two last tokens."""
     with mixture("linear=0.5") as engine:
         prompt = engine.prompt("She was", chat=True)
-        assert prompt.ids == engine.prompt("She was").ids
+        assert prompt.of(0) == engine.prompt("She was")
         assert prompt.of(1).mode == "chat"
         with engine.after(prompt, longest=1) as after:
             p = np.exp(after([()])[0])
-        rows = [transition("base")[prompt.ids[-1]], transition("aligned")[prompt.of(1).ids[-1]]]
+        rows = [transition("base")[prompt.of(0).ids[-1]], transition("aligned")[prompt.of(1).ids[-1]]]
         np.testing.assert_allclose(p, (rows[0] + rows[1]) / 2, atol=1e-6)
 
 
@@ -345,7 +346,14 @@ def test_at_the_ends_a_mixture_is_the_model_alone_bit_for_bit() -> None:
 def test_a_mixture_is_typed_and_kept() -> None:
     typed = parse_mixture("mix:a,b,lambda=0.5")
     assert (typed.models, typed.rule.word(), typed.rule.weights) == (("a", "b"), "lambda=0.5", (0.5, 0.5))
-    for words in ("lambda=-0.25", "linear=1", "route=random:0.4", "route=punctuation", "proxy=1.5"):
+    for words in (
+        "lambda=-0.25",
+        "lambda=0.123456789",
+        "linear=1",
+        "route=random:0.4",
+        "route=punctuation",
+        "proxy=1.5",
+    ):
         rule = parse_mixture(f"mix:a,b{',c' if words[0] == 'p' else ''},{words}").rule
         assert rule.word() == words
         assert Rule.from_json(rule.to_json()).word() == words
@@ -355,6 +363,12 @@ def test_a_mixture_is_typed_and_kept() -> None:
         "mix:a,b,lambda=0.5", True, {"temperature": 0.7}, "Be brief, please."
     )  # fmt: skip
     assert parse_arm(spec.word()) == spec
+    both = parse_arm("p=mix:a,b,lambda=0.5,chat,ask=plan,planner=mix:c,d,linear=0.5,T=0.7")
+    assert (both.model, both.planner) == ("mix:a,b,lambda=0.5", "mix:c,d,linear=0.5")
+    assert parse_arm(both.word()) == both
+    assert parse_way("m=mix:a,b,lambda=0.5,mode=quota,T=0.7") == {
+        "name": "m", "model": "mix:a,b,lambda=0.5", "mode": "quota", "sampler": {"temperature": 0.7}
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -375,6 +389,8 @@ def test_a_mixture_is_typed_and_kept() -> None:
         ("mix:a,b,lambda=0.5,T=0.7", "'T=0.7' is none of its parts"),
         ("mix:mix:a,b,lambda=0.5", "of models, not of mixtures"),
         ("mix:scripted:base,scripted:base,lambda=0.5", "one model with itself (scripted:base)"),
+        ("mix:./a,b.gguf,c,lambda=0.5", "it names 3 models: write mix:BASE,ALIGNED"),
+        ("mix:./a,b.gguf,c,lambda=0.5", "a file with a comma in its name needs another one"),
     ],
 )
 def test_what_is_no_mixture_is_refused(words: str, says: str) -> None:
@@ -447,13 +463,24 @@ def test_the_heatmap_shows_which_model_a_word_came_from_and_which_it_leans_to() 
 
 
 def test_a_mixture_s_tokens_are_exported_with_what_each_model_says() -> None:
-    from llama_diversity.render.jsonl import sample_object
+    from llama_diversity.render.jsonl import Exported, sample_object
+    from llama_diversity.render.parquet import table_of
 
+    with mixture("route=random:0.5") as engine:
+        recipe = recipe_of(engine)
+        routed = drawn(engine, recipe, 1)[0]
     with mixture("lambda=0.5") as engine:
         sample = drawn(engine, recipe_of(engine), 1)[0]
         pieces = {token: engine.piece(token) for token in range(engine.facts.n_vocab)}
-    described = sample_object(sample, pieces, neutral=True)["tokens"]
     assert sample.beside is not None
+    assert routed.beside is not None
+    plain = dataclasses.replace(sample, beside=None)
+    table = table_of([Exported("sample", "m", recipe, one, pieces) for one in (sample, routed, plain)])
+    under = [*sample.beside["surprisals_bits"].tolist(), *routed.beside["surprisals_bits"].tolist()]
+    assert table["under_bits"].to_pylist() == [*under, *[None] * len(plain.tokens)]
+    source = [*[None] * len(sample.tokens), *routed.beside["source"].tolist(), *[None] * len(plain.tokens)]
+    assert table["source"].to_pylist() == source
+    described = sample_object(sample, pieces, neutral=True)["tokens"]
     assert [one["under_bits"] for one in described] == sample.beside["surprisals_bits"].tolist()
     assert {one["source"] for one in described} == {None}
 
@@ -466,3 +493,93 @@ def test_the_files_of_a_mixture_are_those_of_its_models() -> None:
     assert [one.reference for one in found] == ["tiny-base", "tiny-aligned"]
     with pytest.raises(BadValue, match="no file of its own"):
         known.find("mix:tiny-base,tiny-aligned,lambda=0.5")
+
+
+# ---- prompts that models read in different ways
+
+
+def test_in_front_of_a_mixture_s_prompt_stands_what_the_template_makes() -> None:
+    """So what is asked is told as a chat, and room is what the longest leaves."""
+    with mixture("linear=0.5") as engine:
+        prompt = engine.prompt("She was", chat=True)
+        base, aligned = engine.parts[0].prompt("She was"), engine.parts[1].prompt("She was", chat=True)  # type: ignore[attr-defined]
+        assert (prompt.mode, prompt.ids, prompt.reader) == ("chat", aligned.ids, 1)
+        assert prompt.readings == (base, aligned)
+        assert prompt.alone == aligned
+        recipe = recipe_of(engine, prompt=prompt)
+        assert Recipe.from_json(recipe.to_json()) == recipe
+        assert '"reader":1' in recipe.to_json()
+        assert "reader" not in recipe_of(engine).to_json()
+
+
+def test_prompts_that_differ_for_one_model_alone_are_drawn_together() -> None:
+    """One text under two templates: to the base they are one prompt; each sample is as it is alone."""
+    with mixture("linear=0.5", parallel=4) as engine:
+        raw, chat = engine.prompt("She was"), engine.prompt("She was", chat=True)
+        other = dataclasses.replace(raw, reader=1, others=(raw,), ids=(*chat.ids, chat.ids[-1]), mode="chat")
+        swapped = [dataclasses.replace(one.of(1), others=(raw,), reader=1) for one in (chat, other)]
+        in_front = [dataclasses.replace(raw, others=(one.of(1),)) for one in (chat, other)]
+        for prompts in (swapped, in_front):
+            recipes = [recipe_of(engine, prompt=one, max_tokens=6) for one in prompts]
+            each = [[got for step in engine.sample(one, range(5)) for got in step.finished] for one in recipes]
+            found = [one for step in engine.sample_each([(one, range(5)) for one in recipes]) for one in step.finished]
+            assert len(found) == 10
+            by = {(one.recipe_key, one.index): one for one in found}
+            for one in itertools.chain(*each):
+                assert same(one, by[one.recipe_key, one.index])
+
+
+def test_a_pair_or_ladder_of_one_s_own_may_hold_a_mixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llama_diversity import registry, shelf
+    from llama_diversity.errors import RegistryError
+
+    half = "mix:tiny-base,tiny-aligned,lambda=0.5"
+    monkeypatch.setenv("LLAMADIV_HOME", str(tmp_path))
+    file = tmp_path / "models.toml"
+    file.write_text(
+        f'[pairs.half]\nbase = "tiny-base"\naligned = "{half}"\n[ladders.dial]\nrungs = ["tiny-base", "{half}"]\n'
+    )
+    known = registry.load()
+    assert known.pair("half").aligned == half
+    assert known.ladder("dial").rungs == ("tiny-base", half)
+    assert half not in [one.reference for one in known.entries()]
+    found = shelf.unique(shelf.members(known, "half", single=False))
+    assert [one.reference for one in found] == ["tiny-base", "tiny-aligned"]
+    for aligned, says in (
+        ("mix:tiny-base,tiny-algned,lambda=0.5", "no model here"),
+        ("mix:tiny-base,lambda=9", "-2 to 3"),
+    ):
+        file.write_text(f'[pairs.half]\nbase = "tiny-base"\naligned = "{aligned}"\n')
+        with pytest.raises(RegistryError, match=says):
+            registry.load()
+
+
+def test_how_a_mixture_was_asked_is_told_model_by_model() -> None:
+    from llama_diversity.mixtures import raw_words
+    from llama_diversity.render.run_pages import _recipe_lines
+    from llama_diversity.studies.compare.parts import described
+
+    name = "mix:scripted:base,scripted:aligned,lambda=0.5"
+    with mixture(name) as engine:
+        chat = recipe_of(engine, prompt=engine.prompt("She was", chat=True), mixture=mixture_words(resolve_model(name)))
+    assert raw_words(name, chat.prompt) == "scripted:base raw"
+    assert raw_words(name, chat.prompt.alone) == ""
+    assert "chat template, scripted:base raw" in described(parse_arm(f"half={name},chat"), chat)
+    lines = [line.strip() for line in _recipe_lines(chat)]
+    assert sum(line.startswith(("prompt 1  raw", "prompt 2  chat")) for line in lines) == 2
+    assert lines[-3:-1] == ["model 1   base", "model 2   aligned"]
+
+
+def test_what_ended_is_forgotten_while_others_are_drawn() -> None:
+    """A router keeps nothing of a sample that is done: a hundred thousand of them would fill the memory."""
+    import gc
+
+    from llama_diversity.engines.completion import Completion
+
+    with mixture("route=random:0.5", parallel=4) as engine:
+        steps = engine.sample(recipe_of(engine, max_tokens=2), range(200))
+        n_done = 0
+        while n_done < 190:
+            n_done += len(next(steps).finished)
+        assert sum(isinstance(one, Completion) for one in gc.get_objects()) < 40
+        steps.close()  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ class Together:
     head: tuple[int, ...]
     n_own: int  # tokens of the longest prompt behind the head
     max_tokens: int  # behind the longest prompt, so that every sample has room
-    is_apart: bool  # there are several prompts
+    is_apart: bool  # there are several prompts; to one model of a mixture they may be one
 
     @classmethod
     def of(cls, asked: Iterable[tuple[Recipe, Iterable[int]]], *, n_ctx: int) -> Together | None:
@@ -38,6 +38,7 @@ class Together:
                 "Recipes drawn together must share engine, sampler and arithmetic, and all or none have a grammar."
             )
         prompts = list(dict.fromkeys(recipe.prompt.ids for recipe, _ in works))
+        is_apart = len({tuple(one.ids for one in recipe.prompt.readings) for recipe, _ in works}) > 1
         for recipe, _ in works:
             if len(recipe.prompt.ids) + recipe.max_tokens > n_ctx:
                 which = recipe.prompt.text if len(prompts) > 1 else None
@@ -45,7 +46,7 @@ class Together:
         longest = max(map(len, prompts))
         total = max(len(recipe.prompt.ids) + recipe.max_tokens for recipe, _ in works)
         head = _head(prompts)
-        return cls(works, head, longest - len(head), total - longest, len(prompts) > 1)
+        return cls(works, head, longest - len(head), total - longest, is_apart)
 
     @property
     def recipe(self) -> Recipe:

@@ -34,6 +34,8 @@ SCHEMA = pa.schema(
         ("top_surprisals_bits", pa.list_(pa.float32(), N_TOP)),
         ("sampler_surprisal_bits", pa.float32()),
         ("sampler_entropy_bits", pa.float32()),
+        ("under_bits", pa.list_(pa.float32())),  # of a mixture: surprisal under each model alone; else null
+        ("source", pa.int8()),  # of a routed one: the number of the token's model; else null
     ]
 )
 
@@ -77,11 +79,25 @@ def table_of(group: list[Exported]) -> pa.Table:
         "finish_reason": _repeated([exported.sample.finish_reason for exported in group], lengths),
         "bytes": [piece.bytes for piece in pieces],
         "control": [piece.control for piece in pieces],
+        "under_bits": [bits for exported in group for bits in _under_bits(exported)],
+        "source": [number for exported in group for number in _sources(exported)],
     }
     for name in TOKEN_DTYPE.names or ():
         column = np.ascontiguousarray(tokens[name])
         columns[name] = pa.FixedSizeListArray.from_arrays(column.ravel(), N_TOP) if column.ndim > 1 else column
     return pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
+
+
+def _under_bits(exported: Exported) -> list[list[float] | None]:
+    beside = exported.sample.beside
+    return [None] * len(exported.sample.tokens) if beside is None else beside["surprisals_bits"].tolist()
+
+
+def _sources(exported: Exported) -> list[int | None]:
+    beside = exported.sample.beside
+    if beside is None:
+        return [None] * len(exported.sample.tokens)
+    return [number if number >= 0 else None for number in beside["source"].tolist()]
 
 
 def _repeated(labels: list[str | None], lengths: list[int]) -> pa.Array:

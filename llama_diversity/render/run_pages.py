@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -114,15 +115,20 @@ def _cell_lines(cell: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     if cell["n_asks"] > 1:
         yield f"  asks      {cell['n_asks']:,}, each with a prompt of its own; below the first, --json has all"
     yield from _recipe_lines(recipe)
-    yield from _facts(cell["about"].get("layout", {}), indent="  ")
+    layout = cell["about"].get("layout", {})
+    yield from _facts({name: value for name, value in layout.items() if name != "mixes"}, indent="  ")
+    for number, one in enumerate(layout.get("mixes", ()), start=1):
+        own = {name: value for name, value in one.items() if value != layout.get(name)}
+        yield from _facts({f"of model {number}, {name}": value for name, value in own.items()}, indent="  ")
 
 
 def _recipe_lines(recipe: Recipe) -> Iterator[str]:
-    prompt = recipe.prompt.rendered
-    more = f" ... ({len(prompt):,} characters)" if len(prompt) > _PROMPT_SHOWN else ""
     sampler, cuts = sampler_words(recipe.sampler, heat="temperature"), cut_words(recipe.sampler)
-    n_tokens = counted(len(recipe.prompt.ids), "token")
-    yield f"  prompt    {recipe.prompt.mode}, {n_tokens}: {visible(prompt[:_PROMPT_SHOWN])}{more}"
+    for number, one in enumerate(recipe.prompt.readings, start=1):
+        more = f" ... ({len(one.rendered):,} characters)" if len(one.rendered) > _PROMPT_SHOWN else ""
+        name = f"prompt {number}" if recipe.prompt.others else "prompt"
+        shown = f"{visible(one.rendered[:_PROMPT_SHOWN])}{more}"
+        yield f"  {name:<9} {one.mode}, {counted(len(one.ids), 'token')}: {shown}"
     yield f"  sampler   {sampler}{'' if cuts else ', nothing cut off'}"
     if recipe.grammar is not None:
         yield f"  grammar   {visible(recipe.grammar[:_PROMPT_SHOWN])}"
@@ -133,6 +139,9 @@ def _recipe_lines(recipe: Recipe) -> Iterator[str]:
     yield f"  seed      {recipe.seed}"
     yield f"  recipe    {recipe.key}"
     yield f"  weights   sha256 {recipe.model_digest}"
+    if recipe.mixture is not None:
+        for number, digest in enumerate(json.loads(recipe.mixture)["models"], start=1):
+            yield f"  model {number}   {f'sha256 {digest}' if len(digest) == 64 else digest}"
     yield f"  engine    {visible(recipe.engine)}, {visible(recipe.engine_build)}"
 
 

@@ -207,9 +207,10 @@ class _Work(NamedTuple):
         if not ask.is_chat:
             self.session.note_unknown_start(engine, asking)
         speaker = renderer if ask.is_chat else engine
-        return speaker.prompt(
+        prompt = speaker.prompt(
             ask.text, chat=ask.is_chat, system=ask.system, template_args=ask.template_args, asking=asking
         )
+        return prompt if speaker is engine else prompt.alone
 
     def draw(self, planned: Sequence[_Planned], run_id: str, so_far: str = "") -> None:
         """Record all cells, then fill them model after model; a model of which nothing is missing is not loaded.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from llama_diversity import __version__, embed, minilm
 from llama_diversity.decimals import counted
+from llama_diversity.mixtures import raw_words
 from llama_diversity.records import Recipe
 from llama_diversity.render.samplers import cut_words
 from llama_diversity.store import Run, RunCell, Store
@@ -226,7 +227,8 @@ def _format(one: _Asked) -> str:
     digest = f" (sha256 {prompt.template_digest[:_DIGITS]})" if prompt.template_digest else ""
     given = [*arg_words(prompt.template_args)]
     given += [f"the system message “{one.ask.system}”"] if one.ask is not None and one.ask.system else []
-    return f"through a chat template{digest}{f' with {_listed(given)}' if given else ''}"
+    raw = raw_words(one.cell.reference, prompt)
+    return f"through a chat template{digest}{f' with {_listed(given)}' if given else ''}{f' ({raw})' if raw else ''}"
 
 
 def _sampler(recipe: Recipe) -> str:

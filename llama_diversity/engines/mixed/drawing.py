@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -36,7 +37,9 @@ class MixedSlots:
     def __init__(self, seats: Sequence[Seats], together: Together) -> None:
         self._seats = seats
         self._prompt = together.recipe.prompt  # the only one, where there are not several
-        self._lags = np.zeros((len(seats), seats[-1].parallel), np.int64)  # tokens a prompt is longer than the first's
+        self._lags = np.zeros(
+            (len(seats), seats[-1].parallel), np.int64
+        )  # tokens its prompt is longer than the one in front
         self.first_rows: list[Float32] | None = None
         if not together.is_apart:
             self.first_rows = [_row(one.first_row) for one in seats]
@@ -79,7 +82,8 @@ class MixedSlots:
         return found
 
     def _lag(self, prompt: Prompt) -> list[int]:
-        return [len(prompt.of(number).ids) - len(prompt.ids) for number in range(len(self._seats))]
+        found = [len(one.ids) - len(prompt.ids) for one in prompt.readings]
+        return found if prompt.others else found * len(self._seats)
 
 
 def _row(row: Any) -> Float32:
@@ -128,8 +132,8 @@ class _ByWord:
         self._log_masses: list[Float64] = []
         self._at: dict[Completion, int] = {}
         self._shares: list[float] = []
-        self._places: dict[Completion, Place] = {}
-        self._coins: dict[Completion, list[float]] = {}
+        self._places: WeakKeyDictionary[Completion, Place] = WeakKeyDictionary()  # one that ended is forgotten
+        self._coins: WeakKeyDictionary[Completion, list[float]] = WeakKeyDictionary()
 
     def mixed(self, completions: Sequence[Completion], rows: Sequence[Float32]) -> Float32:
         """The logits that each goes on with; a coin of its own decides where the rule is a rate."""

@@ -133,7 +133,10 @@ class MixedEngine:
         template_args: str | None = None,
         asking: Asking = PLAIN,
     ) -> Prompt:
-        """`text` as each model reads it: with `chat` through its own template, and raw where it has none."""
+        """`text` as each model reads it: with `chat` through its own template, and raw where it has none.
+
+        In front stands the longest of the templates' readings, for who asks how and how long it was asked.
+        """
         if not chat or not self.facts.has_chat_template:
             asked = [
                 one.prompt(text, chat=chat, system=system, template_args=template_args, asking=asking)
@@ -148,7 +151,9 @@ class MixedEngine:
             ]
         if len({one.ids for one in asked}) == 1:
             return asked[0]
-        return dataclasses.replace(asked[0], others=tuple(asked[1:]))
+        front = max(range(len(asked)), key=lambda one: (asked[one].mode == "chat", len(asked[one].ids)))
+        others = (*asked[:front], *asked[front + 1 :])
+        return dataclasses.replace(asked[front], others=others, reader=front)
 
     def piece(self, token_id: int) -> Piece:
         """The bytes of one token, or its name for a control token."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llama_diversity.mixtures import raw_words
 from llama_diversity.records import Recipe
 from llama_diversity.render.samplers import sampler_words
 from llama_diversity.studies.compare.specs import ArmSpec
@@ -65,6 +66,8 @@ def described(spec: ArmSpec, recipe: Recipe) -> str:
     raw = "raw" if start is None else f"raw behind {start_words(start)}"
     way = raw if recipe.prompt.mode == "raw" else f"chat template{f' of {spec.template}' if spec.template else ''}"
     args = arg_words(recipe.prompt.template_args)
+    unasked = raw_words(spec.planner or spec.model, recipe.prompt)
+    args += [unasked] if unasked else []
     asked = [spec.way_words()] if spec.ask else []
     return ", ".join([spec.model, way, *args, *_system_words(spec, recipe), *asked, sampler_words(recipe.sampler)])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llama_diversity.errors import BadUsage, BadValue
-from llama_diversity.mixtures import cut_mixture, is_mixture
+from llama_diversity.mixtures import split_parts
 from llama_diversity.studies.arms import Choice, named
 from llama_diversity.studies.compare.asking import MOST_K, UNITS, WAYS, K
 from llama_diversity.studies.prompts import named_again, read_prompts
@@ -89,7 +89,7 @@ def parse_arm(text: str) -> ArmSpec:
     """
     text, _, system = text.partition(",system=")
     name, is_named, rest = text.partition("=")
-    model, parts = cut_mixture(rest) if is_mixture(rest) else _cut(rest)
+    model, *parts = split_parts(rest)
     if not is_named or not name.strip() or not model.strip():
         raise BadValue("--arm", text, "write NAME=MODEL, for example cold=tiny-base,T=0.7")
     option = f"--arm {name.strip()}"
@@ -122,11 +122,6 @@ def parse_arm(text: str) -> ArmSpec:
         raise BadValue(option, text, "start is for raw prompts; a chat template writes its own beginning")
     _check_numbers(option, found)
     return ArmSpec(name.strip(), model.strip(), sampler=sampler_fields(option, sampler), **found)
-
-
-def _cut(text: str) -> tuple[str, list[str]]:
-    model, *parts = text.split(",")
-    return model, parts
 
 
 WAY_KEYS = ("ask", "k", "word", "words", "planner")

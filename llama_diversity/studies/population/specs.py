@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llama_diversity.errors import BadUsage, BadValue
+from llama_diversity.mixtures import split_parts
 from llama_diversity.studies.arms import Arm, Choice, resolve_arms
 from llama_diversity.studies.population.asking import is_text
 from llama_diversity.studies.population.reading import STATED
@@ -30,7 +31,7 @@ def parse_way(text: str) -> Typed:
     {'name': 'mine', 'model': 'tiny-aligned', 'sampler': {'temperature': 0.8}, 'mode': 'quota'}
     """
     name, is_named, rest = text.partition("=")
-    model, *parts = rest.split(",")
+    model, *parts = split_parts(rest)
     if not is_named or not name.strip() or not model.strip():
         raise BadValue("--arm", text, "write NAME=MODEL, for example mine=tiny-aligned,mode=quota")
     option = f"--arm {name.strip()}"

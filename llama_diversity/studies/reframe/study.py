@@ -182,7 +182,7 @@ def _prompts(
                 )
                 if len(prompt.ids) + LONGEST > engine.facts.n_ctx_train:
                     raise PromptTooLong(len(prompt.ids), LONGEST, engine.facts.n_ctx_train)
-                prompts[arm.name, text] = prompt
+                prompts[arm.name, text] = prompt if speaker is engine else prompt.alone
     return prompts, {model: list(dict.fromkeys(some)) for model, some in starts.items()}
 
 

@@ -182,13 +182,14 @@ class _Asked:
 
     def _prompt(self, text: str) -> Prompt:
         speaker = self._renderer if self.spec.is_chat else self.engine
-        return speaker.prompt(
+        prompt = speaker.prompt(
             text,
             chat=self.spec.is_chat,
             system=self.spec.system,
             template_args=self.spec.template_args,
             asking=self.asking,
         )
+        return prompt if speaker is self.engine else prompt.alone
 
     def _parts(self, prompt: Prompt, answers: Answers) -> tuple[str, ...]:
         """All that the numbers of a prompt depend on."""
