@@ -114,12 +114,15 @@ def _grammar_text(file: BinaryIO | None) -> str | None:
 
 def _print_prompt(shown: Rendered, output: Output) -> None:
     prompt, start = shown
+    found = [{"mode": one.mode, "rendered": one.rendered, "ids": one.ids} for one in prompt.readings]
     if output.json:
-        click.echo(json.dumps({"mode": prompt.mode, "start": start, "rendered": prompt.rendered, "ids": prompt.ids}))
-    else:
-        click.echo(visible(prompt.rendered, newline="keep"))
+        click.echo(json.dumps({**found[prompt.reader], "start": start, **({"models": found} if found[1:] else {})}))
+        return
+    for number, one in enumerate(prompt.readings, start=1):
+        of_mixture = f"model {number} of the mixture, {one.mode}, " if prompt.others else ""
+        click.echo(visible(one.rendered, newline="keep"))
         begins = "" if start is None else f"begins with {start_words(start)}, "
-        say(f"{begins}{counted(len(prompt.ids), 'token')}: {' '.join(map(str, prompt.ids))}")
+        say(f"{of_mixture}{begins}{counted(len(one.ids), 'token')}: {' '.join(map(str, one.ids))}")
 
 
 def _print_sample(sample: Sample, samples: Sampling, output: Output) -> None:
