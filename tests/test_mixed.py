@@ -583,3 +583,15 @@ def test_what_ended_is_forgotten_while_others_are_drawn() -> None:
             n_done += len(next(steps).finished)
         assert sum(isinstance(one, Completion) for one in gc.get_objects()) < 40
         steps.close()  # type: ignore[attr-defined]
+
+
+def test_what_is_refused_leaves_no_model_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    from llama_diversity.engines.scripted import ScriptedEngine
+    from llama_diversity.records import Piece
+
+    closed: list[str] = []
+    monkeypatch.setattr(ScriptedEngine, "close", lambda self: closed.append(self.facts.reference))
+    monkeypatch.setattr(ScriptedEngine, "piece", lambda *_: Piece(b"x"))
+    with pytest.raises(BadValue, match="words cannot be told apart"), mixture("route=random:0.5"):
+        pass
+    assert sorted(closed) == ["scripted:aligned", "scripted:base"]

@@ -65,6 +65,9 @@ class MixedEngine:
                 heard = on_load and _share(on_load, number, len(model.parts))
                 self.parts.append(opened.enter_context(contextlib.closing(open_engine(part, options, on_load=heard))))
             self._require_one_vocabulary()
+            self.facts = self._facts(model)
+            if self.rule.is_routed:
+                _ = self._words  # refuses a vocabulary without words
             opened.pop_all()
         self.stopwatch = Stopwatch()
         for engine in self.parts:  # what each spends is the mixture's
@@ -79,9 +82,6 @@ class MixedEngine:
         self.fused = first.fused
         self.layout: Mapping[str, Any] = {}
         self._reducer = Reducer(first.facts.n_vocab)
-        self.facts = self._facts(model)
-        if self.rule.is_routed:
-            _ = self._words  # refuses a vocabulary without words
 
     def _require_one_vocabulary(self) -> None:
         first = self.parts[0].facts
