@@ -151,6 +151,11 @@ def mixture_words(model: ModelRef) -> str:
     return json.dumps(fields, sort_keys=True)
 
 
+def digests_in(words: str | None) -> list[str]:
+    """The digests of a mixture's models, as a recipe says them; of other recipes none."""
+    return [] if words is None else list(json.loads(words)["models"])
+
+
 def raw_words(reference: str, prompt: Prompt) -> str:
     """Which models of a mixture read raw what others read through their templates; empty for none."""
     if prompt.mode != "chat" or not prompt.others or not is_mixture(reference):

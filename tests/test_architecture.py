@@ -44,7 +44,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "minilm": set(),
     "store": BASE,
     "engines": {"cache", "errors", "gguf", "mixtures", "records"},
-    "render": {"answers", "decimals", "cache", "errors", "records"},
+    "render": {"answers", "decimals", "cache", "errors", "mixtures", "records"},
     "runner": {"errors", "records", "store", "engines"},
     "installation": BASE | {"embed", "hub", "registry"},
     "lab": BASE | {"decimals", "digests", "gguf", "metrics"},

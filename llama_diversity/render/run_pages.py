@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -12,10 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from llama_diversity.decimals import counted
+from llama_diversity.mixtures import digests_in
 from llama_diversity.records import Recipe, without_number
 from llama_diversity.render.safe import visible
 from llama_diversity.render.samplers import cut_words, sampler_words
 
+_SHA256_DIGITS = 64
 _PROMPT_SHOWN = 300  # characters of a prompt in `runs show`; --json has all of it
 
 
@@ -139,9 +140,8 @@ def _recipe_lines(recipe: Recipe) -> Iterator[str]:
     yield f"  seed      {recipe.seed}"
     yield f"  recipe    {recipe.key}"
     yield f"  weights   sha256 {recipe.model_digest}"
-    if recipe.mixture is not None:
-        for number, digest in enumerate(json.loads(recipe.mixture)["models"], start=1):
-            yield f"  model {number}   {f'sha256 {digest}' if len(digest) == 64 else digest}"
+    for number, digest in enumerate(digests_in(recipe.mixture), start=1):
+        yield f"  model {number}   {'sha256 ' if len(digest) == _SHA256_DIGITS else ''}{digest}"  # else a chain's name
     yield f"  engine    {visible(recipe.engine)}, {visible(recipe.engine_build)}"
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from llama_diversity import registry
 from llama_diversity.errors import BadUsage, LlamadivError
+from llama_diversity.mixtures import is_mixture
 from llama_diversity.records import ModelRef
 from llama_diversity.studies.session import Session
 
@@ -77,7 +78,8 @@ def check_different(models: Sequence[ModelRef]) -> None:
 
 def _names(references: Sequence[str]) -> Sequence[str]:
     """Stages by their roles where those tell them apart, else as they are called."""
-    roles = [registry.load().find(reference).role for reference in references]
+    known = registry.load()
+    roles = [None if is_mixture(reference) else known.find(reference).role for reference in references]
     told = [role for role in roles if role]
     return told if len(set(told)) == len(references) else references
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from llama_diversity import __version__, embed, minilm
 from llama_diversity.decimals import counted
-from llama_diversity.mixtures import raw_words
+from llama_diversity.mixtures import digests_in, raw_words
 from llama_diversity.records import Recipe
 from llama_diversity.render.samplers import cut_words
 from llama_diversity.store import Run, RunCell, Store
@@ -151,7 +151,9 @@ def _models(asked: Sequence[_Asked]) -> Iterator[str]:
         size = f", {one['n_params']:,} parameters" if one["n_params"] else ""
         roles = "" if one["arms"] == [one["model"]] else f", as {_listed([f'“{arm}”' for arm in one['arms']])}"
         stated = one["description"].replace("?B ", "")
-        said.append(f"{one['model']} ({stated}{size}, sha256 {one['sha256'][:_DIGITS]}{roles})")
+        parts = [digest[:_DIGITS] for digest in one.get("models", ())]
+        digests = f"{one['sha256'][:_DIGITS]}{f' of {_listed(parts)}' if parts else ''}"
+        said.append(f"{one['model']} ({stated}{size}, sha256 {digests}{roles})")
     yield f"We sampled {_listed(said)}."
 
 
@@ -343,6 +345,7 @@ def _models_as_json(asked: Sequence[_Asked]) -> list[dict[str, Any]]:
                 "model": one.cell.reference,
                 "arms": [],
                 "sha256": one.recipe.model_digest,
+                **({"models": digests_in(one.recipe.mixture)} if one.recipe.mixture else {}),
                 "description": str(about.get("description", "")),
                 "n_params": int(about.get("n_params", 0)),
                 "engine": one.recipe.engine,
