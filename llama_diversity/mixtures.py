@@ -6,11 +6,13 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from llama_diversity.decimals import counted
 from llama_diversity.errors import BadValue
-from llama_diversity.records import ModelRef, Prompt
+
+if TYPE_CHECKING:  # the table of models is read without numpy
+    from llama_diversity.records import ModelRef, Prompt
 
 PREFIX = "mix:"
 RULES = {  # name -> from, to, what it does

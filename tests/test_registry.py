@@ -118,7 +118,7 @@ def test_an_installed_package_reads_the_table_inside_it(tmp_path):
     package = tmp_path / "llama_diversity"
     package.mkdir()
     shutil.copytree(CHECKOUT / "llama_diversity/data", package / "data")
-    for name in ("__init__.py", "errors.py", "gguf.py", "paths.py", "registry.py"):
+    for name in ("__init__.py", "decimals.py", "errors.py", "gguf.py", "mixtures.py", "paths.py", "registry.py"):
         shutil.copy(CHECKOUT / "llama_diversity" / name, package)
     (package / "data/models.toml").write_text('[models.inside]\nrepo = "o/r"\nfile = "f.gguf"\n')
     script = "from llama_diversity import registry; print(*registry.load().models)"
