@@ -14,7 +14,7 @@ from llama_diversity.render.path_charts import ARM_DASHES
 from llama_diversity.render.ramps import ARM_COLOURS
 from llama_diversity.render.safe import visible
 
-WIDTH, HEIGHT = 520, 380
+WIDTH, HEIGHT = 420, 340
 SHAPES = ("circle", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
 REFERENCE_COLOUR = "#555555"
 
@@ -69,10 +69,13 @@ def _looks(families: Sequence[str]) -> dict[str, Any]:
     def scale(range_of: Sequence[Any]) -> alt.Scale:
         return alt.Scale(domain=list(families), range=[range_of[at % len(range_of)] for at in range(len(families))])
 
+    legend = alt.Legend(orient="bottom", columns=4)  # beside the plane it would take a narrow screen's width
     return {
-        "color": alt.Color("family:N", title=None, sort=None, scale=scale(ARM_COLOURS)),
-        "dash": alt.StrokeDash("family:N", title=None, sort=None, scale=scale([list(one) for one in ARM_DASHES])),
-        "shape": alt.Shape("family:N", title=None, sort=None, scale=scale(SHAPES)),
+        "color": alt.Color("family:N", title=None, sort=None, scale=scale(ARM_COLOURS), legend=legend),
+        "dash": alt.StrokeDash(
+            "family:N", title=None, sort=None, scale=scale([list(one) for one in ARM_DASHES]), legend=legend
+        ),
+        "shape": alt.Shape("family:N", title=None, sort=None, scale=scale(SHAPES), legend=legend),
     }
 
 

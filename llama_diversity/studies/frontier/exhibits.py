@@ -66,7 +66,9 @@ class Facts:
         if found.holds:
             return f"{margin}, the most diverse setting is {best.setting}: on the held-out prompts {held}."
         is_worse = best.held_out.quality.low <= -found.rules.delta
-        why = "may be worse than that" if is_worse else f"is not surely more diverse than {self.reference}"
+        is_less = best.held_out.diversity.high < 0
+        diverse = f"{'is less' if is_less else 'is not surely more'} diverse than {self.reference}"
+        why = "may be worse than that" if is_worse else diverse
         return (
             f"{margin}, the most diverse setting is none: {best.setting}, chosen on the odd prompts, {why} on the "
             f"held-out ones ({held})."
@@ -88,11 +90,11 @@ def _signed(one: Interval) -> str:
 def section(found: Result, facts: Facts, command: str) -> Section:
     """The whole study for a reader."""
     n = len(found.points) - 1
+    families = ", ".join(dict.fromkeys(one.family for one in found.points if one.family))
     about = (
-        f"{counted(n, 'setting')} of {len({one.family for one in found.points} - {None})} families and the reference "
-        f"{facts.reference}, for {prompts_in_words(facts.prompts)}. Of up to {facts.n} outputs, of at most "
-        f"{counted(facts.max_tokens, 'token')}, each setting has as many a prompt as one budget of tokens pays for: "
-        "the smallest that any setting drew. Settings are chosen on the odd prompts and judged on the even ones. "
+        f"{counted(n, 'setting')} (families: {families}) and the reference {facts.reference}, for "
+        f"{prompts_in_words(facts.prompts)}. Of up to {facts.n} outputs, of at most {counted(facts.max_tokens, 'token')}, "
+        "each setting has as many a prompt as one budget of tokens pays for: the smallest that any setting drew. Settings are chosen on the odd prompts and judged on the even ones. "
         f"Meanings by {facts.encoder}."
     )
     return Section("frontier", "What does diversity cost?", about, command, tuple(_exhibits(found, facts)))
@@ -188,8 +190,8 @@ def _settings(found: Result, facts: Facts) -> Table:
             "read",
         ),
         tuple(rows),
-        "Outputs, tokens written for them, and read: of a prompt, means over prompts. Front: no other of any family "
-        "is as good in both and better in one; the reference takes no part.",
+        f"Quality: {quality}. Diversity: {diversity}. Outputs, tokens written for them, and read: of a prompt, means "
+        "over prompts. Front: no other setting of any family is as good in both and better in one; the reference takes no part.",
     )
 
 
