@@ -93,8 +93,9 @@ def section(found: Result, facts: Facts, command: str) -> Section:
     families = ", ".join(dict.fromkeys(one.family for one in found.points if one.family))
     about = (
         f"{counted(n, 'setting')} (families: {families}) and the reference {facts.reference}, for "
-        f"{prompts_in_words(facts.prompts)}. Of up to {facts.n} outputs, of at most {counted(facts.max_tokens, 'token')}, "
-        "each setting has as many a prompt as one budget of tokens pays for: the smallest that any setting drew. Settings are chosen on the odd prompts and judged on the even ones. "
+        f"{prompts_in_words(facts.prompts)}. Of up to {facts.n} outputs of at most {facts.max_tokens} tokens each setting "
+        "has as many a prompt as one budget of tokens pays for: the smallest that any setting drew. Settings are chosen "
+        "on the odd prompts and judged on the even ones. "
         f"Meanings by {facts.encoder}."
     )
     return Section("frontier", "What does diversity cost?", about, command, tuple(_exhibits(found, facts)))
@@ -191,7 +192,8 @@ def _settings(found: Result, facts: Facts) -> Table:
         ),
         tuple(rows),
         f"Quality: {quality}. Diversity: {diversity}. Outputs, tokens written for them, and read: of a prompt, means "
-        "over prompts. Front: no other setting of any family is as good in both and better in one; the reference takes no part.",
+        "over prompts. Front: no other setting of any family is as good in both and better in one; the reference takes "
+        "no part.",
     )
 
 
