@@ -93,10 +93,9 @@ def section(found: Result, facts: Facts, command: str) -> Section:
     families = ", ".join(dict.fromkeys(one.family for one in found.points if one.family))
     about = (
         f"{counted(n, 'setting')} (families: {families}) and the reference {facts.reference}, for "
-        f"{prompts_in_words(facts.prompts)}. Of up to {facts.n} outputs of at most {facts.max_tokens} tokens each setting "
-        "has as many a prompt as one budget of tokens pays for: the smallest that any setting drew. Settings are chosen "
-        "on the odd prompts and judged on the even ones. "
-        f"Meanings by {facts.encoder}."
+        f"{prompts_in_words(facts.prompts)}. Of up to {facts.n} outputs of at most {facts.max_tokens} tokens each has "
+        "as many a prompt as one budget of tokens pays for: the smallest that any setting drew. Settings are chosen on "
+        f"the odd prompts and judged on the even ones. Meanings by {facts.encoder}."
     )
     return Section("frontier", "What does diversity cost?", about, command, tuple(_exhibits(found, facts)))
 
