@@ -596,3 +596,13 @@ def test_what_is_refused_leaves_no_model_open(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(BadValue, match="words cannot be told apart"), mixture("route=random:0.5"):
         pass
     assert sorted(closed) == ["scripted:aligned", "scripted:base"]
+
+
+def test_a_frontier_between_a_mixture_and_a_model_has_no_usual_families() -> None:
+    from llama_diversity.errors import BadUsage
+    from llama_diversity.studies.frontier.specs import family_of, usual
+
+    half = "mix:scripted:base,scripted:aligned,lambda=0.5"
+    with pytest.raises(BadUsage, match="cannot be mixed again"):
+        usual("scripted:base", half)
+    assert [one.model for one in family_of(f"heat={half},T=1.15/1.3").settings] == [half, half]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llama_diversity.errors import BadUsage, BadValue
+from llama_diversity.mixtures import is_mixture
 from llama_diversity.studies.compare.specs import ArmSpec, parse_arm
 
 _LIST = re.compile(r"(?P<key>[a-z][\w.]*)=(?P<values>[^/]+(?:/[^/]+)+)", re.ASCII | re.IGNORECASE)
@@ -103,7 +104,15 @@ def reference_of(typed: str | None, aligned: str | None) -> ArmSpec:
 
 
 def usual(base: str, aligned: str) -> tuple[str, ...]:
-    """Four families of a pair, four settings each: hotter, two cuts of a hot sampler, and the way back to the base."""
+    """Four families of a pair, four settings each: hotter, two cuts of a hot sampler, and the way back to the base.
+
+    Raises BadUsage for a mixture, between which and a model there is no way.
+    """
+    for one in filter(is_mixture, (base, aligned)):
+        raise BadUsage(
+            f"The usual families hold a way from the aligned model back to the base, and {one} is a mixture, which "
+            f"cannot be mixed again. Name families: --family heat={aligned},T=1.15/1.3/1.5."
+        )
     return (
         f"heat={aligned},T=1.15/1.3/1.5/1.8",
         f"min-p={aligned},T=1.8,min_p=0.02/0.05/0.1/0.2",
