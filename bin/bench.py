@@ -24,6 +24,7 @@ import sys
 import time
 from pathlib import Path
 
+import bench_decan
 import bench_earlier
 import bench_metrics
 import bench_mixing
@@ -95,7 +96,7 @@ print(n_texts * length / (time.perf_counter() - before))
 READERS = {"llamadiv": DIFF, "decode": DECODE_LOOP}
 DIFF_TEXTS, DIFF_LENGTH = 4, 512
 FEWEST_TEXTS = 20
-USUAL = ("sampling", "diff", "metrics", "opening", "valid")
+USUAL = ("sampling", "diff", "metrics", "opening", "valid", "decan")
 BESIDE_EARLIER = ("busy", "exact", "setup", "demo", "reproduce", "prompts")
 PARTS = (*USUAL, "mixing", *BESIDE_EARLIER)
 
@@ -123,6 +124,10 @@ def main() -> None:
         say("known sets")
         model = arguments.model or bench_earlier.real_model() or made(arguments.shape, arguments.vocab)
         report["valid"] = bench_valid.measured(model, arguments.rounds, arguments.threads)
+    if "decan" in arguments.only:
+        say("answers in random orders")
+        model = arguments.model or bench_earlier.real_model() or made(arguments.shape, arguments.vocab)
+        report["decan"] = bench_decan.measured(model, arguments.rounds, arguments.threads)
     report |= beside_earlier(arguments)
     report["help_cpu_seconds"] = help_cpu_seconds()
     print(json.dumps(report) if arguments.json else table(report))
@@ -335,6 +340,7 @@ def table(report: dict) -> str:
         ]
     lines += bench_mixing.table(report["mixing"]) if "mixing" in report else []
     lines += bench_valid.table(report["valid"]) if "valid" in report else []
+    lines += bench_decan.table(report["decan"]) if "decan" in report else []
     lines += bench_earlier.table(report)
     lines += bench_prompts.table(report["prompts"]) if "prompts" in report else []
     return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])

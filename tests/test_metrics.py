@@ -119,3 +119,16 @@ def test_the_benchmark_of_diff_takes_any_vocabulary(tiny_model: Path) -> None:
     done = bench("--only", "diff", "--model", tiny_model, "--rounds", 1, "--threads", 1, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["diff"]["ratio_to_decode"] > 0
+
+
+@pytest.mark.model
+def test_the_benchmark_of_decan_reads_the_same_orders_both_ways(tiny_model: Path) -> None:
+    """Within the noise of the arithmetic; and sets of orders that share beginnings tell more than single orders."""
+    done = bench("--only", "decan", "--model", tiny_model, "--rounds", 1, "--threads", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["decan"]
+    assert list(found)[:2] == ["10", "45"]
+    for row in found.values():
+        assert row["orders"] == 32
+        assert row["bits_apart"] < 0.05
+        assert row["variance_of_a_set"] < row["variance_of_an_order"]
