@@ -268,6 +268,26 @@ def test_table_of_given_numbers(bench: ModuleType) -> None:
     assert words.endswith("llamadiv --help: 0.25 s of CPU")
 
 
+def test_ratios_of_known_sets_are_medians_of_the_rounds(bench: ModuleType) -> None:
+    """Scores take 20, 30 and 10 s, the tree 2, 2 and 2: ratios 10, 15 and 5; of usual spellings alone 20, 30 and 10."""
+    valid = importlib.import_module("bench_valid")
+    rows = [
+        {"n_prompt": 11, "tree": took(72, 2), "usual": took(56, 1), "scores": took(50, seconds)}
+        for seconds in (20.0, 30.0, 10.0)
+    ]
+    found = valid.summary(rows)
+    assert (found["ratio"], found["ratio_usual"], found["ratio_cpu"]) == (10, 20, 10)
+    [_, words] = valid.table({"raw": found})
+    assert words.startswith(
+        "valid, 50 US states, raw prompt of 11 tokens: one tree of 72 beginnings 2.00 s, each scored"
+    )
+    assert "20.00 s, ratio 10.0, of the usual spellings alone 20.0 (10.0 and 20.0 by the processor)" in words
+
+
+def took(n: int, seconds: float) -> dict[str, float]:
+    return {"n": n, "seconds": seconds, "cpu": seconds}
+
+
 def test_table_of_a_busy_machine(earlier: ModuleType) -> None:
     found = {"now_quiet": 400.0, "now_busy": 300.0, "now_two": 440.0, "earlier_quiet": 390.0, "busy_to_peer": None}
     lines = earlier.table({"busy": {**found, "busy_to_quiet": 0.75}})

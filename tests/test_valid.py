@@ -363,6 +363,19 @@ def test_greedy_says_one_answer(run: Callable, jobs: Path) -> None:
     assert said["order_loss"] == pytest.approx(plain["order_loss"])  # the model's own
 
 
+def test_nothing_valid_is_no_diversity_anywhere(run: Callable, tmp_path: Path) -> None:
+    """Greedy behind " a" says nurse, so of two other answers none."""
+    (tmp_path / "none.toml").write_text("raw = ['She was a', 'He was a']\nanswers = ['king', 'child']", "utf-8")
+    words = ("valid", "--arm", "greedy=scripted:base,T=0", "--set", tmp_path / "none.toml", "--out", tmp_path / "out")
+    report = json.loads(run(*words, "--json")[1])["arms"]["greedy"]
+    assert report["sets"]["none"]["validity"] == 0
+    assert report["sets"]["none"]["diversity"] is None
+    assert report["mean"]["effective"] is None
+    assert "greedy: 0 % of its outputs are valid answers, spread like – of the answers" in " ".join(
+        run(*words)[1].split()
+    )
+
+
 def test_a_cut_by_hand(run: Callable, jobs: Path) -> None:
     """The two likeliest behind " a" are " nurse" (8/17 x 5/21) and " quiet" (8/17 x 3/14)."""
     report = json.loads(run("valid", "--arm", "cut=scripted:base,top_k=2", "--set", jobs, "--json")[1])

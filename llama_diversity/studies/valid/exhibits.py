@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llama_diversity.decimals import counted
-from llama_diversity.render.exhibits import Exhibit, Figure, Remark, Section, Share, Table, Value, percent
+from llama_diversity.render.exhibits import Exhibit, Figure, Remark, Section, Share, Table, Value, percent, written
 from llama_diversity.render.safe import visible
 from llama_diversity.studies.valid.analysis import Said, validity
 from llama_diversity.studies.valid.sets import AnswerSet
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
 
 N_SHOWN = 5  # answers and invalid beginnings of an arm and set in the terminal
+_RARE = 1.0  # percent of valid answers, below which their axis is logarithmic
 _MUCH_LEFT = 0.01  # of all probability, in spellings that were not followed
 _SOUND = 1e-9  # how near to (1, 1) the oracle must come
 
@@ -31,8 +32,8 @@ class OfSet:
     oracle: Said
 
     def mean(self, number: Callable[[Said], float]) -> float:
-        """Over the wordings; nan where one has none."""
-        return math.fsum(map(number, self.wordings)) / len(self.wordings)
+        """Over the wordings that have it; nan where none has: of nothing valid there is no diversity."""
+        return _mean([number(said) for said in self.wordings])
 
     def p(self) -> list[float]:
         """Of each answer, over the wordings."""
@@ -57,6 +58,15 @@ class OfSet:
         """Whether the oracle reaches all there is to reach."""
         reached, n = (self.oracle.validity, self.oracle.effective), self.n_spelled
         return n > 0 and all(abs(one - best) <= _SOUND for one, best in zip(reached, (1, n), strict=True))
+
+
+def _mean(values: Sequence[float]) -> float:
+    """
+    >>> _mean([1.0, math.nan, 3.0]), _mean([math.nan])
+    (2.0, nan)
+    """
+    there = [one for one in values if not math.isnan(one)]
+    return math.fsum(there) / len(there) if there else math.nan
 
 
 @dataclass(frozen=True)
@@ -99,8 +109,8 @@ def section(found: Found, facts: Facts, command: str) -> Section:
 def headline(found: Found) -> str:
     """Of each arm the mean over the sets, in a sentence."""
     said = [
-        f"{name}: {percent(_over_sets(arm, 'validity'), 3)} % of its outputs are valid answers, spread like "
-        f"{percent(_over_sets(arm, 'diversity'), 3)} % of the answers there are"
+        f"{name}: {written(Share(_over_sets(arm, 'validity')))} of its outputs are valid answers, spread like "
+        f"{written(Share(_over_sets(arm, 'diversity')))} of the answers there are"
         for name, arm in found.items()
     ]
     n = len(next(iter(found.values())).sets)
@@ -108,7 +118,7 @@ def headline(found: Found) -> str:
 
 
 def _over_sets(arm: OfArm, number: str) -> float:
-    return math.fsum(one.mean(_NUMBERS[number]) for one in arm.sets.values()) / len(arm.sets)
+    return _mean([one.mean(_NUMBERS[number]) for one in arm.sets.values()])
 
 
 def _exhibits(found: Found, facts: Facts) -> Iterator[Exhibit]:
@@ -167,7 +177,8 @@ def _main(found: Found) -> Table:
 
 def _figure(found: Found) -> Figure:
     def draw() -> Mapping[str, Chart]:
-        return {"": _panel(found)}
+        points = _points(found)
+        return {"": _panel(points, list(found))} if points else {}
 
     return Figure(
         "valid-plane",
@@ -178,12 +189,9 @@ def _figure(found: Found) -> Figure:
     )
 
 
-def _panel(found: Found) -> Chart:
-    import altair as alt
-
-    from llama_diversity.render.ramps import ARM_COLOURS, arm_place
-
-    rows = [
+def _points(found: Found) -> list[dict[str, Any]]:
+    """Of each arm and set where it is; nowhere without a valid answer."""
+    return [
         {
             "arm": visible(name),
             "set": visible(set_name),
@@ -195,14 +203,28 @@ def _panel(found: Found) -> Chart:
         for set_name, one in arm.sets.items()
         if not math.isnan(one.mean(_NUMBERS["diversity"]))
     ]
-    names = [visible(name) for name in found]
-    colours = [ARM_COLOURS[arm_place(name, at) % len(ARM_COLOURS)] for at, name in enumerate(found)]
-    scale = alt.Scale(domain=[0, 100])
-    base = alt.Chart(alt.InlineData(values=rows)).encode(
-        x=alt.X("valid:Q", title="valid, %", scale=scale), y=alt.Y("diversity:Q", title="diversity, %", scale=scale)
-    )
+
+
+def _panel(points: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> Chart:
+    import altair as alt
+
+    from llama_diversity.render.ramps import ARM_COLOURS, arm_place
+    from llama_diversity.render.ticks import log_ticks
+
+    names = [visible(name) for name in arms]
+    colours = [ARM_COLOURS[arm_place(name, at) % len(ARM_COLOURS)] for at, name in enumerate(arms)]
+    lowest = min(one["valid"] for one in points)
+    even = alt.Scale(domain=[0, 100])
+    across = alt.X("valid:Q", title="valid, %", scale=even)
+    if lowest < _RARE:
+        scale = alt.Scale(type="log", domain=[lowest / 1.3, 100], nice=False)
+        across = alt.X(
+            "valid:Q", title="valid, %", scale=scale, axis=alt.Axis(values=log_ticks(lowest, 100), format="~g")
+        )
+    up = alt.Y("diversity:Q", title="diversity, %", scale=even)
+    base = alt.Chart(alt.InlineData(values=list(points))).encode(x=across, y=up)
     lines = base.mark_line(color="#999999", strokeWidth=1).encode(detail="set:N", order="place:Q")
-    points = base.mark_point(size=70, filled=True, opacity=0.9).encode(
+    marks = base.mark_point(size=70, filled=True, opacity=0.9).encode(
         color=alt.Color(
             "arm:N", sort=names, scale=alt.Scale(domain=names, range=colours), legend=alt.Legend(title=None)
         ),
@@ -214,7 +236,7 @@ def _panel(found: Found) -> Chart:
             alt.Tooltip("diversity:Q", title="diversity, %", format=".3g"),
         ],
     )
-    return alt.LayerChart(layer=[lines, points], width=360, height=320)
+    return alt.LayerChart(layer=[lines, marks], width=360, height=320)
 
 
 def _likeliest(found: Found, facts: Facts) -> Table:
@@ -287,7 +309,7 @@ def as_json(found: Found, facts: Facts) -> dict[str, Any]:
             name: {
                 "is": arm.words,
                 "sets": {one.name: _set_as_json(arm.sets[one.name], one) for one in facts.sets},
-                "mean": {number: _over_sets(arm, number) for number in _NUMBERS},
+                "mean": {number: _or_none(_over_sets(arm, number)) for number in _NUMBERS},
             }
             for name, arm in found.items()
         },
@@ -301,15 +323,15 @@ def as_json(found: Found, facts: Facts) -> dict[str, Any]:
 
 def _set_as_json(of_set: OfSet, one: AnswerSet) -> dict[str, Any]:
     return {
-        **{name: of_set.mean(number) for name, number in _NUMBERS.items()},
+        **{name: _or_none(of_set.mean(number)) for name, number in _NUMBERS.items()},
         "left_out": of_set.mean(lambda said: said.left_out),
         "n_answers": len(one.answers.names),
         "n_spelled": of_set.n_spelled,
         "oracle": {"validity": of_set.oracle.validity, "diversity": of_set.oracle.diversity},
         "wordings": [
             {
-                **{name: number(said) for name, number in _NUMBERS.items()},
-                "entropy_bits": said.entropy_bits,
+                **{name: _or_none(number(said)) for name, number in _NUMBERS.items()},
+                "entropy_bits": _or_none(said.entropy_bits),
                 "left_out": said.left_out,
                 "n_paths": said.n_paths,
                 "p": dict(zip(one.answers.names, said.p, strict=True)),
@@ -319,3 +341,8 @@ def _set_as_json(of_set: OfSet, one: AnswerSet) -> dict[str, Any]:
             for said in of_set.wordings
         ],
     }
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no nan."""
+    return None if math.isnan(value) else value
