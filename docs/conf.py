@@ -80,7 +80,7 @@ def shown(output: dict) -> str:
     forms = {name: "".join(form) for name, form in output.get("data", {}).items() if not isinstance(form, dict)}
     for name in ("image/svg+xml", "text/html"):
         if name in forms:
-            return fenced("{raw} html", forms[name])
+            return fenced("{raw} html", f'<div class="output">{forms[name]}</div>')
     if "image/png" in forms:
         return fenced("{raw} html", f'<img alt="" src="data:image/png;base64,{forms["image/png"].strip()}">')
     return fenced("text", forms.get("text/plain") or "".join(output.get("text", "")))
