@@ -159,6 +159,7 @@ def test_the_odd_prompts_choose_and_the_even_ones_judge() -> None:
     assert found.best.held_out.diversity.mean == pytest.approx(-0.1)
     assert holds(found.best.there, 0.05)
     assert not found.holds
+    assert found.claimed.setting == "lucky"  # by its mean of .5, as much as that of the other, and typed before it
 
 
 def test_quality_is_held_to_its_interval_not_to_its_mean() -> None:
@@ -171,6 +172,16 @@ def test_quality_is_held_to_its_interval_not_to_its_mean() -> None:
     assert (found.best.setting, found.holds) == (None, False)
     found = judge(settings, Rules("validity", "distance", 0.2))
     assert (found.best.setting, found.holds) == ("bold", True)
+
+
+def test_what_all_prompts_would_have_claimed_stands_beside_the_verdict() -> None:
+    """Losses of .04 and .2 by turns: on all prompts -.12, its interval above -.2; on the even ones .2, and no less."""
+    settings = [setting("reference", 0.9, 0.2, None), setting("bold", 0.7 + 0.16 * ALTERNATING, 0.9)]
+    found = judge(settings, Rules("validity", "distance", 0.2))
+    assert (found.claimed.setting, found.best.setting, found.holds) == ("bold", "bold", False)
+    assert found.claimed.there is not None
+    assert found.claimed.there.quality.mean == pytest.approx(-0.12)
+    assert holds(found.claimed.there, 0.2)
 
 
 def test_nothing_is_won_where_nothing_qualifies() -> None:

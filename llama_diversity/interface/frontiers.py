@@ -41,6 +41,12 @@ def frontier(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    first_temperature: float | None = None,
+    dynatemp_range: float = 0.0,
+    dynatemp_exponent: float = 1.0,
+    top_n_sigma: float = 0.0,
+    xtc_probability: float = 0.0,
+    xtc_threshold: float = 0.1,
     seed: int = 0,
     start: str = "auto",
     control_tokens: bool = False,
@@ -61,7 +67,8 @@ def frontier(
     ['aligned', 'heat T=1', 'heat T=2']
     """
     session = current("frontier")
-    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens))
+    more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
+    drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
     study, arms, words = planes.frontier_of(
         choice_of(pair, base, aligned, ladder),
         _prompts(prompts, set) or reading.shipped(),

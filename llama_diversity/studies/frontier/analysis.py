@@ -115,6 +115,7 @@ class Result:
     choices: tuple[Choice, ...]
     best: Choice
     holds: bool
+    claimed: Choice  # by the same rule, chosen and reported on all prompts: what half of them is kept from
     corner: tuple[float, float]  # of the box, quality and diversity in raw units: the worst, and the best
     top: tuple[float, float]
     used: tuple[int, ...]  # the prompts that all settings in the plane have values on, from 1
@@ -136,6 +137,11 @@ def judge(settings: Sequence[Setting], rules: Rules, *, resamples: int = RESAMPL
     on_front[kept] = unbeaten(better[kept].mean(axis=2))
     corner, top = _box(better[kept], rules)
     choices, best = _choices(settings, better, used, rules, kept)
+    differences = better - better[0]
+    all_chosen = _chosen(differences, kept, rules.delta)
+    claimed = Choice("all families", None)
+    if all_chosen is not None:
+        claimed = claimed._replace(setting=settings[all_chosen].name, there=_against(differences[all_chosen]))
     return Result(
         rules,
         tuple(
@@ -146,6 +152,7 @@ def judge(settings: Sequence[Setting], rules: Rules, *, resamples: int = RESAMPL
         choices,
         best,
         best.held_out is not None and holds(best.held_out, rules.delta),
+        claimed,
         (sign * corner[0], corner[1]),
         (sign * top[0], top[1]),
         tuple(int(at) + 1 for at in used),

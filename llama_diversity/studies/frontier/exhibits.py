@@ -251,14 +251,19 @@ def _choice_row(one: Choice) -> tuple[Value, ...]:
 
 
 def _selection(found: Result) -> Iterator[Remark]:
-    """How much the choice flattered, over the families."""
-    both = [(one.there, one.held_out) for one in found.choices if one.there is not None and one.held_out is not None]
-    if both:
-        there, held = (sum(one[at].diversity.mean for one in both) / len(both) for at in (0, 1))
-        yield Remark(
-            f"Choosing and reporting on the same prompts would have claimed {there:+.3f} of diversity over "
-            f"{found.points[0].name}'s, mean over families; the held-out prompts show {held:+.3f}."
-        )
+    """What would have been claimed without a half that is kept from the choice."""
+    one = found.claimed
+    if one.setting is None or one.there is None:
+        yield Remark("Choosing and reporting on the same prompts, all of them, would have claimed nothing either.")
+        return
+    is_more = one.there.diversity.low > 0  # of quality it is chosen
+    agrees = found.holds == is_more and (not is_more or found.best.setting == one.setting)
+    held = "The held-out prompts agree." if agrees else "The held-out prompts do not bear that out."
+    won = "a win" if is_more else "no win"
+    yield Remark(
+        f"Choosing and reporting on the same prompts, all of them, would have claimed {won} of {one.setting}: "
+        f"diversity {_signed(one.there.diversity)}, quality {_signed(one.there.quality)}. {held}"
+    )
 
 
 def _measures(found: Result, facts: Facts) -> Table:

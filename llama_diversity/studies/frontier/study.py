@@ -158,6 +158,7 @@ class Frontier(Compare):
             "verdict": facts.verdict(found),
             "holds": found.holds,
             "best": as_json(found.best),
+            "claimed_on_all_prompts": as_json(found.claimed),
             "choices": [as_json(one) for one in found.choices],
             "points": [
                 {
