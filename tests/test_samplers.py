@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scripted_work import cell_of, draw, open_scripted
+from test_grammar import TINY_BASE, drawn, opened, recipe
 from test_scripted import N_VOCAB
 from test_scripted import chi_square_z as chi_square_with_rare_z
 
@@ -368,3 +369,22 @@ def test_an_arm_is_judged_beside_what_was_typed_for_all() -> None:
     with pytest.raises(BadValue, match=r"--arm a is 'top_n_sigma=1'; at temperature 0"):
         check_cuts("--arm a", {"temperature": 0.0, "top_n_sigma": 1.0}, XTC)
     check_cuts("--arm a", {"temperature": 0.0}, XTC)  # what was typed for all is left out of its recipe
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("sampler", [HOT_SIGMA, XTC, BENT, Sampler(0.7, first_temperature=1.6), ALL], ids=sampler_words)
+def test_a_real_model_draws_from_what_sampled_makes_of_its_distribution(sampler: Sampler) -> None:
+    """Token by token, of the tiny pair with --exact: stored bits against the whole distribution behind each prefix."""
+    with opened(TINY_BASE, exact=True) as engine:
+        samples = drawn(engine, recipe(engine, None, sampler=sampler, exact=True, max_tokens=8), 4)
+        prefixes = [tuple(one.tokens["id"][:at].tolist()) for one in samples for at in range(len(one.tokens))]
+        with engine.after(engine.prompt("She was"), longest=8) as after:
+            log_p = np.asarray(after(prefixes))
+    tokens = np.concatenate([one.tokens for one in samples])
+    is_first = np.array([prefix == () for prefix in prefixes])
+    log_q = np.empty_like(log_p)
+    for first in (True, False):
+        log_q[is_first == first] = sampled(log_p[is_first == first], sampler, is_first=first)
+    bits = -log_q[np.arange(len(tokens)), tokens["id"]] / np.log(2)
+    assert tokens["sampler_surprisal_bits"] == pytest.approx(bits, abs=1e-4)
+    assert tokens["sampler_entropy_bits"] == pytest.approx([entropy_bits(q) for q in np.exp(log_q).tolist()], abs=1e-4)
