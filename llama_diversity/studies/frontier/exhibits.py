@@ -106,13 +106,13 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
     if any(math.isfinite(one.quality.mean) for one in found.points):
         yield _plane(found)
         yield _readings(found, facts)
-    yield from curves(found.settings)
     yield _settings(found, facts)
     yield _families(found)
     yield _choices(found)
     yield from _selection(found)
     yield _measures(found, facts)
     yield Remark(_scorers(facts))
+    yield from curves(found.settings)
     yield _by_prompt(found, facts)
 
 
