@@ -48,7 +48,8 @@ def turned(settings: Sequence[Setting]) -> list[Turned]:
             for name in (*DIVERSITIES, *QUALITIES)
             if any(math.isfinite(_mean(one, name).mean) for one in some)
         }
-        found.append(Turned(family, knobs.pop(), [numbers[at] for at in order], measures))
+        if measures:
+            found.append(Turned(family, knobs.pop(), [numbers[at] for at in order], measures))
     return found
 
 
