@@ -234,7 +234,18 @@ def test_a_stored_set_says_what_it_is_and_is_refused_as_an_estimate(run: Run) ->
 
 @pytest.mark.parametrize(
     "name",
-    ["compare", "coverage", "decompose", "diff", "personas", "perturb", "population", "semantic", "syntactic"],
+    [
+        "compare",
+        "coverage",
+        "decompose",
+        "diff",
+        "frontier",
+        "personas",
+        "perturb",
+        "population",
+        "semantic",
+        "syntactic",
+    ],
 )
 def test_every_study_refuses_a_set(name: str, run: Run) -> None:
     target = ("a product",) if name == "population" else ()
