@@ -118,6 +118,11 @@ def test_the_page_for_the_curious(typed, run):
     assert not (arms["base"]["coverage"]["value"] or 0) > 0.5
     assert arms["aligned"]["kinds_seen"] < 20
     assert arms["aligned"]["coverage"]["low"] > 0.8
+    command = next(one for _, some in blocks("curious.md") for one in some if " valid " in one)
+    arms = json.loads(run(*shlex.split(command)[1:], "--json")[1])["arms"]
+    states = {name: arm["sets"]["states"] for name, arm in arms.items()}
+    assert [round(100 * states[name]["validity"]) for name in ("base", "aligned")] == [26, 45]
+    assert [round(states[name]["effective"]) for name in ("base", "aligned")] == [26, 13]
     narrowed, held = (
         json.loads(run(*shlex.split(one)[1:], "--json")[1])["policies"]["final_mean"]["Jeepiti"]
         for _, some in blocks("curious.md")
