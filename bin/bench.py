@@ -90,7 +90,7 @@ def read(n):
 
 read(1)
 before = time.perf_counter()
-assert sum(len(text.kl_bits) for text in read(n_texts)) == n_texts * length
+assert sum(len(text.kl_bits) for text, _ in read(n_texts)) == n_texts * length
 print(n_texts * length / (time.perf_counter() - before))
 """
 READERS = {"llamadiv": DIFF, "decode": DECODE_LOOP}

@@ -79,7 +79,14 @@ def calls(n: int) -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"distinct-{order}", lambda order=order: lexical.distinct(one.words, order)
     yield "expectation_adjusted_distinct", lambda: lexical.expectation_adjusted_distinct(one.words, 32_000)
     yield "rarefied_types", lambda: lexical.rarefied_types(one.words, n * N_WORDS // 2)
-    for of_one in (lexical.richness, lexical.ttr, lexical.mattr, lexical.hd_d, lexical.mtld_le_nomin):
+    for of_one in (
+        lexical.richness,
+        lexical.ttr,
+        lexical.mattr,
+        lexical.hd_d,
+        lexical.mtld_le_nomin,
+        lexical.repeated_share,
+    ):
         yield of_one.__name__, lambda of_one=of_one: [of_one(some) for some in one.words]
     for of_all in (lexical.self_bleu, lexical.pairwise_bleu, lexical.homogenization, lexical.self_repetition):
         yield of_all.__name__, lambda of_all=of_all: of_all(one.words)
@@ -129,6 +136,7 @@ def calls(n: int) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "outputs_needed", lambda: price.outputs_needed(counts, n, np.ones_like(counts))
     yield "effective_kinds", lambda: price.effective_kinds(counts, n // 2)
     yield "effective_texts", lambda: price.effective_texts(one.vectors, n // 2)
+    yield "none_stated", lambda: stated.none_stated(n, "too few")
     yield "stated_probabilities", lambda: stated.stated_probabilities(np.full(n, 0.1) / lengths, -sums)
     yield from _of_decan(sums[: n // 20], one.bits)
     yield "novelty_utility", lambda: indices.novelty_utility(np.ones(n), one.labels.tolist())

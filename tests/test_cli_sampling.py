@@ -308,10 +308,10 @@ def test_samples_before_an_engine_failure_make_a_partial_run(run: Callable, monk
     look = Reducer.look
     calls = iter(range(1000))
 
-    def fails_later(self: Reducer, *args: object) -> object:
+    def fails_later(self: Reducer, *args: object, **named: object) -> object:
         if next(calls) == 30:
             raise EngineError("The device went away.")
-        return look(self, *args)
+        return look(self, *args, **named)
 
     monkeypatch.setattr(Reducer, "look", fails_later)
     code, _, error = run(*arguments)

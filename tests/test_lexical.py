@@ -528,6 +528,7 @@ ON_REAL_TEXT: dict[str, Callable[[], object]] = {
     "homogenization": lambda: homogenization(cut(*REVIEWS)),
     "compression": lambda: compression(REVIEWS),
     "self_repetition": lambda: self_repetition(cut(*REVIEWS)),
+    "repeated_share": lambda: lexical.repeated_share(WORDS),
 }
 
 

@@ -582,7 +582,7 @@ def test_what_ended_is_forgotten_while_others_are_drawn() -> None:
         n_done = 0
         while n_done < 190:
             n_done += len(next(steps).finished)
-        assert sum(isinstance(one, Completion) for one in gc.get_objects()) < 40
+        assert sum(type(one) is Completion for one in gc.get_objects()) < 40
         steps.close()  # type: ignore[attr-defined]
 
 

@@ -116,7 +116,7 @@ def plan_cell(
         vocab_digest=engine.facts.vocab_digest,
         prompt=prompt,
         sampler=_without_idle(drawing.sampler),
-        seed=0 if drawing.sampler.is_greedy else drawing.seed,
+        seed=drawing.seed,
         max_tokens=max_tokens,
         stop=tuple(stop),
         exact=layout.exact,
@@ -126,6 +126,8 @@ def plan_cell(
         mixture=mixture_words(model) if model.parts else None,
         arithmetic=n if drawing.is_set else None,
     )
+    if recipe.sampler.is_greedy:
+        recipe = dataclasses.replace(recipe, seed=0)  # only now: a seed that is none is refused here too
     return Cell(arm, model.reference, recipe, n)
 
 
