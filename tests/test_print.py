@@ -340,3 +340,20 @@ def test_such_a_character_is_said_with_its_figure_and_a_package(tmp_path: Path) 
 )  # fmt: skip
 def test_the_package_that_brings_a_font(char: str, package: str) -> None:
     assert glyphs.package_of(char)[0] == package
+
+
+def test_equal_charts_are_equal_files_however_many_were_drawn_before() -> None:
+    """Vega numbers gradients and clips over all that a process draws; a cache that lost one must not show."""
+    from llama_diversity.render.drawing import _numbered, _svg_of
+
+    colour = {"field": "x", "type": "quantitative"}
+    spec = {
+        "data": {"values": [{"x": 1}, {"x": 2}]},
+        "mark": {"type": "point", "clip": True},
+        "encoding": {"x": colour, "color": colour},
+    }
+    first, second = _svg_of(spec), _svg_of(spec)
+    assert first != second
+    assert _numbered(first) == _numbered(second)
+    assert 'id="gradient_0"' in _numbered(second)
+    assert "url(#gradient_0)" in _numbered(second)

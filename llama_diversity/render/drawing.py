@@ -20,11 +20,27 @@ Spec = dict[str, Any]  # Vega-Lite
 
 _SIZE = re.compile(r'width="([0-9.]+)" height="([0-9.]+)" viewBox="0 0 [0-9.]+ [0-9.]+"')
 
+_ID = re.compile(r'\bid="([A-Za-z]+_?)([0-9]+)"')
+
 
 def svg_of(spec: Spec) -> str:
     """The chart as SVG."""
     text = json.dumps(spec, ensure_ascii=False)
-    return cache.kept((*_drawer("chart", text), text), lambda: _svg_of(spec))
+    return cache.kept((*_drawer("numbered chart", text), text), lambda: _numbered(_svg_of(spec)))
+
+
+def _numbered(svg: str) -> str:
+    """With ids from 0: Vega counts them over all that a process draws, so that equal charts were not equal.
+
+    >>> _numbered('<a id="clip7"/><b id="gradient_9" href="#clip7"/>')
+    '<a id="clip0"/><b id="gradient_0" href="#clip0"/>'
+    """
+    counted: dict[str, int] = {}
+    names: dict[str, str] = {}
+    for kind, number in dict.fromkeys(_ID.findall(svg)):
+        names[kind + number] = f"{kind}{counted.get(kind, 0)}"
+        counted[kind] = counted.get(kind, 0) + 1
+    return re.sub(r'(id="|#)(\w+)(?=["\)])', lambda found: found[1] + names.get(found[2], found[2]), svg)
 
 
 def _svg_of(spec: Spec) -> str:
