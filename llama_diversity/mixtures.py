@@ -143,13 +143,13 @@ def _until_rule(parts: Sequence[str]) -> int:
 
 def mixture_digest(rule: Rule, parts: Sequence[ModelRef]) -> str:
     """sha256 of all that a mixture is: its rule and the digests of its models, in order."""
-    named = [[part.engine, part.digest or part.location] for part in parts]
+    named = [[part.engine, part.weights] for part in parts]
     return hashlib.sha256(repr((rule.to_json(), named)).encode()).hexdigest()
 
 
 def mixture_words(model: ModelRef) -> str:
     """What a recipe says of a mixture: the digests of its models, in order, and the rule."""
-    fields = {"models": [part.digest or part.location for part in model.parts], **json.loads(model.location)}
+    fields = {"models": [part.weights for part in model.parts], **json.loads(model.location)}
     return json.dumps(fields, sort_keys=True)
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -168,6 +170,18 @@ class ModelRef:
     chat_template: str | None = None  # in place of the file's own, "" for none; None where that one holds
     start: str | None = None  # what models.toml says its documents begin with, as in `Asking`
     parts: tuple[ModelRef, ...] = ()  # the models of a mixture; of these `location` holds the rule
+
+    @property
+    def weights(self) -> str:
+        """What tells its weights from others of its engine: the digest, or of a chain that has none yet its name."""
+        return self.digest or self.location
+
+
+def twins(models: Sequence[ModelRef]) -> tuple[ModelRef, ModelRef] | None:
+    """The first two of `models` that are the same weights, under one name or two; None where all differ."""
+    pairs = itertools.combinations(models, 2)
+    same = ((a, b) for a, b in pairs if (a.engine, a.weights) == (b.engine, b.weights))
+    return next(same, None)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Nothing here touches the network: a file that is not on this machine is an error
 
 from __future__ import annotations
 
-import itertools
 import os
 import shlex
 from pathlib import Path
@@ -14,7 +13,7 @@ from llama_diversity import digests, gguf, hub, registry
 from llama_diversity.decimals import readable_bytes
 from llama_diversity.errors import BadValue, ModelFileError, NotDownloaded
 from llama_diversity.mixtures import is_mixture, mixture_digest, parse_mixture
-from llama_diversity.records import ModelRef
+from llama_diversity.records import ModelRef, twins
 
 
 def resolve_model(reference: str, *, on_progress: digests.OnBytes | None = None) -> ModelRef:
@@ -39,12 +38,12 @@ def _mixture(reference: str, on_progress: digests.OnBytes | None) -> ModelRef:
     """The models that are mixed, and how. Raises BadValue for one model twice."""
     typed = parse_mixture(reference)
     parts = tuple(resolve_model(name, on_progress=on_progress) for name in typed.models)
-    for one, other in itertools.combinations(parts, 2):
-        if (one.engine, one.digest or one.location) == (other.engine, other.digest or other.location):
-            same = one.reference if one.reference == other.reference else f"{one.reference} and {other.reference}"
-            raise BadValue(
-                "the mixture", reference, f"it mixes one model with itself ({same}); name that model alone, or another"
-            )
+    same = twins(parts)
+    if same is not None:
+        named = " and ".join(dict.fromkeys(one.reference for one in same))
+        raise BadValue(
+            "the mixture", reference, f"it mixes one model with itself ({named}); name that model alone, or another"
+        )
     return ModelRef(reference, "mixed", typed.rule.to_json(), mixture_digest(typed.rule, parts), parts=parts)
 
 

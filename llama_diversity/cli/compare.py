@@ -7,9 +7,9 @@ import click
 from llama_diversity.cli.arms import arms_options
 from llama_diversity.cli.prompts import prompts_options
 from llama_diversity.cli.results import Work, study_options
-from llama_diversity.studies.arms import Choice, check_different
+from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.compare.specs import specs_of
-from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, PAIRS, Compare, resolve_specs
+from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, PAIRS, Compare, arms_of
 from llama_diversity.studies.prompts import Prompts, shipped
 from llama_diversity.studies.samplers import check_cuts
 
@@ -87,8 +87,4 @@ def compare(
         seed=work.drawing.seed,
     )
     one.check_settings()
-    arms = resolve_specs(specs, work.session)
-    if not typed:
-        check_different([arm.model for arm in arms])
-    words = choice.words() if not typed else [part for spec in specs for part in ("--arm", spec.word())]
-    work.run_arms(one, arms, words)
+    work.run_arms(one, *arms_of(specs, choice, work.session, is_typed=bool(typed)))

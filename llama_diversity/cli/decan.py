@@ -8,9 +8,9 @@ from llama_diversity.cli.arms import arms_options
 from llama_diversity.cli.complete import complete_model
 from llama_diversity.cli.prompts import prompts_options
 from llama_diversity.cli.results import Work, study_options
-from llama_diversity.studies.arms import Choice, check_different
+from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.compare.specs import specs_of
-from llama_diversity.studies.compare.study import resolve_specs
+from llama_diversity.studies.compare.study import arms_of
 from llama_diversity.studies.decan.analysis import MAX_TOKENS, N_ANSWERS, PERMUTATIONS
 from llama_diversity.studies.decan.gathering import FORMS
 from llama_diversity.studies.decan.study import Decan
@@ -48,8 +48,4 @@ def decan(*, choice: Choice, typed: tuple[str, ...], named: Prompts | None, work
     texts, words_of, source = named or shipped()
     one = Decan(specs, texts, words_of, prompt_source=dict(source), seed=work.drawing.seed, **settings)  # type: ignore[arg-type]
     one.check_settings()
-    arms = resolve_specs(specs, work.session)
-    if not typed:
-        check_different([arm.model for arm in arms])
-    words = choice.words() if not typed else [part for spec in specs for part in ("--arm", spec.word())]
-    work.run_arms(one, arms, words)
+    work.run_arms(one, *arms_of(specs, choice, work.session, is_typed=bool(typed)))

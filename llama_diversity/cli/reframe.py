@@ -13,7 +13,7 @@ from llama_diversity.cli.output import Output
 from llama_diversity.cli.results import give
 from llama_diversity.records import Asking
 from llama_diversity.studies.arms import Choice
-from llama_diversity.studies.compare.specs import specs_of
+from llama_diversity.studies.compare.specs import arm_words, specs_of
 from llama_diversity.studies.reframe.analysis import BUDGET, DEEP, N_WORDS
 from llama_diversity.studies.reframe.specs import read_sets
 from llama_diversity.studies.reframe.study import Question, run
@@ -62,6 +62,6 @@ def reframe(
     """
     question = Question(*read_sets(sets, file), words, deep, budget, asking)
     specs = specs_of(choice, typed)
-    named = choice.words() if not typed else [part for spec in specs for part in ("--arm", spec.word())]
+    named = arm_words(specs, choice, is_typed=bool(typed))
     result = run(question, specs, session=session, words=named, before=lambda: make_folder(out))
     give(result, out=out, session=session, output=output)

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from llama_diversity.engines import Step, Stopwatch
+from llama_diversity.engines import Engine, Step, Stopwatch
 from llama_diversity.engines.completion import Completion
 from llama_diversity.engines.draws import Float32, Look, Mask, Reducer
 from llama_diversity.engines.together import Together
@@ -279,6 +279,13 @@ class Batch:
             else:
                 grammar.end(completion.place)
         return rest, finished
+
+
+def draw(engine: Engine, together: Together, reducer: Reducer) -> Iterator[Step]:
+    """`Engine.sample_each` from the engine's seats."""
+    with engine.seats(together) as seats:
+        completions = together.completions(piece=engine.piece, ends=engine.ends.__contains__)
+        yield from Batch(seats, completions, together=together, reducer=reducer, stopwatch=engine.stopwatch).steps()
 
 
 def _repeated(row: Logits, n: int) -> Logits:

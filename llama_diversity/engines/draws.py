@@ -12,7 +12,7 @@ whether it comes alone or with others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -49,6 +49,22 @@ def uniforms(seed: int, index: int, n: int, *, stream: int = 0) -> Float64:
     key, counter = np.array([seed, index], dtype=np.uint64), np.array([0, 0, 0, stream], dtype=np.uint64)
     raw = np.random.Philox(key=key, counter=counter).random_raw(n)
     return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def score_text(
+    ids: tuple[int, ...],
+    pieces: Iterable[tuple[int, int, Float32]],
+    reducer: Reducer,
+    on_progress: Callable[[float], None] | None,
+) -> TokenStats:
+    """`Engine.score` of one text from the pieces that `Engine.logits` reads it in."""
+    stats = unscored(ids)
+    for _, start, logits in pieces:
+        those = slice(start + 1, start + 1 + len(logits))
+        stats[those] = reducer.score(logits, np.array(ids[those]))
+        if on_progress is not None:
+            on_progress((start + len(logits)) / (len(ids) - 1))
+    return stats
 
 
 def sampled(log_p: Float64, sampler: Sampler, *, is_first: bool) -> Float64:

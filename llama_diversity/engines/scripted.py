@@ -38,7 +38,7 @@ from llama_diversity.engines import (
     scripted_people,
     text_bytes,
 )
-from llama_diversity.engines.batching import Batch, Seats
+from llama_diversity.engines.batching import Seats, draw
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.control import cut
 from llama_diversity.engines.draws import Float32, Reducer, unscored
@@ -337,7 +337,7 @@ class ScriptedEngine:
         self.capabilities = Capabilities(full_distribution=True, scores_text=True, exact=True, grammars=False)
         self.ends = frozenset({EOS})
         self.build = "scripted 1"
-        self.fused = None
+        self.fused: bool | None = None
         self.layout: Mapping[str, Any] = {}
         self.stopwatch = Stopwatch()
         self._options = options
@@ -434,10 +434,7 @@ class ScriptedEngine:
             raise EngineError(
                 f"{self.facts.reference} is no GGUF model and takes no grammar. Choose another, or leave out --grammar."
             )
-        with self.seats(together) as seats:
-            completions = together.completions(piece=self.piece, ends=EOS.__eq__)
-            batch = Batch(seats, completions, together=together, reducer=self._reducer, stopwatch=self.stopwatch)
-            yield from batch.steps()
+        yield from draw(self, together, self._reducer)
 
     @contextlib.contextmanager
     def seats(self, together: Together, *, at_most: int | None = None) -> Iterator[Seats]:

@@ -28,8 +28,8 @@ from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.collapse.analysis import Knobs
 from llama_diversity.studies.collapse.study import Collapse
 from llama_diversity.studies.compare import study as comparing
-from llama_diversity.studies.compare.specs import ArmSpec, parse_arm
-from llama_diversity.studies.compare.study import Compare, resolve_specs
+from llama_diversity.studies.compare.specs import ArmSpec, arm_words, parse_arm
+from llama_diversity.studies.compare.study import Compare, arms_of, resolve_specs
 from llama_diversity.studies.coverage import analysis as modes
 from llama_diversity.studies.coverage.study import Coverage
 from llama_diversity.studies.decan import analysis as reading_others
@@ -142,10 +142,7 @@ def compare(
         seed=seed,
     )
     one.check_settings()
-    resolved = resolve_specs(specs, session)
-    if arms is None:
-        choosing.check_different([one.model for one in resolved])
-    words = choice.words() if arms is None else [part for spec in specs for part in ("--arm", spec.word())]
+    resolved, words = arms_of(specs, choice, session, is_typed=arms is not None)
     with alone():
         return Found(conduct.run(one, resolved, drawing=drawing, session=session, words=words))
 
@@ -205,10 +202,7 @@ def decan(
     reader = None if scorer is None else reference_of(scorer)
     one = Decan(specs, texts, words_of, n, max_tokens, permutations, reader, form, cut, dict(source), seed)
     one.check_settings()
-    resolved = resolve_specs(specs, session)
-    if arms is None:
-        choosing.check_different([one.model for one in resolved])
-    words = choice.words() if arms is None else [part for spec in specs for part in ("--arm", spec.word())]
+    resolved, words = arms_of(specs, choice, session, is_typed=arms is not None)
     with alone():
         return Found(conduct.run(one, resolved, drawing=drawing, session=session, words=words))
 
@@ -692,7 +686,7 @@ def reframe(
     question = putting_otherwise.Question(
         sets, words_of, words, deep, budget, asking_of(start, control_tokens=control_tokens)
     )
-    named = choice.words() if arms is None else [part for spec in specs for part in ("--arm", spec.word())]
+    named = arm_words(specs, choice, is_typed=arms is not None)
     with alone():
         return Found(putting_otherwise.run(question, specs, session=session, words=named))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from llama_diversity import registry
 from llama_diversity.errors import BadUsage, LlamadivError
 from llama_diversity.mixtures import is_mixture
-from llama_diversity.records import ModelRef
+from llama_diversity.records import ModelRef, twins
 from llama_diversity.studies.session import Session
 
 
@@ -71,9 +70,9 @@ def resolve_choice(choice: Choice, session: Session) -> list[Arm]:
 
 def check_different(models: Sequence[ModelRef]) -> None:
     """Raises OneModel where two of `models` are the same bytes under one name or two."""
-    for one, other in itertools.combinations(models, 2):
-        if (one.engine, one.digest or one.location) == (other.engine, other.digest or other.location):
-            raise OneModel(one.reference, other.reference)
+    same = twins(models)
+    if same is not None:
+        raise OneModel(*(one.reference for one in same))
 
 
 def _names(references: Sequence[str]) -> Sequence[str]:

@@ -25,10 +25,10 @@ from llama_diversity.engines import (
     Stopwatch,
     TokenPath,
 )
-from llama_diversity.engines.batching import Batch, Seats
+from llama_diversity.engines.batching import Seats, draw
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.cores import Threads, physical_cores, steady
-from llama_diversity.engines.draws import Float32, Float64, Reducer, unscored
+from llama_diversity.engines.draws import Float32, Float64, Reducer, score_text
 from llama_diversity.engines.layout import (
     BYTES_PER_VALUE,
     MAX_PARALLEL,
@@ -234,10 +234,7 @@ class LlamaCppEngine:
         together = Together.of(works, n_ctx=self.facts.n_ctx_train)
         if together is None:
             return
-        with self.seats(together) as seats:
-            completions = together.completions(piece=self.piece, ends=self.ends.__contains__)
-            batch = Batch(seats, completions, together=together, reducer=self._reducer, stopwatch=self.stopwatch)
-            yield from batch.steps()
+        yield from draw(self, together, self._reducer)
 
     @contextlib.contextmanager
     def seats(self, together: Together, *, at_most: int | None = None) -> Iterator[Seats]:
@@ -265,13 +262,7 @@ class LlamaCppEngine:
 
     def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
         """Statistics of `ids` under the model, each given the ones before it; the first has no context."""
-        stats = unscored(ids)
-        for _, start, logits in self.logits([ids]):
-            those = slice(start + 1, start + 1 + len(logits))
-            stats[those] = self._reducer.score(logits, np.array(ids[those]))
-            if on_progress is not None:
-                on_progress((start + len(logits)) / (len(ids) - 1))
-        return stats
+        return score_text(ids, self.logits([ids]), self._reducer, on_progress)
 
     def score_each(
         self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None

@@ -1,5 +1,5 @@
 """One engine that stands on several: their next-token distributions become one, token by token or word by word.
 
 All models read what was drawn, each behind its own prompt, so that they stay in step. What a mixture is lies in
-`rules`, the arithmetic of rows in `rows`, the choice of a model for each word in `words`.
+`llama_diversity.mixtures`, the arithmetic of rows in `rows`, the choice of a model for each word in `words`.
 """

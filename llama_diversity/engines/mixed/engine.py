@@ -22,8 +22,8 @@ from llama_diversity.engines import (
     TokenPath,
     open_engine,
 )
-from llama_diversity.engines.batching import Batch, Seats
-from llama_diversity.engines.draws import Float32, Float64, Reducer, unscored
+from llama_diversity.engines.batching import Seats, draw
+from llama_diversity.engines.draws import Float32, Float64, Reducer, score_text
 from llama_diversity.engines.layout import physical_memory_bytes
 from llama_diversity.engines.mixed.drawing import MixedSlots, mixer_of
 from llama_diversity.engines.mixed.rows import masses, mixed
@@ -170,10 +170,7 @@ class MixedEngine:
         together = Together.of(works, n_ctx=self.facts.n_ctx_train)
         if together is None:
             return
-        with self.seats(together) as seats:
-            completions = together.completions(piece=self.piece, ends=self.ends.__contains__)
-            batch = Batch(seats, completions, together=together, reducer=self._reducer, stopwatch=self.stopwatch)
-            yield from batch.steps()
+        yield from draw(self, together, self._reducer)
 
     @contextlib.contextmanager
     def seats(self, together: Together, *, at_most: int | None = None) -> Iterator[Seats]:
@@ -198,13 +195,7 @@ class MixedEngine:
 
     def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
         """Statistics of `ids` under the mixture; where a word's model is drawn by chance, over both."""
-        stats = unscored(ids)
-        for _, start, logits in self.logits([ids]):
-            those = slice(start + 1, start + 1 + len(logits))
-            stats[those] = self._reducer.score(logits, np.array(ids[those]))
-            if on_progress is not None:
-                on_progress((start + len(logits)) / (len(ids) - 1))
-        return stats
+        return score_text(ids, self.logits([ids]), self._reducer, on_progress)
 
     def score_each(
         self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None

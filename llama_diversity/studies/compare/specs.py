@@ -173,6 +173,11 @@ def _check_numbers(option: str, found: Mapping[str, Any]) -> None:
         raise BadValue(option, f"seed={found['seed']}", "it must lie between 0 and 2**64 - 1")
 
 
+def arm_words(specs: Sequence[ArmSpec], choice: Choice, *, is_typed: bool) -> list[str]:
+    """The options that name the arms: one by one where they were typed so, else their choice."""
+    return [part for spec in specs for part in ("--arm", spec.word())] if is_typed else choice.words()
+
+
 def specs_of(choice: Choice, typed: Sequence[str]) -> tuple[ArmSpec, ...]:
     """The arms by --arm, or the raw models of a pair or ladder. Raises BadUsage, BadValue, UnknownName."""
     if not typed:

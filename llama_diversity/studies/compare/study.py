@@ -17,7 +17,7 @@ from llama_diversity.answers import Answer, Endings
 from llama_diversity.errors import BadValue, LlamadivError
 from llama_diversity.metrics.inference import Estimate
 from llama_diversity.records import Cell, Recipe, TokenStats
-from llama_diversity.studies.arms import Arm
+from llama_diversity.studies.arms import Arm, Choice, check_different
 from llama_diversity.studies.compare import analysis, gathering, stating
 from llama_diversity.studies.compare.analysis import OfPrompt, Pair
 from llama_diversity.studies.compare.asking import WAYS
@@ -33,7 +33,7 @@ from llama_diversity.studies.compare.measured import (
     measured,
 )
 from llama_diversity.studies.compare.parts import asked_differently, described, different
-from llama_diversity.studies.compare.specs import ArmSpec
+from llama_diversity.studies.compare.specs import ArmSpec, arm_words
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.measuring.kinds import KIND_CUT, MOST_BY_MEANING
 from llama_diversity.studies.measuring.limits import LEAST_PROMPTS, LEAST_VALID
@@ -435,6 +435,19 @@ def resolve_specs(specs: Sequence[ArmSpec], session: Session) -> list[Arm]:
         if spec.planner is not None:
             found.append(Arm(spec.name + PLANNER, session.model(spec.planner)))
     return found
+
+
+def arms_of(
+    specs: Sequence[ArmSpec], choice: Choice, session: Session, *, is_typed: bool
+) -> tuple[list[Arm], list[str]]:
+    """The same, and the words that name them on a command line; `is_typed` one by one, else by `choice`.
+
+    Raises OneModel where two models of a choice are one.
+    """
+    arms = resolve_specs(specs, session)
+    if not is_typed:
+        check_different([arm.model for arm in arms])
+    return arms, arm_words(specs, choice, is_typed=is_typed)
 
 
 def _as_json(found: analysis.Result, facts: Facts, rules: Rules, inputs: str) -> dict[str, Any]:

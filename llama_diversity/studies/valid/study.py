@@ -15,7 +15,7 @@ from llama_diversity.engines.draws import sampled
 from llama_diversity.errors import BadUsage, BadValue, Interrupted
 from llama_diversity.records import Asking, Prompt, Sampler
 from llama_diversity.studies.arms import Arm, Choice
-from llama_diversity.studies.compare.specs import ArmSpec, parse_arm, specs_of
+from llama_diversity.studies.compare.specs import ArmSpec, arm_words, parse_arm, specs_of
 from llama_diversity.studies.compare.study import resolve_specs
 from llama_diversity.studies.results import Result, with_starts
 from llama_diversity.studies.samplers import check_cuts
@@ -90,7 +90,7 @@ def asked(
     if model is not None:
         words = ["-m", model]
     else:
-        words = [part for spec in specs for part in ("--arm", spec.word())] if typed else choice.words()
+        words = arm_words(specs, choice, is_typed=bool(typed))
     return run(Question(read_sets(named), least, asking), specs, session=session, words=words, before=before)
 
 
