@@ -121,9 +121,10 @@ class Encoder:
         for at in range(0, len(new), _BATCH):
             some = new[at : at + _BATCH]
             fresh = dict(zip(some, self._encode([wanted[key] for key in some]), strict=True))
-            if self._cache is None or not self._cache.remember(fresh):
+            kept = self._cache.remember(fresh) if self._cache else {}
+            if not kept:
                 self._held.update(fresh)
-            known.update(fresh)
+            known |= fresh | kept
             on_progress((at + len(some)) / len(new))
         nothing = (np.zeros(N_DIMENSIONS, np.float32), False)
         found = [known.get(key, nothing) for key in keys]
@@ -164,6 +165,10 @@ def cache_trouble() -> str | None:
     return None
 
 
+_KEEP_FIRST = f"""INSERT INTO vectors VALUES (?, ?, ?) ON CONFLICT (text_sha256) DO UPDATE
+    SET vector = excluded.vector, cut = excluded.cut WHERE length(vectors.vector) <> {4 * N_DIMENSIONS}"""
+
+
 class _Cache:
     """Vectors by the sha256 of their texts. What fails is said once, and from then on nothing is kept."""
 
@@ -184,14 +189,18 @@ class _Cache:
                     found[key] = (np.frombuffer(row[0], "<f4").copy(), bool(row[1]))
         return found
 
-    def remember(self, fresh: Mapping[bytes, tuple[Vectors, bool]]) -> bool:
-        """Keep them; whether that was possible."""
+    def remember(self, fresh: Mapping[bytes, tuple[Vectors, bool]]) -> dict[bytes, tuple[Vectors, bool]]:
+        """Keep them; what is there now, nothing where that failed.
+
+        A text that another process encoded meanwhile keeps its first vector: among other texts it may have come out
+        differently in the last bits, and a text has one vector.
+        """
         rows = [(key, vector.astype("<f4").tobytes(), cut) for key, (vector, cut) in fresh.items()]
         with self._tried() as connection:
             if connection:
                 with connection:
-                    connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
-        return self._works
+                    connection.executemany(_KEEP_FIRST, rows)
+        return self.known(list(fresh))
 
     @contextlib.contextmanager
     def _tried(self) -> Iterator[sqlite3.Connection | None]:

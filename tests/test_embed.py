@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -161,3 +162,22 @@ def test_a_text_has_one_vector_whatever_comes_with_it_and_is_kept(place: Place) 
     first = encoder.embed(["She was born in 1906.", "He sang."]).vectors[0]
     others = [f"Another text, number {n}." for n in range(90)]
     assert (encoder.embed([*others, "She was born in 1906."]).vectors[-1] == first).all()
+
+
+def test_a_text_that_two_encode_at_once_has_the_first_vector_for_both(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encoded among other texts it may differ in the last bits; what is kept is what both go on with."""
+    slow, quick = Encoder(place), Encoder(place)
+    text, encode = "Two encode this at once.", Encoder._encode
+    kept: list[np.ndarray] = []
+
+    def overtaken(self: Encoder, texts: Sequence[str]) -> list[tuple[np.ndarray, bool]]:
+        if self is quick:
+            return encode(self, texts)
+        kept.append(quick.embed([text]).vectors)
+        return [(vector + np.float32(1e-6), cut) for vector, cut in encode(self, texts)]
+
+    monkeypatch.setattr(Encoder, "_encode", overtaken)
+    mine = slow.embed([text]).vectors
+    assert mine.tobytes() == kept[0].tobytes() == Encoder(place).embed([text]).vectors.tobytes()
