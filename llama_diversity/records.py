@@ -13,7 +13,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -237,6 +237,12 @@ class Prompt:
     others: tuple[Prompt, ...] = ()
     reader: int = 0
 
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Any]) -> Prompt:
+        """The prompt of what JSON gives back."""
+        others = tuple(map(cls.of_fields, fields.get("others", ())))
+        return cls(**{**fields, "ids": tuple(fields["ids"]), "others": others})
+
     @property
     def alone(self) -> Prompt:
         """The same for one model."""
@@ -314,7 +320,7 @@ class Recipe:
         return cls(
             **{
                 **fields,
-                "prompt": _prompt(fields["prompt"]),
+                "prompt": Prompt.of_fields(fields["prompt"]),
                 "sampler": Sampler(**fields["sampler"]),
                 "stop": tuple(fields["stop"]),
             }
@@ -336,11 +342,6 @@ def _stated(fields: dict[str, Any], *names: str) -> dict[str, Any]:
         if not fields[name] and fields[name] != "":
             del fields[name]
     return fields
-
-
-def _prompt(fields: dict[str, Any]) -> Prompt:
-    others = tuple(map(_prompt, fields.get("others", ())))
-    return Prompt(**{**fields, "ids": tuple(fields["ids"]), "others": others})
 
 
 def _fields(one: Prompt | Recipe) -> dict[str, Any]:

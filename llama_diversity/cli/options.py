@@ -194,6 +194,12 @@ _PARALLEL = click.option(
 )
 _LAYOUT = [
     click.option(
+        "--workers",
+        envvar="LLAMADIV_WORKERS",
+        metavar="N|ray:ADDRESS|URL,...",
+        help="Compute in N processes, on a Ray cluster, or at these `llamadiv worker`s.  [env: LLAMADIV_WORKERS]",
+    ),
+    click.option(
         "--threads",
         "n_threads",
         type=click.IntRange(1),

@@ -28,7 +28,7 @@ ENGINES = {
     "scripted": "llama_diversity.engines.scripted:ScriptedEngine",
     "mixed": "llama_diversity.engines.mixed.engine:MixedEngine",
 }
-
+FAN_OUT = "llama_diversity.engines.fanout.engine:FanOutEngine"
 
 PLAIN = Asking()
 TokenPath = tuple[int, ...]  # what follows a prompt
@@ -51,8 +51,13 @@ class EngineOptions:
     exact: bool = False
     memory_budget_bytes: int | None = None
     vocabulary_only: bool = False  # tokenise, render prompts and show pieces, without reading the weights
+    workers: str | None = None  # where the work is done in place of this process, as `--workers` names it
 
     def __post_init__(self) -> None:
+        if self.workers is not None:
+            from llama_diversity.engines.fanout.places import parse_workers
+
+            parse_workers(self.workers)
         if self.exact and self.flash_attention is not None:
             given = "on" if self.flash_attention else "off"
             raise BadValue("--flash-attention", given, "--exact has its own; leave it out")
@@ -231,10 +236,26 @@ def text_bytes(text: str) -> bytes:
         raise BadValue("the text", text[error.start : error.end], "half of a UTF-16 pair has no bytes") from error
 
 
-def open_engine(model: ModelRef, options: EngineOptions, *, on_load: Callable[[float], None] | None = None) -> Engine:
-    """Load `model` with the engine it names; `on_load` hears the loaded share, 0 to 1. Raises ModelFileError."""
+def open_engine(
+    model: ModelRef,
+    options: EngineOptions,
+    *,
+    on_load: Callable[[float], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Engine:
+    """Load `model` with the engine it names, or have workers load it.
+
+    `on_load` hears the loaded share, 0 to 1; `on_note` what happens to workers. Raises ModelFileError, EngineError.
+    """
     if model.engine not in ENGINES:
         raise UnknownName("engine", model.engine, ENGINES, list_command="llamadiv doctor")
-    module_name, _, class_name = ENGINES[model.engine].partition(":")
-    engine: Engine = getattr(importlib.import_module(module_name), class_name)(model, options, on_load=on_load)
+    found = ENGINES[model.engine] if options.workers is None else FAN_OUT
+    module_name, _, class_name = found.partition(":")
+    made = getattr(importlib.import_module(module_name), class_name)
+    heard = {"on_load": on_load} if options.workers is None else {"on_load": on_load, "on_note": on_note or _unheard}
+    engine: Engine = made(model, options, **heard)
     return engine
+
+
+def _unheard(words: str) -> None:
+    """Nobody listens."""

@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import os.path
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from llama_diversity.engines.completion import Completion
 from llama_diversity.errors import EngineError, PromptTooLong
 from llama_diversity.records import Piece, Recipe
+
+
+class Tray:
+    """Indices of one recipe that come while it is drawn: `n` are expected, and taken is what lies there.
+
+    Its iterator ends when nothing does, and goes on when there is more.
+    """
+
+    def __init__(self, n: int, indices: Iterable[int] = ()) -> None:
+        self._n = n
+        self._lying = deque(indices)
+
+    def put(self, indices: Iterable[int]) -> None:
+        """More of them; from another thread too."""
+        self._lying.extend(indices)
+
+    @property
+    def n_lying(self) -> int:
+        """How many wait to be taken."""
+        return len(self._lying)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        try:
+            return self._lying.popleft()
+        except IndexError:
+            raise StopIteration from None
 
 
 @dataclass(frozen=True)
@@ -20,7 +52,7 @@ class Together:
     one at the latest, so that each has tokens of its own behind it.
     """
 
-    works: tuple[tuple[Recipe, list[int]], ...]
+    works: tuple[tuple[Recipe, list[int] | Tray], ...]
     head: tuple[int, ...]
     n_own: int  # tokens of the longest prompt behind the head
     max_tokens: int  # behind the longest prompt, so that every sample has room
@@ -29,8 +61,8 @@ class Together:
     @classmethod
     def of(cls, asked: Iterable[tuple[Recipe, Iterable[int]]], *, n_ctx: int) -> Together | None:
         """None where no sample is wanted. Raises PromptTooLong, EngineError for recipes that do not go together."""
-        listed = [(recipe, list(indices)) for recipe, indices in asked]
-        works = tuple((recipe, indices) for recipe, indices in listed if indices)
+        listed = [(recipe, indices if isinstance(indices, Tray) else list(indices)) for recipe, indices in asked]
+        works = tuple((recipe, indices) for recipe, indices in listed if len(indices))
         if not works:
             return None
         if len({recipe.kin for recipe, _ in works}) > 1:
@@ -63,9 +95,25 @@ class Together:
         return sum(len(indices) for _, indices in self.works)
 
     def completions(self, *, piece: Callable[[int], Piece], ends: Callable[[int], bool]) -> Iterator[Completion]:
-        """All of them, recipe after recipe, each made when it is asked for."""
-        for recipe, indices in self.works:
-            yield from map(partial(Completion, recipe, piece=piece, ends=ends), indices)
+        """All of them, recipe after recipe, each made when it is asked for; of a tray those that lie there then."""
+        return map(lambda pair: Completion(*pair, piece=piece, ends=ends), _Pairs(self.works))
+
+
+class _Pairs(Iterator[tuple[Recipe, int]]):
+    """Recipe after recipe, each with its indices; behind the last one it ends, and goes on where a tray has more."""
+
+    def __init__(self, works: Iterable[tuple[Recipe, Iterable[int]]]) -> None:
+        self._left = deque((recipe, iter(indices)) for recipe, indices in works)
+
+    def __next__(self) -> tuple[Recipe, int]:
+        while True:
+            recipe, indices = self._left[0]
+            index = next(indices, None)
+            if index is not None:
+                return recipe, index
+            if len(self._left) == 1:
+                raise StopIteration
+            self._left.popleft()
 
 
 def _head(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -54,6 +54,7 @@ def session(
     flash_attention: bool | None = None,
     kv_type: Literal["f16", "f32", "q8_0", "q4_0"] | None = None,
     exact: bool | None = None,
+    workers: int | str | None = None,
 ) -> Within:
     """Within it all calls use these settings; None leaves one as it is where it is made. Gives the store's path.
 
@@ -63,8 +64,8 @@ def session(
     `progress`: a function that is called as progress(what, share), with words and a share from 0 to 1; "bar" for a
     line on standard error; "none" for silence, which is the default. Remarks go to the logger `llama_diversity`.
     The others lay out the work as the options of the same name do: `parallel` sequences decoded together, CPU
-    `threads`, `gpu_layers`, `flash_attention`, `kv_type` (precision of the KV cache), and `exact` (CPU only: a sample
-    is bit for bit the same in any batch).
+    `threads`, `gpu_layers`, `flash_attention`, `kv_type` (precision of the KV cache), `exact` (CPU only: a sample is
+    bit for bit the same in any batch), and `workers` (so many processes, or where others are).
 
     Raises BadValue for settings that exclude each other, and NoHome where nobody says where to keep samples.
 
@@ -82,6 +83,7 @@ def session(
         "flash_attention": flash_attention,
         "kv_type": kv_type,
         "exact": exact,
+        "workers": None if workers is None else str(workers),
     }
     changed = dataclasses.replace(
         around,
@@ -123,6 +125,7 @@ def _of_environment() -> Session:
         "flash_attention": _set("LLAMADIV_FLASH_ATTENTION", _is_on),
         "kv_type": _set("LLAMADIV_KV_TYPE", str),
         "exact": _set("LLAMADIV_EXACT", _is_on),
+        "workers": _set("LLAMADIV_WORKERS", str),
     }
     is_offline = _set("LLAMADIV_OFFLINE", _is_on) or os.environ.get("HF_HUB_OFFLINE", "").upper() in _ON
     return Session(

@@ -84,7 +84,7 @@ class Session:
         from llama_diversity import digests, hub
 
         with self.listener.working(f"loading {model.reference}") as show:
-            engine = open_engine(model, self.layout, on_load=show)
+            engine = open_engine(model, self.layout, on_load=show, on_note=self.listener.note)
         for note in engine.facts.notes:
             self.listener.note(f"{model.reference}: {note}")
         with contextlib.closing(engine):

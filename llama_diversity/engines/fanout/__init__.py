@@ -1,0 +1,1 @@
+"""One engine over workers that are engines: processes of this machine, of a cluster, or of machines elsewhere."""
