@@ -248,10 +248,10 @@ def test_when_none_is_left_the_others_samples_are_kept(at: Any, monkeypatch: pyt
     model = resolve_model(CHAIN)
     over = at(LocalPlace("a", iter([LocalLine(7)]), is_ours=True))
     recipe = recipe_of(over, model, max_tokens=200)
-    found = []
+    found: list[Sample] = []
+    steps = over.sample(recipe, range(5000))
     with pytest.raises(EngineError, match=r"No worker is left: a cannot be reached\."):
-        for step in over.sample(recipe, range(5000)):
-            found += step.finished
+        found.extend(sample for step in steps for sample in step.finished)
     assert len(as_bytes(found)) == len(found) > 0
 
 
