@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llama_diversity.decimals import counted
 from llama_diversity.errors import BadValue
+from llama_diversity.served import cut_served, is_served
 
 if TYPE_CHECKING:  # the table of models is read without numpy
     from llama_diversity.records import ModelRef, Prompt
@@ -26,6 +27,7 @@ ROUTES = {  # name -> from, to, which words are the base's
     "entropy": (0.0, 32.0, "where the base's entropy is above so many bits"),
     "punctuation": None,  # all but where the aligned model's likeliest token is punctuation
 }
+WHOLE_ONLY = "is on a server, which hands out no whole distributions to mix; name a GGUF file"
 _ROUTE = "route"
 _WRITE = "write mix:BASE,ALIGNED and lambda=L, linear=W or route=random:R, confidence:P, entropy:BITS or punctuation"
 
@@ -97,6 +99,9 @@ def parse_mixture(reference: str) -> Typed:
 def parse_mixture_parts(reference: str, parts: Sequence[str]) -> Typed:
     """The same from what stands between the commas."""
     models = [part.strip() for part in parts if not _is_rule(part)]
+    served = next(filter(is_served, models), None)
+    if served is not None:
+        raise BadValue("the mixture", reference, f"{served.partition(',')[0]} {WHOLE_ONLY}")
     rules = [part for part in parts if _is_rule(part)]
     if len(rules) != 1 or not all(models):
         raise BadValue("the mixture", reference, _WRITE)
@@ -124,14 +129,15 @@ def cut_mixture(text: str) -> tuple[str, list[str]]:
 
 
 def split_parts(text: str) -> list[str]:
-    """What stands between commas, as the models of an arm and what differs; the commas of a mixture are its own.
+    """What stands between commas, as the models of an arm and what differs; commas of a mixture and of servers stay.
 
     >>> split_parts("mix:a,b,lambda=0.5,T=0.7,planner=mix:c,d,linear=1,chat")
     ['mix:a,b,lambda=0.5', 'T=0.7', 'planner=mix:c,d,linear=1', 'chat']
     """
     found, parts = [], text.split(",")
     while parts:
-        n = _until_rule(parts) if is_mixture(parts[0].rpartition("=")[2].strip()) else 1
+        model = parts[0].rpartition("=")[2].strip()
+        n = _until_rule(parts) if is_mixture(model) else cut_served(parts) if is_served(model) else 1
         found.append(",".join(parts[:n]))
         parts = parts[n:]
     return found

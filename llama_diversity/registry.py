@@ -4,7 +4,7 @@ It knows the packaged table and the user's own, laid over it, and what a referen
 file is on this machine (hub), what is inside it (engines) and what it is for (studies).
 
 A reference is what a user types for a model: an alias of the table, `hf:OWNER/REPO:FILE[@REVISION]`, the path of a
-file, or `scripted:NAME`. Errors in a table name its file and line.
+file, `scripted:NAME`, or `vllm:URL/NAME` of one on a server. Errors in a table name its file and line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -29,6 +29,7 @@ else:
 from llama_diversity import gguf, paths
 from llama_diversity.errors import BadValue, ModelFileError, NoHome, RegistryError, UnknownName
 from llama_diversity.mixtures import is_mixture, parse_mixture
+from llama_diversity.served import Served, is_served, parse_served, plain_url, urls_problem, without_secrets
 
 ROLES = ("base", "sft", "dpo", "aligned", "embed")
 _DATA = Path(str(resources.files("llama_diversity"))) / "data"
@@ -41,8 +42,12 @@ _REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _ALIAS = re.compile(r"\w[\w.-]*", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
+_PREFIXES = ("hf:", "scripted:", "vllm:")
 _TABLES = ("models", "pairs", "ladders")
+_SERVED_FIELDS: dict[str, type] = {"engine": str, "urls": list, "name": str, "tokenizer": str, "digest": str}
+_FILE_FIELDS = ("repo", "file", "path", "packaged", "revision", "sha256", "size_bytes")  # what a server has not
 _MODEL_FIELDS: dict[str, type] = {
+    **_SERVED_FIELDS,
     "repo": str,
     "file": str,
     "path": str,
@@ -64,15 +69,20 @@ _KINDS = {str: "a text in quotes", int: "a whole number", list: "a list"}
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model and where its file may be had: on the hub (`repo`, `file`), at a `path`, or nowhere (`chain`)."""
+    """A model and where its file may be had: on the hub (`repo`, `file`), at a `path`, or nowhere (`chain`, `served`).
+
+    `tokenizer` of `served` is a reference, or a path; of an alias it is whole.
+    """
 
     reference: str
     repo: str | None = None
     file: str | None = None
     path: Path | None = None
     chain: str | None = None  # of the scripted engine
+    served: Served | None = None  # by vLLM
     revision: str | None = None
     sha256: str | None = None
+    digest: str | None = None  # of the weights that are served
     size_bytes: int | None = None
     role: str | None = None
     family: str | None = None
@@ -147,6 +157,8 @@ class Registry:
             return _hub_entry(reference)
         if reference.startswith("scripted:"):
             return self._scripted_entry(reference)
+        if is_served(reference):
+            return ModelEntry(reference, served=parse_served(reference))
         if _looks_like_path(reference) or os.path.isfile(reference):
             return _path_entry(reference)
         raise UnknownName("model", reference, self.models, list_command=LIST_COMMAND)
@@ -201,7 +213,7 @@ def _hub_entry(reference: str) -> ModelEntry:
 
 def _hub_problem(match: re.Match[str] | None) -> str | None:
     """What is wrong with a reference to a file on the hub."""
-    if match is None or not _is_repo(match["repo"]) or not _is_inside_repo(match["file"]):
+    if match is None or not is_repo(match["repo"]) or not _is_inside_repo(match["file"]):
         return HF_FORM
     if _is_first(match["file"]):
         return None
@@ -212,7 +224,7 @@ def _hub_problem(match: re.Match[str] | None) -> str | None:
 
 
 def _looks_like_path(reference: str) -> bool:
-    if reference.startswith(("hf:", "scripted:")):
+    if reference.startswith(_PREFIXES):
         return False
     separators = [os.sep, *([os.altsep] if os.altsep else [])]
     return reference.lower().endswith(".gguf") or any(separator in reference for separator in separators)
@@ -220,7 +232,7 @@ def _looks_like_path(reference: str) -> bool:
 
 def _path_entry(reference: str) -> ModelEntry:
     if "://" in reference:
-        raise BadValue("model", reference, f"an address is no reference; {HF_FORM}")
+        raise BadValue("model", without_secrets(reference), f"an address is no reference; {HF_FORM}, or vllm:URL/NAME")
     path = _expanded(reference)
     if os.path.isdir(path):
         raise ModelFileError(reference, "this is a folder", next_step="Name the GGUF file inside it.")
@@ -363,9 +375,9 @@ def _tables(document: _Document, kind: str) -> Iterable[tuple[str, dict[str, Any
 def _model(document: _Document, name: str, fields: dict[str, Any]) -> ModelEntry:
     where = ("models", name)
     _check_fields(document, where, fields, _MODEL_FIELDS)
-    _check_source(document, where, fields)
+    _check_served(document, where, fields) if "engine" in fields else _check_source(document, where, fields)
     for key, accepts, allowed in (
-        ("repo", _is_repo, "OWNER/NAME as on the hub"),
+        ("repo", is_repo, "OWNER/NAME as on the hub"),
         ("file", _is_inside_repo, "a path inside the repository"),
         ("file", _is_first, "the first file of a split model, which stands for all"),
         ("packaged", _is_inside_repo, "the name of a file that llamadiv ships"),
@@ -373,6 +385,7 @@ def _model(document: _Document, name: str, fields: dict[str, Any]) -> ModelEntry
         ("template", _is_template, f"gguf, none, a file that ends in .jinja, or one of {', '.join(template_names())}"),
         ("start", (lambda start: start != "auto"), "none, bos, separator, or the text that documents begin with"),
         ("sha256", _SHA256.fullmatch, "64 hexadecimal digits in lower case"),
+        ("digest", _SHA256.fullmatch, "64 hexadecimal digits in lower case, as `llamadiv models verify` shows them"),
         ("size_bytes", (0).__lt__, "a positive number"),
         ("n_ctx", (0).__lt__, "a positive number"),
     ):
@@ -385,6 +398,11 @@ def _model(document: _Document, name: str, fields: dict[str, Any]) -> ModelEntry
         given["path"] = document.path.parent / _expanded(given["path"])
     if _is_jinja_file(given.get("template", "")):
         given["template"] = str(document.path.parent / _expanded(given["template"]))
+    if given.pop("engine", None):
+        tokenizer = given.pop("tokenizer", "")
+        if _looks_like_path(tokenizer):
+            tokenizer = str(document.path.parent / _expanded(tokenizer))
+        given["served"] = Served(tuple(map(plain_url, given.pop("urls"))), given.pop("name"), tokenizer)
     return ModelEntry(name, **given, defined_in=document.path)
 
 
@@ -396,7 +414,8 @@ def _is_jinja_file(name: str) -> bool:
     return name.lower().endswith((".jinja", ".jinja2", ".j2"))
 
 
-def _is_repo(repo: str) -> bool:
+def is_repo(repo: str) -> bool:
+    """Whether it is a name that a repository of the hub can have."""
     return bool(_REPO.fullmatch(repo)) and "--" not in repo and ".." not in repo
 
 
@@ -413,7 +432,30 @@ def _is_first(file: str) -> bool:
     return _first(file) == file
 
 
+def _check_served(document: _Document, where: tuple[str, ...], fields: dict[str, Any]) -> None:
+    """A model on servers: which, and under which name. An address is not repeated, as it may hold a password."""
+    if fields["engine"] != "vllm":
+        raise document.error((*where, "engine"), f"engine is {fields['engine']!r}; it must be vllm, or left out")
+    for key in ("urls", "name"):
+        if key not in fields:
+            raise document.error(where, f"{'.'.join(where)} has no {key}: a model on servers needs urls and name")
+    for key in _FILE_FIELDS:
+        if key in fields:
+            raise document.error((*where, key), f"{key} is of a model with a file; on servers it has urls and name")
+    urls = fields["urls"]
+    problem = "it must be a list of addresses in quotes"
+    if urls and all(isinstance(url, str) for url in urls):
+        found = urls_problem(urls)
+        if found is None:
+            return
+        problem = found
+    raise document.error((*where, "urls"), f"urls cannot be used: {problem}")
+
+
 def _check_source(document: _Document, where: tuple[str, ...], fields: dict[str, Any]) -> None:
+    for key in _SERVED_FIELDS:
+        if key in fields:
+            raise document.error((*where, key), f'{key} is of a model on servers, which needs engine = "vllm"')
     places = [key for key in ("path", "packaged") if key in fields]
     if len(places) == 2 or (places and ("repo" in fields or "file" in fields or "revision" in fields)):
         raise document.error((*where, places[0]), "a model has either a path or repo and file, not both")
@@ -459,7 +501,12 @@ def _check_member(document: _Document, where: tuple[str, ...], member: object, m
         problem = _hub_problem(_HF_REFERENCE.fullmatch(member))
         if problem:
             raise document.error(where, f"{where[-1]} is {member!r}; {problem}")
-    has_form = member.startswith(("hf:", "scripted:")) or _looks_like_path(member)
+    if is_served(member):
+        try:
+            parse_served(member)
+        except BadValue as error:
+            raise document.error(where, str(error).rstrip(".")) from error
+    has_form = member.startswith(_PREFIXES) or _looks_like_path(member)
     if member not in models and not has_form:
         raise document.error(where, f"{where[-1]} names {member!r}, which is no model here{_near(member, models)}")
 
@@ -489,7 +536,7 @@ def _near(name: str, known: Iterable[str]) -> str:
 # --- Writing ---------------------------------------------------------------------------------------------------------
 
 
-def add_model(alias: str, fields: Mapping[str, str | int], *, registry: Registry) -> Path:
+def add_model(alias: str, fields: Mapping[str, str | int | Sequence[str]], *, registry: Registry) -> Path:
     """Append a model to the user's models.toml, whose present text stays as it is. Raises BadValue, RegistryError."""
     if not _ALIAS.fullmatch(alias) or alias.lower().endswith(".gguf"):
         raise BadValue("ALIAS", alias, "use letters, digits, '.', '-' and '_', and not the ending .gguf")
@@ -512,9 +559,11 @@ def add_model(alias: str, fields: Mapping[str, str | int], *, registry: Registry
     return path
 
 
-def _toml_value(value: str | int) -> str:
+def _toml_value(value: str | int | Sequence[str]) -> str:
     if isinstance(value, int):
         return str(value)
+    if not isinstance(value, str):
+        return f"[{', '.join(map(_toml_value, value))}]"
     # A JSON string is a TOML string, but for DEL, which TOML wants escaped too.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

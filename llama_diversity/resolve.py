@@ -1,6 +1,7 @@
 """From a name to a model that can be opened.
 
-Nothing here touches the network: a file that is not on this machine is an error that says how to fetch it.
+Nothing here touches the network: a file that is not on this machine is an error that says how to fetch it, and a server
+is asked by whoever opens it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from pathlib import Path
 from llama_diversity import digests, gguf, hub, registry
 from llama_diversity.decimals import readable_bytes
 from llama_diversity.errors import BadValue, ModelFileError, NotDownloaded
-from llama_diversity.mixtures import is_mixture, mixture_digest, parse_mixture
+from llama_diversity.mixtures import WHOLE_ONLY, is_mixture, mixture_digest, parse_mixture
 from llama_diversity.records import ModelRef, twins
+from llama_diversity.served import Served
+
+TOKENIZER_FILE = "tokenizer.json"
 
 
 def resolve_model(reference: str, *, on_progress: digests.OnBytes | None = None) -> ModelRef:
@@ -27,6 +31,8 @@ def resolve_model(reference: str, *, on_progress: digests.OnBytes | None = None)
     entry = registry.load().find(reference)
     if entry.chain is not None:
         return ModelRef(reference, "scripted", entry.chain, "")
+    if entry.served is not None:
+        return _served(entry, entry.served)
     files = require_files(entry)
     read = digests.digests(files, on_progress)
     hub.check_sha256(reference, files, read, pinned=entry.sha256)
@@ -38,6 +44,9 @@ def _mixture(reference: str, on_progress: digests.OnBytes | None) -> ModelRef:
     """The models that are mixed, and how. Raises BadValue for one model twice."""
     typed = parse_mixture(reference)
     parts = tuple(resolve_model(name, on_progress=on_progress) for name in typed.models)
+    served = next((part.reference for part in parts if part.engine == "vllm"), None)
+    if served is not None:
+        raise BadValue("the mixture", reference, f"{served} {WHOLE_ONLY}")
     same = twins(parts)
     if same is not None:
         named = " and ".join(dict.fromkeys(one.reference for one in same))
@@ -45,6 +54,51 @@ def _mixture(reference: str, on_progress: digests.OnBytes | None) -> ModelRef:
             "the mixture", reference, f"it mixes one model with itself ({named}); name that model alone, or another"
         )
     return ModelRef(reference, "mixed", typed.rule.to_json(), mixture_digest(typed.rule, parts), parts=parts)
+
+
+def _served(entry: registry.ModelEntry, served: Served) -> ModelRef:
+    """A model on servers, and whose tokenizer makes its ids here. Raises ModelFileError, NotDownloaded, BadValue."""
+    found = served._replace(tokenizer=str(_tokenizer(entry, served)))
+    digest = entry.digest or ""
+    return ModelRef(entry.reference, "vllm", found.to_json(), digest, entry.chat_template(), entry.start)
+
+
+def _tokenizer(entry: registry.ModelEntry, served: Served) -> Path:
+    """The GGUF or tokenizer.json with the vocabulary of the server; where none is named, of the model's own name."""
+    known = registry.load()
+    named = served.tokenizer or served.name
+    found = _tokenizer_file(named, known)
+    if found is not None:
+        return found.absolute()
+    source = known.models.get(named) if not served.tokenizer else known.find(named)
+    if source is None or (not served.tokenizer and source.served is not None):
+        raise _no_tokenizer(entry, served)
+    if source.repo is None and source.path is None:
+        raise BadValue("the tokenizer", named, f"it has no file; name a GGUF, or a folder with a {TOKENIZER_FILE}")
+    return require_files(source)[0].absolute()
+
+
+def _tokenizer_file(named: str, known: registry.Registry) -> Path | None:
+    """The tokenizer.json of a folder, by its own path, or of a repository in the Hugging Face cache."""
+    if named in known.models:
+        return None
+    path = Path(os.path.expanduser(named))
+    if path.is_dir():
+        path = path / TOKENIZER_FILE
+    if path.name == TOKENIZER_FILE and path.is_file():
+        return path
+    repo = named.removeprefix("hf:").removesuffix(f":{TOKENIZER_FILE}")
+    return hub.find(repo, TOKENIZER_FILE)[0] if registry.is_repo(repo) else None
+
+
+def _no_tokenizer(entry: registry.ModelEntry, served: Served) -> BadValue:
+    place = f"tokenizer = to it in {entry.defined_in}" if entry.defined_in else f"it: {entry.reference}@TOKENIZER"
+    return BadValue(
+        "the model",
+        entry.reference,
+        f"nothing here is called {served.name!r} that could turn texts into its tokens; add {place}, the name or path "
+        f"of a GGUF of that vocabulary, or a folder with the model's {TOKENIZER_FILE}",
+    )
 
 
 def find_files(entry: registry.ModelEntry) -> list[Path | None]:

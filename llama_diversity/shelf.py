@@ -13,6 +13,7 @@ from llama_diversity import digests, gguf, hub, registry
 from llama_diversity.errors import BadValue, ChecksumMismatch, DownloadError, ModelFileError, UnknownName
 from llama_diversity.registry import ModelEntry, Registry
 from llama_diversity.resolve import find_file, find_files, not_downloaded, require_files
+from llama_diversity.served import Served
 
 OnBytes = Callable[[str], digests.OnBytes | None]  # makes a hearer of progress, by label
 
@@ -47,6 +48,8 @@ class Listed:
         """Whether it is on this machine, in words."""
         if self.entry.chain is not None:
             return "built in"
+        if self.entry.served is not None:
+            return "served"
         if self.path or not self.partial_bytes:
             return "yes" if self.path else "no"
         return f"{100 * self.partial_bytes // self.entry.size_bytes} %" if self.entry.size_bytes else "in part"
@@ -62,6 +65,7 @@ class Listed:
         entry = self.entry
         in_cache = self.path is not None and entry.repo is not None
         stated = hub.stated_digest([file for file in self.files if file]) if in_cache else None
+        served = entry.served
         return {
             "model": entry.reference,
             "role": entry.role,
@@ -72,6 +76,10 @@ class Listed:
             "revision": entry.revision,
             "commit": hub.commit_of(self.path) if self.path and in_cache else None,
             "sha256": entry.sha256 or stated,
+            "urls": list(served.urls) if served else [],
+            "name": served.name if served else None,
+            "tokenizer": (served.tokenizer or None) if served else None,
+            "digest": entry.digest,
             "size_bytes": self.size_bytes,
             "template": entry.template,
             "start": entry.start,
@@ -127,15 +135,18 @@ def unique(entries: Iterable[ModelEntry]) -> list[ModelEntry]:
 
 def with_file(entry: ModelEntry) -> ModelEntry:
     """The model, where it has a file. Raises BadValue."""
-    if entry.chain is not None:
-        raise BadValue("NAME", entry.reference, "it is built in and has no file; name a model with one")
+    if entry.chain is not None or entry.served is not None:
+        where = "is built in" if entry.served is None else "is on a server"
+        raise BadValue("NAME", entry.reference, f"it {where} and has no file; name a model with one")
     return entry
 
 
-def source_fields(entry: ModelEntry) -> dict[str, str | int]:
+def source_fields(entry: ModelEntry) -> dict[str, str | int | Sequence[str]]:
     """Where the bytes of a model that has no name yet lie, as models.toml has it. Raises BadValue."""
     if entry.defined_in is not None:
         raise BadValue("REFERENCE", entry.reference, "that is a name already; give a path or hf:OWNER/REPO:FILE")
+    if entry.served is not None:
+        return _served_fields(entry.served)
     if entry.path is not None:
         hub.model_files(entry.path)  # a later file of a split model is none that could be opened
         return {"path": os.path.abspath(entry.path)}  # not what a link leads to: beside that the other files are not
@@ -143,6 +154,14 @@ def source_fields(entry: ModelEntry) -> dict[str, str | int]:
         raise BadValue("REFERENCE", entry.reference, "a scripted model needs no other name")
     revision = {"revision": entry.revision} if entry.revision else {}
     return {"repo": entry.repo, "file": entry.file, **revision}
+
+
+def _served_fields(served: Served) -> dict[str, str | int | Sequence[str]]:
+    fields: dict[str, str | int | Sequence[str]] = {"engine": "vllm", "urls": served.urls, "name": served.name}
+    if served.tokenizer:
+        is_path = os.path.exists(served.tokenizer)
+        fields["tokenizer"] = os.path.abspath(served.tokenizer) if is_path else served.tokenizer
+    return fields
 
 
 def groups_as_json(known: Registry) -> dict[str, Any]:
@@ -200,14 +219,14 @@ def pull(entry: ModelEntry, *, offline: bool, on_bytes: OnBytes, say: Callable[[
 
 def _here_as_json(entry: ModelEntry) -> dict[str, Any]:
     """The line of a model that needs no network: it is here, or it has no file."""
-    files = () if entry.chain is not None else require_files(entry)
+    files = () if entry.chain is not None or entry.served is not None else require_files(entry)
     return {
         "model": entry.reference,
         "path": str(files[0]) if files else None,
         "size_bytes": sum(file.stat().st_size for file in files) if files else None,
         "sha256": entry.sha256,
         "commit": hub.commit_of(files[0]) if files and entry.repo else None,
-        "from": "already here" if files else "built in",
+        "from": "already here" if files else "a server" if entry.served else "built in",
     }
 
 

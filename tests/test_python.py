@@ -112,9 +112,8 @@ def test_every_public_name_is_explained_with_an_example_and_on_its_page():
 
 TERMINAL = {"json", "quiet", "color", "debug", "help"}  # how a terminal is answered
 OF_SAVE = {"out", "width", "font_size", "no_caption"}  # parameters of save()
-OF_SESSION = {"store", "offline", "parallel", "threads", "gpu_layers", "flash_attention", "kv_type", "exact"} | {
-    "workers"
-}
+OF_SESSION = {"store", "offline", "parallel", "threads", "gpu_layers", "flash_attention", "kv_type", "exact"}
+OF_SESSION |= {"workers", "stock", "bounds"}
 RENAMED = {  # options that may be repeated, and what takes their place
     "arm": "arms",
     "family": "families",

@@ -118,8 +118,8 @@ def test_an_installed_package_reads_the_table_inside_it(tmp_path):
     package = tmp_path / "llama_diversity"
     package.mkdir()
     shutil.copytree(CHECKOUT / "llama_diversity/data", package / "data")
-    for name in ("__init__.py", "decimals.py", "errors.py", "gguf.py", "mixtures.py", "paths.py", "registry.py"):
-        shutil.copy(CHECKOUT / "llama_diversity" / name, package)
+    for name in ("__init__", "decimals", "errors", "gguf", "mixtures", "paths", "registry", "served"):
+        shutil.copy(CHECKOUT / f"llama_diversity/{name}.py", package)
     (package / "data/models.toml").write_text('[models.inside]\nrepo = "o/r"\nfile = "f.gguf"\n')
     script = "from llama_diversity import registry; print(*registry.load().models)"
     command = [sys.executable, "-P", "-c", script] if sys.version_info >= (3, 11) else [sys.executable, "-c", script]
@@ -263,7 +263,7 @@ MALFORMED = {  # text -> the line, and the reason in it
     "an unknown table": (MODEL + "[model.b]\n", 4, r"'model' is no table of a models.toml \(did you mean models\?\)"),
     "a value for a table": ("models = 3\n", 1, r"'models' must be a table: write \[models.NAME\]"),
     "a value for a model": ("[models]\na = 3\n", 2, r"models.a must be a table: write \[models.a\]"),
-    "an unknown field": (MODEL + 'licens = "mit"\n', 4, r"models have no field 'licens' \(did you mean licence\?\)"),
+    "an unknown field": (MODEL + 'licens = "mit"\n', 4, r"models have no field 'licens' \(did you mean licence"),
     "a field like nothing": (MODEL + "zzzz = 1\n", 4, "models have no field 'zzzz'"),
     "a number for a text": (MODEL + "\nrole = 3\n", 5, "role is 3; it must be a text in quotes"),
     "a text for a number": (MODEL + 'n_ctx = "8"\n', 4, "n_ctx is '8'; it must be a whole number"),

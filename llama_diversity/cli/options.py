@@ -162,7 +162,8 @@ model_option = click.option(
     required=True,
     envvar="LLAMADIV_MODEL",
     shell_complete=complete_model,
-    help="An alias, a .gguf path, hf:OWNER/REPO:FILE, scripted:NAME or mix:A,B,RULE.  [env: LLAMADIV_MODEL]",
+    help="An alias, a .gguf path, hf:OWNER/REPO:FILE, vllm:URL/NAME, scripted:NAME or mix:A,B,RULE.  "
+    "[env: LLAMADIV_MODEL]",
 )
 seed_option = click.option(
     "--seed",
@@ -232,6 +233,19 @@ _LAYOUT = [
         is_flag=True,
         envvar="LLAMADIV_EXACT",
         help="CPU only: a sample is bit for bit the same in any batch; some files get slower.  [env: LLAMADIV_EXACT]",
+    ),
+    click.option(
+        "--stock",
+        is_flag=True,
+        envvar="LLAMADIV_STOCK",
+        help="A vLLM server without llamadiv's plugin: no entropies, and few samplers.  [env: LLAMADIV_STOCK]",
+    ),
+    click.option(
+        "--bounds",
+        type=int,
+        metavar="K",
+        envvar="LLAMADIV_BOUNDS",
+        help="With --stock: entropies between bounds, from the K likeliest tokens.  [env: LLAMADIV_BOUNDS]",
     ),
 ]
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from llama_diversity.engines.start import Start
 from llama_diversity.errors import BadValue, UnknownName
-from llama_diversity.records import Asking, ModelFacts, ModelRef, Piece, Prompt, Recipe, Sample, TokenStats
+from llama_diversity.records import N_TOP, Asking, ModelFacts, ModelRef, Piece, Prompt, Recipe, Sample, TokenStats
 
 if TYPE_CHECKING:
     from llama_diversity.engines.batching import Seats
@@ -52,6 +52,8 @@ class EngineOptions:
     memory_budget_bytes: int | None = None
     vocabulary_only: bool = False  # tokenise, render prompts and show pieces, without reading the weights
     workers: str | None = None  # where the work is done in place of this process, as `--workers` names it
+    stock: bool = False  # of a server, by what any vLLM answers; in a recipe the build says so
+    bounds: int | None = None  # of a stock server: the entropy between bounds from so many likeliest tokens
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -71,6 +73,9 @@ class EngineOptions:
             raise BadValue(
                 "--kv-type", self.kv_type, f"{cause}: leave out --no-flash-attention, or take --kv-type f16 or f32"
             )
+        if self.bounds is not None and not (self.stock and self.bounds >= N_TOP):
+            needs = f"it must be at least {N_TOP}" if self.stock else "it bounds what --stock cannot know; add --stock"
+            raise BadValue("--bounds", self.bounds, f"{needs}, or leave it out")
 
     @property
     def fused(self) -> bool | None:
@@ -88,7 +93,21 @@ class EngineOptions:
             exact=recipe.exact,
             kv_type="f16" if is_halved else recipe.kv_type,
             flash_attention=None if recipe.exact or recipe.kv_type.startswith("q") else recipe.flash_attention,
+            **_of_stock(recipe),
         )
+
+
+STOCK = "stock"
+"""A word of the build where a server is asked as it is; behind it, with bounds, `top` and how many tokens."""
+
+
+def _of_stock(recipe: Recipe) -> dict[str, Any]:
+    """What the build of a recipe on a server says of --stock and --bounds."""
+    _, is_stock, rest = recipe.engine_build.partition(f" {STOCK}")
+    if recipe.engine != "vllm" or not is_stock:
+        return {}
+    words = rest.split()
+    return {"stock": True, "bounds": int(words[1]) if words[:1] == ["top"] else None}
 
 
 @dataclass(frozen=True)
@@ -249,6 +268,12 @@ def open_engine(
     """
     if model.engine not in ENGINES:
         raise UnknownName("engine", model.engine, ENGINES, list_command="llamadiv doctor")
+    if options.stock and model.engine != "vllm":
+        raise BadValue("--stock", model.reference, "it is no model on a server (vllm:URL/NAME); leave out --stock")
+    if options.workers is not None and model.engine == "vllm":
+        raise BadValue(
+            "--workers", options.workers, f"{model.reference} is on servers, which do the work; leave it out"
+        )
     found = ENGINES[model.engine] if options.workers is None else FAN_OUT
     module_name, _, class_name = found.partition(":")
     made = getattr(importlib.import_module(module_name), class_name)

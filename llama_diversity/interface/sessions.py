@@ -55,6 +55,8 @@ def session(
     kv_type: Literal["f16", "f32", "q8_0", "q4_0"] | None = None,
     exact: bool | None = None,
     workers: int | str | None = None,
+    stock: bool | None = None,
+    bounds: int | None = None,
 ) -> Within:
     """Within it all calls use these settings; None leaves one as it is where it is made. Gives the store's path.
 
@@ -66,6 +68,8 @@ def session(
     The others lay out the work as the options of the same name do: `parallel` sequences decoded together, CPU
     `threads`, `gpu_layers`, `flash_attention`, `kv_type` (precision of the KV cache), `exact` (CPU only: a sample is
     bit for bit the same in any batch), and `workers` (so many processes, or where others are).
+    `stock` says of models on servers that these lack llamadiv's plugin, and `bounds` from how many likeliest tokens
+    entropies are bounded there.
 
     Raises BadValue for settings that exclude each other, and NoHome where nobody says where to keep samples.
 
@@ -84,6 +88,8 @@ def session(
         "kv_type": kv_type,
         "exact": exact,
         "workers": None if workers is None else str(workers),
+        "stock": stock,
+        "bounds": bounds,
     }
     changed = dataclasses.replace(
         around,
@@ -126,6 +132,8 @@ def _of_environment() -> Session:
         "kv_type": _set("LLAMADIV_KV_TYPE", str),
         "exact": _set("LLAMADIV_EXACT", _is_on),
         "workers": _set("LLAMADIV_WORKERS", str),
+        "stock": _set("LLAMADIV_STOCK", _is_on),
+        "bounds": _set("LLAMADIV_BOUNDS", int),
     }
     is_offline = _set("LLAMADIV_OFFLINE", _is_on) or os.environ.get("HF_HUB_OFFLINE", "").upper() in _ON
     return Session(

@@ -56,7 +56,7 @@ def of_fetched(results: Iterable[Described]) -> Iterator[str]:
     """What was fetched, and who vouches for it."""
     for one in results:
         if one["path"] is None:
-            yield f"{one['model']}: built in"
+            yield f"{one['model']}: {one['from']}"
             continue
         verdict = f"sha256 as {one['stated_by']} states" if one["stated_by"] else "nobody states its sha256"
         yield f"{one['model']}: {_size(one['size_bytes'])}, {verdict}"
