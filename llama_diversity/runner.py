@@ -25,13 +25,15 @@ from llama_diversity.store import Store
 class Progress(NamedTuple):
     """Where a cell stands, or several that are drawn together.
 
-    `n_resumed` of the `n_done` samples were stored before; `n_tokens` were drawn since.
+    `n_resumed` of the `n_done` samples were stored before; `n_tokens` were drawn since. `n_workers` draw them now, 0
+    where the engine itself does.
     """
 
     n_done: int
     n_total: int
     n_resumed: int
     n_tokens: int
+    n_workers: int = 0
 
 
 def run(
@@ -81,7 +83,9 @@ def run_each(
                 pieces.keep(step.finished)
                 stored = store.add(step.finished, run_id)
             progress = progress._replace(
-                n_done=progress.n_done + len(stored), n_tokens=progress.n_tokens + step.n_tokens
+                n_done=progress.n_done + len(stored),
+                n_tokens=progress.n_tokens + step.n_tokens,
+                n_workers=layout.get("workers", 0),
             )
             report(progress)
             yield from stored

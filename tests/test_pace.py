@@ -106,3 +106,10 @@ def test_hearing_of_one_of_thousands_takes_no_look_at_all_of_them() -> None:
     pace = Pace([Stored(one, 0, 9) for one in ones], clock=Clock())
     assert len(pace._parts) == 1
     assert pace.heard(ones[7], Progress(20, 300, 0, 60)).n_total == 300
+
+
+def test_workers_are_counted_in_words() -> None:
+    standing = Standing(3, 10, 12.0, None, "")
+    assert standing.words == "3/10 samples, 12 tokens/s"
+    assert standing._replace(n_workers=2).words == "3/10 samples, 12 tokens/s on 2 workers"
+    assert standing._replace(n_workers=1).words == "3/10 samples, 12 tokens/s on 1 worker"

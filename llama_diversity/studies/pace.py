@@ -34,6 +34,7 @@ class Standing(NamedTuple):
     tokens_per_s: float | None
     left: Left | None
     now: str
+    n_workers: int = 0  # that draw; 0 where this process does
 
     @property
     def words(self) -> str:
@@ -41,6 +42,8 @@ class Standing(NamedTuple):
         words = f"{self.n_done:,}/{self.n_total:,} samples"
         if self.tokens_per_s is not None:
             words += f", {self.tokens_per_s:,.0f} tokens/s"
+        if self.n_workers:
+            words += f" on {self.n_workers} worker{'s' if self.n_workers > 1 else ''}"
         if self.left is not None:
             words += f", {'at most ' if self.left.is_bound else ''}{_duration(self.left.seconds)} left"
         return words
@@ -134,6 +137,7 @@ class Pace:
             n_tokens / seconds if seconds and n_tokens else None,
             self._left(),
             self._in_words(cell, part) if len(self._parts) > 1 else "",
+            progress.n_workers,
         )
 
     def _in_words(self, cell: Cell, part: _Part) -> str:
