@@ -255,6 +255,35 @@ def test_when_none_is_left_the_others_samples_are_kept(at: Any, monkeypatch: pyt
     assert len(as_bytes(found)) == len(found) > 0
 
 
+def test_workers_elsewhere_that_stay_away_are_waited_for_only_so_long(
+    at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = at(LocalPlace("a", iter([LocalLine(6)])))
+    monkeypatch.setattr(crews, "_PATIENCE_SECONDS", 0.3)
+    recipe = recipe_of(over, resolve_model(CHAIN), max_tokens=200)
+    with pytest.raises(EngineError, match=r"No worker is left: a cannot be reached\."):
+        drawn(over, [(recipe, range(5000))])
+
+
+class Hanging(LocalLine):
+    """Answers, but a call of its own never gets anywhere."""
+
+    def post(self, message: bytes, *, timeout_s: float) -> bytes:
+        if wire.unpack(message)["do"] == "next" and wire.unpack(message)["call"] > 1:
+            return wire.pack({"frames": [], "is_done": False, "n_lying": 0, "share": 0.0})
+        return super().post(message, timeout_s=timeout_s)
+
+
+def test_a_worker_that_does_nothing_is_given_up(at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, notes = resolve_model(CHAIN), list[str]()
+    over = at(worker("a"), LocalPlace("idle", iter([Hanging()])), notes=notes)
+    monkeypatch.setattr(crews, "_PATIENCE_SECONDS", 0.2)
+    with closing(open_engine(model, EngineOptions())) as alone:
+        recipe = recipe_of(alone, model)
+        assert drawn(over, [(recipe, range(300))]) == drawn(alone, [(recipe, range(300))])
+    assert any(note.startswith("idle has done nothing for ") for note in notes)
+
+
 def test_a_worker_that_comes_late_takes_part(at: Any) -> None:
     model, notes = resolve_model(CHAIN), list[str]()
     gate = threading.Event()

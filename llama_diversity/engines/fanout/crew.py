@@ -100,6 +100,7 @@ class Crew:
         self._changed = threading.Condition()
         self._jobs: deque[Job] = deque()
         self._is_closed = False
+        self._last_ready_s = time.monotonic()
         self.standard: Said | None = None  # what all must agree on
         self.workers = [Worker(place, number) for number, place in enumerate(places)]
         self._threads = [threading.Thread(target=self._look_after, args=(one,), daemon=True) for one in self.workers]
@@ -134,9 +135,13 @@ class Crew:
             self._jobs.clear()
 
     def require_some(self) -> None:
-        """Raises EngineError where no worker is left that could come back."""
+        """Raises EngineError where no worker is left that could come back, or none has for a long time."""
         with self._changed:
-            if any(not one.is_refused for one in self.workers):
+            now_s = time.monotonic()
+            if self.ready:
+                self._last_ready_s = now_s
+            is_hopeful = any(not one.is_refused for one in self.workers)
+            if is_hopeful and now_s - self._last_ready_s < _PATIENCE_SECONDS:
                 return
         raise EngineError(f"No worker is left: {self._troubles()}")
 
