@@ -255,9 +255,7 @@ def test_when_none_is_left_the_others_samples_are_kept(at: Any, monkeypatch: pyt
     assert len(as_bytes(found)) == len(found) > 0
 
 
-def test_workers_elsewhere_that_stay_away_are_waited_for_only_so_long(
-    at: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_elsewhere_that_stay_away_are_waited_for_only_so_long(at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     over = at(LocalPlace("a", iter([LocalLine(6)])))
     monkeypatch.setattr(crews, "_PATIENCE_SECONDS", 0.3)
     recipe = recipe_of(over, resolve_model(CHAIN), max_tokens=200)

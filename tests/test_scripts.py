@@ -402,7 +402,8 @@ def test_setup_explains_itself(machine, argument, code):
 
 
 @pytest.mark.parametrize(
-    "script", ["bench.py", "calibrate.py", "calibrate_population.py", "check_gpu.py", "fuzz.py", "tiny-card", "tour"]
+    "script",
+    ["bench.py", "calibrate.py", "calibrate_population.py", "check_gpu.py", "fuzz.py", "soak.py", "tiny-card", "tour"],
 )
 def test_a_script_asked_for_help_does_nothing_else(script):
     card, tour = (ROOT / "llama_diversity/data/tiny.md").read_bytes(), (ROOT / "docs/tour.ipynb").read_bytes()
@@ -493,3 +494,12 @@ def test_damaged_files_bring_no_command_down() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     counts = [int(number) for line in done.stdout.splitlines()[1:] for number in line.split()[1:]]
     assert sum(counts) >= 21
+
+
+@pytest.mark.model
+def test_kills_lose_and_double_no_sample() -> None:
+    """A few of `bin/soak`."""
+    command = [sys.executable, ROOT / "bin" / "soak.py", "2", "--only", "processes", "--seed", "3"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    (account,) = json.loads(done.stdout)
+    assert (account["lost"], account["doubled"], account["equal"], done.returncode) == (0, 0, True, 0)
