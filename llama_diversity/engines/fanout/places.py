@@ -23,7 +23,9 @@ def parse_workers(typed: str) -> tuple[Place, ...]:
         if not 1 <= n <= MOST_PROCESSES:
             raise BadValue("--workers", typed, f"start 1 to {MOST_PROCESSES} processes")
         if os.name == "nt":
-            raise BadValue("--workers", typed, "processes need Linux or macOS; start `llamadiv worker` and name its URL")
+            raise BadValue(
+                "--workers", typed, "processes need Linux or macOS; start `llamadiv worker` and name its URL"
+            )
         from llama_diversity.engines.fanout.processes import ProcessPlace
 
         return tuple(ProcessPlace(number) for number in range(1, n + 1))
