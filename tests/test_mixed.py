@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from scipy.stats import chi2
 from scripted_work import fill, same
 
 from llama_diversity.engines import Engine, EngineOptions, open_engine
-from llama_diversity.engines.mixed.rows import mixed
+from llama_diversity.engines.mixed.rows import masses, mixed, mixed_beside
 from llama_diversity.engines.scripted import BOS, EOS, transition, vocabulary
 from llama_diversity.errors import BadValue
 from llama_diversity.mixtures import Rule, cut_mixture, mixture_words, parse_mixture
@@ -426,8 +427,29 @@ def test_what_a_model_forbids_no_product_allows() -> None:
     linear = np.exp(mixed(Rule("linear", 0.25), rows)[0])
     e = math.e
     np.testing.assert_allclose(
-        linear, [0.75 / (1 + e), 0.25 / (1 + e * e), 0.75 * e / (1 + e) + 0.25 * e * e / (1 + e * e)], rtol=1e-6
+        linear / linear.sum(), [0.75 / (1 + e), 0.25 / (1 + e * e), 0.75 * e / (1 + e) + 0.25 * e * e / (1 + e * e)], rtol=1e-6
     )  # noqa: E501
+
+
+@pytest.mark.parametrize("number", [1e-9, 0.3, 0.5, 1 - 1e-9])
+@pytest.mark.parametrize("spread", [3, 80])  # natural logarithms: at 80 nearly all tokens lie below float32's least
+def test_a_sum_of_probabilities_is_what_float64_makes_of_it(number: float, spread: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = [rng.normal(0, spread, (70, 1031)).astype(np.float32) for _ in range(2)]
+    rows[0][3, 5] = rows[1][4, 6] = rows[0][7, 8] = rows[1][7, 8] = -np.inf
+    log_p = [one - logsumexp(one.astype(np.float64), axis=1, keepdims=True) for one in rows]
+    expected = np.logaddexp(log_p[0] + np.log1p(-number), log_p[1] + np.log(number))
+    room = np.empty_like(rows[0])
+    found, log_masses = mixed_beside(Rule("linear", number), rows, room)
+    assert found is room
+    np.testing.assert_array_equal(found, mixed(Rule("linear", number), rows))
+    found = found - logsumexp(found.astype(np.float64), axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-5)
+    for one, log_mass in zip(rows, log_masses, strict=True):
+        np.testing.assert_array_equal(log_mass, masses(one))
+        np.testing.assert_allclose(log_mass, logsumexp(one.astype(np.float64), axis=1), rtol=1e-6)
+    alone = mixed(Rule("linear", number), [one[9:10] for one in rows])
+    np.testing.assert_array_equal(alone, room[9:10])
 
 
 def test_a_prompt_s_parts_are_by_model() -> None:

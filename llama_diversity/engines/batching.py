@@ -78,7 +78,7 @@ class Mixer(Protocol):
     """Makes one row of the rows of several models, for completions that are told apart by their place."""
 
     def mixed(self, completions: Sequence[Completion], rows: Sequence[Float32]) -> Float32:
-        """The logits that each goes on with, shape (len(completions), n_vocab)."""
+        """The logits that each goes on with, shape (len(completions), n_vocab), valid until the next call."""
         ...
 
     def follow(self, completions: Sequence[Completion], token_ids: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from llama_diversity.engines.batching import Mixer, Seats
 from llama_diversity.engines.completion import Completion
 from llama_diversity.engines.draws import Float32, Float64, uniforms
-from llama_diversity.engines.mixed.rows import masses, mixed
+from llama_diversity.engines.mixed.rows import masses, mixed_beside
 from llama_diversity.engines.mixed.words import (
     BASE,
     BEGINNING,
@@ -105,12 +105,15 @@ class _ByToken:
         self._rows: Sequence[Float32] = ()
         self._log_masses: list[Float64] = []
         self._at: dict[Completion, int] = {}
+        self._room: Float32 = np.empty((0, 0), np.float32)  # kept: fresh memory costs as much as the arithmetic
 
     def mixed(self, completions: Sequence[Completion], rows: Sequence[Float32]) -> Float32:
-        """The logits that each goes on with."""
+        """The logits that each goes on with, valid until the next call."""
         self._rows, self._at = rows, {one: at for at, one in enumerate(completions)}
-        self._log_masses = [masses(some) for some in rows]
-        return mixed(self._rule, rows, self._log_masses)
+        if len(self._room) < len(completions):
+            self._room = np.empty_like(rows[0])
+        found, self._log_masses = mixed_beside(self._rule, rows, self._room[: len(completions)])
+        return found
 
     def follow(self, completions: Sequence[Completion], token_ids: Sequence[int]) -> None:
         """Keep how surprising each token is to each model."""

@@ -44,7 +44,7 @@ from llama_diversity.errors import BadValue
 from llama_diversity.mixtures import Rule
 from llama_diversity.records import Asking, ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
 
-_BUILD = "mixed 1"  # changes with the arithmetic of a mixture
+_BUILD = "mixed 2"  # changes with the arithmetic of a mixture
 _CACHE_SHARE = 0.25  # of the machine's memory, for the caches of all models together
 
 
