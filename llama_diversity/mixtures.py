@@ -13,7 +13,7 @@ from llama_diversity.errors import BadValue
 from llama_diversity.served import cut_served, is_served
 
 if TYPE_CHECKING:  # the table of models is read without numpy
-    from llama_diversity.records import ModelRef, Prompt
+    from llama_diversity.records import ModelRef, Prompt, Recipe
 
 PREFIX = "mix:"
 RULES = {  # name -> from, to, what it does
@@ -162,6 +162,12 @@ def mixture_words(model: ModelRef) -> str:
 def digests_in(words: str | None) -> list[str]:
     """The digests of a mixture's models, as a recipe says them; of other recipes none."""
     return [] if words is None else list(json.loads(words)["models"])
+
+
+def priced(recipe: Recipe, n_tokens: int) -> tuple[int, int]:
+    """What a sample of `n_tokens` costs, tokens written and read: every model of a mixture writes and reads all."""
+    n_models = len(digests_in(recipe.mixture)) or 1
+    return n_models * n_tokens, sum(len(recipe.prompt.of(model).ids) for model in range(n_models))
 
 
 def raw_words(reference: str, prompt: Prompt) -> str:

@@ -17,12 +17,13 @@ from scipy.special import logsumexp
 from scipy.stats import chi2
 from scripted_work import fill, same
 
+import llama_diversity as ld
 from llama_diversity.engines import Engine, EngineOptions, open_engine
 from llama_diversity.engines.mixed.rows import masses, mixed, mixed_beside
 from llama_diversity.engines.scripted import BOS, EOS, transition, vocabulary
 from llama_diversity.errors import BadValue
-from llama_diversity.mixtures import Rule, cut_mixture, mixture_words, parse_mixture
-from llama_diversity.records import Prompt, Recipe, Sample, Sampler
+from llama_diversity.mixtures import Rule, cut_mixture, mixture_words, parse_mixture, priced
+from llama_diversity.records import Asking, Prompt, Recipe, Sample, Sampler
 from llama_diversity.resolve import resolve_model
 from llama_diversity.store import Store
 from llama_diversity.studies.compare.specs import parse_arm
@@ -427,8 +428,10 @@ def test_what_a_model_forbids_no_product_allows() -> None:
     linear = np.exp(mixed(Rule("linear", 0.25), rows)[0])
     e = math.e
     np.testing.assert_allclose(
-        linear / linear.sum(), [0.75 / (1 + e), 0.25 / (1 + e * e), 0.75 * e / (1 + e) + 0.25 * e * e / (1 + e * e)], rtol=1e-6
-    )  # noqa: E501
+        linear / linear.sum(),
+        [0.75 / (1 + e), 0.25 / (1 + e * e), 0.75 * e / (1 + e) + 0.25 * e * e / (1 + e * e)],
+        rtol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("number", [1e-9, 0.3, 0.5, 1 - 1e-9])
@@ -480,7 +483,7 @@ def test_the_heatmap_shows_which_model_a_word_came_from_and_which_it_leans_to() 
     np.testing.assert_allclose([by["leaning"].scale.value(one) for one in tokens], bits[:, 1] - bits[:, 0], rtol=1e-5)
     plain = [one._replace(under_bits=(), source=None) for one in tokens]
     for name in by:
-        with pytest.raises(BadValue, match="kept of samples of mixtures"):
+        with pytest.raises(BadValue, match="have one"):
             Heatmap(plain, model="m", tokenizer="t", by=name)
 
 
@@ -505,6 +508,73 @@ def test_a_mixture_s_tokens_are_exported_with_what_each_model_says() -> None:
     described = sample_object(sample, pieces, neutral=True)["tokens"]
     assert [one["under_bits"] for one in described] == sample.beside["surprisals_bits"].tolist()
     assert {one["source"] for one in described} == {None}
+
+
+def test_a_mixture_s_csv_has_what_each_model_says() -> None:
+    import csv
+    import io
+    import json
+
+    from llama_diversity.render.csv import write_csv
+    from llama_diversity.render.jsonl import Exported
+
+    with mixture("route=random:0.5") as engine:
+        recipe = recipe_of(engine, max_tokens=6)
+        routed = drawn(engine, recipe, 1)[0]
+    file = io.BytesIO()
+    plain = dataclasses.replace(routed, beside=None)
+    write_csv(file, [Exported("sample", "m", recipe, one, {}) for one in (routed, plain)], with_tokens=True)
+    first, second = csv.DictReader(io.StringIO(file.getvalue().decode(), newline=""))
+    assert routed.beside is not None
+    assert json.loads(first["under_bits"]) == routed.beside["surprisals_bits"].tolist()
+    assert json.loads(first["source"]) == routed.beside["source"].tolist()
+    assert (second["under_bits"], second["source"]) == ("", "")
+
+
+@pytest.mark.parametrize("words", ["lambda=0.5", "linear=0.3", "route=confidence:0.3", "route=random:0.5"])
+def test_of_a_typed_text_each_model_says_what_it_says_alone(words: str) -> None:
+    from llama_diversity.render.heatmap import Looks
+    from llama_diversity.studies.session import Session
+    from llama_diversity.studies.subjects import picture_of_one, read_subjects, subjects_as_json
+
+    text, session = "She was a nurse. She was kind.", Session()
+    [subject] = read_subjects([resolve_model(f"mix:tiny-base,tiny-aligned,{words}")], text, Asking(), session)
+    alone = [read_subjects([resolve_model(one)], text, Asking(), session)[0] for one in ("tiny-base", "tiny-aligned")]
+    assert subject.beside is not None
+    for number, one in enumerate(alone):
+        under = subject.beside["surprisals_bits"][:, number]
+        np.testing.assert_allclose(under, one.tokens["surprisal_bits"], rtol=1e-4, atol=1e-4)
+        assert one.beside is None
+    picture = picture_of_one(subject, "leaning", None, Looks(), has_sampler=False)
+    apart = alone[1].tokens["surprisal_bits"] - alone[0].tokens["surprisal_bits"]
+    values = [picture.scale.value(one) for one in picture.tokens]
+    np.testing.assert_allclose(values, apart, rtol=1e-3, atol=1e-3)
+    tokens = subjects_as_json([subject])["tokens"]
+    assert [len(one["under_bits"]) for one in tokens] == [2] * len(tokens)  # type: ignore[attr-defined]
+    source = set(subject.beside["source"].tolist())
+    assert source <= {0, 1} if words.startswith("route=confidence") else source == {-1}
+
+
+def test_of_a_typed_text_a_router_s_words_are_whose_its_rule_says() -> None:
+    """By hand: where a word begins, the base's where its likeliest token has less than the rule's probability."""
+    with mixture("mix:tiny-base,tiny-aligned,route=confidence:0.3") as engine:
+        ids = engine.tokenize("She was a nurse. She was kind.")
+        found = engine.beside(ids)
+        rows = next(engine.parts[0].logits([ids])).logits.astype(np.float64)  # type: ignore[attr-defined]
+        p = np.exp(rows - logsumexp(rows, axis=1, keepdims=True)).max(axis=1)
+        expected, owner = [-1], None
+        for at, token in enumerate(ids[1:]):
+            is_new = owner is None or not is_inside_of(engine, ids[at]) or begins_of(engine, token)
+            owner = (0 if p[at] < 0.3 else 1) if is_new else owner
+            expected.append(owner)
+    assert found is not None
+    assert found["source"].tolist() == expected
+    assert {0, 1} <= set(expected)
+
+
+def test_one_model_says_nothing_beside() -> None:
+    with contextlib.closing(open_engine(resolve_model("scripted:base"), EngineOptions())) as engine:
+        assert engine.beside(engine.tokenize("She was")) is None
 
 
 def test_the_files_of_a_mixture_are_those_of_its_models() -> None:
@@ -628,3 +698,31 @@ def test_a_frontier_between_a_mixture_and_a_model_has_no_usual_families() -> Non
     with pytest.raises(BadUsage, match="cannot be mixed again"):
         usual("scripted:base", half)
     assert [one.model for one in family_of(f"heat={half},T=1.15/1.3").settings] == [half, half]
+
+
+def test_what_a_mixture_costs_is_what_all_its_models_write_and_read() -> None:
+    """By hand: two models, prompts of one and three tokens, five tokens of text."""
+    other = Prompt("t", "other", (2, 3, 4), "chat")
+    with mixture("lambda=0.5") as engine:
+        alone = recipe_of(engine)
+        words = mixture_words(resolve_model("mix:scripted:base,scripted:aligned,lambda=0.5"))
+        apart = dataclasses.replace(alone, mixture=words, prompt=Prompt("t", "mine", (1,), others=(other,)))
+    assert priced(apart, 5) == (10, 4)
+    assert priced(dataclasses.replace(apart, prompt=Prompt("t", "mine", (1,))), 5) == (10, 2)
+    assert priced(alone, 5) == (5, len(alone.prompt.ids))
+
+
+def test_studies_price_a_mixture_by_all_its_models() -> None:
+    """An arm that is the aligned chain and a mixture that is it too: the mixture costs twice as much."""
+    mix = "mix:scripted:base,scripted:aligned,lambda=1"
+    prompts = [f"She was {word}" for word in "a b c d e f g h i j".split()]
+    arms = {"one": "scripted:aligned", "two": mix}
+    report = ld.compare(arms, prompts=prompts[:2], n=40, max_tokens=8, seed=3).to_dict()["arms"]
+    one, two = (report[name]["price"] for name in arms)
+    assert two["prompt_tokens"] == 2 * one["prompt_tokens"]
+    assert two["written_tokens"] == pytest.approx(2 * report["two"]["mean_tokens"], rel=0.02)
+    plane = ld.frontier({"two": f"{mix},T=1/1.2"}, reference="one=scripted:aligned", prompts=prompts, n=6, max_tokens=8)
+    alone, both = plane.found.settings[:2]
+    np.testing.assert_array_equal(both.n_prompt_tokens / both.n_outputs, 2 * alone.n_prompt_tokens / alone.n_outputs)
+    assert (both.n_tokens % 2 == 0).all()
+    assert both.n_tokens.mean() > 1.3 * alone.n_tokens.mean()  # the budget is one of text, the price of both models

@@ -38,7 +38,7 @@ def score(*, model: str, text: str, asking: Asking, session: Session, output: Ou
     if output.json:
         totals = {"total_bits": scored.total_bits, "bits_per_byte": scored.bits_per_byte}
         known = {name: value if math.isfinite(value) else None for name, value in totals.items()}
-        tokens = token_objects(scored.tokens, scored.pieces)
+        tokens = token_objects(scored.tokens, scored.pieces, beside=scored.beside)
         print_json({"tokens": tokens, "n_bytes": scored.n_bytes_scored, **known, "start": scored.start})
         return
     if not output.quiet:

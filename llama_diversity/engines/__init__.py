@@ -207,6 +207,13 @@ class Engine(Protocol):
         """Teacher-forced statistics of `ids`, shape (len(ids),); nan for the first, which has no context."""
         ...
 
+    def beside(self, ids: tuple[int, ...]) -> TokenStats | None:
+        """Of a mixture what its models say of `ids`, shape (len(ids),), `beside_dtype`; nan for the first. Else None.
+
+        `source` is -1 where no rule makes a word one model's for certain.
+        """
+        ...
+
     def score_each(
         self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None
     ) -> list[npt.NDArray[np.float32]]:

@@ -458,6 +458,10 @@ class ScriptedEngine:
             on_progress(1.0)
         return stats
 
+    def beside(self, ids: tuple[int, ...]) -> TokenStats | None:
+        """Nothing: it is one model."""
+        return None
+
     def score_each(
         self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None
     ) -> list[Float32]:

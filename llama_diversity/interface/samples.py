@@ -346,7 +346,7 @@ class Score:
         return Heatmap(two, f"of {_short(self.text)} under {against.model} and {self.model}")
 
     def _shown(self) -> Any:
-        return scored_tokens(self.tokens, self._scored.pieces.__getitem__)
+        return scored_tokens(self.tokens, self._scored.pieces.__getitem__, self._scored.beside)
 
     def _repr_html_(self) -> str:
         return self.heatmap()._repr_html_()

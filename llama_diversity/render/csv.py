@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import IO
@@ -19,6 +20,7 @@ COLUMNS = (
     "bits_per_token",
 )  # fmt: skip
 TOKEN_COLUMNS = ("token_ids", "surprisal_bits", "entropy_bits")  # JSON lists; null where a token has no context
+MIXTURE_COLUMNS = ("under_bits", "source")  # likewise, of a list for each token; empty where no mixture drew it
 
 
 def to_csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -65,7 +67,7 @@ def write_csv(file: IO[bytes], samples: Iterable[Exported], *, with_tokens: bool
     text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True)
     try:
         rows = csv.writer(Lines(text), lineterminator=Lines.END)
-        rows.writerow([*COLUMNS, *(TOKEN_COLUMNS if with_tokens else ())])
+        rows.writerow([*COLUMNS, *((*TOKEN_COLUMNS, *MIXTURE_COLUMNS) if with_tokens else ())])
         n_samples = 0
         for exported in samples:
             rows.writerow([*_row(exported), *(_token_cells(exported) if with_tokens else ())])
@@ -104,3 +106,10 @@ def _token_cells(exported: Exported) -> Iterator[str]:
     yield json.dumps(tokens["id"].tolist())
     for name in TOKEN_COLUMNS[1:]:
         yield json.dumps([None if np.isnan(value) else value for value in tokens[name].tolist()])
+    beside = exported.sample.beside
+    if beside is None:
+        yield from ("", "")
+    else:
+        under = beside["surprisals_bits"].tolist()
+        yield json.dumps([[bits if math.isfinite(bits) else None for bits in of_token] for of_token in under])
+        yield json.dumps([None if source < 0 else source for source in beside["source"].tolist()])

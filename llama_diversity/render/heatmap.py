@@ -178,8 +178,7 @@ class Heatmap(TokenPicture):
         self.tokenizer = tokenizer
         self.scale = scale_called(by, maximum_bits=maximum_bits, distribution=distribution)
         if by in OF_MIXTURES and all(math.isnan(self.scale.value(token)) for token in self.tokens):
-            needs = "samples of mixtures" if by == "leaning" else "samples of mixtures by route, word by word"
-            raise BadValue("--by", by, f"it is kept of {needs}: llamadiv sample -m mix:BASE,ALIGNED,route=random:0.5")
+            raise BadValue("--by", by, OF_MIXTURES[by])
 
     def page(self, marks: Marks, *, numbers: bool) -> Page:
         values = [self.scale.value(token) for token in self.tokens]

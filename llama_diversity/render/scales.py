@@ -52,7 +52,7 @@ def scored_tokens(
         return plain
     return tuple(
         one._replace(
-            under_bits=tuple(row["surprisals_bits"].tolist()),
+            under_bits=() if math.isnan(row["surprisals_bits"][0]) else tuple(row["surprisals_bits"].tolist()),
             source=int(row["source"]) if row["source"] >= 0 else None,
         )
         for one, row in zip(plain, beside, strict=True)
@@ -378,7 +378,11 @@ class Source(Difference, TokenScale):
         return f"{sum(value < 0 for value in values)} of them from the first model"
 
 
-OF_MIXTURES = (Leaning.name, Source.name)  # what only their samples have
+OF_MIXTURES = {  # what only they have, and what to give
+    Leaning.name: "only the tokens of a mixture have one: -m mix:BASE,ALIGNED,lambda=0.5",
+    Source.name: "only the words of a routed mixture have one, under route=random:R those of its samples alone: "
+    "-m mix:BASE,ALIGNED,route=confidence:0.5",
+}
 SCALES: dict[str, type[TokenScale]] = {
     scale.name: scale for scale in (Surprisal, Entropy, Rank, Probability, Leaning, Source)
 }

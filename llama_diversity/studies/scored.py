@@ -23,6 +23,7 @@ class Scored(NamedTuple):
     n_bytes_scored: int
     start: str  # what precedes them, as it is spelled
     ids: tuple[int, ...]  # what was read, all of it
+    beside: TokenStats | None = None  # of a mixture: what its models say of them
 
     @property
     def total_bits(self) -> float:
@@ -44,8 +45,10 @@ def score_text(engine: Engine, text: str, asking: Asking, session: Session) -> S
     ids = engine.tokenize(text, asking)
     with session.listener.working(f"scoring {counted(len(ids), 'token')}") as on_progress:
         tokens = engine.score(ids, on_progress=on_progress)[len(start.ids) :]
+        beside = engine.beside(ids)
     pieces = {token: engine.piece(token) for token in seen_ids(tokens)}
-    return Scored(tokens, pieces, n_bytes_judged(tokens, pieces, text), start.text, ids)
+    said = None if beside is None else beside[len(start.ids) :]
+    return Scored(tokens, pieces, n_bytes_judged(tokens, pieces, text), start.text, ids, said)
 
 
 def n_bytes_judged(tokens: TokenStats, pieces: Mapping[int, Piece], text: str) -> int:

@@ -26,7 +26,7 @@ class Subject(NamedTuple):
     pieces: dict[int, Piece]
     ids: tuple[int, ...] = ()  # of a text that was typed, with what precedes it
     start: str | None = None  # that, as it is spelled
-    beside: TokenStats | None = None  # of a sample that a mixture drew
+    beside: TokenStats | None = None  # what the models of a mixture say
 
 
 def read_subjects(models: Sequence[ModelRef], text: str, asking: Asking, session: Session) -> list[Subject]:
@@ -37,7 +37,9 @@ def read_subjects(models: Sequence[ModelRef], text: str, asking: Asking, session
         with session.opened(reference) as engine:
             scored = score_text(engine, text, asking, session)
             vocabulary = _vocabulary_name(engine.facts.n_vocab, engine.facts.vocab_digest)
-            read = Subject(reference.reference, vocabulary, scored.tokens, scored.pieces, scored.ids, scored.start)
+            read = Subject(
+                reference.reference, vocabulary, scored.tokens, scored.pieces, scored.ids, scored.start, scored.beside
+            )
             subjects.append(read)
             if vocabulary == subjects[0].vocabulary and read.ids != subjects[0].ids:
                 raise DifferentTokens(subjects[0].model, read.model, subjects[0].ids, read.ids)
@@ -90,7 +92,7 @@ def subjects_as_json(subjects: Sequence[Subject]) -> Mapping[str, object]:
 def picture_of_one(subject: Subject, by: str, maximum: float | None, looks: Looks, *, has_sampler: bool) -> Heatmap:
     """A text under one model, or a sample; with `has_sampler` under the distribution that it was drawn from.
 
-    Raises BadValue for what only the samples of mixtures have.
+    Raises BadValue for what only mixtures have.
     """
     return Heatmap(
         scored_tokens(subject.tokens, subject.pieces.__getitem__, subject.beside),

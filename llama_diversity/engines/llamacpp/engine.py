@@ -264,6 +264,10 @@ class LlamaCppEngine:
         """Statistics of `ids` under the model, each given the ones before it; the first has no context."""
         return score_text(ids, self.logits([ids]), self._reducer, on_progress)
 
+    def beside(self, ids: tuple[int, ...]) -> TokenStats | None:
+        """Nothing: it is one model."""
+        return None
+
     def score_each(
         self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None
     ) -> list[Float32]:

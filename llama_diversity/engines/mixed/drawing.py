@@ -11,7 +11,7 @@ import numpy as np
 from llama_diversity.engines.batching import Mixer, Seats
 from llama_diversity.engines.completion import Completion
 from llama_diversity.engines.draws import Float32, Float64, uniforms
-from llama_diversity.engines.mixed.rows import masses, mixed_beside
+from llama_diversity.engines.mixed.rows import beside, masses, mixed_beside
 from llama_diversity.engines.mixed.words import (
     BASE,
     BEGINNING,
@@ -25,10 +25,9 @@ from llama_diversity.engines.mixed.words import (
 )
 from llama_diversity.engines.together import Together
 from llama_diversity.mixtures import Rule
-from llama_diversity.records import Prompt, TokenStats, beside_dtype
+from llama_diversity.records import Prompt, beside_dtype
 
 _COINS = 1  # the number of a sample's stream of coins; that of its tokens is 0
-_BITS = 1 / np.log(2.0)
 
 
 class MixedSlots:
@@ -118,7 +117,7 @@ class _ByToken:
     def follow(self, completions: Sequence[Completion], token_ids: Sequence[int]) -> None:
         """Keep how surprising each token is to each model."""
         at_rows = [self._at[one] for one in completions]
-        kept = _beside(self._rows, self._log_masses, at_rows, token_ids, self._dtype)
+        kept = beside(self._rows, self._log_masses, at_rows, token_ids, self._dtype)
         for at, one in enumerate(completions):
             one.keep_beside(kept[at : at + 1])
 
@@ -155,7 +154,7 @@ class _ByWord:
     def follow(self, completions: Sequence[Completion], token_ids: Sequence[int]) -> None:
         """Keep whose each token is, and how surprising to each model."""
         at_rows = [self._at[one] for one in completions]
-        kept = _beside(self._rows, self._log_masses, at_rows, token_ids, self._dtype)
+        kept = beside(self._rows, self._log_masses, at_rows, token_ids, self._dtype)
         for number, (one, token) in enumerate(zip(completions, token_ids, strict=True)):
             at = self._at[one]
             self._places[one], kept["source"][number] = after_token(
@@ -171,19 +170,3 @@ class _ByWord:
             coins = uniforms(completion.recipe.seed, completion.index, n, stream=_COINS).tolist()
             self._coins[completion] = coins
         return coins[completion.n_tokens]
-
-
-def _beside(
-    rows: Sequence[Float32],
-    log_masses: Sequence[Float64],
-    at: Sequence[int],
-    token_ids: Sequence[int],
-    kind: np.dtype[Any],
-) -> TokenStats:
-    """The surprisal of each token under each model alone; as if mixed token by token."""
-    found = np.zeros(len(at), kind)
-    for model, (some, log_mass) in enumerate(zip(rows, log_masses, strict=True)):
-        bits = (log_mass[list(at)] - some[list(at), list(token_ids)]) * _BITS
-        found["surprisals_bits"][:, model] = np.maximum(bits, 0.0)
-    found["source"] = -1
-    return found

@@ -26,7 +26,7 @@ from llama_diversity.engines.batching import Seats, draw
 from llama_diversity.engines.draws import Float32, Float64, Reducer, score_text
 from llama_diversity.engines.layout import physical_memory_bytes
 from llama_diversity.engines.mixed.drawing import MixedSlots, mixer_of
-from llama_diversity.engines.mixed.rows import masses, mixed
+from llama_diversity.engines.mixed.rows import beside, masses, mixed
 from llama_diversity.engines.mixed.words import (
     BEGINNING,
     Here,
@@ -42,7 +42,16 @@ from llama_diversity.engines.start import Start
 from llama_diversity.engines.together import Together
 from llama_diversity.errors import BadValue
 from llama_diversity.mixtures import Rule
-from llama_diversity.records import Asking, ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
+from llama_diversity.records import (
+    Asking,
+    ModelFacts,
+    ModelRef,
+    Piece,
+    Prompt,
+    Recipe,
+    TokenStats,
+    beside_dtype,
+)
 
 _BUILD = "mixed 2"  # changes with the arithmetic of a mixture
 _CACHE_SHARE = 0.25  # of the machine's memory, for the caches of all models together
@@ -196,6 +205,22 @@ class MixedEngine:
     def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
         """Statistics of `ids` under the mixture; where a word's model is drawn by chance, over both."""
         return score_text(ids, self.logits([ids]), self._reducer, on_progress)
+
+    def beside(self, ids: tuple[int, ...]) -> TokenStats:
+        """What each model says of `ids`, and of a routed mixture whose each word is, where that is certain."""
+        found = np.zeros(len(ids), beside_dtype(len(self.parts)))
+        found["surprisals_bits"][:1], found["source"] = np.nan, -1
+        place = BEGINNING
+        for pieces in zip(*(part.logits([ids]) for part in self.parts), strict=True):
+            rows, start = [piece.logits for piece in pieces], pieces[0].start
+            those = slice(start + 1, start + 1 + len(rows[0]))
+            log_masses = [masses(some) for some in rows]
+            found[those] = beside(rows, log_masses, range(len(rows[0])), ids[those], found.dtype)
+            if self.rule.is_routed:
+                shares = routes(self.rule, rows, log_masses, self._words).tolist()
+                for at, (here, share) in enumerate(zip(here_of(rows, log_masses), shares, strict=True), start + 1):
+                    place, found["source"][at] = after_token(here, place, share, ids[at], self._words)
+        return found
 
     def score_each(
         self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from llama_diversity.engines.draws import Float32, Float64
 from llama_diversity.mixtures import Rule
+from llama_diversity.records import TokenStats
 
 _CHUNK_BYTES = 256 * 1024  # rows worked on at once stay in a core's cache
+_BITS = 1 / np.log(2.0)
 _TINY = np.finfo(np.float32).tiny  # below it a float32 loses digits, and at last becomes 0
 
 
@@ -35,6 +38,22 @@ def masses(rows: Float32) -> Float64:
         some = rows[chunk]
         maxima, sums = _exponentials(some, buffer[: len(some)])
         found[chunk] = np.log(sums) + maxima
+    return found
+
+
+def beside(
+    rows: Sequence[Float32],
+    log_masses: Sequence[Float64],
+    at: Sequence[int],
+    token_ids: Sequence[int],
+    kind: np.dtype[Any],
+) -> TokenStats:
+    """The surprisal of each token under each model alone, behind row `at` of each; as if mixed token by token."""
+    found = np.zeros(len(at), kind)
+    for model, (some, log_mass) in enumerate(zip(rows, log_masses, strict=True)):
+        bits = (log_mass[list(at)] - some[list(at), list(token_ids)]) * _BITS
+        found["surprisals_bits"][:, model] = np.maximum(bits, 0.0)
+    found["source"] = -1
     return found
 
 
@@ -112,4 +131,4 @@ def _chunks(rows: Float32) -> list[slice]:
 
 
 def _n_rows(rows: Float32) -> int:
-    return max(1, _CHUNK_BYTES // (4 * rows.shape[1]))
+    return max(1, _CHUNK_BYTES // (4 * int(rows.shape[1])))

@@ -117,7 +117,8 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
             for arm, words in facts.arms.items()
         ),
         "Cut off: by --max-tokens, valid or not. Tokens, mean: of a valid output. Price: tokens that an output costs, "
-        "valid or not, all that was written for it and the prompts that were read for it.",
+        "valid or not, all that was written for it and the prompts that were read for it, of a mixture by all its "
+        "models.",
     )
     yield from _units(found, facts)
     yield from _calls(facts)

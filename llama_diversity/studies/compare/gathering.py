@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llama_diversity.answers import Answer
-from llama_diversity.records import Sample
+from llama_diversity.mixtures import priced
+from llama_diversity.records import Recipe, Sample
 from llama_diversity.studies.compare import asking
 from llama_diversity.studies.compare.specs import ArmSpec
 from llama_diversity.studies.measuring.calls import Tokens, answers
@@ -62,13 +63,15 @@ def label(arm: str, number: int) -> str:
 class Output(NamedTuple):
     """One output: what it answers, the cell it is of, its call or chain (else a number of its own), and its price.
 
+    `n_tokens` were written for it; what that costs, tokens written and read, counts every model of a mixture.
     `flaw`: why the way of asking gave no answer. `stated`: the probability that the model stated for it.
     """
 
     answer: Answer
     label: str
     unit: int
-    n_tokens: float  # written for it
+    n_tokens: float
+    n_written: float
     n_prompt_tokens: float
     flaw: str | None = None
     stated: float | None = None
@@ -162,9 +165,9 @@ def outputs(one: Question, drawn: Drawn) -> Iterator[Output]:
     elif one.spec.ask == "plan":
         yield from _planned(one, drawn)
     elif one.first == one.label:
-        n_prompt = len(drawn.recipe(one.label).prompt.ids)
+        recipe = drawn.recipe(one.label)
         for at, (sample, answer) in enumerate(drawn.read(one.label)):
-            yield Output(answer, one.label, at, len(sample.tokens), n_prompt)
+            yield Output(answer, one.label, at, *_cost(recipe, sample))
     else:
         for at in range(one.n):
             yield from _once(one.once(at), at, drawn)
@@ -174,7 +177,12 @@ def _once(name: str, unit: int, drawn: Drawn) -> Iterator[Output]:
     """The output of what was asked once; none where it is not there."""
     if name in drawn.cells:
         for sample, answer in drawn.read(name):
-            yield Output(answer, name, unit, len(sample.tokens), len(drawn.recipe(name).prompt.ids))
+            yield Output(answer, name, unit, *_cost(drawn.recipe(name), sample))
+
+
+def _cost(recipe: Recipe, sample: Sample) -> tuple[int, int, int]:
+    """Tokens of a sample, and what it costs."""
+    return len(sample.tokens), *priced(recipe, len(sample.tokens))
 
 
 def _by_index(name: str, drawn: Drawn) -> dict[int, tuple[Sample, Answer]]:
@@ -183,10 +191,10 @@ def _by_index(name: str, drawn: Drawn) -> dict[int, tuple[Sample, Answer]]:
 
 def _chains(one: Question, drawn: Drawn) -> dict[int, list[Output]]:
     """The answers of each chain so far, up to the first that is not there."""
-    n_prompt = len(drawn.recipe(one.label).prompt.ids)
+    recipe = drawn.recipe(one.label)
     found = {}
     for chain, (sample, answer) in _by_index(one.label, drawn).items():
-        said = [Output(answer, one.label, chain, len(sample.tokens), n_prompt)]
+        said = [Output(answer, one.label, chain, *_cost(recipe, sample))]
         for at in range(1, one.spec.k):
             more = list(_once(one.later(chain, at), chain, drawn))
             if not more:
@@ -198,15 +206,16 @@ def _chains(one: Question, drawn: Drawn) -> dict[int, list[Output]]:
 
 def _planned(one: Question, drawn: Drawn) -> Iterator[Output]:
     """Answers by plans, at the price of both; where there is no plan no answer was asked for."""
-    n_prompt = len(drawn.recipe(one.plans).prompt.ids)
+    recipe = drawn.recipe(one.plans)
     for at, (sample, plan) in _by_index(one.plans, drawn).items():
+        price = _cost(recipe, sample)
         if plan.flaw is not None:
             nothing = Answer("", b"", plan.tokens[:0])
-            yield Output(nothing, one.plans, at, len(sample.tokens), n_prompt, NO_PLAN)
+            yield Output(nothing, one.plans, at, *price, NO_PLAN)
         for each in _once(one.once(at), at, drawn):
-            yield each._replace(
-                n_tokens=each.n_tokens + len(sample.tokens), n_prompt_tokens=each.n_prompt_tokens + n_prompt
-            )
+            own = each.n_tokens, each.n_written, each.n_prompt_tokens
+            n_tokens, n_written, n_prompt_tokens = (a + b for a, b in zip(price, own, strict=True))
+            yield each._replace(n_tokens=n_tokens, n_written=n_written, n_prompt_tokens=n_prompt_tokens)
 
 
 def _of_call(one: Question, drawn: Drawn, at: int, sample: Sample, answer: Answer) -> Iterator[Output]:
@@ -214,7 +223,8 @@ def _of_call(one: Question, drawn: Drawn, at: int, sample: Sample, answer: Answe
     k, recipe = one.spec.k, drawn.recipe(one.label)
     found = answers(answer.text, asking.TAG)[:k]
     tokens = Tokens.of(answer, drawn.store.pieces(recipe.vocab_digest, set(answer.tokens["id"].tolist())))
-    price = len(sample.tokens) / k, len(recipe.prompt.ids) / k
+    n_tokens, n_written, n_prompt_tokens = (n / k for n in _cost(recipe, sample))
+    price = (n_tokens, n_written, n_prompt_tokens)
     for block in found:
         own = answer.tokens[tokens.spoken(answer.text, block.start, block.end)]
         is_cut_off = answer.is_cut_off and not answer.text[block.end :].strip()

@@ -327,7 +327,7 @@ class Reading(NamedTuple):
             embedded.unread,
             Endings.of([one.answer for one in every], map(self.flaw, every)),
             _units(spec, every, outputs, reaching),
-            sum(one.n_tokens for one in every),
+            sum(one.n_written for one in every),
             sum(one.n_prompt_tokens for one in every),
         )
 

@@ -57,8 +57,8 @@ class Setting:
     quality: Mapping[str, Float64]
     diversity: Mapping[str, Float64]
     n_outputs: Float64  # within the budget, by prompt
-    n_tokens: Float64  # written for these
-    n_prompt_tokens: Float64  # read for these
+    n_tokens: Float64  # written for these, by every model of a mixture
+    n_prompt_tokens: Float64  # read for these, likewise
 
 
 @dataclass(frozen=True)

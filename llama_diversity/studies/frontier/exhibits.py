@@ -191,8 +191,8 @@ def _settings(found: Result, facts: Facts) -> Table:
         ),
         tuple(rows),
         f"Quality: {quality}. Diversity: {diversity}. Outputs, tokens written for them, and read: of a prompt, means "
-        "over prompts. Front: no other setting of any family is as good in both and better in one; the reference takes "
-        "no part.",
+        "over prompts, of a mixture what all its models write and read. Front: no other setting of any family is as "
+        "good in both and better in one; the reference takes no part.",
     )
 
 

@@ -2,7 +2,8 @@
 
 Settings are held to one budget of tokens a prompt, the smallest that any of them drew for it: each has as many outputs
 as that pays for at its own mean length, the first of them. The mean, and not a running sum, decides how many, so that
-it does not depend on the order of the outputs and long ones are not left out more often than short ones.
+it does not depend on the order of the outputs and long ones are not left out more often than short ones. A token of a
+mixture counts once there, as one token of text; what outputs cost counts every model that reads and writes.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def gathered(study: Compare, drawn: Drawn, asked: Asked) -> Gathered:
             {**_quality(study, answers[name], asked, scores), "topic": topics[name]},
             _diversity(measured, name),
             _floats([len(some) for some in mine]),
-            _floats([sum(one.n_tokens for one in some) for some in mine]),
+            _floats([sum(one.n_written for one in some) for some in mine]),
             _floats([sum(one.n_prompt_tokens for one in some) for some in mine]),
         )
         for name, mine in outputs.items()

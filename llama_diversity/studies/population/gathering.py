@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from llama_diversity.answers import Answer
+from llama_diversity.mixtures import priced
 from llama_diversity.studies.measuring.calls import Block, Tokens, blocks
 from llama_diversity.studies.population import asking
 from llama_diversity.studies.population.asking import TAG, Number
@@ -95,9 +96,9 @@ def outputs(study: Population, way: Way, number: Number, drawn: Drawn) -> Iterat
 
 
 def _cost(name: str, drawn: Drawn) -> tuple[int, int, Answer]:
-    """Tokens of a sample, thoughts and all, and of its prompt; and what it answers."""
+    """Tokens of a sample, thoughts and all, and of its prompt, by every model of a mixture; and what it answers."""
     [(sample, answer)] = drawn.read(name)
-    return len(sample.tokens), len(drawn.recipe(name).prompt.ids), answer
+    return *priced(drawn.recipe(name), len(sample.tokens)), answer
 
 
 def _seconds(each: Sequence[float | None]) -> float | None:

@@ -35,7 +35,7 @@ Labels = npt.NDArray[np.int64]
 
 
 class Output(NamedTuple):
-    """One output: its text without thoughts, all tokens that were drawn for it, and why it cannot be used."""
+    """One output: its text without thoughts, what was drawn for it, by every model of a mixture, and its flaw."""
 
     text: str
     n_tokens: int

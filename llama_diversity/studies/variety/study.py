@@ -11,6 +11,7 @@ from typing import Any
 
 from llama_diversity import cache, embed
 from llama_diversity.errors import BadValue
+from llama_diversity.mixtures import priced
 from llama_diversity.records import without_number
 from llama_diversity.render.jsonl import finite
 from llama_diversity.store import Run, RunCell, Store
@@ -100,8 +101,10 @@ def _by_name(run: Run) -> dict[str, RunCell]:
 
 
 def _outputs(drawn: Drawn, name: str, judge: Judge) -> Iterator[analysis.Output]:
+    recipe = drawn.recipe(name)
     for sample, answer in drawn.read(name):
-        yield analysis.Output(answer.text, len(sample.tokens), judge.flaw(answer))
+        n_written, _ = priced(recipe, len(sample.tokens))
+        yield analysis.Output(answer.text, n_written, judge.flaw(answer))
 
 
 def _told(
