@@ -415,14 +415,36 @@ def test_known_answers_are_valid_and_others_are_not(run: Run, tmp_path: Path) ->
     assert known.name in found["command"]
 
 
+def test_what_a_grammar_describes_is_valid_and_nothing_is_forced(run: Run, tmp_path: Path) -> None:
+    """Two tosses are one of four pairs, a blank behind each toss; blanks at the ends may be there or not."""
+    grammar = tmp_path / "pairs.gbnf"
+    coins = ("--family", "coin=scripted:coin,seed=1/2", "--reference", "coin0=scripted:coin")
+    for text, share in (
+        ('root ::= "heads " ("heads" | "tails")', 0.5),
+        ('root ::= (side " ")+\nside ::= "heads" | "tails"', 1.0),
+        ('root ::= "heads"', 0.0),
+    ):
+        grammar.write_text(text)
+        found = told(run, *coins, *PROMPTS, "-n", 40, "--max-tokens", 2, "--grammar", grammar)
+        assert found["quality"] == "validity"
+        for one in found["points"]:
+            assert one["measures"]["validity"] == pytest.approx(share, abs=0.06 if share == 0.5 else 0)
+    assert grammar.name in found["command"]
+    grammar.write_text("root ::= (")
+    code, _, error = run("frontier", *coins, *PROMPTS, "--grammar", grammar)
+    assert (code, "llama.cpp cannot use it" in error) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--quality", "validity"), "--quality is 'validity'; it needs --valid or --known"),
+        (("--quality", "validity"), "--quality is 'validity'; it needs --valid, --known or --grammar"),
         (("--quality", "scorer"), "--quality is 'scorer'; it needs --scorer"),
         (("--delta", -1), "--delta is -1.0; it must not be negative"),
         (("--valid", "("), "it is no regular expression"),
         (("--known", "nowhere.txt"), "it cannot be read"),
+        (("--grammar", "nowhere.gbnf"), "it cannot be read (No such file or directory); name a GBNF file"),
+        (("--valid", "a", "--known", "nowhere.txt"), "--valid and --known are given: leave all but one out"),
         (("-n", 1), "-n is 1"),
         (("--scorer", "tiny-bse"), "Did you mean tiny-base"),
         (("--family", "more=scripted:base,T=1/2/3"), "Families need the same number of settings"),

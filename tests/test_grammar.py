@@ -24,6 +24,7 @@ from llama_diversity.engines.llamacpp.gbnf import objection
 from llama_diversity.engines.llamacpp.grammar import LlamaCppGrammar
 from llama_diversity.errors import BadValue, EngineError
 from llama_diversity.records import ModelRef, Prompt, Recipe, Sample, Sampler
+from llama_diversity.resolve import resolve_model
 
 TINY_BASE = Path(llama_diversity.__file__).parent / "data" / "tiny-base.gguf"
 RAW = ("id", "surprisal_bits", "entropy_bits", "varentropy_bits2", "rank", "top_ids", "top_surprisals_bits")
@@ -221,6 +222,26 @@ def next_ones(engine: Engine, grammar: str, *text: str) -> set[bytes]:
             bounds.accept(0, token)
         ids = np.flatnonzero(bounds.allowed([0])[0]).tolist()
         return {b"end" if token == EOS else engine.piece(token).bytes for token in ids}
+
+
+def test_a_text_fits_as_a_whole_or_not() -> None:
+    """A list of numbers in brackets, as deep as one likes: what no regular expression describes."""
+    lists = 'root ::= "[" (item ("," item)*)? "]"\nitem ::= root | [0-9]+ | "é"'
+    texts = {
+        "[]": True, "[1,[23,[]],é]": True, "[1,[23,[]]": False, "[1,]": False, "[1]]": False, "": False, "[é": False,
+        "[\0]": False, " []": False,
+    }  # fmt: skip
+    with contextlib.closing(open_engine(resolve_model("tiny-base"), EngineOptions(vocabulary_only=True))) as engine:
+        assert engine.fits(lists, [text.encode() for text in texts]) == list(texts.values())
+        assert engine.fits('root ::= "a"*', [b"", b"aaa", b"aab"]) == [True, True, False]
+        assert engine.fits("root ::= .*", [bytes(range(1, 128)), "日本".encode(), b"\xff\xfe"])[:2] == [True, True]
+        with pytest.raises(BadValue, match="llama.cpp cannot use it"):
+            engine.fits("root ::= (", [b""])
+    with (
+        contextlib.closing(open_engine(resolve_model("scripted:base"), EngineOptions())) as chain,
+        pytest.raises(EngineError, match="takes no grammar"),
+    ):
+        chain.fits(lists, [b"[]"])
 
 
 @pytest.mark.model

@@ -32,14 +32,15 @@ from llama_diversity.studies.prompts import Prompts, shipped
 @click.option("--scorer", shell_complete=complete_model, help="A third model whose bits per byte are a quality.")
 @click.option("--valid", metavar="PATTERN", help="A regular expression that a valid output must contain.")
 @click.option("--known", type=click.Path(path_type=Path), help="A file of all valid outputs, one a line.")
+@click.option("--grammar", type=click.Path(path_type=Path), help="GBNF that a valid output is of; nothing is forced.")
 @study_options
 def frontier(*, choice: Choice, typed: tuple[str, ...], named: Prompts | None, work: Work, **asked: Any) -> None:
     """Which setting wins diversity at which quality? Families of settings in one plane, and a verdict that may be none.
 
     A family is an arm as in `compare` with one list of values, slashes between them; every family has as many. Without
     any there are four of the pair: temperature, min-p, top-p, and mixtures with the base. Half of the prompts choose a
-    setting, the other half judge it. The quality that decides is validity where --valid or --known says what is valid,
-    else the bits under --scorer, else `topic`: how much nearer an output is to its own prompt than to the others.
+    setting, the other half judge it. The quality that decides is validity where --valid, --known or --grammar says what
+    is valid, else the bits under --scorer, else `topic`: how much nearer an output is to its own prompt than to others.
 
     \b
     Examples:

@@ -224,6 +224,13 @@ class Engine(Protocol):
         """
         ...
 
+    def fits(self, grammar: str, texts: Sequence[bytes]) -> list[bool]:
+        """Which of `texts` are of a GBNF grammar as a whole; the model has no say in it, and needs no weights.
+
+        Needs the capability grammars. Raises BadValue for a malformed grammar.
+        """
+        ...
+
     def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
         """Teacher-forced logits of `texts`, of each a row for all ids but the last, text after text, in pieces.
 

@@ -431,9 +431,7 @@ class ScriptedEngine:
         if together is None:
             return
         if together.recipe.grammar is not None:
-            raise EngineError(
-                f"{self.facts.reference} is no GGUF model and takes no grammar. Choose another, or leave out --grammar."
-            )
+            raise self._no_grammar()
         yield from draw(self, together, self._reducer)
 
     @contextlib.contextmanager
@@ -469,6 +467,15 @@ class ScriptedEngine:
         for ids in texts:
             self._check(ids, max_tokens=0)
         return one_by_one(self.score, texts, on_progress)
+
+    def fits(self, grammar: str, texts: Sequence[bytes]) -> list[bool]:
+        """Refused: no chain reads a grammar."""
+        raise self._no_grammar()
+
+    def _no_grammar(self) -> EngineError:
+        return EngineError(
+            f"{self.facts.reference} is no GGUF model and takes no grammar. Choose another, or leave out --grammar."
+        )
 
     def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
         """The chain's rows of log p, a text at a time."""

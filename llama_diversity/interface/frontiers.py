@@ -37,6 +37,7 @@ def frontier(
     scorer: Model | str | None = None,
     valid: str | None = None,
     known: str | Path | None = None,
+    grammar: str | Path | None = None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -56,7 +57,8 @@ def frontier(
     `families` by name are arms as texts with one list of values, slashes between them ("tiny-aligned,T=1/1.3/1.6"),
     each with as many; without any there are four of the pair. `reference` is the arm that all are held against
     ("aligned=tiny-aligned"). `quality` and `diversity` are the two axes, `delta` how much worse is not worse. `scorer`
-    is a third model whose bits per byte are a quality, `valid` a regular expression and `known` a file of answers.
+    is a third model whose bits per byte are a quality, `valid` a regular expression, `known` a file of answers and
+    `grammar` one of GBNF that a valid output is of as a whole; nothing is forced.
 
     Raises BadUsage, BadValue, NoEncoder, Interrupted, and what models and stores raise.
 
@@ -82,6 +84,7 @@ def frontier(
         delta=delta,
         valid=valid,
         known=None if known is None else Path(known),
+        grammar=None if grammar is None else Path(grammar),
         n=n,
         max_tokens=max_tokens,
     )

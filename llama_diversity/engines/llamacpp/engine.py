@@ -286,6 +286,12 @@ class LlamaCppEngine:
             self.layout = self._record(layout, context, kv_type=kv_type)
             return surprisals(context, tree, planned, self._reducer, on_progress)
 
+    def fits(self, grammar: str, texts: Sequence[bytes]) -> list[bool]:
+        """Which of `texts` llama.cpp reads as a whole of the grammar."""
+        with self._following([grammar]) as following:
+            assert following is not None
+            return [following.fits(grammar, text) for text in texts]
+
     def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
         """Logits of `texts` as they are read, one after the other in one context.
 

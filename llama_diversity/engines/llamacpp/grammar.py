@@ -41,6 +41,7 @@ class Vocabulary:
     def __init__(self, pointer: Any, pieces: Sequence[Piece], ends: frozenset[int]) -> None:
         self.pointer = pointer
         self.pieces = pieces
+        self.ends = np.array(sorted(ends), np.int64)
         token_of = {piece.bytes: token for token, piece in enumerate(pieces) if piece.control is None}
         heads, tails, head_of_tails = [], [], []
         for token, piece in enumerate(pieces):
@@ -53,7 +54,24 @@ class Vocabulary:
             else:
                 tails.append(token)
                 head_of_tails.append(head)
+        self._token_of = token_of
         self.heads, self.tails, self.head_of_tails = (np.array(ids, np.int64) for ids in (heads, tails, head_of_tails))
+
+    def spelled(self, text: bytes) -> Iterator[int]:
+        """Tokens that make `text` up: one of each character where there is such a token, else one of each byte.
+
+        Raises ValueError where the vocabulary lacks a byte.
+        """
+        at = 0
+        while at < len(text):
+            n = _n_bytes(text[at:])
+            found = self._token_of.get(text[at : at + n])
+            if found is None:
+                n, found = 1, self._token_of.get(text[at : at + 1])
+            if found is None:
+                raise ValueError(f"no token is the byte {text[at]}")
+            yield found
+            at += n
 
 
 def _n_bytes(text: bytes) -> int:
@@ -123,6 +141,19 @@ class LlamaCppGrammar:
     def end(self, place: Hashable) -> None:
         """Forget a sample."""
         C.llama_sampler_free(self._walks.pop(place).sampler)
+
+    def fits(self, grammar: str, text: bytes) -> bool:
+        """Whether the whole of `text` is of one of the grammars: all its bytes are allowed in turn, and then an end."""
+        vocabulary = self._vocabulary
+        sampler = C.llama_sampler_clone(self._starts[grammar])
+        try:
+            for token in vocabulary.spelled(text):
+                if not _is_allowed(sampler, np.array([token])).any():
+                    return False
+                C.llama_sampler_accept(sampler, token)
+            return bool(_is_allowed(sampler, vocabulary.ends).any())
+        finally:
+            C.llama_sampler_free(sampler)
 
     def close(self) -> None:
         """Free every sampler and stop the threads."""

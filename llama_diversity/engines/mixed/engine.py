@@ -228,6 +228,10 @@ class MixedEngine:
         """The surprisals of `score`, text by text."""
         return one_by_one(self.score, texts, on_progress)
 
+    def fits(self, grammar: str, texts: Sequence[bytes]) -> list[bool]:
+        """By the vocabulary, which is one."""
+        return self.parts[0].fits(grammar, texts)
+
     def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
         """The mixture's logits, as the models read the texts side by side."""
         places: dict[int, Place] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from llama_diversity.records import Cell
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.arms import Arm, Choice
 from llama_diversity.studies.arms import named as named_of
+from llama_diversity.studies.compare.gathering import outputs
 from llama_diversity.studies.compare.measured import PRIMARY
 from llama_diversity.studies.compare.parts import described
 from llama_diversity.studies.compare.specs import ArmSpec
@@ -32,6 +34,7 @@ from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import Drawn, Method
 
 N_SAMPLES, MAX_TOKENS = 20, 64
+READER = "tiny-base"  # ships with the package and has a token of every byte: reads grammars for any model
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Frontier(Compare):
     scorers: Mapping[str, str] = field(default_factory=dict)  # role -> model
     known: str | None = None  # the file of valid answers
     answers: tuple[str, ...] = ()  # what it held
+    grammar_file: str | None = None
+    grammar: str | None = None  # what it held: GBNF
     quality: str = "topic"
     diversity: str = PRIMARY
     delta: float = QUALITIES["topic"].delta
@@ -65,7 +70,7 @@ class Frontier(Compare):
                 f"more, not {len(self.prompts)}."
             )
         needs = {
-            "validity": ("--valid or --known", self.valid is not None or bool(self.answers)),
+            "validity": ("--valid, --known or --grammar", self._says_what_is_valid),
             **{role: (f"--{role}", role in self.scorers) for role in ("base", "aligned", "scorer")},
         }
         option, is_there = needs.get(self.quality, ("", True))
@@ -88,7 +93,7 @@ class Frontier(Compare):
 
     def options(self) -> list[str]:
         changed = {"-n": "n", "--max-tokens": "max_tokens", "--valid": "valid", "--known": "known"}
-        changed |= {"--diversity": "diversity"}
+        changed |= {"--grammar": "grammar_file", "--diversity": "diversity"}
         scorer = self.scorers.get("scorer")
         words = [*self.prompt_words, *self.differing(changed), *(["--scorer", scorer] if scorer else [])]
         return [*words, "--quality", self.quality, "--delta", f"{self.delta:g}"]
@@ -103,10 +108,32 @@ class Frontier(Compare):
         if self.answers:
             known = {one.casefold() for one in self.answers}
             return lambda text: text.strip().casefold() in known
+        if self.grammar is not None:
+            return self._of_grammar.__getitem__
         if self.valid is not None:
             pattern = re.compile(self.valid)
             return lambda text: pattern.search(text) is not None
         return None
+
+    @property
+    def _says_what_is_valid(self) -> bool:
+        return bool(self.answers) or self.grammar is not None or self.valid is not None
+
+    @functools.cached_property
+    def _of_grammar(self) -> dict[str, bool]:
+        """Of the texts that were drawn, which are of the grammar; `show` asks about all of them at once."""
+        return {}
+
+    def _read_by_grammar(self, drawn: Drawn) -> None:
+        if self.grammar is None:
+            return
+        every = (each for one in self.questions() for each in outputs(one, drawn))
+        texts = sorted({each.answer.text for each in every} | {""})
+        with drawn.session.reading(drawn.session.model(READER)) as engine:
+            for read in (str, str.strip):  # as it is, or without the blanks around it
+                fit = engine.fits(self.grammar, [read(text).encode("utf-8", "surrogateescape") for text in texts])
+                for text, is_fit in zip(texts, fit, strict=True):
+                    self._of_grammar[text] = self._of_grammar.get(text, False) or is_fit
 
     def flaw(self, answer: Answer) -> str | None:
         """Why it has no part in diversity: an output that is not valid has not won any."""
@@ -114,6 +141,7 @@ class Frontier(Compare):
         return "not valid" if answer.flaw is None and is_valid and not is_valid(answer.text) else answer.flaw
 
     def show(self, drawn: Drawn) -> Result:
+        self._read_by_grammar(drawn)
         asked = Asked(self.scorers, self.is_valid(), self.family_of())
         read = gathered(self, drawn, asked)
         found = analysis.judge(read.settings, analysis.Rules(self.quality, self.diversity, self.delta))
@@ -133,6 +161,8 @@ class Frontier(Compare):
     def _valid_words(self) -> str:
         if self.answers:
             return f"one of the {len(self.answers)} answers of {self.known}"
+        if self.grammar is not None:
+            return f"as a whole of the grammar of {self.grammar_file}"
         return f"contains {self.valid}" if self.valid is not None else ""
 
     def method(self) -> Method:
@@ -222,6 +252,7 @@ def frontier_of(
     quality: str | None = None,
     delta: float | None = None,
     known: Path | None = None,
+    grammar: Path | None = None,
     **settings: Any,
 ) -> tuple[Frontier, list[Arm], list[str]]:
     """The study, its arms, and the options that name them. Raises BadUsage, BadValue, UnknownName.
@@ -239,8 +270,15 @@ def frontier_of(
     for spec in specs:
         check_cuts(f"--family {spec.name}", spec.sampler, drawing.sampler)
     scorers = {"base": base or _base_of(against.model), "aligned": aligned or against.model, "scorer": scorer}
+    rules = [
+        option
+        for option, given in (("--valid", settings.get("valid")), ("--known", known), ("--grammar", grammar))
+        if given
+    ]
+    if len(rules) > 1:
+        raise BadUsage(f"One thing says what is valid, and {' and '.join(rules)} are given: leave all but one out.")
     answers = () if known is None else _lines(known)
-    chosen = quality or ("validity" if answers or settings.get("valid") else "scorer" if scorer else "topic")
+    chosen = quality or ("validity" if rules else "scorer" if scorer else "topic")
     study = Frontier(
         specs=specs,
         prompts=named.texts,
@@ -250,6 +288,8 @@ def frontier_of(
         scorers={role: model for role, model in scorers.items() if model},
         known=None if known is None else str(known),
         answers=answers,
+        grammar_file=None if grammar is None else str(grammar),
+        grammar=None if grammar is None else _grammar(grammar, session),
         seed=drawing.seed,
         quality=chosen,
         delta=QUALITIES[chosen].delta if delta is None else delta,
@@ -274,15 +314,25 @@ def _base_of(aligned: str) -> str | None:
     return next((pair.base for pair in registry.load().pairs.values() if pair.aligned == aligned), None)
 
 
-def _lines(file: Path) -> tuple[str, ...]:
-    """The answers of a file, one a line. Raises BadValue."""
+def _grammar(file: Path, session: Session) -> str:
+    """The grammar of a file. Raises BadValue, also where it is none."""
+    text = _text("--grammar", file, "name a GBNF file")
+    with session.reading(session.model(READER)) as engine:
+        engine.fits(text, [])
+    return text
+
+
+def _text(option: str, file: Path, advice: str) -> str:
     try:
-        lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
+        return file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8"
-        raise BadValue(
-            "--known", str(file), f"it cannot be read ({reason}); name a file of one answer a line"
-        ) from error
+        raise BadValue(option, str(file), f"it cannot be read ({reason}); {advice}") from error
+
+
+def _lines(file: Path) -> tuple[str, ...]:
+    """The answers of a file, one a line. Raises BadValue."""
+    lines = [line.strip() for line in _text("--known", file, "name a file of one answer a line").splitlines()]
     found = tuple(dict.fromkeys(line for line in lines if line))
     if not found:
         raise BadValue("--known", str(file), "there is no answer in it")
