@@ -235,6 +235,13 @@ def test_all_verbs_give_what_one_engine_gives(at: Any) -> None:
             assert ours([]).shape == (0, alone.facts.n_vocab)
 
 
+def test_what_is_told_of_a_model_is_what_one_engine_tells(at: Any) -> None:
+    over = at(worker("a"), reference="tiny-base")
+    with closing(open_engine(resolve_model("tiny-base"), EngineOptions())) as alone:
+        assert (over.facts, over.build, over.capabilities) == (alone.facts, alone.build, alone.capabilities)
+        assert over.facts.description == "llama F16"
+
+
 def test_a_lost_worker_loses_nothing(at: Any) -> None:
     model, notes = resolve_model(CHAIN), list[str]()
     over = at(worker("a", 6, 9), worker("b", 7), notes=notes)

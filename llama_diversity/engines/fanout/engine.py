@@ -87,6 +87,10 @@ class FanOutEngine:
                     f"{told['by']} has another {self.facts.reference} than this machine: its {what} is "
                     f"{told['facts'][what]!r}, here {mine[what]!r}. Give both the same file."
                 )
+        read = told["facts"]  # with the weights, of which a description and a size are known
+        self.facts = dataclasses.replace(
+            self.facts, **{name: read[name] for name in ("description", "architecture", "n_params")}
+        )
         self.build, self.fused = told["build"], told["fused"]
         self.capabilities = Capabilities(**told["capabilities"])
 
