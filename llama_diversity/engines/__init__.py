@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from llama_diversity.engines.together import Together
 
 ENGINES = {
+    "vllm": "llama_diversity.engines.vllm.engine:VllmEngine",
     "llamacpp": "llama_diversity.engines.llamacpp:LlamaCppEngine",
     "scripted": "llama_diversity.engines.scripted:ScriptedEngine",
     "mixed": "llama_diversity.engines.mixed.engine:MixedEngine",

@@ -300,10 +300,14 @@ class Reducer:
         return self._look(logits, raw, chosen, (surprisal_bits, entropy_bits))._replace(place=place)
 
     def score(self, logits: Float32, targets: npt.NDArray[np.integer[Any]]) -> TokenStats:
-        """Statistics of the given tokens `targets`, shape (rows,), under `logits` as in `draw`; nothing is drawn."""
+        """As `look_at`, described at once: shape (rows,), TOKEN_DTYPE."""
+        return self.describe([self.look_at(logits, targets)])
+
+    def look_at(self, logits: Float32, targets: npt.NDArray[np.integer[Any]]) -> Look:
+        """A look at the given tokens `targets`, shape (rows,), under `logits` as in `look`; nothing is drawn."""
         logits = self._whole_blocks(logits)
         nothing = np.full(len(logits), np.nan)
-        return self.describe([self._look(logits, self._sums(logits), targets.astype(np.int64), (nothing, nothing))])
+        return self._look(logits, self._sums(logits), targets.astype(np.int64), (nothing, nothing))
 
     def surprisals(self, logits: Float32, rows: Int64, targets: Int64) -> Float64:
         """-log2 p of the tokens `targets`, each behind one of `rows` of `logits`; the same bits as `score` has."""

@@ -1,0 +1,210 @@
+"""The engine over vLLM servers: words are here, the model is there, and what is drawn there is drawn by our plugin."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from llama_diversity.engines import (
+    PLAIN,
+    Capabilities,
+    EngineOptions,
+    NextTokens,
+    Rows,
+    Step,
+    Stopwatch,
+)
+from llama_diversity.engines.batching import Seats
+from llama_diversity.engines.draws import Float32, unscored
+from llama_diversity.engines.shared import one_by_one
+from llama_diversity.engines.start import Start
+from llama_diversity.engines.together import Together
+from llama_diversity.engines.vllm.client import Cluster, Server
+from llama_diversity.engines.vllm.drawing import Line, draw, read
+from llama_diversity.engines.vllm.handshake import Hands, ask, require_alike, shake
+from llama_diversity.engines.vllm.tokenizer import open_words
+from llama_diversity.errors import BadValue, EngineError, PromptTooLong
+from llama_diversity.records import Asking, ModelRef, Piece, Prompt, Recipe, TokenStats
+from llama_diversity.served import KEY_VARIABLE, Served
+
+_MOST_THREADS = 512
+
+
+class VllmEngine:
+    """A model on one or several vLLM servers that run llamadiv's plugin."""
+
+    def __init__(
+        self, model: ModelRef, options: EngineOptions, *, on_load: Callable[[float], None] | None = None
+    ) -> None:
+        _refuse(model.reference, options)
+        self.served = Served.from_json(model.location)
+        self.words = open_words(model, self.served)
+        self._options = options
+        key = os.environ.get(KEY_VARIABLE)
+        self.cluster = Cluster([Server(url, key) for url in self.served.urls])
+        self._hands = shake(self.cluster, model, self.served, self.words.n_vocab)
+        self.capabilities = Capabilities(full_distribution=False, scores_text=True, exact=False, grammars=False)
+        self.ends = self.words.ends
+        self.build = self._hands.build
+        self.fused: bool | None = None
+        self.layout: Mapping[str, Any] = {}
+        self.stopwatch = Stopwatch()
+        told = self._hands.facts
+        self.facts = self.words.facts(
+            reference=model.reference,
+            digest=str(told["digest"]),
+            description=f"{self.served.name} on {len(self.served.urls)} vLLM server(s)",
+            architecture=str(told.get("architecture", "unknown")),
+            n_params=int(told.get("n_params", 0)),
+            n_ctx_train=int(told["max_model_len"]),
+            notes=self._hands.notes,
+        )
+        if on_load is not None:
+            on_load(1.0)
+
+    # ---- text
+
+    def start(self, asking: Asking = PLAIN) -> Start:
+        """What precedes a raw text."""
+        return self.words.start(asking)
+
+    def tokenize(self, text: str, asking: Asking = PLAIN) -> tuple[int, ...]:
+        """Ids of `text` as typed, behind its start."""
+        return self.words.tokenize(text, asking)
+
+    def prompt(
+        self,
+        text: str,
+        *,
+        chat: bool = False,
+        system: str | None = None,
+        template_args: str | None = None,
+        asking: Asking = PLAIN,
+    ) -> Prompt:
+        """`text` behind its start, or as the user's turn of the chat template."""
+        return self.words.prompt(text, chat=chat, system=system, template_args=template_args, asking=asking)
+
+    def piece(self, token_id: int) -> Piece:
+        """The bytes of one token, or its name for a control token."""
+        return self.words.piece(token_id)
+
+    # ---- numbers
+
+    def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
+        """Draw the samples `indices` of `recipe`, many at a time; they finish in any order."""
+        return self.sample_each([(recipe, indices)])
+
+    def sample_each(self, works: Iterable[tuple[Recipe, Iterable[int]]]) -> Iterator[Step]:
+        """The same of many recipes; servers share what their prompts begin with by themselves."""
+        together = Together.of(works, n_ctx=self.facts.n_ctx_train)
+        if together is None:
+            return
+        _refuse_recipe(self.facts.reference, together.recipe)
+        n_threads = min(self._n_threads, together.n_samples)
+        self.layout = {
+            "device": [self._hands.facts["settings"].get("device", "unknown")],
+            "servers": len(self.cluster.live),
+            "parallel": n_threads,
+        }
+        yield from draw(self._line, together, piece=self.piece, ends=self.ends, n_threads=n_threads)
+
+    def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
+        """Statistics of `ids`, each given the ones before it: servers read them in pieces, all at once."""
+        self._check_length(ids)
+        stats = unscored(ids)
+        n_read = 0
+        for start, rows in read(self._line, ids, n_threads=self._n_threads) if len(ids) > 1 else ():
+            stats[start : start + len(rows)] = rows
+            n_read += len(rows)
+            if on_progress is not None:
+                on_progress(n_read / (len(ids) - 1))
+        return stats
+
+    def score_each(
+        self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None
+    ) -> list[Float32]:
+        """Surprisals of `texts`, equal ones once."""
+        for ids in texts:
+            self._check_length(ids)
+        return one_by_one(self.score, texts, on_progress)
+
+    def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
+        """Refused: whole distributions do not leave a server."""
+        raise self._no_distribution()
+
+    def reading(self, ids: tuple[int, ...], *, together: int | None, fused: bool) -> Float32:
+        """Refused, as `logits`."""
+        raise self._no_distribution()
+
+    def after(self, prompt: Prompt, *, longest: int) -> contextlib.AbstractContextManager[NextTokens]:
+        """Refused, as `logits`."""
+        raise self._no_distribution()
+
+    def seats(self, together: Together, *, at_most: int | None = None) -> contextlib.AbstractContextManager[Seats]:
+        """Refused, as `logits`."""
+        raise self._no_distribution()
+
+    def close(self) -> None:
+        """Hang up, and free the vocabulary."""
+        self.cluster.stop()
+        self.words.close()
+
+    @property
+    def _n_threads(self) -> int:
+        """Requests under way: what the servers draw at once, and a quarter more that wait for their turn."""
+        at_once = int(self._hands.facts["max_num_seqs"]) * len(self.cluster.live)
+        return max(1, min(self._options.parallel or at_once + at_once // 4, _MOST_THREADS))
+
+    @property
+    def _line(self) -> Line:
+        return Line(self.cluster, self.served.name, self._hands.boots, self._reshake)
+
+    def _reshake(self, server: Server) -> None:
+        """Look anew at a server that was started anew. Raises EngineError where it is another one now."""
+        facts = ask(server, self.cluster)
+        known = {name: self._hands.facts[name] for name in _known(self._hands)}
+        require_alike(self.served.name, {f"{server.url} before": known, server.url: facts})
+        self._hands.boots[server.url] = facts["boot"]
+
+    def _check_length(self, ids: Sequence[int]) -> None:
+        if len(ids) > self.facts.n_ctx_train:
+            raise PromptTooLong(len(ids), 0, self.facts.n_ctx_train)
+
+    def _no_distribution(self) -> EngineError:
+        return EngineError(
+            f"{self.facts.reference} is on a vLLM server, which tells statistics of each token but not the probability "
+            "of every token that could be: this study needs those. Open the same model as a GGUF file."
+        )
+
+
+def _known(hands: Hands) -> list[str]:
+    return [name for name in hands.facts if name not in ("boot", "max_num_seqs")]
+
+
+def _refuse(reference: str, options: EngineOptions) -> None:
+    """Options that a server cannot keep. Raises BadValue."""
+    why = f"{reference} is on a vLLM server, whose arithmetic is its own; leave it out"
+    for option, value, default in (
+        ("--exact", options.exact, False),
+        ("--kv-type", options.kv_type, "f16"),
+        ("--flash-attention", options.flash_attention, None),
+        ("--gpu-layers", options.n_gpu_layers, None),
+    ):
+        if value != default:
+            raise BadValue(option, value, why)
+    if options.parallel is not None and options.parallel < 1:
+        raise BadValue("--parallel", options.parallel, "it must be at least 1")
+
+
+def _refuse_recipe(reference: str, recipe: Recipe) -> None:
+    """Recipes that the plugin cannot draw. Raises EngineError."""
+    if recipe.grammar is not None:
+        raise EngineError(
+            f"{reference} is on a vLLM server, where llamadiv's grammars are not known. Leave out --grammar."
+        )
+    if recipe.arithmetic is not None:
+        raise EngineError(
+            f"{reference} is on a vLLM server, where sets of spread out samples are not drawn. Leave out --arithmetic."
+        )
