@@ -258,6 +258,20 @@ def test_digest_is_of_weights_and_configuration(tmp_path):
     }
 
 
+def test_weights_in_the_hubs_cache_are_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--owner--repo"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs/main").write_text("abc")
+    (kept / "snapshots/abc").mkdir(parents=True)
+    (kept / "snapshots/abc/model.bin").write_bytes(b"weights")
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    (apart / "model.bin").write_bytes(b"weights")
+    assert plugin.read_weights("owner/repo") == plugin.read_weights(str(apart))
+    assert plugin.read_weights("owner/repo", "abc") == plugin.read_weights(str(apart))
+
+
 def test_server_needs_no_llama_cpp_and_nothing_heavy():
     """Of all that the client has only numpy is there."""
     import subprocess

@@ -253,10 +253,7 @@ def read_weights(model: str, revision: str | None = None) -> dict[str, Any]:
 
     The digest is sha256 over names and sha256s, a line each.
     """
-    folder = Path(model)
-    if not folder.exists():
-        hub = importlib.import_module("huggingface_hub")
-        folder = Path(hub.snapshot_download(model, revision=revision, local_files_only=True))
+    folder = Path(model) if Path(model).exists() else _in_cache(model, revision or "main")
     if folder.is_file():
         found = [folder]
     else:
@@ -264,6 +261,14 @@ def read_weights(model: str, revision: str | None = None) -> dict[str, Any]:
     files = [*found, *folder.glob("config.json")]
     digest = hashlib.sha256("".join(f"{file.name} {_sha256(file)}\n" for file in files).encode()).hexdigest()
     return {"digest": digest, "n_params": sum(map(_n_weights, found))}
+
+
+def _in_cache(repo: str, revision: str) -> Path:
+    """Where the hub's cache keeps a repository, from which the server has read it."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
+    kept = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{repo.replace('/', '--')}"
+    named = kept / "refs" / revision
+    return kept / "snapshots" / (named.read_text().strip() if named.is_file() else revision)
 
 
 def _n_weights(file: Path) -> int:
