@@ -26,7 +26,6 @@ from llama_diversity.engines import (
     TokenPath,
 )
 from llama_diversity.engines.batching import Seats, draw
-from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.cores import Threads, physical_cores, steady
 from llama_diversity.engines.draws import Float32, Float64, Reducer, score_text
 from llama_diversity.engines.layout import (
@@ -64,8 +63,9 @@ from llama_diversity.engines.llamacpp.shared import surprisals
 from llama_diversity.engines.llamacpp.tokenizer import Tokenizer
 from llama_diversity.engines.llamacpp.trial import Cost, measured
 from llama_diversity.engines.shared import Tree, one_by_one, plan
-from llama_diversity.engines.start import Start, raw_prompt
+from llama_diversity.engines.start import Start
 from llama_diversity.engines.together import Together
+from llama_diversity.engines.words import Words
 from llama_diversity.errors import BadValue, EngineError, PromptTooLong
 from llama_diversity.records import Asking, ModelFacts, ModelRef, Piece, Prompt, Recipe, TokenStats
 
@@ -109,8 +109,8 @@ class LlamaCppEngine:
         self.ends = self._tokenizer.ends
         # On a GPU the passes over the vocabulary are the bottleneck, and its host's cores are idle.
         self._reducer = Reducer(self._n_vocab, n_threads=min(8, self._n_threads) if self._gpus else 1)
-        self._template = self._own_template() if model.chat_template is None else model.chat_template
-        self._documents = model.start
+        template = self._own_template() if model.chat_template is None else model.chat_template
+        self._words = Words(self._tokenizer, model.reference, template=template, documents=model.start)
         self.facts = self._read_facts(model, notes)
         self.build = self._describe_build()
         self.fused = None if options.fused and not self._gpus else options.fused  # a CPU does it by itself
@@ -141,10 +141,6 @@ class LlamaCppEngine:
         return buffer.value.decode("utf-8", "replace") if length >= 0 else None
 
     def _read_facts(self, model: ModelRef, notes: tuple[str, ...]) -> ModelFacts:
-        try:
-            start = self.start().text
-        except BadValue:  # models.toml names what the file does not have: an error where a raw prompt needs it
-            start = ""
         buffer = ctypes.create_string_buffer(256)
         C.llama_model_desc(self._model, buffer, len(buffer))
         return ModelFacts(
@@ -157,9 +153,9 @@ class LlamaCppEngine:
             n_params=C.llama_model_n_params(self._model),
             n_ctx_train=int(self._meta(f"{self._meta('general.architecture')}.context_length") or 0),
             adds_bos=self._tokenizer.stated.adds_bos,
-            has_chat_template=bool(self._template.strip()),
-            start=start,
-            ends=tuple(map(self._tokenizer.name, sorted(self.ends))),
+            has_chat_template=self._words.has_template,
+            start=self._words.usual_start(),
+            ends=self._words.ends,
             notes=notes,
         )
 
@@ -177,11 +173,11 @@ class LlamaCppEngine:
 
     def start(self, asking: Asking = PLAIN) -> Start:
         """What precedes a raw text asked so."""
-        return self._tokenizer.start(asking, documents=self._documents)
+        return self._words.start(asking)
 
     def tokenize(self, text: str, asking: Asking = PLAIN) -> tuple[int, ...]:
         """Ids of `text` as typed, behind its start."""
-        return (*self.start(asking).ids, *self._tokenizer.of_text(text, reads_control=asking.reads_control))
+        return self._words.tokenize(text, asking)
 
     def prompt(
         self,
@@ -193,30 +189,12 @@ class LlamaCppEngine:
         asking: Asking = PLAIN,
     ) -> Prompt:
         """`text` behind its start, or as the user's turn of the model's own chat template."""
-        if not chat:
-            if system is not None:
-                raise BadValue("--system", system, "a raw prompt has no system message; add --chat")
-            if template_args is not None:
-                raise BadValue("--template-arg", template_args, "a raw prompt has no template; add --chat")
-            return raw_prompt(text, self.tokenize(text, asking), self.start(asking), self._tokenizer.stated)
-        rendered = self._chat.render(text, system=system, args=template_args)
-        ids = self._tokenizer.of_template(rendered, reads_control=asking.reads_control)
-        if not ids:
-            raise BadValue("the prompt", text, "the chat template makes nothing of it")
-        return Prompt(text, rendered.text, ids, "chat", self._chat.digest, FROZEN_DATE, template_args)
+        return self._words.prompt(text, chat=chat, system=system, template_args=template_args, asking=asking)
 
     def _own_template(self) -> str:
         """The chat template in the file, "" where there is none."""
         found = C.llama_model_chat_template(self._model, None)
         return "" if found is None else found.decode("utf-8", "replace")
-
-    @functools.cached_property
-    def _chat(self) -> Chat:
-        if not self.facts.has_chat_template:
-            raise no_template(self.facts.reference)
-        stated = self._tokenizer.stated
-        bos, eos = map(self._tokenizer.name, (stated.bos, stated.eos))
-        return Chat(self._template, bos=bos, eos=eos)
 
     def piece(self, token_id: int) -> Piece:
         """The bytes of one token, or its name for a control token."""

@@ -9,7 +9,6 @@ for both, a comma in GPT-2's order, and here such a model has none.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.cache import kept
+from llama_diversity.engines.letters import texts_digest
 from llama_diversity.records import Piece
 
 Meta = Callable[[str], str | None]  # from a key of a file's metadata to its value
@@ -104,7 +104,7 @@ def _read(vocab: Any, meta: Meta) -> Vocabulary:
         bos is not None and bool(C.llama_vocab_get_add_bos(vocab)),
         {spelled[token].decode("utf-8", "replace"): token for token in reversed(names)},
         frozenset(made_text | {token for token in names if is_silent[token]}),
-        _digest(spelled, adds_no_text),
+        texts_digest(spelled, adds_no_text),
     )
 
 
@@ -137,11 +137,3 @@ def _ends(vocab: Any, eos: int | None, is_silent: Sequence[bool]) -> frozenset[i
     if eos is None and assumed >= 0 and not is_silent[assumed]:
         ends.discard(assumed)
     return frozenset(ends)
-
-
-def _digest(spelled: Sequence[bytes], adds_no_text: Sequence[bool]) -> str:
-    digest = hashlib.sha256()
-    for text, is_control in zip(spelled, adds_no_text, strict=True):
-        # Base and aligned models often name their control tokens differently; text means the same to both.
-        digest.update(b"control" if is_control else b"%d:%s" % (len(text), text))
-    return digest.hexdigest()
