@@ -23,6 +23,7 @@ from llama_diversity.engines.fanout import wire
 from llama_diversity.engines.fanout.dealing import Deal
 from llama_diversity.engines.fanout.engine import FanOutEngine
 from llama_diversity.engines.fanout.lines import WorkerLost
+from llama_diversity.engines.fanout.looking import differing, look
 from llama_diversity.engines.fanout.processes import ProcessLine
 from llama_diversity.engines.fanout.service import Service
 from llama_diversity.engines.together import Tray
@@ -361,6 +362,23 @@ def test_a_model_that_cannot_be_opened_is_said_as_by_one_engine(at: Any, tmp_pat
 def test_workers_that_cannot_be_meant_are_refused(typed: str) -> None:
     with pytest.raises(BadValue, match="--workers"):
         EngineOptions(workers=typed)
+
+
+def test_workers_are_looked_at_and_those_that_differ_are_named() -> None:
+    def older(answer: bytes) -> bytes:
+        return wire.pack({**wire.unpack(answer), "build": "llama-cpp-python 0.1"})
+
+    places = [worker("a"), LocalPlace("old", iter([LocalLine(change=older)])), LocalPlace("gone", iter(()))]
+    places.append(LocalPlace("odd", iter([LocalLine(change=lambda answer: b"")])))
+    found = look(places)
+    assert [one["name"] for one in found] == ["a", "old", "gone", "odd"]
+    assert (found[0]["trouble"], found[2]["trouble"]) == (None, "cannot be reached")
+    assert found[3]["trouble"].startswith("answers what cannot be read")
+    assert found[0]["n_cores"] >= 1
+    with closing(open_engine(resolve_model("tiny-base"), EngineOptions(vocabulary_only=True))) as engine:
+        assert found[0]["build"] == engine.build
+    [words] = differing(found)
+    assert words.startswith("old has another build of llama.cpp than a: llama-cpp-python 0.1 there, ")
 
 
 # ---- processes

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import platform
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from llama_diversity import __version__
 from llama_diversity.engines import Engine, EngineOptions
 from llama_diversity.engines.cores import physical_cores
 from llama_diversity.engines.fanout import wire
@@ -95,6 +97,8 @@ class Service:
         if asked.get("version") != wire.VERSION:
             return {"error": wire.of_error(EngineError(_other_version(asked.get("version"))))}
         match asked["do"]:
+            case "look":
+                return looked()
             case "begin":
                 return {"call": self._begin(asked["verb"], asked["with"])}
             case "next":
@@ -206,6 +210,20 @@ def described(engine: Engine) -> Frame:
         "fused": engine.fused,
         "ends": sorted(engine.ends),
         "capabilities": asdict(engine.capabilities),
+        **_machine(),
+    }
+
+
+def looked(n_gpu_layers: int | None = None) -> Frame:
+    """What is told of a worker before it opens a model: the machine, the program, and the build of its numbers."""
+    from llama_diversity.engines.llamacpp import build_here
+
+    versions = {"llamadiv": __version__, "python": platform.python_version()}
+    return {**_machine(), **versions, "build": build_here(n_gpu_layers)}
+
+
+def _machine() -> Frame:
+    return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "n_cores": physical_cores(),

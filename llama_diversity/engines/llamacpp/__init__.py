@@ -13,7 +13,8 @@ os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # a dying library would start a
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+from llama_diversity.engines.llamacpp.build import build_here
 from llama_diversity.engines.llamacpp.engine import LlamaCppEngine
 from llama_diversity.engines.llamacpp.library import system_report
 
-__all__ = ["LlamaCppEngine", "system_report"]
+__all__ = ["LlamaCppEngine", "build_here", "system_report"]

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import llama_cpp.llama_cpp as C
 import numpy as np
 
@@ -37,7 +35,7 @@ from llama_diversity.engines.layout import (
     memory_for_cache,
     no_room,
 )
-from llama_diversity.engines.llamacpp import tiles
+from llama_diversity.engines.llamacpp.build import plain_build
 from llama_diversity.engines.llamacpp.context import (
     EXACT_ROWS,
     N_UBATCH,
@@ -160,14 +158,9 @@ class LlamaCppEngine:
         )
 
     def _describe_build(self) -> str:
-        device = "+".join(gpu["name"] for gpu in self._gpus) or "CPU"
-        if self._gpus and self._options.n_gpu_layers is not None:
-            device += f" {self._options.n_gpu_layers} layers"
-        unused = b"" if tiles.usable() else b"without tiles"
-        kernels = hashlib.sha256(C.llama_print_system_info() + unused).hexdigest()[:12]
         way = " token by token" if self._exactness and self._exactness.chunk_rows == 1 else ""
         bits = f" {self._kernels.name}" if self._kernels and self._kernels.name else ""
-        return f"llama-cpp-python {llama_cpp.__version__} {device} {kernels}{way}{bits}"
+        return f"{plain_build(self._gpus, self._options.n_gpu_layers)}{way}{bits}"
 
     # ---- text
 
