@@ -53,6 +53,7 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "models": ("llama_diversity.cli.models:models", "List, fetch, verify and name model files."),
     "runs": ("llama_diversity.cli.runs:runs", "List, show, export, merge and remove stored runs."),
     "bench": ("llama_diversity.cli.bench:bench", "Measure the speed of sampling on this machine."),
+    "worker": ("llama_diversity.cli.worker:worker", "Compute for llamadiv on other machines."),
     "lab": ("llama_diversity.cli.lab:lab", "Grow small models of your own, stage by stage."),
     "doctor": ("llama_diversity.cli.doctor:doctor", "Show what this installation can do, and what is missing."),
     "completion": ("llama_diversity.cli.completion:completion", "Print the line that turns on shell completion."),

@@ -193,13 +193,7 @@ _PARALLEL = click.option(
     envvar="LLAMADIV_PARALLEL",
     help="Samples decoded at once, or `auto`.  [default: auto; env: LLAMADIV_PARALLEL]",
 )
-_LAYOUT = [
-    click.option(
-        "--workers",
-        envvar="LLAMADIV_WORKERS",
-        metavar="N|ray:ADDRESS|URL,...",
-        help="Compute in N processes, on a Ray cluster, or at these `llamadiv worker`s.  [env: LLAMADIV_WORKERS]",
-    ),
+_MACHINE = [
     click.option(
         "--threads",
         "n_threads",
@@ -215,6 +209,15 @@ _LAYOUT = [
         envvar="LLAMADIV_GPU_LAYERS",
         help="Layers on the GPU; all where there is one.  [env: LLAMADIV_GPU_LAYERS]",
     ),
+]
+_LAYOUT = [
+    click.option(
+        "--workers",
+        envvar="LLAMADIV_WORKERS",
+        metavar="N|ray:ADDRESS|URL,...",
+        help="Compute in N processes, on a Ray cluster, or at these `llamadiv worker`s.  [env: LLAMADIV_WORKERS]",
+    ),
+    *_MACHINE,
     click.option(
         "--flash-attention/--no-flash-attention",
         default=None,
@@ -296,6 +299,12 @@ def layout_options(command: Command) -> Command:
 def reading_options(command: Command) -> Command:
     """The same for a command that draws nothing: texts are read one after the other, so there is no --parallel."""
     decorated: Command = with_options(_with_layout(command), _LAYOUT)
+    return decorated
+
+
+def serving_options(command: Command) -> Command:
+    """The same for a command that works for others: what of it is of a recipe, they say."""
+    decorated: Command = with_options(_with_layout(command), [_PARALLEL, *_MACHINE])
     return decorated
 
 

@@ -6,6 +6,7 @@ agree on, they are asked when they open the model; one that differs is refused b
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -16,15 +17,17 @@ from typing import Any, Protocol
 
 from llama_diversity.engines import EngineOptions
 from llama_diversity.engines.fanout import wire
-from llama_diversity.engines.fanout.lines import Line, Place, WorkerLost
+from llama_diversity.engines.fanout.lines import Line, Place, Refused, WorkerLost
 from llama_diversity.errors import EngineError, LlamadivError
 from llama_diversity.records import ModelRef
 
 _ANSWER_SECONDS = 60.0  # within which any message must be answered
 _PATIENCE_SECONDS = 600.0  # without a token or a part of the model loaded, a worker hangs
 _WAIT_SECONDS = 1.0
+_LEAVE_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
 _MOST_LOSSES = 3  # in a row without any work done; then a worker of ours is not started again
+_UNMEANT = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # of an answer that is none of ours
 
 Said = dict[str, Any]
 
@@ -81,6 +84,11 @@ class Worker:
     def name(self) -> str:
         """What it is called in messages."""
         return self.place.name
+
+    @property
+    def refusal(self) -> EngineError:
+        """That it does not take part, and why."""
+        return EngineError(f"{self.name} {self.trouble}.")
 
 
 class Crew:
@@ -170,11 +178,11 @@ class Crew:
             if not self.ready:
                 for one in self.workers:
                     if one.error is not None:
-                        raise one.error
+                        raise one.error if not isinstance(one.error, Refused) else one.refusal
                 raise EngineError(f"No worker can be had: {self._troubles()}")
             refused = [one for one in self.workers if one.is_refused]
             if refused:
-                raise EngineError(f"{refused[0].name} {refused[0].trouble}.")
+                raise refused[0].refusal
         for one in self.workers:
             if one.trouble:
                 self._on_note(f"{one.name} {one.trouble}; it is tried again as the work goes on.")
@@ -196,6 +204,8 @@ class Crew:
                 self._lose(worker, str(lost))
             except LlamadivError as error:
                 self._refuse(worker, error)
+            except _UNMEANT as error:
+                self._lose(worker, f"answers what cannot be meant: {type(error).__name__}: {error}")
             self._let_go(worker)
             if not self._is_closed and not worker.is_refused:
                 with self._changed:
@@ -224,7 +234,9 @@ class Crew:
         for what in ("build", "facts", "fused", "ends", "capabilities"):
             if told[what] != mine[what]:
                 ours, theirs = _difference(what, mine[what], told[what])
-                raise EngineError(
+                if mine["by"] == worker.name:
+                    raise Refused(f"is not what it was: its {ours} is another, {theirs}. Start it as before")
+                raise Refused(
                     f"disagrees with {mine['by']} about the {ours}, so their samples would belong to two recipes: "
                     f"{theirs}. Leave one of them out, or give both the same llamadiv and model"
                 )
@@ -240,7 +252,7 @@ class Crew:
                 continue
             try:
                 self._do(worker, job)
-            except WorkerLost:
+            except (WorkerLost, *_UNMEANT):
                 job.given_back()
                 raise
 
@@ -286,11 +298,11 @@ class Crew:
             if more:
                 self._post(worker, {"do": "feed", "call": call, "indices": list(more)})
 
-    def _post(self, worker: Worker, message: Mapping[str, Any]) -> Said:
+    def _post(self, worker: Worker, message: Mapping[str, Any], *, timeout_s: float | None = None) -> Said:
         assert worker.line is not None
         try:
             packed = wire.pack({"version": wire.VERSION, **message})
-            answer = wire.unpack(worker.line.post(packed, timeout_s=_ANSWER_SECONDS))
+            answer = wire.unpack(worker.line.post(packed, timeout_s=timeout_s or _ANSWER_SECONDS))
         except wire.Malformed as error:
             raise WorkerLost(f"answers what cannot be read: {error}") from error
         if "error" in answer:
@@ -301,6 +313,7 @@ class Crew:
         with self._changed:
             was_there, worker.told, worker.trouble = worker.told is not None, None, why
             worker.n_losses += 1
+            worker.engine = 0
             if worker.place.is_ours and worker.n_losses >= _MOST_LOSSES:
                 worker.is_refused = True
             self._changed.notify_all()
@@ -311,17 +324,22 @@ class Crew:
         """It is not asked again. While all are waited for, whoever waits says so."""
         with self._changed:
             is_late = bool(self.ready)
-            worker.told, worker.error, worker.trouble, worker.is_refused = None, error, str(error), True
+            worker.told, worker.error, worker.is_refused = None, error, True
+            worker.trouble = str(error) if isinstance(error, Refused) else f"says: {error}".removesuffix(".")
             self._changed.notify_all()
         if is_late and not self._is_closed:
-            self._on_note(f"{worker.name} {error}")
+            self._on_note(str(worker.refusal))
 
     def _let_go(self, worker: Worker) -> None:
         with self._changed:
             worker.told = None
-        if worker.line is not None:
-            worker.line.close()
-            worker.line = None
+        if worker.line is None:
+            return
+        if worker.engine and not worker.place.is_ours:  # it stays, and may give the memory to another driver
+            with contextlib.suppress(WorkerLost, LlamadivError):
+                self._post(worker, {"do": "leave", "engine": worker.engine}, timeout_s=_LEAVE_SECONDS)
+        worker.line.close()
+        worker.line, worker.engine = None, 0
 
 
 def _difference(what: str, ours: Any, theirs: Any) -> tuple[str, str]:

@@ -33,7 +33,7 @@ from llama_diversity.engines.fanout import wire
 from llama_diversity.engines.fanout.crew import Crew, Said
 from llama_diversity.engines.fanout.dealing import Deal
 from llama_diversity.engines.fanout.jobs import Drawing, Question
-from llama_diversity.engines.fanout.places import parse_workers
+from llama_diversity.engines.fanout.places import cautions, parse_workers
 from llama_diversity.engines.layout import physical_memory_bytes
 from llama_diversity.engines.start import Start
 from llama_diversity.engines.together import Together
@@ -69,8 +69,10 @@ class FanOutEngine:
         self.stopwatch = Stopwatch()
         if options.vocabulary_only and all(place.is_ours for place in places):
             return  # what is computed on this machine has this machine's build
+        for words in cautions(places):
+            on_note(words)
         try:
-            ours = of_each(alone, len(places))
+            ours = of_each(alone, max(1, sum(place.is_ours for place in places)))
             self._crew = Crew(places, model, ours, on_note=on_note, on_load=on_load)
             self._take_over(self._crew.standard)
         except BaseException:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from llama_diversity.errors import EngineError
+
 
 class WorkerLost(Exception):
     """A worker that died, does not answer, or cannot be reached: why, in words that follow its name."""
+
+
+class Refused(EngineError):
+    """A worker that must not take part, and is not tried again: why, in words that follow its name."""
 
 
 class Line(Protocol):
@@ -35,5 +41,5 @@ class Place(Protocol):
         ...
 
     def connect(self) -> Line:
-        """Start it, or reach it. Raises WorkerLost, which may be tried again; EngineError, which is not."""
+        """Start it, or reach it. Raises WorkerLost, which may be tried again; Refused, which is not."""
         ...

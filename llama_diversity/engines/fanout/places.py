@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 
 from llama_diversity.engines.fanout.lines import Place
 from llama_diversity.errors import BadValue
@@ -15,18 +16,37 @@ MEANT = "it must be a number of processes, ray:ADDRESS, or addresses like http:/
 def parse_workers(typed: str) -> tuple[Place, ...]:
     """The places that `typed` names, in its order. Raises BadValue.
 
-    >>> [place.name for place in parse_workers("2")]
-    ['worker 1', 'worker 2']
+    >>> [place.name for place in parse_workers("1,http://gpu,https://gpu")]
+    ['worker 1', 'http://gpu:8765', 'https://gpu:443']
     """
-    if re.fullmatch(r"\d{1,9}", typed, re.ASCII):
-        n = int(typed)
-        if not 1 <= n <= MOST_PROCESSES:
-            raise BadValue("--workers", typed, f"start 1 to {MOST_PROCESSES} processes")
-        if os.name == "nt":
-            raise BadValue(
-                "--workers", typed, "processes need Linux or macOS; start `llamadiv worker` and name its URL"
-            )
-        from llama_diversity.engines.fanout.processes import ProcessPlace
+    places: list[Place] = []
+    for part in typed.split(","):
+        if re.fullmatch(r"\d{1,9}", part, re.ASCII) and not any(place.is_ours for place in places):
+            places += _processes(part)
+        elif "://" in part:
+            from llama_diversity.engines.fanout.http import HttpPlace
 
-        return tuple(ProcessPlace(number) for number in range(1, n + 1))
-    raise BadValue("--workers", typed, MEANT)
+            places.append(HttpPlace.of(part))
+        else:
+            raise BadValue("--workers", typed, MEANT)
+    twice = next((place.name for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise BadValue("--workers", typed, f"it names {twice} twice; name each worker once")
+    return tuple(places)
+
+
+def cautions(places: Sequence[Place]) -> list[str]:
+    """What a user should know of the ways there."""
+    found = (getattr(place, "caution", None) for place in places)
+    return [words for words in found if words]
+
+
+def _processes(typed: str) -> list[Place]:
+    n = int(typed)
+    if not 1 <= n <= MOST_PROCESSES:
+        raise BadValue("--workers", typed, f"start 1 to {MOST_PROCESSES} processes")
+    if os.name == "nt":
+        raise BadValue("--workers", typed, "processes need Linux or macOS; start `llamadiv worker` and name its URL")
+    from llama_diversity.engines.fanout.processes import ProcessPlace
+
+    return [ProcessPlace(number) for number in range(1, n + 1)]

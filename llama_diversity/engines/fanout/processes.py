@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from typing import IO
 
 from llama_diversity.engines import open_engine
 from llama_diversity.engines.fanout import wire
 from llama_diversity.engines.fanout.lines import WorkerLost
+from llama_diversity.engines.fanout.secret import VARIABLE
 from llama_diversity.engines.fanout.service import Service
 
 _LENGTH = struct.Struct("<Q")
@@ -47,24 +50,32 @@ class ProcessPlace:
 
 
 class ProcessLine:
-    """A worker process that was started here."""
+    """A worker process that was started here; it answers so many messages at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_at_once: int = 1) -> None:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the line
-        self._socket, theirs = socket.socketpair()
+        pairs = [socket.socketpair() for _ in range(n_at_once)]
+        self._sockets = [ours for ours, _ in pairs]
+        self._free: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
         here = [path for path in sys.path if path]  # the child must find what we found
+        numbers = [theirs.fileno() for _, theirs in pairs]
         try:
-            with theirs:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", _CHILD, str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=self._said,
-                    stderr=self._said,
-                    pass_fds=[theirs.fileno()],
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(here)},
-                )
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _CHILD, *map(str, numbers)],
+                stdin=subprocess.DEVNULL,
+                stdout=self._said,
+                stderr=self._said,
+                pass_fds=numbers,
+                env={name: value for name, value in os.environ.items() if name != VARIABLE}
+                | {"PYTHONPATH": os.pathsep.join(here)},
+            )
         except OSError as error:
             raise WorkerLost(f"could not be started: {error}") from error
+        finally:
+            for _, theirs in pairs:
+                theirs.close()
+        for ours in self._sockets:
+            self._free.put(ours)
 
     @property
     def pid(self) -> int:
@@ -74,17 +85,24 @@ class ProcessLine:
     def post(self, message: bytes, *, timeout_s: float) -> bytes:
         """Its answer. Raises WorkerLost."""
         try:
-            self._socket.settimeout(timeout_s)
-            _send(self._socket, message)
-            return _receive(self._socket)
+            free = self._free.get(timeout=timeout_s)
+        except queue.Empty:
+            raise WorkerLost(f"has not answered for {timeout_s:.0f} s") from None
+        try:
+            free.settimeout(timeout_s)
+            _send(free, message)
+            return _receive(free)
         except TimeoutError:
             raise WorkerLost(f"has not answered for {timeout_s:.0f} s") from None
         except (OSError, EOFError):
             raise WorkerLost(self._death()) from None
+        finally:
+            self._free.put(free)
 
     def close(self) -> None:
         """End it."""
-        self._socket.close()
+        for ours in self._sockets:
+            ours.close()
         try:
             self._process.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -136,8 +154,14 @@ _CHILD = f"from {__name__} import child; child()"
 def child() -> None:
     """Answer messages until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
-    driver = socket.socket(fileno=int(sys.argv[1]))
     service = Service(lambda model, options, on_load: open_engine(model, options, on_load=on_load))
+    first, *others = [socket.socket(fileno=int(number)) for number in sys.argv[1:]]
+    for driver in others:
+        threading.Thread(target=_answer_all, args=(driver, service), daemon=True).start()
+    _answer_all(first, service)
+
+
+def _answer_all(driver: socket.socket, service: Service) -> None:
     with contextlib.suppress(OSError, EOFError):
         while True:
             _send(driver, service.answer(_receive(driver)))

@@ -56,7 +56,6 @@ class Service:
         self._lock = threading.Lock()
         self._verbs: Mapping[str, Callable[[_Call, Mapping[str, Any]], Frames]] = {
             "open": self._open,
-            "shut": self._shut,
             "sample": self._sample,
             "score": self._score,
             "score_each": self._score_each,
@@ -67,16 +66,7 @@ class Service:
 
     def answer(self, message: bytes) -> bytes:
         """The answer to a message; what is wrong with it is said in the answer."""
-        try:
-            asked = wire.unpack(message)
-            return wire.pack(self._answer(asked))
-        except wire.Malformed as error:
-            return wire.pack({"error": wire.of_error(EngineError(f"The message is malformed: {error}."))})
-        except LlamadivError as error:
-            return wire.pack({"error": wire.of_error(error)})
-        except (KeyError, TypeError, ValueError) as error:
-            words = f"The message cannot be meant: {type(error).__name__}: {error}."
-            return wire.pack({"error": wire.of_error(EngineError(words))})
+        return error_in_words(lambda: self._answer(wire.unpack(message)))
 
     def close(self) -> None:
         """End what is in hand and free the engines."""
@@ -95,7 +85,7 @@ class Service:
 
     def _answer(self, asked: Mapping[str, Any]) -> Frame:
         if asked.get("version") != wire.VERSION:
-            return {"error": wire.of_error(EngineError(_other_version(asked.get("version"))))}
+            raise other_version(asked.get("version"))
         match asked["do"]:
             case "look":
                 return looked()
@@ -112,8 +102,23 @@ class Service:
                 if call is not None:
                     call.end()
                 return {}
+            case "leave":
+                self._leave(int(asked["engine"]))
+                return {}
             case other:
                 raise EngineError(f"A worker does not know how to {other!r}.")
+
+    def _leave(self, number: int) -> None:
+        """The driver needs the engine no more."""
+        with self._lock:
+            engine = self._engines.pop(number, None)
+            names = [name for name in self._following_prompts if name[0] == number]
+            contexts = [self._following_prompts.pop(name)[0] for name in names]
+        with self._computing:
+            for stack in contexts:
+                stack.close()
+            if engine is not None:
+                engine.close()
 
     def _begin(self, verb: str, said: Mapping[str, Any]) -> int:
         work = self._verbs[verb]
@@ -148,15 +153,6 @@ class Service:
             number = next(self._numbers)
             self._engines[number] = engine
         yield {"engine": number, **described(engine)}
-
-    def _shut(self, call: _Call, said: Mapping[str, Any]) -> Frames:
-        with self._lock:
-            engine = self._engines.pop(said["engine"], None)
-        for name in [name for name in self._following_prompts if name[0] == said["engine"]]:
-            self._following_prompts.pop(name)[0].close()
-        if engine is not None:
-            engine.close()
-        yield {}
 
     def _sample(self, call: _Call, said: Mapping[str, Any]) -> Frames:
         engine = self._engine(said)
@@ -231,8 +227,22 @@ def _machine() -> Frame:
     }
 
 
-def _other_version(given: Any) -> str:
-    return (
+def error_in_words(answer: Callable[[], Frame]) -> bytes:
+    """The message that answers, or says what is wrong."""
+    try:
+        return wire.pack(answer())
+    except wire.Malformed as error:
+        words = f"The message is malformed: {error}."
+    except LlamadivError as error:
+        return wire.pack({"error": wire.of_error(error)})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        words = f"The message cannot be meant: {type(error).__name__}: {error}."
+    return wire.pack({"error": wire.of_error(EngineError(words))})
+
+
+def other_version(given: Any) -> EngineError:
+    """That driver and worker do not understand each other."""
+    return EngineError(
         f"The driver speaks version {given!r} of the workers' messages, this worker {wire.VERSION}. "
         "Install one version of llamadiv on all machines."
     )
