@@ -252,6 +252,19 @@ def test_each_output_is_lost_at_the_first_step_that_it_does_not_pass():
     }
 
 
+def test_who_repeats_the_request_is_nobody():
+    """As small models do: "at most 4 words" for an occupation; what has a word of its own is one's own."""
+    outputs = [
+        output(card(occupation="at most 4 words")),
+        output(card(occupation="a few words")),  # three words may be anybody's
+        output(card(review="One or two sentences, at most 40 words.")),
+        output(card(review="A few kind words at most.")),
+    ]
+    assert [one.why for one in judge(outputs, TARGET, unlike)] == [
+        "Occupation copied from the request", "", "Review copied from the request", "",
+    ]  # fmt: skip
+
+
 def test_people_without_words_of_their_own_may_be_alike():
     plain = Target("", (GENDER,), product="x")
     some = [

@@ -160,6 +160,12 @@ def _card(target: Target, order: Sequence[str], values: Mapping[str, str]) -> st
     return "\n".join(f"{target.field(name).label}: {values[name]}" for name in order)
 
 
+def free_words(field: Field) -> str:
+    """What a request says of a field that the model is to write."""
+    most = "" if field.max_words is None else f", at most {field.max_words} words"
+    return f"{'one or two sentences' if is_text(field) else 'a few words'}{most}"
+
+
 def _line_asked(field: Field, chance: random.Random) -> str:
     """A line of the request: the label, and what is to stand behind it."""
     if field.is_number:
@@ -168,8 +174,7 @@ def _line_asked(field: Field, chance: random.Random) -> str:
         bounds = f"{low} or more" if None in ends else f"{low} to {max(end for end in ends if end is not None)}"
         return f"{field.label}: a whole number, {bounds}"
     if field.is_free:
-        most = "" if field.max_words is None else f", at most {field.max_words} words"
-        return f"{field.label}: {'one or two sentences' if is_text(field) else 'a few words'}{most}"
+        return f"{field.label}: {free_words(field)}"
     values = list(field.shares)
     chance.shuffle(values)
     return (

@@ -22,7 +22,7 @@ _STEP_WORDS = dict(
     zip(
         STEPS,
         (
-            "read", "values known", "within the rules", "no copy of an example", "not the same as another",
+            "read", "values known", "within the rules", "no copy of an example or request", "not the same as another",
             "not too like another",
         ),
         strict=True,

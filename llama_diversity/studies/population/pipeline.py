@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.metrics.choice import Kept, far_apart
-from llama_diversity.studies.population.asking import Asked, Number, is_text
+from llama_diversity.studies.population.asking import Asked, Number, free_words, is_text
 from llama_diversity.studies.population.reading import labelled, lacking, restated
 from llama_diversity.studies.population.target import Target, Unreadable
 from llama_diversity.text import words
 
 STEPS = ("read", "known", "rules", "no copy", "no twin", "no near twin")  # what an output must pass, in order
-_LEAST_COPIED = 4  # words that an example's text must have to be recognised as copied
+_LEAST_COPIED = 4  # words that a text of an example or a request must have to be recognised as copied
 
 Vectors = npt.NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]
@@ -129,7 +129,10 @@ def read(output: Output, target: Target) -> Person:
     if broken is not None:
         return replace(person, lost="rules", why=broken.why or "against a rule")
     copied = _copied(values, output.asked.examples, target)
-    return replace(person, lost="no copy", why=f"{copied} copied from a worked example") if copied else person
+    if copied is not None:
+        return replace(person, lost="no copy", why=f"{copied} copied from a worked example")
+    echoed = _echoed(values, target)
+    return replace(person, lost="no copy", why=f"{echoed} copied from the request") if echoed else person
 
 
 def _known(written: Mapping[str, str], target: Target) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -153,6 +156,13 @@ def _copied(values: Mapping[str, str], examples: Sequence[Mapping[str, str]], ta
         if same and len(same) == len(target.free):
             return "all"
     return None
+
+
+def _echoed(values: Mapping[str, str], target: Target) -> str | None:
+    """The label of a field that holds nothing but words by which the request describes fields."""
+    asked = {word for one in target.free for word in words(free_words(one))}
+    said = {one.label: words(values[one.name]) for one in target.free}
+    return next((label for label, some in said.items() if len(some) >= _LEAST_COPIED and asked.issuperset(some)), None)
 
 
 # ---- one beside the others
