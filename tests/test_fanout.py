@@ -243,6 +243,21 @@ def test_what_is_told_of_a_model_is_what_one_engine_tells(at: Any) -> None:
         assert over.facts.description == "llama F16"
 
 
+def test_what_the_models_of_a_mixture_say_is_told(at: Any) -> None:
+    reference = "mix:scripted:base,scripted:aligned,0.5"
+    over = at(worker("a"), reference=reference)
+    with closing(open_engine(resolve_model(reference), EngineOptions())) as alone:
+        text = alone.tokenize("She was a poet.")
+        told, known = over.beside(text), alone.beside(text)
+        assert told is not None
+        assert known is not None
+        assert (told.dtype, told.tobytes()) == (known.dtype, known.tobytes())
+    one = at(worker("b"))
+    assert one.beside(text) is None
+    with pytest.raises(EngineError, match="takes no grammar"):
+        one.fits('root ::= "a"', [])
+
+
 def test_a_lost_worker_loses_nothing(at: Any) -> None:
     model, notes = resolve_model(CHAIN), list[str]()
     over = at(worker("a", 6, 9), worker("b", 7), notes=notes)

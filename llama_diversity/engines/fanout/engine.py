@@ -59,7 +59,7 @@ class FanOutEngine:
         places = parse_workers(options.workers)
         alone = dataclasses.replace(options, workers=None)
         self._text = open_engine(model, dataclasses.replace(alone, vocabulary_only=True))
-        self._options = options
+        self._options, self._is_mixture = options, bool(model.parts)
         self._crew: Crew | None = None
         self.facts = self._text.facts
         self.ends = self._text.ends
@@ -161,6 +161,17 @@ class FanOutEngine:
         """Statistics of `ids` by one worker."""
         stats: TokenStats = self._ask("score", {"ids": list(ids)}, on_progress).only
         return stats
+
+    def beside(self, ids: tuple[int, ...]) -> TokenStats | None:
+        """What the models of a mixture say of `ids`, by one worker; None of one model."""
+        if not self._is_mixture:
+            return None
+        found: TokenStats = self._ask("beside", {"ids": list(ids)}).only
+        return found
+
+    def fits(self, grammar: str, texts: Sequence[bytes]) -> list[bool]:
+        """Which of `texts` are of the grammar; that takes the vocabulary alone."""
+        return self._text.fits(grammar, texts)
 
     def score_each(
         self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None

@@ -20,7 +20,8 @@ from llama_diversity.engines import EngineOptions
 from llama_diversity.engines.fanout import wire
 from llama_diversity.engines.fanout.lines import Line, WorkerLost
 from llama_diversity.engines.fanout.processes import ProcessLine
-from llama_diversity.engines.fanout.service import LEASE_SECONDS, error_in_words, other_version
+from llama_diversity.engines.fanout.service import LEASE_SECONDS
+from llama_diversity.engines.fanout.telling import error_in_words, other_version
 from llama_diversity.engines.layout import EXACT_PARALLEL
 from llama_diversity.errors import EngineError, LlamadivError
 from llama_diversity.records import ModelRef

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import platform
-import socket
 import threading
 import time
 from collections import deque
@@ -19,11 +16,9 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from llama_diversity import __version__
 from llama_diversity.engines import Engine, EngineOptions
-from llama_diversity.engines.cores import physical_cores
 from llama_diversity.engines.fanout import wire
-from llama_diversity.engines.layout import physical_memory_bytes
+from llama_diversity.engines.fanout.telling import Frame, described, error_in_words, looked, other_version
 from llama_diversity.engines.together import Tray
 from llama_diversity.errors import EngineError, LlamadivError
 from llama_diversity.records import ModelRef, Recipe, Sample
@@ -36,7 +31,6 @@ LEASE_SECONDS = 120.0  # a call that nobody asks about for so long is ended
 _MOST_CALLS = 64
 _MOST_PROMPTS = 2  # contexts that are kept for what may follow a prompt
 
-Frame = dict[str, Any]
 Frames = Generator[Frame | None, None, None]  # None: nothing to send yet
 OnLoad = Callable[[float], None]
 Opener = Callable[[ModelRef, EngineOptions, OnLoad], Engine]
@@ -58,6 +52,7 @@ class Service:
             "open": self._open,
             "sample": self._sample,
             "score": self._score,
+            "beside": self._beside,
             "score_each": self._score_each,
             "logits": self._logits,
             "reading": self._reading,
@@ -167,6 +162,9 @@ class Service:
     def _score(self, call: _Call, said: Mapping[str, Any]) -> Frames:
         yield {"stats": self._engine(said).score(tuple(said["ids"]), on_progress=call.show)}
 
+    def _beside(self, call: _Call, said: Mapping[str, Any]) -> Frames:
+        yield {"beside": self._engine(said).beside(tuple(said["ids"]))}
+
     def _score_each(self, call: _Call, said: Mapping[str, Any]) -> Frames:
         texts = [tuple(ids) for ids in said["texts"]]
         yield {"surprisals": self._engine(said).score_each(texts, on_progress=call.show)}
@@ -196,56 +194,6 @@ class Service:
             found = stack, stack.enter_context(after)
         self._following_prompts[name] = found
         return found[1]
-
-
-def described(engine: Engine) -> Frame:
-    """What workers must agree on, and what is told of this one."""
-    return {
-        "facts": asdict(engine.facts),
-        "build": engine.build,
-        "fused": engine.fused,
-        "ends": sorted(engine.ends),
-        "capabilities": asdict(engine.capabilities),
-        **_machine(),
-    }
-
-
-def looked(n_gpu_layers: int | None = None) -> Frame:
-    """What is told of a worker before it opens a model: the machine, the program, and the build of its numbers."""
-    from llama_diversity.engines.llamacpp import build_here
-
-    versions = {"llamadiv": __version__, "python": platform.python_version()}
-    return {**_machine(), **versions, "build": build_here(n_gpu_layers)}
-
-
-def _machine() -> Frame:
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "n_cores": physical_cores(),
-        "memory_bytes": physical_memory_bytes(),
-    }
-
-
-def error_in_words(answer: Callable[[], Frame]) -> bytes:
-    """The message that answers, or says what is wrong."""
-    try:
-        return wire.pack(answer())
-    except wire.Malformed as error:
-        words = f"The message is malformed: {error}."
-    except LlamadivError as error:
-        return wire.pack({"error": wire.of_error(error)})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        words = f"The message cannot be meant: {type(error).__name__}: {error}."
-    return wire.pack({"error": wire.of_error(EngineError(words))})
-
-
-def other_version(given: Any) -> EngineError:
-    """That driver and worker do not understand each other."""
-    return EngineError(
-        f"The driver speaks version {given!r} of the workers' messages, this worker {wire.VERSION}. "
-        "Install one version of llamadiv on all machines."
-    )
 
 
 def _sampled(engine: Engine, works: list[tuple[Recipe, Any]], call: _Call) -> Frames:
