@@ -55,6 +55,7 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "bench": ("llama_diversity.cli.bench:bench", "Measure the speed of sampling on this machine."),
     "worker": ("llama_diversity.cli.worker:worker", "Compute for llamadiv on other machines."),
     "lab": ("llama_diversity.cli.lab:lab", "Grow small models of your own, stage by stage."),
+    "vllm-args": ("llama_diversity.cli.vllm_args:vllm_args", "Print the flags that a vLLM server needs for llamadiv."),
     "doctor": ("llama_diversity.cli.doctor:doctor", "Show what this installation can do, and what is missing."),
     "completion": ("llama_diversity.cli.completion:completion", "Print the line that turns on shell completion."),
 }
