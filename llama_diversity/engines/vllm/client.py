@@ -201,7 +201,7 @@ class Cluster:
             except Busy as busy:
                 self._failed(server, busy)
                 first_failure = self._clock() if first_failure is None else first_failure
-                if self._clock() - first_failure > self._patience_s:
+                if self._clock() - first_failure > self._patience_s + 2 * _LONGEST_WAIT_S:  # not for their silence
                     raise EngineError(
                         f"{server.url} has given no usable answer for {self._patience_s / 60:g} minutes: {busy}. "
                         "See to the server, then run the same command again: it continues."

@@ -36,14 +36,19 @@ class VllmEngine:
     """A model on one or several vLLM servers that run llamadiv's plugin."""
 
     def __init__(
-        self, model: ModelRef, options: EngineOptions, *, on_load: Callable[[float], None] | None = None
+        self,
+        model: ModelRef,
+        options: EngineOptions,
+        *,
+        on_load: Callable[[float], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
     ) -> None:
         _refuse(model.reference, options)
         self.served = Served.from_json(model.location)
         self.words = open_words(model, self.served)
         self._options = options
         key = os.environ.get(KEY_VARIABLE)
-        self.cluster = Cluster([Server(url, key) for url in self.served.urls])
+        self.cluster = Cluster([Server(url, key) for url in self.served.urls], say=on_note)
         self._hands = shake(self.cluster, model, self.served, self.words.n_vocab)
         self.capabilities = Capabilities(full_distribution=False, scores_text=True, exact=False, grammars=False)
         self.ends = self.words.ends
@@ -102,7 +107,7 @@ class VllmEngine:
         if together is None:
             return
         _refuse_recipe(self.facts.reference, together.recipe)
-        n_threads = min(self._n_threads, together.n_samples)
+        n_threads = min(self.n_threads, together.n_samples)
         self.layout = {
             "device": [self._hands.facts["settings"].get("device", "unknown")],
             "servers": len(self.cluster.live),
@@ -115,7 +120,7 @@ class VllmEngine:
         self._check_length(ids)
         stats = unscored(ids)
         n_read = 0
-        for start, rows in read(self._line, ids, n_threads=self._n_threads) if len(ids) > 1 else ():
+        for start, rows in read(self._line, ids, n_threads=self.n_threads) if len(ids) > 1 else ():
             stats[start : start + len(rows)] = rows
             n_read += len(rows)
             if on_progress is not None:
@@ -152,7 +157,7 @@ class VllmEngine:
         self.words.close()
 
     @property
-    def _n_threads(self) -> int:
+    def n_threads(self) -> int:
         """Requests under way: what the servers draw at once, and a quarter more that wait for their turn."""
         at_once = int(self._hands.facts["max_num_seqs"]) * len(self.cluster.live)
         return max(1, min(self._options.parallel or at_once + at_once // 4, _MOST_THREADS))
