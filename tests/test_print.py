@@ -25,6 +25,7 @@ from llama_diversity.render.folder import files_of, write_report
 from llama_diversity.render.forest import Row, forest_panels
 from llama_diversity.render.heatmap import Heatmap
 from llama_diversity.render.metadata import About, with_metadata
+from llama_diversity.render.pdf import in_order
 from llama_diversity.render.print_form import ON_SCREEN, PrintForm, points_of
 from llama_diversity.render.ticks import MOST, log_ticks
 
@@ -108,6 +109,12 @@ def pdf_object(pdf: bytes, number: int) -> bytes:
                 assert pdf[place:].startswith(b"%d 0 obj" % number)
                 return pdf[place : pdf.index(b"endobj", place)]
         start = int(re.search(rb"/Prev (\d+)", trailer)[1])
+
+
+def parts_of(written: bytes) -> tuple[list[bytes], bytes]:
+    """An object's dictionary but for numbers of objects and their order, and what flows behind it."""
+    dictionary, _, flowing = written.partition(b"\nstream\n")
+    return sorted(re.sub(rb"\d+ 0 (?=R|obj)", b"", dictionary).splitlines()), flowing
 
 
 def pdf_information(pdf: bytes) -> dict[str, str]:
@@ -357,3 +364,24 @@ def test_equal_charts_are_equal_files_however_many_were_drawn_before() -> None:
     assert _numbered(first) == _numbered(second)
     assert 'id="gradient_0"' in _numbered(second)
     assert "url(#gradient_0)" in _numbered(second)
+
+
+def test_a_picture_has_one_pdf_in_whatever_order_it_is_written() -> None:
+    """Fonts and opacities come from the drawer in another order each time."""
+    import vl_convert
+
+    boxes = "".join(f'<rect x="{20 * at}" y="9" width="9" height="9" fill-opacity="0.{at + 1}"/>' for at in range(8))
+    words = '<text y="40">plain</text><text y="50" font-weight="bold">bold</text>'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="200" height="60">{boxes}{words}</svg>'
+    drawn = {vl_convert.svg_to_pdf(svg) for _ in range(12)}
+    assert len(drawn) > 1
+    (pdf,) = {in_order(one) for one in drawn}
+    assert in_order(pdf) == pdf
+    (n_objects,) = {int(re.findall(rb"/Size (\d+)", one)[-1]) for one in (pdf, *drawn)}
+    parts = [sorted(parts_of(pdf_object(one, number)) for number in range(1, n_objects)) for one in (pdf, *drawn)]
+    assert all(one == parts[0] for one in parts)  # each stands where the table says, and none is lost or changed
+
+
+def test_a_pdf_of_another_form_stays_as_it_is() -> None:
+    for content in (b"%PDF-1.7\n", b"%PDF-1.7\n\n1 0 obj\n5\nendobj xref\n0 2\ntrailer\n<<>>\nstartxref\n9\n%%EOF"):
+        assert in_order(content) == content

@@ -14,6 +14,7 @@ from typing import Any
 
 from llama_diversity import cache
 from llama_diversity.render.glyphs import undrawn
+from llama_diversity.render.pdf import in_order
 from llama_diversity.render.print_form import DESIGN_TEXT, ON_SCREEN, PrintForm, in_millimetres
 
 Spec = dict[str, Any]  # Vega-Lite
@@ -63,7 +64,7 @@ def from_svg(
         scale *= wide / width_of(svg)
     elif wide is not None:
         svg = _resized(svg, wide)
-    parts = (*_drawer("picture", svg), str(scale), str(form.ppi), str(form.is_on_screen), *kinds, svg)
+    parts = (*_drawer("picture in order", svg), str(scale), str(form.ppi), str(form.is_on_screen), *kinds, svg)
     return cache.kept(parts, lambda: {kind: _from_svg(svg, kind, scale, form) for kind in kinds})
 
 
@@ -73,7 +74,9 @@ def _from_svg(svg: str, kind: str, scale: float, form: PrintForm) -> bytes:
     if kind == "svg":
         return (svg if form.is_on_screen else _scaled(svg, scale, "mm")).encode()
     if kind == "pdf":
-        return vl_convert.svg_to_pdf(_scaled(svg, scale))  # its own `scale` leaves the page as large as it was
+        return in_order(
+            vl_convert.svg_to_pdf(_scaled(svg, scale))
+        )  # its own `scale` leaves the page as large as it was
     return vl_convert.svg_to_png(svg, scale=scale, ppi=form.ppi)
 
 
