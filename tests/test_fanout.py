@@ -244,7 +244,7 @@ def test_what_is_told_of_a_model_is_what_one_engine_tells(at: Any) -> None:
 
 
 def test_what_the_models_of_a_mixture_say_is_told(at: Any) -> None:
-    reference = "mix:scripted:base,scripted:aligned,0.5"
+    reference = "mix:scripted:base,scripted:aligned,lambda=0.5"
     over = at(worker("a"), reference=reference)
     with closing(open_engine(resolve_model(reference), EngineOptions())) as alone:
         text = alone.tokenize("She was a poet.")
