@@ -6,6 +6,7 @@ followed. With https the certificate must be valid for the name.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import select
@@ -121,8 +122,8 @@ class HttpLine:
             self._wait_until(until_s)
             self._connection.request("POST", PATH, message, self._headers)
             self._wait_until(until_s)
-            answer = self._connection.getresponse()
-            return self._content(answer, until_s)
+            with contextlib.closing(self._connection.getresponse()) as answer:  # `read1` leaves it open at its end
+                return self._content(answer, until_s)
         except TimeoutError:
             raise WorkerLost(f"has not answered for {timeout_s:.0f} s") from None
         except (OSError, http.client.HTTPException) as error:
@@ -131,10 +132,8 @@ class HttpLine:
     def close(self) -> None:
         """Leave it; whoever waits for an answer is woken."""
         if self._connection.sock is not None:
-            try:
+            with contextlib.suppress(OSError):
                 self._connection.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         self._connection.close()
 
     def _connected(self) -> http.client.HTTPConnection:
@@ -179,7 +178,6 @@ class HttpLine:
             self._wait_until(until_s)
         if answer.length:
             raise WorkerLost("was lost in the middle of an answer")
-        answer.close()  # `read1` does not, at the end; the connection stays
         return bytes(found)
 
 

@@ -112,7 +112,7 @@ class _Patient(io.RawIOBase):
 class _Handler(http.server.BaseHTTPRequestHandler):
     """One connection."""
 
-    protocol_version = "HTTP/1.1"
+    protocol_version, default_request_version = "HTTP/1.1", "HTTP/1.0"
     server_version, sys_version = "llamadiv", ""
     disable_nagle_algorithm = True
     server: WorkerServer
