@@ -22,7 +22,7 @@ from llama_diversity.engines.fanout import crew as crews
 from llama_diversity.engines.fanout import wire
 from llama_diversity.engines.fanout.dealing import Deal
 from llama_diversity.engines.fanout.engine import FanOutEngine
-from llama_diversity.engines.fanout.lines import WorkerLost
+from llama_diversity.engines.fanout.lines import Fixed, WorkerLost
 from llama_diversity.engines.fanout.looking import differing, look
 from llama_diversity.engines.fanout.processes import ProcessLine
 from llama_diversity.engines.fanout.service import Service
@@ -100,7 +100,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(*places: Any, reference: str = CHAIN, notes: list[str] | None = None) -> FanOutEngine:
         heard = [] if notes is None else notes
-        monkeypatch.setattr("llama_diversity.engines.fanout.engine.parse_workers", lambda typed: places)
+        monkeypatch.setattr("llama_diversity.engines.fanout.engine.workers_at", lambda typed: Fixed(places))
         options = EngineOptions(workers="2")
         engine = FanOutEngine(resolve_model(reference), options, on_note=heard.append)
         opened.append(engine)
@@ -429,7 +429,7 @@ def test_processes_draw_what_one_does_though_one_is_killed(
     monkeypatch.setattr(ProcessLine, "__init__", noted)
     monkeypatch.setattr(ProcessLine, "post", killed_once)
     code, _, err = run(*command, tmp_path / "over.sqlite", "--workers", 2)
-    assert (code, "Traceback" in err) == (0, False)
+    assert (code, "Traceback" in err) == (0, False), err
     assert rows_of(tmp_path / "over.sqlite") == rows_of(tmp_path / "alone.sqlite")
     assert len(lines) > 2  # the one that was killed was started again
     assert all(line._process.poll() is not None for line in lines)

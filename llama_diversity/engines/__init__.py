@@ -58,9 +58,9 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         if self.workers is not None:
-            from llama_diversity.engines.fanout.places import parse_workers
+            from llama_diversity.engines.fanout.places import workers_at
 
-            parse_workers(self.workers)
+            workers_at(self.workers)
         if self.exact and self.flash_attention is not None:
             given = "on" if self.flash_attention else "off"
             raise BadValue("--flash-attention", given, "--exact has its own; leave it out")

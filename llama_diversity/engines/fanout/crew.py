@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from llama_diversity.engines import EngineOptions
 from llama_diversity.engines.fanout import wire
-from llama_diversity.engines.fanout.lines import Line, Place, Refused, WorkerLost
+from llama_diversity.engines.fanout.lines import Line, Place, Places, Refused, WorkerGone, WorkerLost
 from llama_diversity.errors import EngineError, LlamadivError
 from llama_diversity.records import ModelRef
 
@@ -26,6 +26,7 @@ _PATIENCE_SECONDS = 600.0  # without a token or a part of the model loaded, a wo
 _WAIT_SECONDS = 1.0
 _LEAVE_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
+_LOOK_SECONDS = 5.0  # between looks whether there are more workers
 _MOST_LOSSES = 3  # in a row without any work done; then a worker of ours is not started again
 _UNMEANT = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # of an answer that is none of ours
 
@@ -78,6 +79,7 @@ class Worker:
     trouble: str | None = None  # why it is not there
     is_refused: bool = False
     n_losses: int = 0
+    is_late: bool = False  # it came while the work went on, and nobody has heard of it yet
     error: LlamadivError | None = None  # with which it refused the model
 
     @property
@@ -96,29 +98,30 @@ class Crew:
 
     def __init__(
         self,
-        places: Sequence[Place],
+        places: Places,
         model: ModelRef,
         options: EngineOptions,
         *,
         on_note: Callable[[str], None],
         on_load: Callable[[float], None] | None = None,
     ) -> None:
-        self._model, self._options = model, options
+        self._places, self._model, self._options = places, model, options
         self._on_note, self._on_load = on_note, on_load
         self._changed = threading.Condition()
         self._jobs: deque[Job] = deque()
         self._is_closed = False
         self._last_ready_s = time.monotonic()
         self.standard: Said | None = None  # what all must agree on
-        self.workers = [Worker(place, number) for number, place in enumerate(places)]
-        self._threads = [threading.Thread(target=self._look_after, args=(one,), daemon=True) for one in self.workers]
-        for thread in self._threads:
-            thread.start()
+        self.workers: list[Worker] = []
+        self._threads: list[threading.Thread] = []
+        self._welcome(places.now(options))
         try:
             self._await_first()
         except BaseException:
             self.close()
             raise
+        if places.may_grow:
+            threading.Thread(target=self._look_around, daemon=True).start()
 
     @property
     def ready(self) -> list[Worker]:
@@ -159,12 +162,34 @@ class Crew:
             self._is_closed = True
             self._jobs.clear()
             self._changed.notify_all()
-        for worker, thread in zip(self.workers, self._threads, strict=True):
+        for worker, thread in zip(self.workers, self._threads, strict=True):  # none is added any more
             thread.join(2 * _WAIT_SECONDS)
             line = worker.line
             if thread.is_alive() and line is not None:  # it does not answer; what waits for it is told so
                 line.close()
                 thread.join(2 * _WAIT_SECONDS)
+
+    # ---- who belongs to it
+
+    def _welcome(self, places: Sequence[Place]) -> None:
+        """Look after those that are new."""
+        with self._changed:
+            known = [one.place for one in self.workers]
+            for place in places:
+                if place not in known and not self._is_closed:
+                    worker = Worker(place, len(self.workers), is_late=self.standard is not None)
+                    thread = threading.Thread(target=self._look_after, args=(worker,), daemon=True)
+                    self.workers.append(worker)
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _look_around(self) -> None:
+        """Welcome those that come while the work goes on, until the crew is closed."""
+        while not self._is_closed:
+            with contextlib.suppress(LlamadivError):  # those that are there say what is wrong
+                self._welcome(self._places.now(self._options))
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closed, timeout=_LOOK_SECONDS)
 
     # ---- the beginning
 
@@ -180,7 +205,7 @@ class Crew:
                     if one.error is not None:
                         raise one.error if not isinstance(one.error, Refused) else one.refusal
                 raise EngineError(f"No worker can be had: {self._troubles()}")
-            refused = [one for one in self.workers if one.is_refused]
+            refused = [one for one in self.workers if one.error is not None]
             if refused:
                 raise refused[0].refusal
         for one in self.workers:
@@ -201,11 +226,11 @@ class Crew:
                 pause_s = _FIRST_PAUSE_SECONDS
                 self._work(worker)
             except WorkerLost as lost:
-                self._lose(worker, str(lost))
+                self._lose(worker, lost)
             except LlamadivError as error:
                 self._refuse(worker, error)
             except _UNMEANT as error:
-                self._lose(worker, f"answers what cannot be meant: {type(error).__name__}: {error}")
+                self._lose(worker, WorkerLost(f"answers what cannot be meant: {type(error).__name__}: {error}"))
             self._let_go(worker)
             if not self._is_closed and not worker.is_refused:
                 with self._changed:
@@ -219,9 +244,9 @@ class Crew:
             worker.engine = int(frame.pop("engine"))
             self._compare(worker, frame)
             with self._changed:
-                if worker.trouble:
-                    self._on_note(f"{worker.name} is back.")
-                worker.told, worker.trouble = frame, None
+                if worker.trouble or worker.is_late:
+                    self._on_note(f"{worker.name} {'has joined' if worker.is_late else 'is back'}.")
+                worker.told, worker.trouble, worker.is_late = frame, None, False
                 self._changed.notify_all()
 
     def _compare(self, worker: Worker, told: Said) -> None:
@@ -309,13 +334,13 @@ class Crew:
             raise WorkerLost(f"refuses: {answer['error']['words']}")
         return answer
 
-    def _lose(self, worker: Worker, why: str) -> None:
+    def _lose(self, worker: Worker, why: WorkerLost) -> None:
         with self._changed:
-            was_there, worker.told, worker.trouble = worker.told is not None, None, why
+            was_there, worker.told, worker.trouble = worker.told is not None, None, str(why)
             worker.n_losses += 1
             worker.engine = 0
-            if worker.place.is_ours and worker.n_losses >= _MOST_LOSSES:
-                worker.is_refused = True
+            is_hopeless = worker.place.is_ours and worker.n_losses >= _MOST_LOSSES
+            worker.is_refused = is_hopeless or isinstance(why, WorkerGone)
             self._changed.notify_all()
         if was_there and not self._is_closed:
             self._on_note(f"{worker.name} {why}. What it had in hand goes to the others.")

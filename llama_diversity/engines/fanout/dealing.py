@@ -23,7 +23,7 @@ class Deal:
         self._lock = threading.Lock()
         self._left = {recipe.key: (recipe, deque(indices)) for recipe, indices in works}
         self._n_left = sum(len(indices) for _, indices in self._left.values())
-        self._n_workers = n_workers
+        self.n_workers = n_workers  # that there are now
         self._parallel = parallel or PREFERRED_PARALLEL
         self.n_open = self._n_left  # neither finished nor given up
 
@@ -35,7 +35,7 @@ class Deal:
     @property
     def share(self) -> int:
         """How many of those that are left each worker would draw."""
-        return -(-self._n_left // self._n_workers)
+        return -(-self._n_left // self.n_workers)
 
     def take(self) -> dict[Recipe, list[int]]:
         """What a worker begins with; empty where nothing is left."""
@@ -43,7 +43,7 @@ class Deal:
             if self.is_single:
                 wanted = min(self.share, self._parallel + self._parallel // 2)
             else:
-                wanted = self._n_left if self._n_workers == 1 else max(_FEWEST, -(-self.share // 2))
+                wanted = self._n_left if self.n_workers == 1 else max(_FEWEST, -(-self.share // 2))
             taken: dict[Recipe, list[int]] = {}
             for recipe, indices in self._left.values():
                 while indices and wanted:

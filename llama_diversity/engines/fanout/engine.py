@@ -33,7 +33,7 @@ from llama_diversity.engines.fanout import wire
 from llama_diversity.engines.fanout.crew import Crew, Said
 from llama_diversity.engines.fanout.dealing import Deal
 from llama_diversity.engines.fanout.jobs import Drawing, Question
-from llama_diversity.engines.fanout.places import cautions, parse_workers
+from llama_diversity.engines.fanout.places import cautions, workers_at
 from llama_diversity.engines.layout import physical_memory_bytes
 from llama_diversity.engines.start import Start
 from llama_diversity.engines.together import Together
@@ -56,7 +56,7 @@ class FanOutEngine:
         on_note: Callable[[str], None] = lambda words: None,
     ) -> None:
         assert options.workers is not None
-        places = parse_workers(options.workers)
+        places = workers_at(options.workers)
         alone = dataclasses.replace(options, workers=None)
         self._text = open_engine(model, dataclasses.replace(alone, vocabulary_only=True))
         self._options, self._is_mixture = options, bool(model.parts)
@@ -67,13 +67,13 @@ class FanOutEngine:
         self.build, self.fused = self._text.build, self._text.fused
         self.layout: Mapping[str, Any] = {}
         self.stopwatch = Stopwatch()
-        if options.vocabulary_only and all(place.is_ours for place in places):
+        if options.vocabulary_only and places.are_all_here:
             return  # what is computed on this machine has this machine's build
-        for words in cautions(places):
-            on_note(words)
         try:
-            ours = of_each(alone, max(1, sum(place.is_ours for place in places)))
-            self._crew = Crew(places, model, ours, on_note=on_note, on_load=on_load)
+            for words in cautions(places.now(alone)):
+                on_note(words)
+            here = of_each(alone, places.n_here) if places.n_here else alone
+            self._crew = Crew(places, model, here, on_note=on_note, on_load=on_load)
             self._take_over(self._crew.standard)
         except BaseException:
             self._text.close()

@@ -30,10 +30,13 @@ class Drawing:
 
     def steps(self) -> Iterator[Step]:
         """What workers draw, as it comes; an empty step now and then where nothing does. Then the first error."""
-        for _ in self.crew.workers:
-            self.crew.put(DrawingJob(self))
+        n_jobs = 0
         try:
             while self.deal.n_open or not self._steps.empty():
+                while n_jobs < len(self.crew.workers):  # of which more may come
+                    self.crew.put(DrawingJob(self))
+                    n_jobs += 1
+                self.deal.n_workers = max(1, len(self.crew.ready))
                 try:
                     yield self._steps.get(timeout=_POLL_SECONDS)
                 except queue.Empty:

@@ -6,11 +6,30 @@ import os
 import re
 from collections.abc import Sequence
 
-from llama_diversity.engines.fanout.lines import Place
+from llama_diversity.engines.fanout.lines import Fixed, Place, Places
 from llama_diversity.errors import BadValue
 
 MOST_PROCESSES = 256
 MEANT = "it must be a number of processes, ray:ADDRESS, or addresses like http://host:8765, separated by commas"
+
+_CLUSTER = re.compile(r"ray:(local|(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5})", re.ASCII)
+
+
+def workers_at(typed: str) -> Places:
+    """Where `typed` says that workers are. Raises BadValue.
+
+    >>> workers_at("ray:10.0.0.5:6379").address
+    '10.0.0.5:6379'
+    """
+    if not typed.startswith("ray:"):
+        return Fixed(parse_workers(typed))
+    cluster = _CLUSTER.fullmatch(typed)
+    if cluster is None:
+        meant = "name the cluster's head, as in ray:10.0.0.5:6379, or ray:local to start one"
+        raise BadValue("--workers", typed, meant)
+    from llama_diversity.engines.fanout.clusters import RayPlaces
+
+    return RayPlaces(cluster[1])
 
 
 def parse_workers(typed: str) -> tuple[Place, ...]:

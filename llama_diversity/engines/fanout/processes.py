@@ -90,8 +90,8 @@ class ProcessLine:
             raise WorkerLost(f"has not answered for {timeout_s:.0f} s") from None
         try:
             free.settimeout(timeout_s)
-            _send(free, message)
-            return _receive(free)
+            send(free, message)
+            return receive(free)
         except TimeoutError:
             raise WorkerLost(f"has not answered for {timeout_s:.0f} s") from None
         except (OSError, EOFError):
@@ -123,12 +123,12 @@ class ProcessLine:
         return ": ".join([how, *[line.strip() for line in lines if line.strip()][-1:]])
 
 
-def _send(to: socket.socket, message: bytes) -> None:
+def send(to: socket.socket, message: bytes) -> None:
     to.sendall(_LENGTH.pack(len(message)))
     to.sendall(message)
 
 
-def _receive(of: socket.socket) -> bytes:
+def receive(of: socket.socket) -> bytes:
     """The next message. Raises EOFError where the other side is gone, TimeoutError, OSError."""
     (length,) = _LENGTH.unpack(_exactly(of, _LENGTH.size))
     if length > wire.MOST_BYTES:
@@ -164,5 +164,5 @@ def child() -> None:
 def _answer_all(driver: socket.socket, service: Service) -> None:
     with contextlib.suppress(OSError, EOFError):
         while True:
-            _send(driver, service.answer(_receive(driver)))
+            send(driver, service.answer(receive(driver)))
     os._exit(0)  # whatever is being computed is nobody's any more
