@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -542,6 +543,36 @@ def test_a_worker_that_comes_back_as_another_is_refused_by_name(start: Start, mo
             EngineError, match=f"{server.url} is not what it was: its build is another, .* 'another' here"
         ):
             drawn(engine, [(recipe, range(1000))])
+
+
+def test_over_https_the_certificate_must_be_valid(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a proxy. The key is of these tests alone."""
+    pem, server = Path(__file__).with_name("worker-of-tests.pem"), start()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    server.shutdown()
+    with context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False) as server.socket:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"https://localhost:{server.server_address[1]}"
+        with pytest.raises(EngineError, match=f"{url} shows a certificate that is not valid: self"):
+            over(url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        with over(url) as engine:
+            assert len(engine.score(engine.tokenize("She was"))) == 3
+        with pytest.raises(EngineError, match=r"http://localhost:\d+ was lost|cannot be reached"):
+            over(url.replace("https", "http"))
+
+
+def test_doctor_says_what_workers_are(start: Start, run: Any) -> None:
+    server = start("scripted:base", "scripted:aligned")
+    code, out, _ = run("doctor", "--workers", server.url, "--json")
+    [found] = json.loads(out)["workers"]
+    assert (code, found["name"], found["trouble"]) == (0, server.url, None)
+    assert (found["models"], found["n_drivers"]) == (["scripted:base", "scripted:aligned"], 0)
+    assert found["build"].startswith("llama-cpp-python ")
+    code, out, _ = run("doctor", "--workers", "http://127.0.0.1:1", "--color", "never")
+    assert "http://127.0.0.1:1 cannot be reached: Connection refused.\n    llamadiv worker -m MODEL  # there" in out
+    assert run("doctor", "scripted:base", "--workers", "1")[0] == 2
 
 
 # ---- what must not be

@@ -12,10 +12,11 @@ from click.core import ParameterSource
 
 from llama_diversity.cli.checkup import check_model
 from llama_diversity.cli.complete import complete_model
-from llama_diversity.cli.options import asking_options, common_options
+from llama_diversity.cli.options import asking_options, common_options, workers_option
 from llama_diversity.cli.output import Output
+from llama_diversity.engines.fanout.looking import complaints, look_at, words_of
 from llama_diversity.errors import BadUsage
-from llama_diversity.installation import collect_facts, find_problems
+from llama_diversity.installation import Problem, collect_facts, find_problems
 from llama_diversity.records import Asking
 from llama_diversity.render.installation_pages import advice, page_of_installation
 from llama_diversity.render.terminal import console
@@ -24,31 +25,43 @@ from llama_diversity.studies.session import Session
 
 @click.command()
 @click.argument("model", required=False, shell_complete=complete_model)
+@workers_option
 @asking_options
 @common_options
 @click.pass_context
-def doctor(context: click.Context, *, model: str | None, asking: Asking, session: Session, output: Output) -> None:
+def doctor(
+    context: click.Context, *, model: str | None, workers: str | None, asking: Asking, session: Session, output: Output
+) -> None:
     """Show what this installation can do, and for each problem the command that mends it.
 
     Exit code 1 says that nothing can be sampled here. With MODEL show what its file states, and measure how well the
     model reads neutral text behind each start, with a warning where another is clearly better, and how far apart
-    readings of one text are that differ in the order of the arithmetic alone.
+    readings of one text are that differ in the order of the arithmetic alone. With --workers say what each of them is
+    as well, and whether they agree.
     """
     typed = {context.get_parameter_source(name) for name in ("start", "reads_control")}
+    if model is not None and context.get_parameter_source("workers") == ParameterSource.COMMANDLINE:
+        raise BadUsage("--workers looks at machines, and MODEL at a file: leave one of them out.")
     if model is None and ParameterSource.COMMANDLINE in typed:
         raise BadUsage("--start and --control-tokens say how a model is read: name a MODEL, or leave them out.")
     if model is not None:
         check_model(model, asking, session, output)
         return
     facts = {**collect_facts(session.store), "terminal": _terminal()}
-    problems = list(find_problems(facts))
+    found = look_at(workers) if workers else []
+    problems = [*find_problems(facts), *(Problem(*one) for one in complaints(found))]
     usable = not any(problem.blocks for problem in problems)
     if output.json:
-        click.echo(json.dumps({**facts, "problems": [asdict(problem) for problem in problems], "usable": usable}))
+        click.echo(
+            json.dumps(
+                {**facts, "workers": found, "problems": [asdict(problem) for problem in problems], "usable": usable}
+            )
+        )
     else:
         target = console(output.color)
         if not output.quiet:
-            target.print(page_of_installation(facts), soft_wrap=True)
+            seen = {"workers": {one["name"]: words_of(one) for one in found}} if found else {}
+            target.print(page_of_installation({**facts, **seen}), soft_wrap=True)
         target.print(advice(problems, usable=usable), soft_wrap=True)
     context.exit(0 if usable else 1)
 

@@ -193,6 +193,12 @@ _PARALLEL = click.option(
     envvar="LLAMADIV_PARALLEL",
     help="Samples decoded at once, or `auto`.  [default: auto; env: LLAMADIV_PARALLEL]",
 )
+workers_option = click.option(
+    "--workers",
+    envvar="LLAMADIV_WORKERS",
+    metavar="N|ray:ADDRESS|URL,...",
+    help="Compute in N processes, on a Ray cluster, or at these `llamadiv worker`s.  [env: LLAMADIV_WORKERS]",
+)
 _MACHINE = [
     click.option(
         "--threads",
@@ -211,12 +217,7 @@ _MACHINE = [
     ),
 ]
 _LAYOUT = [
-    click.option(
-        "--workers",
-        envvar="LLAMADIV_WORKERS",
-        metavar="N|ray:ADDRESS|URL,...",
-        help="Compute in N processes, on a Ray cluster, or at these `llamadiv worker`s.  [env: LLAMADIV_WORKERS]",
-    ),
+    workers_option,
     *_MACHINE,
     click.option(
         "--flash-attention/--no-flash-attention",

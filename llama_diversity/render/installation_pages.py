@@ -28,7 +28,7 @@ def page_of_installation(facts: Mapping[str, Any]) -> Text:
         for name, value in values.items():
             if name != "system_info":  # its switches are the kernels
                 label = name.removesuffix("_bytes").replace("_", " ").replace("gpu", "GPU")
-                page.append(f"  {label:26}{visible(_shown(name, value))}\n")
+                page.append(f"  {label:25} {visible(_shown(name, value))}\n")
         page.append("\n")
     page.rstrip()
     return page.append("\n")

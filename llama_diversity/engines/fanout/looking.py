@@ -9,6 +9,7 @@ from typing import Any
 
 from llama_diversity.engines.fanout import wire
 from llama_diversity.engines.fanout.lines import Place, WorkerLost
+from llama_diversity.engines.fanout.places import parse_workers
 from llama_diversity.errors import LlamadivError
 
 _ANSWER_SECONDS = 60.0  # the library is loaded for it
@@ -24,6 +25,36 @@ def look(places: Sequence[Place]) -> list[dict[str, Any]]:
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(_look, places))
+
+
+def look_at(typed: str) -> list[dict[str, Any]]:
+    """The same of all that `--workers` names. Raises BadValue, EngineError."""
+    return look(parse_workers(typed))
+
+
+def complaints(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """What is wrong with them, a sentence each, and what to type against it."""
+    lost = [one for one in found if one["trouble"] is not None]
+    said = [
+        (f"{one['name']} {one['trouble']}.".replace("..", "."), "llamadiv worker -m MODEL  # there") for one in lost
+    ]
+    alike = (
+        "bin/setup  # there: one version of llamadiv and one build of llama.cpp on all, or leave it out of --workers"
+    )
+    return [*said, *((words, alike) for words in differing(found))]
+
+
+def words_of(one: Mapping[str, Any]) -> str:
+    """What a worker is, in a line."""
+    if one["trouble"] is not None:
+        return f"{one['trouble']}"
+    said = [
+        f"{one['host']}, {one['n_cores']} cores, {one['memory_bytes'] / 1e9:.1f} GB",
+        f"llamadiv {one['llamadiv']}, {one['build']}",
+        *([f"serves {' and '.join(one['models'])}"] if "models" in one else []),
+        *([f"{one['n_drivers']} open for drivers now"] if one.get("n_drivers") else []),
+    ]
+    return "; ".join(said)
 
 
 def differing(found: Sequence[Mapping[str, Any]]) -> list[str]:
