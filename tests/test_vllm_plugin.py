@@ -156,6 +156,19 @@ def test_second_model_runner_tells_rows_by_slots(monkeypatch):
     assert torch.equal(again, logits_of(3))
 
 
+def test_threads_share_the_vocabulary_where_the_model_computes_elsewhere(draw, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    assert plugin._drawn.n_threads == 1
+    plugin.Draw(None, SimpleNamespace(device="cuda:0"))
+    assert plugin._drawn.n_threads == 3
+    draw.update_state(update(1, added=[(0, asked("a", 1), None, [])]))
+    logits = logits_of(1)
+    wanted = drawn_alone(logits[0].clone(), 1, 0)
+    draw.apply(logits)
+    assert taken("a", 1).tobytes() == wanted.tobytes()
+    plugin._drawn._reducer.close()
+
+
 def test_rows_without_numbers_leave_the_others_alone(draw):
     draw.update_state(update(2, added=[(at, asked(str(at), at), None, []) for at in range(2)]))
     logits = logits_of(2)

@@ -37,7 +37,7 @@ _MOST_THREADS = 8
 _SAMPLED = 4096  # values of each tensor in memory that tell it from another
 
 _BOOT = secrets.token_hex(8)  # tells this process from the one that a server had before it was started anew
-_drawn = Drawn(n_threads=1)  # of this process: what draws and what is fetched meet here
+_drawn = Drawn()  # of this process: what draws and what is fetched meet here
 
 
 def _bases() -> tuple[type, ...]:
@@ -53,7 +53,9 @@ class Draw(*_bases()):  # type: ignore[misc]
 
     def __init__(self, vllm_config: Any, state: Any, is_pin_memory: bool | None = None) -> None:  # noqa: FBT001
         self._seats: dict[int, tuple[Request, Sequence[int]]] = {}  # by row, or by slot of the second runner
-        self._state = state  # of the second runner: where its sequences stand
+        self._state = state  # of the second runner: where its sequences stand; of the first one its device
+        if not str(getattr(state, "device", state)).startswith("cpu"):  # there the model leaves the cores to us
+            _drawn.n_threads = min(_MOST_THREADS, os.cpu_count() or 1)
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:

@@ -81,10 +81,13 @@ Place = tuple[Request, int]  # a request and the position of its next token
 
 
 class Drawn:
-    """Draws for requests, and keeps their rows until they are fetched."""
+    """Draws for requests, and keeps their rows until they are fetched.
+
+    `n_threads` share the passes over the vocabulary; settled with the first draw.
+    """
 
     def __init__(self, *, n_threads: int = 1) -> None:
-        self._n_threads = n_threads
+        self.n_threads = n_threads
         self._reducer: Reducer | None = None
         self._requests: OrderedDict[str, Request] = OrderedDict()
         self._undescribed: list[tuple[list[Place], Look]] = []
@@ -102,7 +105,7 @@ class Drawn:
     def draw(self, logits: Float32, places: Sequence[Place]) -> Int64:
         """The token of each place from its row of `logits`, shape (places, n_vocab); -1 where these are no numbers."""
         if self._reducer is None:
-            self._reducer = Reducer(logits.shape[1], n_threads=self._n_threads)
+            self._reducer = Reducer(logits.shape[1], n_threads=self.n_threads)
         ids = np.full(len(places), -1)
         kinds: dict[Sampler | None, list[int]] = {}
         for row, (request, position) in enumerate(places):
