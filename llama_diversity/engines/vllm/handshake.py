@@ -97,8 +97,8 @@ def require_alike(name: str, told: Mapping[str, Mapping[str, Any]]) -> None:
             if facts[fact] != other.get(fact):
                 a, b = _differing(facts[fact], other.get(fact))
                 raise EngineError(
-                    f"{first} and {url} serve two models as {name}: {_WORDS.get(fact, fact)} is {a} there and {b} "
-                    "here. Name servers of one model, one version and one kind of machine."
+                    f"{first} and {url} serve two models as {name}: {_WORDS.get(fact, fact)} is {a} at the "
+                    f"first and {b} at the second. Name servers of one model, one version and one kind of machine."
                 )
 
 
