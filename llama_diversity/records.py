@@ -51,6 +51,9 @@ pair, and in scored text it is nan, since nothing was drawn. A token without a c
 without BOS) has nan everywhere and rank 0.
 """
 
+BOUNDS_DTYPE = np.dtype([("least_entropy_bits", "<f4"), ("most_entropy_bits", "<f4")])
+"""Between which the entropy of a token's raw distribution lies, where a server tells its likeliest tokens alone."""
+
 _HEAT = "it must be 0 (greedy) or a number from 0.0001 to 10000"
 _SHARE = "it must lie between 0 (off) and 1"
 _UP_TO_100 = "it must lie between 0 (off) and 100"
@@ -363,6 +366,7 @@ class Sample:
     text: bytes
     tokens: TokenStats = field(repr=False)
     beside: TokenStats | None = field(default=None, repr=False)  # of a mixture, shape (n_tokens,), `beside_dtype`
+    bounds: TokenStats | None = field(default=None, repr=False)  # of a stock server, shape (n_tokens,), BOUNDS_DTYPE
 
     @property
     def id(self) -> str:

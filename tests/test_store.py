@@ -730,7 +730,7 @@ def test_what_a_mixture_keeps_of_its_models_comes_back_bit_for_bit() -> None:
     tokens, beside = realistic_stats(7, rng), np.zeros(7, beside_dtype(3))
     beside["surprisals_bits"], beside["source"] = rng.exponential(size=(7, 3)), [0, 1, -1, 0, 1, 2, 0]
     blob = pack_statistics(tokens, beside)
-    own, theirs = unpack_statistics(blob, 7)
+    own, theirs, _ = unpack_statistics(blob, 7)
     assert own.tobytes() == tokens.tobytes()
     assert theirs is not None
     assert theirs.tobytes() == beside.tobytes()

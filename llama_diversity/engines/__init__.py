@@ -29,6 +29,7 @@ ENGINES = {
     "scripted": "llama_diversity.engines.scripted:ScriptedEngine",
     "mixed": "llama_diversity.engines.mixed.engine:MixedEngine",
 }
+STOCK_ENGINE = "llama_diversity.engines.vllm.stock:StockEngine"
 FAN_OUT = "llama_diversity.engines.fanout.engine:FanOutEngine"
 
 PLAIN = Asking()
@@ -290,9 +291,12 @@ def open_engine(
             "--workers", options.workers, f"{model.reference} is on servers, which do the work; leave it out"
         )
     found = ENGINES[model.engine] if options.workers is None else FAN_OUT
+    found = STOCK_ENGINE if options.stock else found
     module_name, _, class_name = found.partition(":")
     made = getattr(importlib.import_module(module_name), class_name)
-    heard = {"on_load": on_load} if options.workers is None else {"on_load": on_load, "on_note": on_note or _unheard}
+    heard: dict[str, Any] = {"on_load": on_load}
+    if options.workers is not None or model.engine == "vllm":
+        heard["on_note"] = on_note or _unheard
     engine: Engine = made(model, options, **heard)
     return engine
 

@@ -143,7 +143,7 @@ class Store:
 
         That is the same samples, except where another process stored the index first: then its sample.
         """
-        packed = [(sample, pack_statistics(sample.tokens, sample.beside)) for sample in samples]
+        packed = [(sample, pack_statistics(sample.tokens, sample.beside, sample.bounds)) for sample in samples]
         lost: set[int] = set()
         with self._transaction():
             run = self._number("runs", "id", run_id)
@@ -467,9 +467,9 @@ class Store:
     def _sample(self, recipe_key: str, row: tuple[int, str, bytes, int, bytes]) -> Sample:
         index, finish_reason, text, n_tokens, statistics = row
         with self._reading(f"sample {index} of recipe {recipe_key}"):
-            tokens, beside = unpack_statistics(statistics, n_tokens)
+            tokens, beside, bounds = unpack_statistics(statistics, n_tokens)
             _require(isinstance(index, int) and isinstance(finish_reason, str) and isinstance(text, bytes))
-        return Sample(recipe_key, index, finish_reason, text, tokens, beside)
+        return Sample(recipe_key, index, finish_reason, text, tokens, beside, bounds)
 
     def _run(self, number: int, run_id: str, started: str, finished: str | None, command: str, about: str) -> Run:
         cells = self._rows(

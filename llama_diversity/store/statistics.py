@@ -7,23 +7,28 @@ for neighbouring rows have like exponents and unlike mantissas.
 from __future__ import annotations
 
 import zlib
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.records import TOKEN_DTYPE, TokenStats, beside_dtype
+from llama_diversity.records import BOUNDS_DTYPE, TOKEN_DTYPE, TokenStats, beside_dtype
 
 _ALL_COLUMNS = 1  # the first byte of a blob
 _RAW_COLUMNS = 2  # without the sampler's pair, which equals the raw pair
 _MIXED_COLUMNS = 3  # all, then those of a mixture's models; the second byte of the blob is how many these are
+_BOUNDED_COLUMNS = 4  # all, then the bounds of an entropy that a server did not tell
 _TWINS = (("sampler_surprisal_bits", "surprisal_bits"), ("sampler_entropy_bits", "entropy_bits"))
 _N_BYTES = {_ALL_COLUMNS: TOKEN_DTYPE.itemsize, _RAW_COLUMNS: TOKEN_DTYPE.itemsize - 8}  # the pair comes last
 _MOST_MODELS = 16
 _FAST = 1  # the compression level: 9 saves 3 % more and takes eight times as long
 
 
-def pack_statistics(tokens: TokenStats, beside: TokenStats | None = None) -> bytes:
+def pack_statistics(tokens: TokenStats, beside: TokenStats | None = None, bounds: TokenStats | None = None) -> bytes:
     """Token statistics as a blob: one tag byte, then zlib over all first bytes of the rows, all second bytes, ..."""
+    if bounds is not None:
+        both = np.hstack([_bytes_of(tokens), _bytes_of(bounds)])
+        return bytes([_BOUNDED_COLUMNS]) + zlib.compress(both.T.tobytes(), _FAST)
     if beside is not None:
         n_models = beside.dtype["surprisals_bits"].shape[0]
         both = np.hstack([_bytes_of(tokens), _bytes_of(beside)])
@@ -34,11 +39,22 @@ def pack_statistics(tokens: TokenStats, beside: TokenStats | None = None) -> byt
     return bytes([tag]) + zlib.compress(_bytes_of(tokens)[:, : _N_BYTES[tag]].T.tobytes(), _FAST)
 
 
-def unpack_statistics(blob: bytes, n_tokens: int) -> tuple[TokenStats, TokenStats | None]:
+class Unpacked(NamedTuple):
+    """What `pack_statistics` was given."""
+
+    tokens: TokenStats
+    beside: TokenStats | None = None
+    bounds: TokenStats | None = None
+
+
+def unpack_statistics(blob: bytes, n_tokens: int) -> Unpacked:
     """The inverse of `pack_statistics`, bit for bit. Raises ValueError on a blob that is damaged."""
     tag = blob[0] if blob else 0
     if tag == _MIXED_COLUMNS:
-        return _unpack_mixed(blob, n_tokens)
+        return Unpacked(*_unpack_mixed(blob, n_tokens))
+    if tag == _BOUNDED_COLUMNS:
+        own, bounds = _halves(blob[1:], n_tokens, BOUNDS_DTYPE)
+        return Unpacked(own, bounds=bounds)
     if tag not in _N_BYTES:
         raise ValueError(f"its statistics begin with {tag}, which no version wrote")
     rows = np.empty((n_tokens, TOKEN_DTYPE.itemsize), np.uint8)
@@ -47,19 +63,23 @@ def unpack_statistics(blob: bytes, n_tokens: int) -> tuple[TokenStats, TokenStat
     if tag == _RAW_COLUMNS:
         for one, other in _TWINS:
             tokens[one].view("<u4")[:] = tokens[other].view("<u4")  # as integers: copying a float may change a nan
-    return tokens, None
+    return Unpacked(tokens)
 
 
 def _unpack_mixed(blob: bytes, n_tokens: int) -> tuple[TokenStats, TokenStats]:
     n_models = blob[1] if len(blob) > 1 else 0
     if not 1 <= n_models <= _MOST_MODELS:
         raise ValueError(f"its statistics are of {n_models} models, which no version mixed")
-    kind = beside_dtype(n_models)
-    rows = _unzipped(blob[2:], n_tokens, TOKEN_DTYPE.itemsize + kind.itemsize)
-    own, beside = np.split(rows, [TOKEN_DTYPE.itemsize], axis=1)
+    return _halves(blob[2:], n_tokens, beside_dtype(n_models))
+
+
+def _halves(packed: bytes, n_tokens: int, kind: np.dtype[Any]) -> tuple[TokenStats, TokenStats]:
+    """Rows of statistics, and of `kind` beside them."""
+    rows = _unzipped(packed, n_tokens, TOKEN_DTYPE.itemsize + kind.itemsize)
+    own, other = np.split(rows, [TOKEN_DTYPE.itemsize], axis=1)
     return (
         np.ascontiguousarray(own).reshape(-1).view(TOKEN_DTYPE),
-        np.ascontiguousarray(beside).reshape(-1).view(kind),
+        np.ascontiguousarray(other).reshape(-1).view(kind),
     )
 
 

@@ -86,6 +86,13 @@ class Server:
             with contextlib.suppress(OSError, AttributeError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
+    def close(self) -> None:
+        """Close what every thread left open; afterwards a thread begins anew."""
+        self.hang_up_all()
+        for connection in list(self._open):
+            self._open.discard(connection)
+            connection.close()
+
     def _exchange(self, path: str, body: Mapping[str, Any] | None) -> tuple[int, bytes]:
         connection = self._connection()
         headers = {"Accept": "application/json"}
@@ -105,7 +112,7 @@ class Server:
 
     def _connection(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
+        if connection is None or connection.sock is None:
             host, port = self._parts.hostname or "", self._parts.port
             if self._parts.scheme == "https":
                 context = ssl.create_default_context()
@@ -152,6 +159,7 @@ class Cluster:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.live = list(servers)
+        self._all = tuple(servers)
         self._say = say or _nothing
         self._patience_s = patience_s
         self._clock, self._jitter = clock, jitter
@@ -169,6 +177,12 @@ class Cluster:
     def start(self) -> None:
         """The opposite."""
         self._stopped.clear()
+
+    def close(self) -> None:
+        """The same, once nobody asks any more."""
+        self.stop()
+        for server in self._all:
+            server.close()
 
     def call(
         self,

@@ -70,6 +70,8 @@ def run_many(cluster: Cluster, jobs: Iterable[Callable[[], T]], *, n_threads: in
         cluster.stop()
         for thread in threads:
             thread.join(timeout=5)
+        cluster.close()
+        cluster.start()
 
 
 def _heard(finished: queue.SimpleQueue[tuple[str, Any]], n_open: int) -> Iterator[list[Any]]:

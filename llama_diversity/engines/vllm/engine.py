@@ -49,25 +49,32 @@ class VllmEngine:
         self._options = options
         key = os.environ.get(KEY_VARIABLE)
         self.cluster = Cluster([Server(url, key) for url in self.served.urls], say=on_note)
-        self._hands = shake(self.cluster, model, self.served, self.words.n_vocab)
         self.capabilities = Capabilities(full_distribution=False, scores_text=True, exact=False, grammars=False)
         self.ends = self.words.ends
-        self.build = self._hands.build
+        try:
+            self.build, known = self._shaken(model)
+        except BaseException:
+            self.close()
+            raise
+        self.facts = self.words.facts(reference=model.reference, **known)
         self.fused: bool | None = None
         self.layout: Mapping[str, Any] = {}
         self.stopwatch = Stopwatch()
-        told = self._hands.facts
-        self.facts = self.words.facts(
-            reference=model.reference,
-            digest=str(told["digest"]),
-            description=f"{self.served.name} on {len(self.served.urls)} vLLM server(s)",
-            architecture=str(told.get("architecture", "unknown")),
-            n_params=int(told.get("n_params", 0)),
-            n_ctx_train=int(told["max_model_len"]),
-            notes=self._hands.notes,
-        )
         if on_load is not None:
             on_load(1.0)
+
+    def _shaken(self, model: ModelRef) -> tuple[str, dict[str, Any]]:
+        """The build and what the servers know of the model, once they were asked. Raises EngineError."""
+        self._hands = shake(self.cluster, model, self.served, self.words.n_vocab)
+        told = self._hands.facts
+        return self._hands.build, {
+            "digest": str(told["digest"]),
+            "description": f"{self.served.name} on {len(self.served.urls)} vLLM server(s)",
+            "architecture": str(told.get("architecture", "unknown")),
+            "n_params": int(told.get("n_params", 0)),
+            "n_ctx_train": int(told["max_model_len"]),
+            "notes": self._hands.notes,
+        }
 
     # ---- text
 
@@ -106,14 +113,14 @@ class VllmEngine:
         together = Together.of(works, n_ctx=self.facts.n_ctx_train)
         if together is None:
             return
-        _refuse_recipe(self.facts.reference, together.recipe)
+        for recipe, _ in together.works:
+            self._refuse_recipe(recipe)
         n_threads = min(self.n_threads, together.n_samples)
-        self.layout = {
-            "device": [self._hands.facts["settings"].get("device", "unknown")],
-            "servers": len(self.cluster.live),
-            "parallel": n_threads,
-        }
-        yield from draw(self._line, together, piece=self.piece, ends=self.ends, n_threads=n_threads)
+        self.layout = {"device": [self._device], "servers": len(self.cluster.live), "parallel": n_threads}
+        yield from self._drawn(together, n_threads)
+
+    def _drawn(self, together: Together, n_threads: int) -> Iterator[Step]:
+        return draw(self._line, together, piece=self.piece, ends=self.ends, n_threads=n_threads)
 
     def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
         """Statistics of `ids`, each given the ones before it: servers read them in pieces, all at once."""
@@ -135,6 +142,9 @@ class VllmEngine:
             self._check_length(ids)
         return one_by_one(self.score, texts, on_progress)
 
+    def beside(self, ids: tuple[int, ...]) -> None:
+        """Nothing: it is no mixture."""
+
     def logits(self, texts: Sequence[tuple[int, ...]]) -> Iterator[Rows]:
         """Refused: whole distributions do not leave a server."""
         raise self._no_distribution()
@@ -153,14 +163,23 @@ class VllmEngine:
 
     def close(self) -> None:
         """Hang up, and free the vocabulary."""
-        self.cluster.stop()
+        self.cluster.close()
         self.words.close()
 
     @property
     def n_threads(self) -> int:
         """Requests under way: what the servers draw at once, and a quarter more that wait for their turn."""
-        at_once = int(self._hands.facts["max_num_seqs"]) * len(self.cluster.live)
+        at_once = self._at_once * len(self.cluster.live)
         return max(1, min(self._options.parallel or at_once + at_once // 4, _MOST_THREADS))
+
+    @property
+    def _at_once(self) -> int:
+        """Sequences that a server draws together."""
+        return int(self._hands.facts["max_num_seqs"])
+
+    @property
+    def _device(self) -> str:
+        return str(self._hands.facts["settings"].get("device", "unknown"))
 
     @property
     def _line(self) -> Line:
@@ -172,6 +191,10 @@ class VllmEngine:
         known = {name: self._hands.facts[name] for name in _known(self._hands)}
         require_alike(self.served.name, {f"{server.url} before": known, server.url: facts})
         self._hands.boots[server.url] = facts["boot"]
+
+    def _refuse_recipe(self, recipe: Recipe) -> None:
+        """Recipes that the servers cannot draw. Raises EngineError."""
+        _refuse_recipe(self.facts.reference, recipe)
 
     def _check_length(self, ids: Sequence[int]) -> None:
         if len(ids) > self.facts.n_ctx_train:
@@ -204,7 +227,6 @@ def _refuse(reference: str, options: EngineOptions) -> None:
 
 
 def _refuse_recipe(reference: str, recipe: Recipe) -> None:
-    """Recipes that the plugin cannot draw. Raises EngineError."""
     if recipe.grammar is not None:
         raise EngineError(
             f"{reference} is on a vLLM server, where llamadiv's grammars are not known. Leave out --grammar."

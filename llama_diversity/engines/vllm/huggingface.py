@@ -118,7 +118,10 @@ class HuggingFace(Letters):
     def _tokenize(self, text: str, *, parse_special: bool) -> Ids:
         self._check(text)
         self._tokenizer.encode_special_tokens = not parse_special
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        try:
+            return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        except Exception as error:  # the library raises nothing more precise
+            raise BadValue("the text", text, f"the model's tokenizer cannot spell it ({error})") from error
 
     def _check(self, text: str) -> None:
         try:
