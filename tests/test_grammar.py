@@ -235,8 +235,11 @@ def test_a_text_fits_as_a_whole_or_not() -> None:
         assert engine.fits(lists, [text.encode() for text in texts]) == list(texts.values())
         assert engine.fits('root ::= "a"*', [b"", b"aaa", b"aab"]) == [True, True, False]
         assert engine.fits("root ::= .*", [bytes(range(1, 128)), "日本".encode(), b"\xff\xfe"])[:2] == [True, True]
-        with pytest.raises(BadValue, match="llama.cpp cannot use it"):
-            engine.fits("root ::= (", [b""])
+        for bad, reason in (("root ::= (", "llama.cpp cannot use it"), ("# none", "llama.cpp cannot use it")):
+            with pytest.raises(BadValue, match=reason):
+                engine.fits(bad, [b""])
+        with pytest.raises(BadValue, match="it must hold a rule called root"):
+            engine.fits("", [b""])
     with (
         contextlib.closing(open_engine(resolve_model("scripted:base"), EngineOptions())) as chain,
         pytest.raises(EngineError, match="takes no grammar"),

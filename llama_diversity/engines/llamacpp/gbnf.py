@@ -35,6 +35,8 @@ def objection(grammar: str) -> str | None:
     >>> objection('root ::= blank root "x" | "y"\\nblank ::= " "*')
     "the rule 'root' comes back to itself before it reads a character (left recursion)"
     """
+    if not grammar:  # to llama.cpp it is no grammar at all, and all is allowed
+        return "it must hold a rule called root"
     if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in grammar):
         return "it must be UTF-8 text without NUL characters"
     tokens = list(_tokens(grammar))
