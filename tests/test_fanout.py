@@ -236,6 +236,7 @@ def test_all_verbs_give_what_one_engine_gives(at: Any) -> None:
             assert ours([]).shape == (0, alone.facts.n_vocab)
 
 
+@pytest.mark.model
 def test_what_is_told_of_a_model_is_what_one_engine_tells(at: Any) -> None:
     over = at(worker("a"), reference="tiny-base")
     with closing(open_engine(resolve_model("tiny-base"), EngineOptions())) as alone:

@@ -69,7 +69,7 @@ class RayPlaces:
         found = [place for node in nodes for place in places_of(node, self.address, options.n_threads)]
         if not found:
             raise EngineError(
-                f"The Ray cluster at {self.address} has no node with a processor to compute on. Start one: "
+                f"{named(self.address)} has no node with a processor to compute on. Start one: "
                 f"ray start --address={self.address} --num-cpus=4"
             )
         return found
@@ -134,7 +134,7 @@ class RayLine:
             send(self._talk, SECONDS.pack(timeout_s) + message)
             return answered(self._talk, timeout_s + _BEYOND_SECONDS)
         except OSError:
-            raise WorkerGone("cannot be reached any more: the connection to the cluster is lost") from None
+            raise WorkerLost("has lost the connection to the cluster") from None
 
     def close(self) -> None:
         """Its actor ends when nobody has asked for it for a while."""
@@ -142,18 +142,23 @@ class RayLine:
 
 
 def answered(talk: socket.socket, timeout_s: float) -> bytes:
-    """What the gateway answers. Raises WorkerLost, WorkerGone, EngineError."""
+    """What the gateway answers. Raises WorkerLost, EngineError."""
     talk.settimeout(timeout_s)
     try:
         found = receive(talk)
     except TimeoutError:
         raise WorkerLost(f"has not answered for {timeout_s:.0f} s") from None
     except (OSError, EOFError):
-        raise WorkerGone("cannot be reached any more: the connection to the cluster is lost") from None
+        raise WorkerLost("has lost the connection to the cluster") from None
     kind, answer = found[:1], found[1:]
     if kind == ANSWER:
         return answer
     raise RAISED[kind](answer.decode())
+
+
+def named(address: str) -> str:
+    """What a cluster is called in messages."""
+    return "The Ray cluster on this machine" if address == LOCAL else f"The Ray cluster at {address}"
 
 
 # ---- the gateway, as this process sees it
@@ -186,7 +191,7 @@ class Cluster:
         return self._process.poll() is not None
 
     def talk(self, asked: dict[str, Any]) -> socket.socket:
-        """A conversation that begins with a question. Raises WorkerGone."""
+        """A conversation that begins with a question. Raises WorkerLost."""
         ours, theirs = socket.socketpair()
         try:
             with theirs, self._lock:
@@ -194,7 +199,7 @@ class Cluster:
             send(ours, json.dumps(asked).encode())
         except OSError:
             ours.close()
-            raise WorkerGone("cannot be reached any more: the connection to the cluster is lost") from None
+            raise WorkerLost("has lost the connection to the cluster") from None
         return ours
 
     def nodes(self) -> list[Node]:
@@ -203,11 +208,9 @@ class Cluster:
             with contextlib.closing(self.talk({"do": "nodes"})) as talk:
                 found = json.loads(answered(talk, _START_SECONDS))
         except WorkerLost as lost:
+            words = f"{lost}{self._last_words()}"
             self.close()
-            raise EngineError(
-                f"The Ray cluster at {self.address} {lost}{self._last_words()}. Look at it: ray status --address "
-                f"{self.address}"
-            ) from None
+            raise EngineError(f"{named(self.address)} {words}. Run the command again") from None
         return [Node(**one) for one in found]
 
     def close(self) -> None:
@@ -218,10 +221,15 @@ class Cluster:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._said.close()
 
     def _last_words(self) -> str:
-        self._said.seek(0)
-        lines = [line.strip() for line in self._said.read()[-2000:].decode("utf-8", "replace").split("\n")]
+        try:
+            self._said.seek(0)
+            said = self._said.read()[-2000:].decode("utf-8", "replace")
+        except ValueError:  # closed: it was started anew meanwhile
+            return ""
+        lines = [line.strip() for line in said.split("\n")]
         return "".join(f" ({line.rstrip('.')})" for line in [line for line in lines if line][-1:])
 
 
@@ -233,6 +241,8 @@ def cluster_at(address: str) -> Cluster:
     """The gateway to it: one for this process, as a cluster that is started here takes seconds."""
     with _starting:
         found = _clusters.get(address)
+        if found is not None and found.is_over:
+            found.close()
         if found is None or found.is_over:
             found = _clusters[address] = Cluster(address)
         return found

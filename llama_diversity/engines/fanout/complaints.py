@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from llama_diversity.engines.fanout.clusters import LOCAL
 from llama_diversity.engines.fanout.lines import Refused, WorkerGone, WorkerLost
 from llama_diversity.errors import LlamadivError
 
@@ -30,6 +31,10 @@ def about_cluster(error: BaseException, address: str) -> str:
         return (
             f"The Ray cluster at {address} runs {theirs}, and here is {ours}. Both must be the same: install "
             f"ray=={found[1]} into an environment of Python {found[2]} here, or start the cluster from this one"
+        )
+    if address == LOCAL:
+        return (
+            f"A Ray cluster cannot be started here: {kind}: {_line(words)}. Run the command again, or take --workers N"
         )
     return (
         f"The Ray cluster at {address} cannot be used: {kind}: {_line(words)}. Look at it: ray status --address "
