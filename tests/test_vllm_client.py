@@ -261,3 +261,11 @@ def test_consumer_that_goes_away_ends_what_waits():
     begun.wait(timeout=30)
     many.close()
     assert threading.active_count() < 5
+
+
+def test_connection_that_a_server_closed_meanwhile_is_made_anew_without_a_word(http, server):
+    """Servers close a connection that was silent for some seconds; the next request on it finds nobody."""
+    http.answers += [(200, b'{"a": 1}', None), (200, b'{"a": 2}', None)]
+    assert server.call("/x") == {"a": 1}
+    server._local.connection.sock.shutdown(2)
+    assert server.call("/x") == {"a": 2}

@@ -61,10 +61,13 @@ class Server:
 
     def fetch(self, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         """The same, as it is."""
+        is_used = getattr(self._local, "connection", None) is not None
         try:
             status, data = self._exchange(path, body)
         except (OSError, http.client.HTTPException) as error:
             self.hang_up()
+            if is_used and isinstance(error, ConnectionError):  # servers close what is silent for some seconds
+                return self.fetch(path, body)
             raise Busy(_why(error)) from error
         if status == 200:
             return data

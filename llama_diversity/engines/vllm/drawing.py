@@ -118,25 +118,25 @@ def _sample(completion: Completion, ids: Sequence[int], rows: TokenStats) -> Sam
     raise Busy(f"a sample that ends after {len(ids)} tokens for no reason")
 
 
-def read(line: Line, ids: tuple[int, ...], *, n_threads: int) -> Iterator[tuple[int, TokenStats]]:
-    """Teacher-forced rows of `ids` but the first, in pieces: where each begins, and its rows.
+def read(line: Line, texts: Sequence[tuple[int, ...]], *, n_threads: int) -> Iterator[tuple[int, int, TokenStats]]:
+    """Teacher-forced rows of all tokens of `texts` but the first ones, in pieces: of which text, from where, its rows.
 
     The server reads what precedes a piece as a prompt and is then given its tokens one by one.
     """
 
-    def job(start: int) -> Callable[[], tuple[int, TokenStats]]:
-        piece = ids[start : start + _CHUNK]
+    def job(number: int, start: int) -> Callable[[], tuple[int, int, TokenStats]]:
+        before, piece = texts[number][:start], texts[number][start : start + _CHUNK]
 
-        def ask(server: Server) -> tuple[int, TokenStats]:
-            forced = {"forced": list(piece)}
-            told, rows = asked(line, server, ids[:start], forced, max_tokens=len(piece), ends=())
+        def ask(server: Server) -> tuple[int, int, TokenStats]:
+            told, rows = asked(line, server, before, {"forced": list(piece)}, max_tokens=len(piece), ends=())
             if tuple(told) != piece:
                 raise Busy("other tokens than the ones it was given")
-            return start, rows
+            return number, start, rows
 
         return lambda: line.cluster.do(ask)
 
-    for pieces in run_many(line.cluster, map(job, range(1, len(ids), _CHUNK)), n_threads=n_threads):
+    jobs = (job(number, start) for number, ids in enumerate(texts) for start in range(1, len(ids), _CHUNK))
+    for pieces in run_many(line.cluster, jobs, n_threads=n_threads):
         yield from pieces
 
 

@@ -18,7 +18,6 @@ from llama_diversity.engines import (
 )
 from llama_diversity.engines.batching import Seats
 from llama_diversity.engines.draws import Float32, unscored
-from llama_diversity.engines.shared import one_by_one
 from llama_diversity.engines.start import Start
 from llama_diversity.engines.together import Together
 from llama_diversity.engines.vllm.client import Cluster, Server
@@ -123,24 +122,29 @@ class VllmEngine:
         return draw(self._line, together, piece=self.piece, ends=self.ends, n_threads=n_threads)
 
     def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
-        """Statistics of `ids`, each given the ones before it: servers read them in pieces, all at once."""
-        self._check_length(ids)
-        stats = unscored(ids)
-        n_read = 0
-        for start, rows in read(self._line, ids, n_threads=self.n_threads) if len(ids) > 1 else ():
-            stats[start : start + len(rows)] = rows
-            n_read += len(rows)
-            if on_progress is not None:
-                on_progress(n_read / (len(ids) - 1))
-        return stats
+        """Statistics of `ids`, each given the ones before it; the first has no context."""
+        return self._read([ids], on_progress)[0]
 
     def score_each(
         self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None
     ) -> list[Float32]:
         """Surprisals of `texts`, equal ones once."""
+        distinct = list(dict.fromkeys(texts))
+        found = dict(zip(distinct, self._read(distinct, on_progress), strict=True))
+        return [found[ids]["surprisal_bits"] for ids in texts]
+
+    def _read(self, texts: Sequence[tuple[int, ...]], on_progress: Callable[[float], None] | None) -> list[TokenStats]:
+        """Statistics of `texts`, which the servers read in pieces, all at once."""
         for ids in texts:
             self._check_length(ids)
-        return one_by_one(self.score, texts, on_progress)
+        stats = [unscored(ids) for ids in texts]
+        n_read, n_all = 0, sum(len(ids) - 1 for ids in texts if ids)
+        for number, start, rows in read(self._line, texts, n_threads=self.n_threads) if n_all else ():
+            stats[number][start : start + len(rows)] = rows
+            n_read += len(rows)
+            if on_progress is not None:
+                on_progress(n_read / n_all)
+        return stats
 
     def beside(self, ids: tuple[int, ...]) -> None:
         """Nothing: it is no mixture."""

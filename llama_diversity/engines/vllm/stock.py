@@ -48,12 +48,13 @@ class StockEngine(VllmEngine):
     def _drawn(self, together: Together, n_threads: int) -> Iterator[Step]:
         return draw(self._stock, together, n_threads=n_threads)
 
-    def score(self, ids: tuple[int, ...], *, on_progress: Callable[[float], None] | None = None) -> TokenStats:
-        """Statistics of `ids` as a prompt, without entropies."""
-        self._check_length(ids)
-        stats = score(self._stock, ids)
-        if on_progress is not None:
-            on_progress(1.0)
+    def _read(self, texts: Sequence[tuple[int, ...]], on_progress: Callable[[float], None] | None) -> list[TokenStats]:
+        stats = []
+        for number, ids in enumerate(texts, start=1):
+            self._check_length(ids)
+            stats.append(score(self._stock, ids))
+            if on_progress is not None:
+                on_progress(number / len(texts))
         return stats
 
     def _refuse_recipe(self, recipe: Recipe) -> None:
