@@ -175,8 +175,17 @@ def test_rows_without_numbers_leave_the_others_alone(draw):
     logits[0, 3] = float("nan")
     wanted = drawn_alone(logits[1].clone(), 1, 0)
     draw.apply(logits)
-    assert plugin._drawn.take("0", 1) is None
+    assert plugin._drawn.take("0", 1).startswith("The model returned logits that are not numbers.")
     assert taken("1", 1).tobytes() == wanted.tobytes()
+
+
+def test_given_token_outside_of_the_vocabulary_harms_nobody(draw):
+    outside = SimpleNamespace(extra_args={"llamadiv": {"request": "t", "forced": [N_VOCAB]}})
+    inside = SimpleNamespace(extra_args={"llamadiv": {"request": "u", "forced": [4]}})
+    draw.update_state(update(2, added=[(0, outside, None, []), (1, inside, None, [])]))
+    draw.apply(logits_of(2))
+    assert plugin._drawn.take("t", 1) == "a token that was given is none of the 700 of this model"
+    assert taken("u", 1)["id"] == 4
 
 
 def test_rows_are_fetched_once_and_only_where_all_are_there():
@@ -184,8 +193,8 @@ def test_rows_are_fetched_once_and_only_where_all_are_there():
     request = drawn.enter(Request.of(asked("a", 1).extra_args))
     for at in range(300):  # beyond the first buffer
         drawn.draw(logits_of(1, seed=at).numpy(), [(request, at)])
-    assert drawn.take("a", 301) is None  # which forgets it
-    assert drawn.take("a", 300) is None
+    assert drawn.take("a", 301) == ""  # which forgets it
+    assert drawn.take("a", 300) == ""
     request = drawn.enter(Request.of(asked("a", 1).extra_args))
     for at in range(300):
         drawn.draw(logits_of(1, seed=at).numpy(), [(request, at)])
@@ -198,14 +207,17 @@ def test_what_nobody_fetches_is_forgotten(monkeypatch):
     drawn = Drawn()
     for name in "abc":
         drawn.draw(logits_of(1).numpy(), [(drawn.enter(Request.of(asked(name, 1).extra_args)), 0)])
-    assert [drawn.take(name, 1) is not None for name in "abc"] == [False, True, True]
+    assert [bool(drawn.take(name, 1)) for name in "abc"] == [False, True, True]
 
 
 @pytest.mark.parametrize(
     "given",
     [{}, {"request": "a"}, {"request": "a", "seed": "x", "index": 1, "sampler": {}}, 3,
      {"request": "a", "seed": "1", "index": 1, "sampler": {"temperature": -1}},
-     {"request": "a", "seed": "1", "index": 1, "sampler": {"heat": 1}}, {"request": "a", "forced": ["x"]}],
+     {"request": "a", "seed": "1", "index": 1, "sampler": {"heat": 1}}, {"request": "a", "forced": ["x"]},
+     {"request": "a", "seed": "-1", "index": 1, "sampler": {}},
+     {"request": "a", "seed": str(2**64), "index": 1, "sampler": {}},
+     {"request": "a", "seed": "1", "index": 1, "sampler": {"top_p": [1]}}],
 )  # fmt: skip
 def test_malformed_request_is_refused_where_it_comes_in(given):
     with pytest.raises(ValueError, match="llamadiv"):

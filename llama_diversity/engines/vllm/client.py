@@ -134,15 +134,15 @@ class Server:
             return EngineError(
                 f"{self.url} refuses the key (HTTP {status}). Put the server's --api-key into LLAMADIV_VLLM_KEY."
             )
-        return Refused(f"{self.url} refuses {path} (HTTP {status}): {_words(data)}", status)
+        return Refused(f"{self.url} refuses {path} (HTTP {status}): {_words(data)}", status, _words(data))
 
 
 class Refused(EngineError):
     """What a server will not do, in its words."""
 
-    def __init__(self, sentence: str, status: int) -> None:
+    def __init__(self, sentence: str, status: int, words: str) -> None:
         super().__init__(sentence)
-        self.status = status
+        self.status, self.words = status, words
 
 
 class Cluster:

@@ -180,7 +180,7 @@ def _rows(line: Line, server: Server, name: str, n: int) -> TokenStats:
     except Refused as refused:
         if refused.status != 409:
             raise
-        if "boot" in str(refused):
+        if refused.words == "boot":
             line.reshake(server)
             raise Busy("it was started anew") from refused
         raise Busy("rows are missing") from refused

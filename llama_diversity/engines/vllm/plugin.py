@@ -142,7 +142,7 @@ class Worker:
     """What each worker is asked for, beside vLLM's own methods."""
 
     def llamadiv_rows(self, name: str, n: int, boot: str) -> bytes | str:
-        """`Drawn.take`, or a word: why not."""
+        """`Drawn.take`; "rows" where another try may have them, "boot" where another process was meant."""
         return (_drawn.take(name, n) or "rows") if boot == _BOOT else "boot"
 
     def llamadiv_facts(self) -> str:
@@ -245,7 +245,7 @@ async def _rows(request: Any) -> Any:
     found = await request.app.state.engine_client.collective_rpc("llamadiv_rows", args=(name, n, boot))
     rows = next((one for one in found if isinstance(one, bytes)), None)
     if rows is None:
-        return JSONResponse({"error": found[0]}, 409)
+        return JSONResponse({"error": found[0]}, 409 if found[0] in ("rows", "boot") else 422)
     return Response(rows, media_type="application/octet-stream")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from llama_diversity.engines.draws import Float32, Int64, Look, Reducer, uniforms
-from llama_diversity.errors import EngineError, LlamadivError
+from llama_diversity.errors import LlamadivError
 from llama_diversity.records import TOKEN_DTYPE, Sampler, TokenStats
 
 NAME = "llamadiv"  # of our part in a request's extra arguments
@@ -42,6 +42,7 @@ class Request:
             self._numbers = uniforms(self.seed, self.index, _FIRST_CAPACITY)
         self.rows = np.zeros(_FIRST_CAPACITY, TOKEN_DTYPE)
         self.n_rows = 0
+        self.trouble = ""  # why a row of it is lacking for good
 
     @classmethod
     def of(cls, extra_args: Mapping[str, Any] | None) -> Request | None:
@@ -51,7 +52,7 @@ class Request:
             return None
         try:
             return cls(given)
-        except (KeyError, TypeError, ValueError, LlamadivError) as error:
+        except (ArithmeticError, KeyError, TypeError, ValueError, LlamadivError) as error:
             raise ValueError(f"{NAME}: {error}") from error
 
     def number(self, position: int) -> float:
@@ -74,7 +75,10 @@ class Request:
 
 @functools.lru_cache(maxsize=64)
 def _sampler(fields: str) -> Sampler:
-    return Sampler(**json.loads(fields))
+    given = json.loads(fields)
+    if not all(isinstance(value, (int, float)) for value in given.values() if value is not None):
+        raise ValueError("a sampler is made of numbers")
+    return Sampler(**{**given, "top_k": int(given.get("top_k", 0))})
 
 
 Place = tuple[Request, int]  # a request and the position of its next token
@@ -118,25 +122,30 @@ class Drawn:
                 self._describe()
         return ids
 
-    def take(self, name: str, n: int) -> bytes | None:
-        """The first `n` rows of the request of that name, which is forgotten; None where it lacks any of them."""
+    def take(self, name: str, n: int) -> bytes | str:
+        """The first `n` rows of the request of that name, which is forgotten.
+
+        Where it lacks any of them, why that will always be so, or nothing: another try may have them.
+        """
         with self._lock:
             self._describe()
             request = self._requests.pop(name, None)
             if request is None or request.n_rows < n or (request.rows["rank"][:n] == 0).any():
-                return None
+                return request.trouble if request else ""
             return request.rows[:n].tobytes()
 
     def _draw_alike(
         self, logits: Float32, sampler: Sampler | None, places: list[Place], ids: Int64, rows: list[int]
     ) -> None:
-        """Draw rows of one sampler, or read given tokens; one that holds no numbers leaves the others alone."""
+        """Draw rows of one sampler, or read given tokens; one that cannot be read leaves the others alone."""
         try:
             look = self._look(logits, sampler, places)
-        except EngineError:
-            if len(rows) > 1:
-                for at, row in enumerate(rows):
-                    self._draw_alike(logits[at : at + 1], sampler, [places[at]], ids, [row])
+        except Exception as error:  # noqa: BLE001  whatever it is, the server and the requests of others go on
+            if len(rows) == 1:
+                places[0][0].trouble = str(error) or type(error).__name__
+                return
+            for at, row in enumerate(rows):
+                self._draw_alike(logits[at : at + 1], sampler, [places[at]], ids, [row])
             return
         ids[rows] = look.ids
         self._undescribed.append((places, look))
@@ -145,7 +154,10 @@ class Drawn:
     def _look(self, logits: Float32, sampler: Sampler | None, places: list[Place]) -> Look:
         assert self._reducer is not None
         if sampler is None:
-            return self._reducer.look_at(logits, np.array([_given(request, at) for request, at in places]))
+            targets = np.array([_given(request, at) for request, at in places])
+            if not ((targets >= 0) & (targets < self._reducer.n_vocab)).all():
+                raise ValueError(f"a token that was given is none of the {self._reducer.n_vocab} of this model")
+            return self._reducer.look_at(logits, targets)
         return self._reducer.look(logits, np.array([request.number(at) for request, at in places]), sampler)
 
     def _describe(self) -> None:
