@@ -7,12 +7,14 @@
 1. 256 samples with the server killed at 160 and started anew: by the client that waits, and by a client that was
    stopped too and whose command is given again. Both stores must equal that of an undisturbed run, byte for byte.
 2. A text read by llama.cpp and by vLLM on the same weights: how far surprisals and entropies lie apart.
-3. Two servers of different weights, and of different dtypes, under one name: refused, with both addresses.
+3. Two servers of different weights, and of different dtypes, under one name: refused, with both addresses. A server
+   with a key: refused without it, the plugin's paths too.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -24,16 +26,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from llama_diversity.engines import EngineOptions, open_engine
-from llama_diversity.engines.vllm.handshake import HANDSHAKE
+from llama_diversity.engines.vllm.handshake import HANDSHAKE, ROWS
 from llama_diversity.engines.vllm.plugin import FLAGS
 from llama_diversity.errors import EngineError
 from llama_diversity.resolve import resolve_model
+from llama_diversity.served import KEY_VARIABLE
 from llama_diversity.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,8 +67,11 @@ AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretra
 class Server:
     """A vLLM server of a folder of weights, with llamadiv's plugin; processes of its own, so that all can be killed."""
 
-    def __init__(self, python: Path, model: Path, port: int, log: Path, *flags: str, is_eager: bool = True) -> None:
+    def __init__(
+        self, python: Path, model: Path, port: int, log: Path, *flags: str, is_eager: bool = True, key: str = ""
+    ) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self._key = key
         self._command = [
             str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--port", str(port),
             "--host", "127.0.0.1", "--served-model-name", "tiny", *flags,
@@ -79,6 +84,7 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         places = {"PYTHONPATH": str(ROOT), "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+        places |= {"VLLM_API_KEY": self._key} if self._key else {}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, env={**os.environ, **places}, start_new_session=True
@@ -91,7 +97,8 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(self.url + HANDSHAKE, timeout=60):
+            asked = urllib.request.Request(self.url + HANDSHAKE, headers={"Authorization": f"Bearer {self._key}"})
+            with urllib.request.urlopen(asked, timeout=60):
                 return True
         except (OSError, urllib.error.URLError):
             return False
@@ -103,7 +110,7 @@ class Server:
             self._process.wait()
 
 
-@contextmanager
+@contextlib.contextmanager
 def served(*servers: Server) -> Iterator[None]:
     """Servers while the block runs."""
     try:
@@ -213,6 +220,30 @@ def check_refusals(python: Path, folder: Path, models: dict[str, Path]) -> None:
                         sys.exit("the sentence names no servers")
                 else:
                     sys.exit(f"two servers of different {name} were taken for one model")
+    check_key(Server(python, models["tiny-base"], 18104, log, "--dtype", "float32", key="sk-test"))
+
+
+def check_key(locked: Server) -> None:
+    """A server that was started with the key sk-test."""
+    model = resolve_model(f"vllm:{locked.url}/tiny@tiny-base")
+    with served(locked):
+        for path in (HANDSHAKE, ROWS):
+            try:
+                urllib.request.urlopen(locked.url + path, timeout=60)
+                sys.exit(f"{path} is open without a key")
+            except urllib.error.HTTPError as error:
+                print(f"   {path} without a key: HTTP {error.code}", flush=True)
+                if error.code != 401:
+                    sys.exit("that is no refusal of a key")
+        try:
+            open_engine(model, EngineOptions())
+            sys.exit("a key was not asked for")
+        except EngineError as refusal:
+            print(f"   key: {refusal}", flush=True)
+        os.environ[KEY_VARIABLE] = "sk-test"
+        with contextlib.closing(open_engine(model, EngineOptions())) as engine:
+            print(f"   with its key: {engine.build}", flush=True)
+        del os.environ[KEY_VARIABLE]
 
 
 def convert(python: Path, folder: Path) -> dict[str, Path]:

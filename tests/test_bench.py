@@ -295,3 +295,16 @@ def test_table_of_a_busy_machine(earlier: ModuleType) -> None:
     assert " earlier      390        -        -" in lines
     assert "busy_to_quiet: 0.75" in lines
     assert "busy_to_peer: -" in lines
+
+
+def test_vllm_stands_beside_llama_cpp(bench):
+    row = {"plain": 80.0, "plugin": 78.0, "plugin_to_plain": 0.975, "float32": 240.0, "llama_cpp_to_vllm": 3.08}
+    row |= {"q4_1": 700.0, "llama_cpp_q4_1_to_vllm": 8.97}
+    found = {"model": "m.gguf", "n": 64, "max_tokens": 64}
+    found["threads"] = {1: row | {"all": 2.0, "plugin_to_all": 39.0}, 2: row}
+    words, heads, one, two = bench.bench_vllm.table(found)[1:]
+    assert words == "vLLM on this CPU, m.gguf, 64 completions of 64 tokens, t/s"
+    assert one.split() == ["1", "80.0", "78.0", "0.97", "2.0", "39", "240.0", "3.1", "700", "9.0"]
+    assert two.split() == ["2", "80.0", "78.0", "0.97", "-", "-", "240.0", "3.1", "700", "9.0"]
+    assert len(heads) == len(one) == len(two)
+    assert bench.bench_vllm.ratio([1.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == 2
