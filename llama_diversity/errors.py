@@ -9,6 +9,7 @@
     ├── EngineError (1)          the engine refused or failed
     │   └── OutOfMemory (1)      with what would fit
     ├── Unfit (1)                these models cannot have this study
+    │   └── NoEntropies (2)      which their server does not tell
     ├── PromptTooLong (2)
     ├── TemplateError (1)        a chat template that is missing, broken or hostile
     ├── RegistryError (2)        a malformed models.toml, with its line
@@ -96,6 +97,18 @@ class OutOfMemory(EngineError):
 
 class Unfit(LlamadivError):
     """What these models, or what they said, cannot be studied for; of a run of several studies it costs this one."""
+
+
+class NoEntropies(Unfit):
+    """Samples whose distributions were not told."""
+
+    exit_code = 2
+
+    def __init__(self, model: str, study: str) -> None:
+        super().__init__(
+            f"{model} is drawn on a server that tells no entropies (--stock), and {study} is of those. Start it with "
+            "llamadiv's plugin (`llamadiv vllm-args` prints the flags) and leave out --stock, or open a GGUF file."
+        )
 
 
 class PromptTooLong(LlamadivError):

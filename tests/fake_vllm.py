@@ -79,6 +79,11 @@ class Trouble:
     paths: tuple[str, ...] = DRAWS
 
 
+class _ManyAtOnce(ThreadingHTTPServer):
+    request_queue_size = 512  # else those who come together are turned away
+    daemon_threads = True
+
+
 class FakeVllm:
     """The server; its address is `url`, and `reference(name)` what is typed for its model.
 
@@ -123,8 +128,7 @@ class FakeVllm:
         self._rows: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._n_draws = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _ManyAtOnce(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()

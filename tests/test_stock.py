@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sqlite3
 import threading
 
 import numpy as np
@@ -16,10 +18,11 @@ from llama_diversity.engines.scripted import transition
 from llama_diversity.engines.vllm import client
 from llama_diversity.engines.vllm.stock import seed_of
 from llama_diversity.errors import BadValue, EngineError
-from llama_diversity.records import BOUNDS_DTYPE, Sampler
+from llama_diversity.records import BOUNDS_DTYPE, Recipe, Sampler
 from llama_diversity.resolve import resolve_model
 from llama_diversity.store import Store
 from llama_diversity.studies.drawing import Drawing, plan_cell
+from llama_diversity.studies.selfcheck import tallies
 
 STOCK = EngineOptions(stock=True)
 
@@ -38,9 +41,9 @@ def fake(tmp_path):
         yield one
 
 
-def cell_of(engine, model, *, n=12, max_tokens=12, **sampler):
+def cell_of(engine, model, *, n=12, max_tokens=12, seed=5, **sampler):
     prompt = engine.prompt("She was")
-    drawing = Drawing(Sampler(**sampler), seed=5)
+    drawing = Drawing(Sampler(**sampler), seed=seed)
     return plan_cell(
         engine, model, prompt, arm="a", n=n, max_tokens=max_tokens, drawing=drawing, layout=EngineOptions()
     )
@@ -401,6 +404,49 @@ def test_without_a_digest_other_weights_are_other_samples(tmp_path, fake):
             engine.close()
 
 
+# ---- does it draw from what it tells
+
+
+def said_by(run, reference, store, *arguments, n=1200):
+    options = ("--stock", "-p", "She was", "-n", n, "--max-tokens", 32, "-q", "--store", store)
+    code, _, said = run("sample", "-m", reference, *options, *arguments)
+    assert code == 0
+    return said
+
+
+def test_a_hidden_temperature_is_found_out(run, tmp_path):
+    with serving(tmp_path, heat=0.95) as cold, serving(tmp_path) as honest:
+        said = said_by(run, cold.reference, tmp_path / "cold.sqlite")
+        assert f"{cold.reference}: the server does not draw from the probabilities that it tells" in said
+        assert "does not draw" not in said_by(run, honest.reference, tmp_path / "honest.sqlite", n=300)
+        # What is stored is looked at again; what was drawn at a temperature tells nothing of the raw distribution.
+        assert "does not draw" in said_by(run, honest.reference, tmp_path / "cold.sqlite")
+        warm = said_by(run, cold.reference, tmp_path / "warm.sqlite", "--temperature", 0.8, n=20)
+        assert "does not draw" not in warm
+
+
+def z_of(engine, model, seed):
+    recipe = cell_of(engine, model, seed=seed).recipe
+    steps = engine.sample(recipe, range(12))
+    return [one.z for one in tallies(np.concatenate([one.tokens for step in steps for one in step.finished]))]
+
+
+def test_tallies_of_honest_draws_are_standard_normal(tmp_path):
+    with serving(tmp_path) as fake:
+        found = np.array(
+            [
+                [
+                    tally.z
+                    for tally in tallies(np.concatenate([one.tokens for one in drawn(fake.reference, n=40, seed=seed)]))
+                ]
+                for seed in range(24)
+            ]
+        )
+    assert (np.abs(found.mean(axis=0)) < 4 / np.sqrt(24)).all()
+    assert (found.std(axis=0) < 1.7).all()
+    assert (found.std(axis=0) > 0.5).all()
+
+
 # ---- bounds
 
 
@@ -450,3 +496,28 @@ def test_what_a_recipe_says_of_stock_opens_it_again(fake):
         engine = open_engine(model, options)
         assert EngineOptions.of(cell_of(engine, model).recipe) == options
         engine.close()
+
+
+# ---- studies
+
+
+def test_studies_say_what_a_stock_server_does_not_tell(run, tmp_path, fake):
+    with serving(tmp_path, "aligned", name="other") as other:
+        pair = ("--base", fake.reference, "--aligned", other.reference, "--stock", "--store", tmp_path / "s.sqlite")
+        compared = run("compare", *pair, "-n", 20, "--max-tokens", 8, "-p", "She was", "--json")
+        assert compared[0] == 0, compared[2]
+        assert "A server without llamadiv's plugin (--stock) tells none" in compared[1]
+        assert "NaN" not in compared[1]
+        code, _, said = run("syntactic", *pair, "-n", 20)
+        assert (code, "is drawn on a server that tells no entropies (--stock)" in said) == (2, True), said
+        assert not any(Recipe.from_json(one).prompt.text.startswith("Steve") for one in recipes(tmp_path / "s.sqlite"))
+        for command in (("diff",), ("tree",)):
+            code, _, said = run(*command, *pair, "-p", "She was")
+            assert code == 1
+            assert "server" in said or "does not tell the probability of every token" in said
+            assert "Traceback" not in said
+
+
+def recipes(path):
+    with contextlib.closing(sqlite3.connect(path)) as opened:
+        return [row[0] for row in opened.execute("SELECT canonical FROM recipes")]

@@ -26,6 +26,7 @@ from llama_diversity.interface.samples import Samples, Score
 from llama_diversity.interface.sessions import current
 from llama_diversity.records import Asking, Cell, ModelFacts, ModelRef, Prompt, Sampler, seen_ids
 from llama_diversity.store import Store
+from llama_diversity.studies import selfcheck
 from llama_diversity.studies.arms import resolve_pair
 from llama_diversity.studies.compare.specs import ArmSpec, way_fields
 from llama_diversity.studies.drawing import Drawing, draw_alone, plan_cell, refuse_idle, start_run
@@ -222,6 +223,7 @@ class Model:
                 with self._weights.using(session) as engine:
                     for _ in draw_alone(cell, engine, store, run_id, session):
                         pass
+            selfcheck.check([cell], store, session)
             store.finish_run(run_id)
             return _read(cell, store, run_id, self._command(cell, drawing))
 

@@ -21,6 +21,7 @@ from llama_diversity.errors import BadValue, Interrupted, LlamadivError, StoreDa
 from llama_diversity.records import Cell, Prompt
 from llama_diversity.render.exhibits import Remark, Section
 from llama_diversity.store import Run, RunCell, Store
+from llama_diversity.studies import selfcheck
 from llama_diversity.studies.arms import Arm
 from llama_diversity.studies.drawing import (
     Drawing,
@@ -228,6 +229,7 @@ class _Work(NamedTuple):
             with telling(self._all(run_id), self.session, so_far) as on_progress:
                 for arm in self.arms:
                     self._fill(arm, [one.cell for one in lacking if one.arm == arm], run_id, on_progress)
+        selfcheck.check([one.cell for one in planned], self.store, self.session)
 
     def _fill(self, arm: Arm, cells: Sequence[Cell], run_id: str, on_progress: OnProgress) -> None:
         if cells:

@@ -13,6 +13,7 @@ from llama_diversity.engines import Engine
 from llama_diversity.errors import BadValue
 from llama_diversity.records import MAX_SAMPLES, Asking, Cell, ModelRef, Piece, Prompt, Sample, seen_ids
 from llama_diversity.store import Store
+from llama_diversity.studies import selfcheck
 from llama_diversity.studies.drawing import Drawing, draw_alone, in_order, plan_cell, start_run
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.words import start_words
@@ -54,12 +55,15 @@ def rendered(model: ModelRef, request: Request, asking: Asking, session: Session
 class Sampling:
     """The samples of one cell: those that are stored and those that are drawn, by index, while the store is open."""
 
-    def __init__(self, cell: Cell, start: str | None, store: Store, run: str, drawn: Iterator[Sample]) -> None:
+    def __init__(
+        self, cell: Cell, start: str | None, store: Store, run: str, drawn: Iterator[Sample], session: Session
+    ) -> None:
         self.cell, self.start, self.run = cell, start, run
-        self._store, self._drawn = store, drawn
+        self._store, self._drawn, self._session = store, drawn, session
 
     def __iter__(self) -> Iterator[Sample]:
         yield from in_order(self.cell, self._store, self._drawn)
+        selfcheck.check([self.cell], self._store, self._session)
         self._store.finish_run(self.run)
 
     @property
@@ -124,4 +128,4 @@ def sampling(
             grammar=grammar,
         )
         run = start_run(store, session)
-        yield Sampling(cell, start, store, run, draw_alone(cell, engine, store, run, session))
+        yield Sampling(cell, start, store, run, draw_alone(cell, engine, store, run, session), session)

@@ -433,11 +433,11 @@ def self_check(tallies: Sequence[Tally]) -> float | None:
     """z of the summed surprisal minus entropy: by its sample error or by its known one, whichever accuses less.
 
     Of generations that nearly all took one path the sample error is next to nothing, and says nothing. Within -+ 999;
-    None for fewer than two.
+    None for fewer than two, and where a server told no entropies.
     """
     excess = excess_bits(tallies)
     variances = np.concatenate([one.excess_variance_bits2 for one in tallies])
-    if len(excess) < 2:
+    if len(excess) < 2 or np.isnan(excess).any():
         return None
     found = min(self_check_z(excess), martingale_z(excess, variances), key=abs)
     return max(-999.0, min(999.0, found))

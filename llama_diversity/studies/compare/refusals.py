@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from llama_diversity.metrics.coverage import two_digits
 from llama_diversity.studies.compare.measured import PREFIXES, Case, Tally, excess_bits
 from llama_diversity.studies.measuring.languages import MOST_UNREAD, objection_to_words, unreadable
@@ -159,6 +161,11 @@ def _longest_usable(lengths: Mapping[str, Sequence[int]]) -> int:
 
 def _of_tokens(arms: Sequence[str], case: Case) -> Refusal | None:
     for arm in arms:
+        if np.isnan(excess_bits(case.of(arm))).any():
+            return Refusal(
+                f"Entropy not reported: that of what {arm} was drawn from is not known. A server without llamadiv's "
+                "plugin (--stock) tells none, and neither does its sampler; with the plugin it does."
+            )
         z = case.checks[arm]
         if z is not None and abs(z) > LARGEST_Z:
             tokens = sum(int(one.lengths.sum()) for one in case.of(arm))

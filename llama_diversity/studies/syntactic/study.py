@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llama_diversity.answers import Endings
+from llama_diversity.records import Cell
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.results import Result, endings_as_json
+from llama_diversity.studies.selfcheck import require_entropies
 from llama_diversity.studies.study import Ask, Drawn, Method, Study, check_n
 from llama_diversity.studies.syntactic import analysis
 from llama_diversity.studies.syntactic.analysis import MAX_TOKENS, MEASURES, N_FIGURE_TOKENS, N_SAMPLES, PROMPT
@@ -52,6 +54,10 @@ class Syntactic(Study):
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
         return [Ask(arm, arm, self.prompt, self.n, self.max_tokens) for arm in arms]
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        super().check(cells)
+        require_entropies(cells, "this experiment")
 
     def show(self, drawn: Drawn) -> Result:
         found = analysis.analyse({arm: drawn.answered(arm) for arm in drawn.arms})
