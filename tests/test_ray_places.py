@@ -216,6 +216,20 @@ def test_a_gateway_ends_with_its_driver(scene: Scene, tmp_path: Path) -> None:
     assert scene.heard("shutdown")
 
 
+def test_the_doctor_says_what_a_cluster_can_do(scene: Scene, run: Any) -> None:
+    lost = "The actor died because of an error raised in its creation task: No module named 'llama_cpp'"
+    scene.says(nodes=[node_of("a"), node_of("b", GPU=1.0), node_of("c")], lacks={"cccccc": lost})
+    code, out, err = run("doctor", "--workers", f"ray:{scene.address}", "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert [one["name"][-7:-1] for one in found["workers"]] == ["aaaaaa", "bbbbbb", "cccccc"]
+    first, second, third = found["workers"]
+    assert (first["room"], second["room"], first["build"]) == ("2 CPUs", "2 CPUs and a GPU", second["build"])
+    assert third["trouble"].startswith("lacks llama_cpp: install it")
+    assert any(problem["sentence"].startswith("node 10.0.0.1 (cccccc) lacks") for problem in found["problems"])
+    assert "2 CPUs and a GPU of the node" in run("doctor", "--workers", f"ray:{scene.address}")[1]
+
+
 # ---- where, and how many
 
 

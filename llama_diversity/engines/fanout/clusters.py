@@ -111,6 +111,12 @@ class RayPlace:
 
     is_ours = True
 
+    @property
+    def room(self) -> str:
+        """What of the node it has, in words."""
+        cpus = f"{self.n_cpus} CPU{'s' if self.n_cpus != 1 else ''}"
+        return f"{cpus} and a GPU" if self.n_gpus else cpus
+
     def connect(self) -> RayLine:
         """Have its actor started there, if it is not. Raises WorkerLost, EngineError."""
         talk = cluster_at(self.address).talk({"do": "work", "place": asdict(self)})
