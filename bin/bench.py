@@ -33,6 +33,7 @@ import bench_opening
 import bench_prompts
 import bench_valid
 import bench_vllm
+import bench_workers
 
 from llama_diversity import paths
 from llama_diversity.lab.random_gguf import SHAPES, write_model
@@ -100,7 +101,7 @@ DIFF_TEXTS, DIFF_LENGTH = 4, 512
 FEWEST_TEXTS = 20
 USUAL = ("sampling", "diff", "metrics", "opening", "valid", "decan")
 BESIDE_EARLIER = ("busy", "exact", "setup", "demo", "reproduce", "prompts")
-PARTS = (*USUAL, "mixing", "vllm", *BESIDE_EARLIER)
+PARTS = (*USUAL, "mixing", "vllm", "workers", *BESIDE_EARLIER)
 
 
 def main() -> None:
@@ -137,6 +138,9 @@ def main() -> None:
             )
         say("vLLM servers")
         report["vllm"] = bench_vllm.measured(arguments.vllm_python, arguments.rounds)
+    if "workers" in arguments.only:
+        say("workers")
+        report["workers"] = bench_workers.measured(arguments.rounds)
     report |= beside_earlier(arguments)
     report["help_cpu_seconds"] = help_cpu_seconds()
     print(json.dumps(report) if arguments.json else table(report))
@@ -352,6 +356,7 @@ def table(report: dict) -> str:
     lines += bench_valid.table(report["valid"]) if "valid" in report else []
     lines += bench_decan.table(report["decan"]) if "decan" in report else []
     lines += bench_vllm.table(report["vllm"]) if "vllm" in report else []
+    lines += bench_workers.table(report["workers"]) if "workers" in report else []
     lines += bench_earlier.table(report)
     lines += bench_prompts.table(report["prompts"]) if "prompts" in report else []
     return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])

@@ -304,7 +304,7 @@ This process on Ray driver at node: 192.0.2.2 was started with:
     [
         ("RuntimeError", MISMATCH, "runs ray 2.60.0, Python 3.12.1, and here is ray 2.59.0, Python 3.11.7"),
         ("AuthenticationError", "... but no authentication token was found. ...", "there is no token here"),
-        ("AuthenticationError", "Unauthenticated: InvalidAuthToken", "Set RAY_AUTH_MODE=token here and on all"),
+        ("RuntimeError", "RPC error: InvalidAuthToken", "export RAY_AUTH_MODE=token here and before"),
         ("ValueError", "another  \n thing.", "cannot be used: ValueError: another thing. Look at it: ray status"),
     ],
 )
@@ -325,6 +325,7 @@ def test_what_becomes_of_an_actor_is_said() -> None:
     assert said("GetTimeoutError", is_starting=True) == (
         WorkerLost, "has not had 8 CPUs and a GPU free for a minute: others of the cluster hold them",
     )  # fmt: skip
+    assert said("ActorUnavailableError") == (WorkerLost, "cannot be reached")
     assert said("OutOfMemoryError") == (WorkerLost, "was ended by Ray, as the memory of its node ran out")
     kind, words = said("ActorDiedError", "ModuleNotFoundError: No module named 'llama_cpp'")
     assert (kind, words.startswith("lacks llama_cpp: install it")) == (Refused, True)

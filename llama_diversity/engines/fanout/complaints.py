@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llama_diversity.engines.fanout.clusters import LOCAL
@@ -14,6 +14,7 @@ from llama_diversity.errors import LlamadivError
 def about_cluster(error: BaseException, address: str) -> str:
     """Why no cluster can be had at `address`."""
     kind, words = type(error).__name__, str(error)
+    below = "\n".join(_said_below(error))
     if isinstance(error, ImportError):
         return "Ray is not installed. Install it: pip install 'llama-diversity[ray]'"
     if kind == "AuthenticationError" and "no authentication token" in words:
@@ -21,10 +22,10 @@ def about_cluster(error: BaseException, address: str) -> str:
             "RAY_AUTH_MODE=token is set, but there is no token here. Copy the one of the cluster's head, "
             "~/.ray/auth_token, or set RAY_AUTH_MODE=disabled where the cluster has none"
         )
-    if "nauthenticated" in words or kind == "AuthenticationError":
+    if "InvalidAuthToken" in below or kind == "AuthenticationError":
         return (
-            f"The Ray cluster at {address} wants a token. Set RAY_AUTH_MODE=token here and on all its nodes, with the "
-            "same ~/.ray/auth_token, or start its head with RAY_AUTH_MODE=disabled"
+            f"The Ray cluster at {address} wants a token. export RAY_AUTH_MODE=token here and before `ray start` on "
+            "all its nodes, with the head's ~/.ray/auth_token on each; or start its head with RAY_AUTH_MODE=disabled"
         )
     if found := re.search(r"Version mismatch.*?Ray: (\S+)\s+Python: (\S+).*?Ray: (\S+)\s+Python: (\S+)", words, re.S):
         theirs, ours = f"ray {found[1]}, Python {found[2]}", f"ray {found[3]}, Python {found[4]}"
@@ -68,11 +69,20 @@ def about_actor(
             return WorkerLost("does not answer any more")
         wanted = f"{place['n_cpus']} CPUs" + (" and a GPU" if place["n_gpus"] else "")
         return WorkerLost(f"has not had {wanted} free for a minute: others of the cluster hold them")
+    if kind == "ActorUnavailableError":  # often the first that is heard of a node's death
+        return WorkerLost("cannot be reached")
     if kind == "OutOfMemoryError":
         return WorkerLost("was ended by Ray, as the memory of its node ran out")
     if isinstance(error, RuntimeError | ConnectionError) or "Died" in kind:
         return WorkerLost("died" if not is_starting else "died as it began")
     return WorkerLost(f"was lost: {kind}: {_line(words)}")
+
+
+def _said_below(error: BaseException | None) -> Iterator[str]:
+    """What it says, and what it came of."""
+    while error is not None:
+        yield str(error)
+        error = error.__cause__ or error.__context__
 
 
 def _line(words: str) -> str:

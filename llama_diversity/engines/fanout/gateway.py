@@ -101,6 +101,7 @@ class Gateway:
     def connect(self) -> None:
         """Join the cluster, or start one."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else what is asked after the end would start a cluster
         quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
         try:
             import ray
