@@ -33,7 +33,6 @@ This module imports nothing of the package. A sentence ends with the next step; 
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Iterable
 
@@ -75,6 +74,8 @@ class UnknownName(LlamadivError):
     exit_code = 2
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, list_command: str) -> None:
+        import difflib  # of no use to those who spell
+
         near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         super().__init__(f"There is no {kind} called {name!r}.{hint} `{list_command}` lists them.")

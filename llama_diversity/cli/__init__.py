@@ -12,13 +12,16 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem, shell_complete
 
 from llama_diversity import __version__
 from llama_diversity.errors import LlamadivError, UnknownName
 from llama_diversity.render.streams import prepare
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "demo": ("llama_diversity.cli.demo:demo", "See in a minute what post-training costs, on the tiny pair."),
@@ -89,6 +92,8 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem  # of no use to anything but this
+
         names = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
@@ -115,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare()
     if instruction := os.environ.get(COMPLETE_VARIABLE):
         importlib.import_module("llama_diversity.cli.complete")  # bash by our own script
+        from click.shell_completion import shell_complete
+
         sys.exit(shell_complete(group, {}, "llamadiv", COMPLETE_VARIABLE, instruction))
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments or bool(os.environ.get("LLAMADIV_DEBUG"))
