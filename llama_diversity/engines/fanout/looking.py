@@ -40,7 +40,7 @@ def complaints(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     lost = [one for one in found if one["trouble"] is not None]
     said = [
         (
-            f"{one['name']} {one['trouble']}.".replace("..", "."),
+            f"{one['name']} {one['trouble']}".removesuffix(".") + ".",
             "ray status" if one["name"].startswith("node ") else "llamadiv worker -m MODEL  # there",
         )
         for one in lost
@@ -54,7 +54,7 @@ def complaints(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 def words_of(one: Mapping[str, Any]) -> str:
     """What a worker is, in a line."""
     if one["trouble"] is not None:
-        return f"{one['trouble']}"
+        return str(one["trouble"])
     said = [
         f"{one['host']}, {one['n_cores']} cores, {one['memory_bytes'] / 1e9:.1f} GB",
         f"llamadiv {one['llamadiv']}, {one['build']}",
