@@ -27,7 +27,7 @@ from llama_diversity.engines.fanout import crew as crews
 from llama_diversity.engines.fanout import server as servers
 from llama_diversity.engines.fanout import wire
 from llama_diversity.engines.fanout.hold import Hold
-from llama_diversity.engines.fanout.http import MOST_ASKED_BYTES, PATH, HttpPlace
+from llama_diversity.engines.fanout.http import MOST_ASKED_BYTES, PATH, HttpLine, HttpPlace
 from llama_diversity.engines.fanout.places import parse_workers
 from llama_diversity.engines.fanout.secret import VARIABLE
 from llama_diversity.engines.fanout.server import WorkerServer
@@ -125,6 +125,23 @@ def test_workers_draw_what_one_engine_does(start: Start) -> None:
         "scripted:base: a driver at 127.0.0.1 is here for it.",
         "scripted:base: a driver at 127.0.0.1 has left it.",
     ]
+
+
+def test_a_token_costs_some_eighty_bytes_on_the_wire(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered: list[int] = []
+    posted = HttpLine.post
+
+    def post(self: HttpLine, message: bytes, *, timeout_s: float) -> bytes:
+        answer = posted(self, message, timeout_s=timeout_s)
+        answered.append(len(answer))
+        return answer
+
+    monkeypatch.setattr(HttpLine, "post", post)
+    with over(start()) as engine:
+        recipe = recipe_of(engine, resolve_model(CHAIN), max_tokens=64)
+        answered.clear()
+        n_tokens = sum(step.n_tokens for step in engine.sample(recipe, range(150)))
+    assert 68 < sum(answered) / n_tokens < 110
 
 
 def test_a_mixture_is_made_of_models_that_are_served(start: Start) -> None:
