@@ -13,7 +13,9 @@ import json
 import os
 import random
 import secrets
+import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -30,8 +32,8 @@ SAMPLE = ["sample", "-m", "tiny-base", "-p", "She was", "--max-tokens", "32", "-
 GROWTH = 80  # samples that each kill adds to the work, so that there is always some left
 EARLY_S = 3.0  # a kill at the beginning comes within so much
 LATE_S = 2.0  # another one within so much after the first new sample
-PATIENCE_S = 120.0  # for that sample
-FIRST_PORT = 18765
+PATIENCE_S = 180.0  # for that sample
+FIRST_PORT = 8865
 
 
 class Way(Protocol):
@@ -100,7 +102,61 @@ class Servers:
             one.wait()
 
 
-WAYS = {"processes": Processes, "servers": Servers}
+class Cluster:
+    """A Ray cluster of two nodes with a processor each. Actors end with their driver. Needs ray beside this Python."""
+
+    def __init__(self) -> None:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets have short names
+        self._head = f"127.0.0.1:{FIRST_PORT + 2}"
+        begins = ["--head", f"--port={FIRST_PORT + 2}", "--include-dashboard=false", f"--temp-dir={self._folder}"]
+        self._nodes = [self._start(*begins)]
+        until_s = time.monotonic() + PATIENCE_S  # a node that finds no head ends at once
+        while not is_listening(FIRST_PORT + 2) and time.monotonic() < until_s:
+            time.sleep(0.5)
+        self._nodes.append(self._start(f"--address={self._head}"))
+
+    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+        program = Path(sys.executable).with_name("ray")
+        return subprocess.Popen(
+            [program, "start", *words, "--num-cpus=1", "--block"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def words(self) -> list[str]:
+        return ["--workers", f"ray:{self._head}"]
+
+    def workers(self, driver: int) -> list[int]:
+        found = subprocess.run(["pgrep", "-f", "^ray::Actor"], capture_output=True, text=True)
+        return [int(pid) for pid in found.stdout.split() if self._is_ours(int(pid))]
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            return self._folder in Path(f"/proc/{pid}/environ").read_text("latin-1")
+        except OSError:
+            return False
+
+    def mend(self) -> None:
+        """Actors are the driver's."""
+
+    def close(self) -> None:
+        for node in reversed(self._nodes):
+            for pid in subprocess.run(["pgrep", "-s", str(node.pid)], capture_output=True, text=True).stdout.split():
+                kill(int(pid))
+            node.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def is_listening(port: int) -> bool:
+    """Whether somebody is at this port."""
+    with contextlib.closing(socket.socket()) as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+WAYS = {"processes": Processes, "servers": Servers, "ray": Cluster}
 
 
 class Kill(NamedTuple):
@@ -207,7 +263,7 @@ def main() -> int:
     """Every way that was asked for; 1 where something was lost, doubled or changed."""
     parser = argparse.ArgumentParser(prog="bin/soak", description=__doc__.split("\n\n")[1])
     parser.add_argument("kills", nargs="?", type=int, default=30, help="of each way (default 30)")
-    parser.add_argument("--only", default=",".join(WAYS), help=f"ways, of {', '.join(WAYS)}")
+    parser.add_argument("--only", default="processes,servers", help=f"ways, of {', '.join(WAYS)}")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     accounts = [soak(name, given.kills, given.seed) for name in given.only.split(",")]
