@@ -637,6 +637,8 @@ def test_a_store_cut_short(filled: Path) -> None:
         ("runs.command", "{}", "run .* cannot be read"),
         ("runs.started", 7, "run .*: Invalid isoformat string"),
         ("run_cells.about", "1", "run .* cannot be read"),
+        ("runs.about", '{"x": NaN}', "run .* cannot be read"),
+        ("run_cells.about", '{"x": [-1e999]}', "run .* cannot be read"),
         ("run_cells.n", -1, "run .* cannot be read"),
         ("recipes.canonical", "{}", "recipe r1-.* cannot be read"),
     ],

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -518,10 +519,17 @@ def _cell(arm: str, reference: str, recipe_key: str, n: int, about: str) -> RunC
 
 def _object(text: str) -> dict[str, Any]:
     """A JSON object. Raises ValueError, TypeError, RecursionError for anything else."""
-    value = json.loads(text)
+    value = json.loads(text, parse_constant=_finite, parse_float=_finite)
     _require(isinstance(value, dict))
     found: dict[str, Any] = value
     return found
+
+
+def _finite(text: str) -> float:
+    """A number of a row of ours; Python reads NaN, Infinity and 1e999 too, and could not write them again."""
+    value = float(text)
+    _require(math.isfinite(value))
+    return value
 
 
 def _require(holds: bool) -> None:  # noqa: FBT001  as in assert
