@@ -102,6 +102,9 @@ class Gateway:
         """Join the cluster, or start one."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else what is asked after the end would start a cluster
+        if self.address == LOCAL and "RAY_AUTH_MODE" not in os.environ:
+            # Before ray is imported. By itself it leaves a token in the home, which later clusters take up.
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
         try:
             import ray
@@ -113,8 +116,6 @@ class Gateway:
                 ray.init(address=self.address, **quiet)
                 return
             self._folder = tempfile.mkdtemp(prefix="llamadiv-ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
-            if "RAY_AUTH_MODE" not in os.environ:  # Ray would leave a token in the home, and later clusters take it up
-                os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
             ray.init(address=LOCAL, include_dashboard=False, _temp_dir=self._folder, **quiet)
         except Exception as error:  # noqa: BLE001  whatever it is becomes a sentence
             self.trouble = about_cluster(error, self.address)
