@@ -7,7 +7,8 @@
     ├── UnknownName (2)          with the near matches and how to list all
     ├── ModelFileError (1)       a GGUF that cannot be used, and why
     ├── EngineError (1)          the engine refused or failed
-    │   └── OutOfMemory (1)      with what would fit
+    │   ├── OutOfMemory (1)      with what would fit
+    │   └── NoPlugin (1)         a server that runs without ours
     ├── Unfit (1)                these models cannot have this study
     │   └── NoEntropies (2)      which their server does not tell
     ├── PromptTooLong (2)
@@ -94,6 +95,16 @@ class EngineError(LlamadivError):
 
 class OutOfMemory(EngineError):
     """The KV cache does not fit: says what was asked and what would fit."""
+
+
+class NoPlugin(EngineError):
+    """A vLLM server without llamadiv's plugin."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"{url} runs without llamadiv's plugin. Start it with the flags that `llamadiv vllm-args` prints, or add "
+            "--stock, which does without entropies."
+        )
 
 
 class Unfit(LlamadivError):

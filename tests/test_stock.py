@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import sqlite3
 import threading
 
@@ -12,6 +13,7 @@ import pytest
 from fake_vllm import COMPLETIONS, ROWS, Trouble, serving
 
 import llama_diversity as ld
+from llama_diversity import paths
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.bounds import bounds_of
 from llama_diversity.engines.scripted import transition
@@ -363,6 +365,19 @@ def test_the_key_of_the_environment_is_sent_and_kept_nowhere(tmp_path, monkeypat
     assert all(b"s3cr3t" not in file.read_bytes() for file in tmp_path.glob("s.sqlite*"))
 
 
+def test_offline_keeps_nobody_from_a_server_that_was_named(run, tmp_path, fake):
+    options = ("-p", "She was", "-n", 2, "--max-tokens", 4, "--store", tmp_path / "s.sqlite", "--stock")
+    assert run("sample", "-m", fake.reference, "--offline", *options)[0] == 0
+
+
+def test_python_samples_as_the_command_line_does(run, tmp_path, fake):
+    options = ("-p", "She was", "-n", 3, "--max-tokens", 4, "--seed", 2, "--stock", "--json")
+    typed = run("sample", "-m", fake.reference, *options, "--store", tmp_path / "a.sqlite")[1]
+    with ld.session(store=tmp_path / "b.sqlite", stock=True):
+        some = ld.model(fake.reference).sample("She was", n=3, max_tokens=4, seed=2)
+    assert [json.loads(line)["text"] for line in typed.splitlines()] == list(some.texts)
+
+
 def test_a_name_that_is_not_served_names_those_that_are(fake):
     with pytest.raises(EngineError, match="serves no model called other, but scripted"):
         drawn(f"vllm:{fake.url}/other@{fake.words}")
@@ -521,3 +536,35 @@ def test_studies_say_what_a_stock_server_does_not_tell(run, tmp_path, fake):
 def recipes(path):
     with contextlib.closing(sqlite3.connect(path)) as opened:
         return [row[0] for row in opened.execute("SELECT canonical FROM recipes")]
+
+
+# ---- doctor, models verify
+
+
+@WAYS
+def test_doctor_says_what_a_server_can_do(run, tmp_path, options):
+    with serving(tmp_path, plugin=not options.stock) as fake:
+        code, said, _ = run("doctor", fake.reference)
+        assert code == 0
+        assert ("without llamadiv's plugin (--stock)" in said.replace("\n", " ")) == bool(options.stock)
+        assert "A vLLM server with" in said.replace("\n", " ") or options.stock
+        told = json.loads(run("doctor", fake.reference, "--json")[1])
+        assert (told["noise"], told["chosen"], "server" in told) == (None, "bos", True)
+        assert told["starts"]["bos"]["total_bits"] > 0
+
+
+def test_verify_compares_the_digest_that_a_plugin_tells(run, tmp_path, fake):
+    path = paths.user_registry()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entry = f'[models.big]\nengine = "vllm"\nurls = ["{fake.url}"]\nname = "scripted"\ntokenizer = "{fake.words}"\n'
+    path.write_text(entry)
+    [found] = json.loads(run("models", "verify", "big", "--json")[1])["files"]
+    assert (found["state"], len(found["sha256"])) == ("nothing to compare", 64)
+    path.write_text(f'{entry}digest = "{found["sha256"]}"\n')
+    assert run("models", "verify", "big")[0] == 0
+    path.write_text(f'{entry}digest = "{"0" * 64}"\n')
+    code, _, said = run("models", "verify", "big")
+    assert code == 1
+    assert "but models.toml states" in said
+    with pytest.raises(EngineError, match="but models.toml states 0000"):
+        drawn("big", EngineOptions())

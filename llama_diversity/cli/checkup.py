@@ -22,8 +22,8 @@ def check_model(model: str, asking: Asking, session: Session, output: Output) ->
     target = console(output.color)
     if not output.quiet:
         target.print(stated(found.facts))
-        for table in (readings_table(found), noise_table(found.noise)):
+        for table in (readings_table(found), *([noise_table(found.noise)] if found.noise else [])):
             target.print(table)
             target.print()
-    lines = [*advice(found), noise_words(found.noise)]
+    lines = [*advice(found), noise_words(found.noise) if found.noise else found.server]
     target.print(Text("\n".join(visible(line) for line in lines)), soft_wrap=True)

@@ -14,6 +14,7 @@ from llama_diversity.registry import ModelEntry
 from llama_diversity.render import model_pages as pages
 from llama_diversity.render.safe import visible
 from llama_diversity.resolve import find_files, require_files
+from llama_diversity.studies.checkup.study import verified
 from llama_diversity.studies.session import Session
 
 
@@ -174,6 +175,8 @@ def _pulled(entry: ModelEntry, session: Session, output: Output) -> dict[str, An
 
 
 def _verified(entry: ModelEntry, session: Session) -> dict[str, Any]:
+    if entry.served is not None:
+        return verified(entry.reference, entry.digest, session)
     with session.listener.moving_bytes() as on_bytes:
         return shelf.verify(entry, on_bytes)
 

@@ -99,17 +99,17 @@ def check(cells: Iterable[Cell], store: Store, session: Session) -> None:
 def require_entropies(cells: Iterable[Cell], study: str) -> None:
     """Raises NoEntropies where cells are drawn on a stock server."""
     for cell in cells:
-        if is_stock(cell.recipe):
+        if is_stock(cell.recipe.engine_build):
             raise NoEntropies(cell.reference, study)
 
 
-def is_stock(recipe: Recipe) -> bool:
-    """Whether it is drawn on a server that tells no entropies."""
-    return recipe.engine == "vllm" and f" {STOCK}" in recipe.engine_build
+def is_stock(build: str) -> bool:
+    """Whether an engine's build is a server that tells no entropies."""
+    return build.startswith("vllm ") and f" {STOCK}" in build
 
 
 def _is_checked(recipe: Recipe) -> bool:
-    return is_stock(recipe) and recipe.is_neutral
+    return is_stock(recipe.engine_build) and recipe.is_neutral
 
 
 def _strayed(tokens: Sequence[TokenStats]) -> str | None:

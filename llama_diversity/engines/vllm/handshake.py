@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llama_diversity.engines.vllm.client import Busy, Cluster, Refused, Server
-from llama_diversity.errors import EngineError
+from llama_diversity.errors import EngineError, NoPlugin
 from llama_diversity.records import ModelRef
 from llama_diversity.served import Served
 
@@ -76,10 +76,7 @@ def ask(server: Server, cluster: Cluster) -> dict[str, Any]:
     except Refused as refused:
         if refused.status != 404:
             raise
-        raise EngineError(
-            f"{server.url} runs without llamadiv's plugin. Start it with the flags that `llamadiv vllm-args` prints, "
-            "or add --stock, which does without entropies."
-        ) from refused
+        raise NoPlugin(server.url) from refused
     missing = [name for name in (*_SAME, "boot", "max_num_seqs") if name not in facts]
     if missing or facts["plugin"] != PLUGIN:
         raise EngineError(

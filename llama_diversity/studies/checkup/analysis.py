@@ -73,11 +73,12 @@ def clearly_better(readings: Mapping[str, Reading], chosen: str) -> list[Finding
 
 class Checkup(NamedTuple):
     """What a file states, the model's readings by the starts as they are typed, the chosen one, those beside which it
-    is worse, and the noise of its arithmetic.
+    is worse, and the noise of its arithmetic; of a model on a server, which can read in one way, what else that can do.
     """
 
     facts: ModelFacts
     readings: Mapping[str, Reading]
     chosen: str
     better: Sequence[Finding]
-    noise: Noise
+    noise: Noise | None
+    server: str = ""

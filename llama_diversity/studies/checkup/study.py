@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from typing import Any
 
 from llama_diversity.engines import Engine
-from llama_diversity.errors import BadValue
+from llama_diversity.errors import BadValue, EngineError, NoPlugin
 from llama_diversity.records import Asking, ModelRef
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.checkup.analysis import TEXTS, Checkup, clearly_better, read
 from llama_diversity.studies.measuring.noise import REFERENCE, Noise, floor
 from llama_diversity.studies.noise import noise_of
+from llama_diversity.studies.selfcheck import is_stock
 from llama_diversity.studies.session import Session
 
 _NAMED = ("none", "bos", "separator")
+_PLUGIN = (
+    "A vLLM server with llamadiv's plugin: every sampler, all statistics, texts scored. What needs whole distributions "
+    "is refused: diff, tree, mixtures, --grammar."
+)
+_STOCK = (
+    "A vLLM server without llamadiv's plugin (--stock): surprisals, ranks and the five likeliest tokens, no entropies; "
+    "temperature 0 or 0.01 to 2, top-k, top-p, or min-p alone. Started with the flags that `llamadiv vllm-args` prints "
+    "it can do more."
+)
 _LINE_BREAK = "\n"  # a start that no file states, to hold the others against
 
 
 def checked(model: ModelRef, asking: Asking, session: Session) -> Checkup:
     """A model by itself. Raises what opening a model raises, BadValue."""
-    with session.opened(model) as engine:
-        return _read_behind(engine, asking, session)
+    with contextlib.ExitStack() as opened:
+        try:
+            engine = opened.enter_context(session.opened(model))
+        except NoPlugin:  # what such a server can do is a question too
+            stock = dataclasses.replace(session, layout=dataclasses.replace(session.layout, stock=True))
+            engine = opened.enter_context(stock.opened(model))
+        found = _read_behind(engine, asking, session)
+        if model.engine != "vllm":
+            return found._replace(noise=noise_of(engine, session))
+        return found._replace(server=_STOCK if is_stock(engine.build) else _PLUGIN)
+
+
+def verified(reference: str, stated: str | None, session: Session) -> dict[str, Any]:
+    """Whether servers serve the weights whose digest models.toml states; what is wrong is in `error`."""
+    found: dict[str, Any] = {"model": reference, "path": None, "sha256": None, "state": "mismatch", "error": None}
+    model = session.model(reference)
+    try:
+        with session.reading(model) as engine:
+            return found | {"sha256": engine.facts.digest, "state": "ok" if stated else "nothing to compare"}
+    except NoPlugin as error:
+        return found | {"state": "nothing to compare", "error": str(error) if stated else None}
+    except EngineError as error:
+        return found | {"error": str(error)}
 
 
 def _read_behind(engine: Engine, asking: Asking, session: Session) -> Checkup:
@@ -44,7 +77,7 @@ def _read_behind(engine: Engine, asking: Asking, session: Session) -> Checkup:
             show((at + 1) / len(starts))
     chosen = known[engine.start(asking).ids]
     better = clearly_better(readings, chosen)
-    return Checkup(engine.facts, readings, chosen, better, noise_of(engine, session))
+    return Checkup(engine.facts, readings, chosen, better, None)
 
 
 def _bits(engine: Engine, text: str, asking: Asking) -> list[float]:
@@ -74,7 +107,8 @@ def checkup_as_json(found: Checkup) -> dict[str, Any]:
         },
         "chosen": found.chosen,
         "clearly_better": {name: finite(excess._asdict()) for name, excess in found.better},
-        "noise": _noise_as_json(found.noise),
+        "noise": None if found.noise is None else _noise_as_json(found.noise),
+        "server": found.server or None,
     }
 
 
