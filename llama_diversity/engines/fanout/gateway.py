@@ -186,7 +186,8 @@ class Gateway:
             return held
 
     def _release(self, name: str, held: Held, line: int) -> None:
-        held.n_lines -= 1
+        with self._lock:
+            held.n_lines -= 1
         if held.is_lost:
             end(held.actor)
             return
