@@ -306,6 +306,13 @@ def test_a_worker_that_does_nothing_is_given_up(at: Any, monkeypatch: pytest.Mon
     assert any(note.startswith("idle has done nothing for ") for note in notes)
 
 
+def test_a_worker_elsewhere_that_dies_of_its_work_again_and_again_is_given_up(at: Any) -> None:
+    over = at(worker("a", *[4] * 50))
+    recipe = recipe_of(over, resolve_model(CHAIN), max_tokens=200)
+    with pytest.raises(EngineError, match=r"No worker is left: a was lost\."):
+        drawn(over, [(recipe, range(5000))])
+
+
 def test_a_worker_that_comes_late_takes_part(at: Any) -> None:
     model, notes = resolve_model(CHAIN), list[str]()
     gate = threading.Event()

@@ -111,6 +111,20 @@ def test_of_a_way_that_others_can_read_it_is_said() -> None:
     assert "ssh -L 8765:localhost:8765 gpu" in str(HttpPlace.of("http://gpu").caution)
 
 
+def test_it_is_said_when_the_work_begins(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llama_diversity.engines.fanout.http._is_here", lambda host: False)
+    notes, server = list[str](), start()
+    with over(server, notes=notes):
+        assert len(notes) == 1
+        assert notes[0].startswith(f"{server.url}: token and texts go there unencrypted.")
+
+
+def test_a_name_that_cannot_be_one_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, TOKEN)
+    with pytest.raises(EngineError, match="No worker can be had: http://a.*:8765 cannot be reached: "):
+        over(f"http://{'a' * 70}")
+
+
 # ---- work
 
 

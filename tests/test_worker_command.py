@@ -7,17 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from test_fanout import rows_of
+from test_fanout import drawn, recipe_of, rows_of
 
+from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.fanout import crew as crews
 from llama_diversity.engines.fanout import wire
 from llama_diversity.engines.fanout.http import HttpLine
 from llama_diversity.engines.fanout.secret import VARIABLE
+from llama_diversity.resolve import resolve_model
 
 TOKEN = "a-token-of-the-tests"  # noqa: S105
 EXACT = ("-m", "tiny-base", "-p", "She was", "-n", 90, "--max-tokens", 24, "--exact", "-q", "--store")
@@ -137,6 +141,26 @@ def test_workers_that_are_killed_added_late_and_started_again_change_nothing(
     assert (code, "Traceback" in err) == (0, False)
     assert len(others) == 2
     assert rows_of(tmp_path / "over.sqlite") == rows_of(tmp_path / "alone.sqlite")
+
+
+def test_two_drivers_share_a_process(begin: Any) -> None:
+    worker, model = begin("-m", "scripted:base"), resolve_model("scripted:base")
+    options, found = EngineOptions(workers=worker.url), dict[int, Any]()
+
+    def drive(number: int) -> None:
+        with closing(open_engine(model, options)) as engine:
+            found[number] = drawn(engine, [(recipe_of(engine, model, seed=number, max_tokens=30), range(200))])
+
+    threads = [threading.Thread(target=drive, args=(number,)) for number in (0, 1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with closing(open_engine(model, EngineOptions())) as alone:
+        for number in found:
+            recipe = recipe_of(alone, model, seed=number, max_tokens=30)
+            assert found[number] == drawn(alone, [(recipe, range(200))])
+    assert len(found) == 3
 
 
 KILLED = """

@@ -28,6 +28,7 @@ _LEAVE_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
 _LOOK_SECONDS = 5.0  # between looks whether there are more workers
 _MOST_LOSSES = 3  # in a row without any work done; then a worker of ours is not started again
+_MOST_LOSSES_ELSEWHERE = 10  # likewise of one that was there and had work each time
 _UNMEANT = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # of an answer that is none of ours
 
 Said = dict[str, Any]
@@ -337,9 +338,9 @@ class Crew:
     def _lose(self, worker: Worker, why: WorkerLost) -> None:
         with self._changed:
             was_there, worker.told, worker.trouble = worker.told is not None, None, str(why)
-            worker.n_losses += 1
+            worker.n_losses += was_there or worker.place.is_ours
             worker.engine = 0
-            is_hopeless = worker.place.is_ours and worker.n_losses >= _MOST_LOSSES
+            is_hopeless = worker.n_losses >= (_MOST_LOSSES if worker.place.is_ours else _MOST_LOSSES_ELSEWHERE)
             worker.is_refused = is_hopeless or isinstance(why, WorkerGone)
             self._changed.notify_all()
         if was_there and not self._is_closed:

@@ -146,6 +146,12 @@ class Hold:
     # ---- messages
 
     def _answer(self, asked: Mapping[str, Any], by: str) -> Said:
+        try:
+            return self._answered(asked, by)
+        except WorkerLost as lost:
+            raise EngineError(f"The model's process {lost}.") from None
+
+    def _answered(self, asked: Mapping[str, Any], by: str) -> Said:
         if asked.get("version") != wire.VERSION:
             raise other_version(asked.get("version"))
         match asked["do"]:
@@ -291,7 +297,7 @@ class Hold:
         except WorkerLost as lost:
             self._note(driver, f"has lost it: the process {lost}")
             self._lose(driver.held)
-            raise EngineError(f"The model's process {lost}.") from None
+            raise
 
     def _lose(self, held: _Held) -> None:
         with self._lock:

@@ -149,7 +149,7 @@ class HttpLine:
             made.connect()
         except ssl.SSLCertVerificationError as error:
             raise Refused(f"shows a certificate that is not valid: {error.verify_message}") from None
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name that cannot be one
             raise WorkerLost(f"cannot be reached: {_words(error)}") from None
         made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
