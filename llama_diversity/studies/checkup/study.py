@@ -19,7 +19,7 @@ from llama_diversity.studies.session import Session
 _NAMED = ("none", "bos", "separator")
 _PLUGIN = (
     "A vLLM server with llamadiv's plugin: every sampler, all statistics, texts scored. What needs whole distributions "
-    "is refused: diff, tree, mixtures, --grammar."
+    "is refused: diff, tree, valid, mixtures, --grammar."
 )
 _STOCK = (
     "A vLLM server without llamadiv's plugin (--stock): surprisals, ranks and the five likeliest tokens, no entropies; "
