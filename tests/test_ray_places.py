@@ -141,6 +141,7 @@ def test_an_actor_that_dies_or_hangs_loses_nothing(scene: Scene, monkeypatch: py
     assert "node 10.0.0.1 (aaaaaa) died. What it had in hand goes to the others." in notes
     assert "node 10.0.0.1 (bbbbbb) does not answer any more. What it had in hand goes to the others." in notes
     assert len(scene.heard("actor")) == 4  # each was started anew
+    assert [one["task"] for one in scene.heard("task")] == ["kill_process"] * 2  # what hears nothing keeps its CPUs
 
 
 def test_nodes_join_and_leave_while_the_work_goes_on(scene: Scene) -> None:
@@ -188,9 +189,7 @@ def test_a_gateway_that_dies_is_started_anew(scene: Scene, *, has_cluster: bool)
             found += [sample.index for step in steps for sample in step.finished]
             assert sorted(found) == list(range(3000))
         else:
-            with pytest.raises(
-                EngineError, match=r"No worker is left: .* cannot be used: ConnectionError: GCS has gone"
-            ):
+            with pytest.raises(EngineError, match="No worker is left: "):
                 list(steps)
     assert any("has lost the connection to the cluster. What it had in hand goes to" in note for note in notes)
 

@@ -20,6 +20,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from llama_diversity.engines import Engine, EngineOptions, open_engine
@@ -51,9 +52,9 @@ class Actor:
         self._services: dict[int, Service] = {}
         self._lock = threading.Lock()
 
-    def ready(self) -> bool:
-        """Whether it is there."""
-        return True
+    def ready(self) -> int:
+        """Its process, as soon as it is there."""
+        return os.getpid()
 
     def post(self, line: int, message: bytes) -> bytes:
         """The answer of the line's service."""
@@ -82,6 +83,7 @@ class Held:
     """An actor, and how many lines lead to it."""
 
     actor: Any
+    pid: int
     n_lines: int = 0
     is_lost: bool = False
     numbers: Any = field(default_factory=lambda: itertools.count(1))
@@ -163,6 +165,7 @@ class Gateway:
             raise
         except Exception as error:  # noqa: BLE001  whatever it is becomes a sentence
             held.is_lost = True
+            put_down(held.actor, held.pid, place["node_id"])
             raise about_actor(error, place, is_alive=is_alive(place["node_id"])) from error
         finally:
             self._release(name, held, line)
@@ -180,7 +183,7 @@ class Gateway:
                     return held
             if not is_alive(place["node_id"]):
                 raise WorkerGone("has left the cluster")
-            held = Held(started(place), 1)
+            held = Held(*started(place), 1)
             with self._lock:
                 self._held[name] = held
             return held
@@ -189,7 +192,6 @@ class Gateway:
         with self._lock:
             held.n_lines -= 1
         if held.is_lost:
-            end(held.actor)
             return
         with contextlib.suppress(Exception):
             held.actor.drop.remote(line)
@@ -241,8 +243,8 @@ def is_alive(node_id: str) -> bool:
         return True
 
 
-def started(place: Mapping[str, Any]) -> Any:
-    """A new actor at a place, once it answers. Raises WorkerLost, WorkerGone, EngineError."""
+def started(place: Mapping[str, Any]) -> tuple[Any, int]:
+    """A new actor at a place, once it answers, and its process. Raises WorkerLost, WorkerGone, EngineError."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -256,11 +258,10 @@ def started(place: Mapping[str, Any]) -> Any:
     )
     actor = kind.remote(place["n_threads"], place["n_cpus"], place["n_there"])
     try:
-        ray.get(actor.ready.remote(), timeout=_ACTOR_SECONDS)
+        return actor, ray.get(actor.ready.remote(), timeout=_ACTOR_SECONDS)
     except Exception as error:  # noqa: BLE001  whatever it is becomes a sentence
         end(actor)
         raise about_actor(error, place, is_alive=is_alive(place["node_id"]), is_starting=True) from error
-    return actor
 
 
 def end(actor: Any) -> None:
@@ -269,6 +270,25 @@ def end(actor: Any) -> None:
 
     with contextlib.suppress(Exception):
         ray.kill(actor, no_restart=True)
+
+
+def put_down(actor: Any, pid: int, node_id: str) -> None:
+    """Have an actor's process killed also where it hears nothing: it would keep its CPUs."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    end(actor)
+    there = NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
+    with contextlib.suppress(Exception):
+        task = ray.remote(kill_process).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+        ray.get(task.remote(pid), timeout=_CONNECT_SECONDS)
+
+
+def kill_process(pid: int) -> None:
+    """On its node: kill it if it is still an actor."""
+    with contextlib.suppress(OSError):
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::Actor"):
+            os.kill(pid, signal.SIGKILL)
 
 
 def main() -> None:

@@ -96,8 +96,22 @@ class _Kind:
         return _Actor(self._kind(*arguments), node)
 
 
-def remote(kind: type) -> _Kind:
-    return _Kind(kind)
+class _Task:
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def options(self, **settings: Any) -> _Task:
+        return self
+
+    def remote(self, *arguments: Any) -> Future[Any]:
+        _note(task=self._function.__name__)
+        future: Future[Any] = Future()
+        future.set_result(self._function(*arguments))
+        return future
+
+
+def remote(kind: Any) -> _Kind | _Task:
+    return _Kind(kind) if isinstance(kind, type) else _Task(kind)
 
 
 def get(future: Future[Any], timeout: float | None = None) -> Any:
