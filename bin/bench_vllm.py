@@ -68,7 +68,7 @@ def measured(python: Path, rounds: int) -> dict:
         cores = {"VLLM_CPU_OMP_THREADS_BIND": "0" if n_threads == 1 else "0-1", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
         os.environ.update(cores)
         log = folder.parent / "server.log"
-        flags = ("--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", str(N))
+        flags = ("--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", str(N), "--max-logprobs", "-1")
         server = Server(python, folder, PORT, log, *flags, is_eager=False)
         ours: dict[str, list[float]] = {"float32": [], "q4_1": []}
         with served(server):

@@ -89,7 +89,7 @@ class Server:
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, env={**os.environ, **places}, start_new_session=True
             )
-        until = time.monotonic() + 600
+        until = time.monotonic() + 1800
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > until:
                 sys.exit(f"the server did not start; {self._log} says why")
