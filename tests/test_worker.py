@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from test_fanout import CHAIN, LocalLine, as_bytes, drawn, recipe_of
 
 from llama_diversity import __version__
@@ -576,16 +577,19 @@ def test_a_worker_that_comes_back_as_another_is_refused_by_name(start: Start, mo
             drawn(engine, [(recipe, range(1000))])
 
 
-def test_over_https_the_certificate_must_be_valid(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As behind a proxy. The key is of these tests alone."""
-    pem, server = Path(__file__).with_name("worker-of-tests.pem"), start()
+def test_over_https_the_certificate_must_be_valid(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a proxy."""
+    authority, pem, server = trustme.CA(), tmp_path / "ca.pem", start()
+    authority.cert_pem.write_to_path(str(pem))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
+    authority.issue_cert("localhost").configure_cert(context)
     server.shutdown()
     with context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False) as server.socket:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         url = f"https://localhost:{server.server_address[1]}"
-        with pytest.raises(EngineError, match=f"{url} shows a certificate that is not valid: self"):
+        with pytest.raises(EngineError, match=f"{url} shows a certificate that is not valid: "):
             over(url)
         monkeypatch.setenv("SSL_CERT_FILE", str(pem))
         with over(url) as engine:
