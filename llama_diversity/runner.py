@@ -100,7 +100,7 @@ def run_each(
     store.add_cells(run_id, [(cell, {**about, **took}) for cell in cells])
 
 
-def _works(cells: Sequence[Cell], store: Store) -> dict[Recipe, tuple[int, list[int]]]:
+def _works(cells: Sequence[Cell], store: Store) -> dict[Recipe, tuple[int, Sequence[int]]]:
     """Of each recipe how many samples there are to be, and the indices that are missing."""
     sizes: dict[str, Cell] = {}
     for cell in cells:  # two may share a recipe

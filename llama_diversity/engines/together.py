@@ -52,7 +52,7 @@ class Together:
     one at the latest, so that each has tokens of its own behind it.
     """
 
-    works: tuple[tuple[Recipe, list[int] | Tray], ...]
+    works: tuple[tuple[Recipe, list[int] | range | Tray], ...]
     head: tuple[int, ...]
     n_own: int  # tokens of the longest prompt behind the head
     max_tokens: int  # behind the longest prompt, so that every sample has room
@@ -61,7 +61,9 @@ class Together:
     @classmethod
     def of(cls, asked: Iterable[tuple[Recipe, Iterable[int]]], *, n_ctx: int) -> Together | None:
         """None where no sample is wanted. Raises PromptTooLong, EngineError for recipes that do not go together."""
-        listed = [(recipe, indices if isinstance(indices, Tray) else list(indices)) for recipe, indices in asked]
+        listed = [
+            (recipe, indices if isinstance(indices, (Tray, range)) else list(indices)) for recipe, indices in asked
+        ]
         works = tuple((recipe, indices) for recipe, indices in listed if len(indices))
         if not works:
             return None

@@ -99,8 +99,11 @@ class Store:
 
     # ---- samples
 
-    def missing(self, recipe_key: str, n: int) -> list[int]:
-        """Those of the indices 0..n-1 that are not stored yet, ascending. Raises BadValue on an absurd `n`."""
+    def missing(self, recipe_key: str, n: int) -> Sequence[int]:
+        """Those of the indices 0..n-1 that are not stored yet, ascending; a range where none is, which takes no room.
+
+        Raises BadValue on an absurd `n`.
+        """
         try:
             is_stored = bytearray(n)
         except (MemoryError, OverflowError) as error:
@@ -112,7 +115,7 @@ class Store:
             if not (isinstance(index, int) and index >= 0):
                 raise StoreDamaged(self.path, f"recipe {recipe_key} has a sample {index!r}")
             is_stored[index] = 1
-        return [index for index in range(n) if not is_stored[index]]
+        return [index for index in range(n) if not is_stored[index]] if any(is_stored) else range(n)
 
     def counts(self, recipe_key: str, n: int | None = None) -> Counts:
         """How many samples (of the first `n`) are stored, and their tokens."""

@@ -184,14 +184,17 @@ def draw_alone(cell: Cell, engine: Engine, store: Store, run_id: str, session: S
 
 
 def in_order(cell: Cell, store: Store, drawn: Iterator[Sample]) -> Iterator[Sample]:
-    """All samples of `cell` by index, each as soon as those before it exist. Holds indices, not samples."""
-    waiting = set(store.missing(cell.recipe.key, cell.n))
-    index = 0
+    """All samples of `cell` by index, each as soon as those before it exist. Holds the indices of those that wait."""
+    missing = iter(store.missing(cell.recipe.key, cell.n))
+    awaited, ahead, index = next(missing, cell.n), set[int](), 0
     for sample in drawn:
-        waiting.discard(sample.index)
-        while index < cell.n and index not in waiting:
-            yield store.sample(cell.recipe.key, index)
-            index += 1
+        ahead.add(sample.index)
+        while awaited in ahead:
+            ahead.discard(awaited)
+            awaited = next(missing, cell.n)
+        for ready in range(index, awaited):
+            yield store.sample(cell.recipe.key, ready)
+        index = max(index, awaited)
     for left in range(index, cell.n):
         yield store.sample(cell.recipe.key, left)
 

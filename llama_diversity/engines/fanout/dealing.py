@@ -7,7 +7,6 @@ it gets a share that shrinks as fewer are left. What a lost worker had comes bac
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 from llama_diversity.engines.layout import PREFERRED_PARALLEL
@@ -16,12 +15,34 @@ from llama_diversity.records import Recipe, Sample
 _FEWEST = 16  # of many recipes in one share: fewer leave the sequences of a worker empty
 
 
+class _Indices:
+    """Indices that are left of one recipe, in order; those that come back go first. Of a range none is made early."""
+
+    def __init__(self, indices: Sequence[int]) -> None:
+        self._fresh, self._n_fresh = iter(indices), len(indices)
+        self._back: list[int] = []
+
+    def __len__(self) -> int:
+        return self._n_fresh + len(self._back)
+
+    def pop(self) -> int:
+        """The next one."""
+        if self._back:
+            return self._back.pop()
+        self._n_fresh -= 1
+        return next(self._fresh)
+
+    def push(self, index: int) -> None:
+        """Before all others."""
+        self._back.append(index)
+
+
 class Deal:
     """The indices that are left of each recipe; thread-safe."""
 
     def __init__(self, works: Iterable[tuple[Recipe, Sequence[int]]], *, n_workers: int, parallel: int | None) -> None:
         self._lock = threading.Lock()
-        self._left = {recipe.key: (recipe, deque(indices)) for recipe, indices in works}
+        self._left = {recipe.key: (recipe, _Indices(indices)) for recipe, indices in works}
         self._n_left = sum(len(indices) for _, indices in self._left.values())
         self.n_workers = n_workers  # that there are now
         self._parallel = parallel or PREFERRED_PARALLEL
@@ -47,7 +68,7 @@ class Deal:
             taken: dict[Recipe, list[int]] = {}
             for recipe, indices in self._left.values():
                 while indices and wanted:
-                    taken.setdefault(recipe, []).append(indices.popleft())
+                    taken.setdefault(recipe, []).append(indices.pop())
                     wanted, self._n_left = wanted - 1, self._n_left - 1
             return taken
 
@@ -60,7 +81,7 @@ class Deal:
             if n_lying >= wanted:  # towards the end each gets few at a time
                 return []
             ((_, indices),) = self._left.values()
-            fed = [indices.popleft() for _ in range(min(wanted, len(indices)))]
+            fed = [indices.pop() for _ in range(min(wanted, len(indices)))]
             self._n_left -= len(fed)
             return fed
 
@@ -78,5 +99,5 @@ class Deal:
         """Recipe keys and indices that another worker shall draw, before all else."""
         with self._lock:
             for key, index in sorted(taken, reverse=True):
-                self._left[key][1].appendleft(index)
+                self._left[key][1].push(index)
                 self._n_left += 1

@@ -136,7 +136,7 @@ class FanOutEngine:
 
     def sample_each(self, works: Iterable[tuple[Recipe, Iterable[int]]]) -> Iterator[Step]:
         """The same of many recipes, dealt as workers come to an end."""
-        listed = [(recipe, list(indices)) for recipe, indices in works]
+        listed = [(recipe, indices if isinstance(indices, range) else list(indices)) for recipe, indices in works]
         together = Together.of(listed, n_ctx=self.facts.n_ctx_train)
         if together is None:
             return
