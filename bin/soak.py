@@ -134,10 +134,14 @@ class Cluster:
         return [int(pid) for pid in found.stdout.split() if self._is_ours(int(pid))]
 
     def _is_ours(self, pid: int) -> bool:
-        try:
-            return self._folder in Path(f"/proc/{pid}/environ").read_text("latin-1")
-        except OSError:
-            return False
+        """Whether a node of ours is among its parents."""
+        nodes = {node.pid for node in self._nodes}
+        while pid > 1 and pid not in nodes:
+            try:
+                pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                return False
+        return pid in nodes
 
     def mend(self) -> None:
         """Actors are the driver's."""

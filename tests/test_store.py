@@ -172,7 +172,7 @@ def test_samples_come_back_in_order_and_unchanged(path: Path) -> None:
         assert same(store.sample(cell.recipe.key, 77), samples[2])
         assert store.missing(cell.recipe.key, 7) == [1, 2, 3, 4, 6]
         assert store.missing(other.recipe.key, 4) == [0, 1, 2]
-        assert store.missing("r1-unheard-of", 3) == [0, 1, 2]
+        assert store.missing("r1-unheard-of", 3) == range(3)
         with pytest.raises(BadValue, match="-n is 1000"):
             store.missing(cell.recipe.key, 10**20)
         assert store.counts(cell.recipe.key) == (4, 32)  # 4 samples of 8 tokens
