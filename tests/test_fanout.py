@@ -432,7 +432,22 @@ def test_processes_draw_what_one_does_though_one_is_killed(
             os.kill(self.pid, signal.SIGKILL)
         return answer
 
-    command = ("sample", "-m", "tiny-base", "-p", "She was", "-n", 90, "--max-tokens", 24, "--exact", "-q", "--store")
+    command = (
+        "sample",
+        "-m",
+        "tiny-base",
+        "-p",
+        "She was",
+        "-n",
+        120,
+        "--max-tokens",
+        24,
+        "--parallel",
+        8,
+        "--exact",
+        "-q",
+        "--store",
+    )
     assert run(*command, tmp_path / "alone.sqlite")[0] == 0
     monkeypatch.setattr(ProcessLine, "__init__", noted)
     monkeypatch.setattr(ProcessLine, "post", killed_once)
