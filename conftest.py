@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+collect_ignore = ["tests/standin"]  # packages that stand in for others, in the tests that ask for them
+
 SETTINGS = ("LLAMADIV_", "_LLAMADIV_", "XDG_", "HF_", "HUGGINGFACE_")
 TERMINAL = ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TERM", "COLUMNS", "LINES", "PYTHONUTF8", "PYTHONIOENCODING")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +35,16 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]
         return stopped.value.code, *capfd.readouterr()
 
     return run
+
+
+@pytest.fixture
+def run_alone() -> Callable[..., int]:
+    """Runs a command line in a process of its own, as --exact needs where others have computed here: its exit code."""
+
+    def run_alone(*arguments: object) -> int:
+        return subprocess.run([sys.executable, "-m", "llama_diversity", *map(str, arguments)]).returncode
+
+    return run_alone
 
 
 @pytest.fixture(scope="session")

@@ -413,7 +413,7 @@ def rows_of(store: Path) -> list[tuple[Any, ...]]:
 
 
 def test_processes_draw_what_one_does_though_one_is_killed(
-    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Any, run_alone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a real model under --exact, and byte for byte."""
     lines: list[ProcessLine] = []
@@ -448,7 +448,7 @@ def test_processes_draw_what_one_does_though_one_is_killed(
         "-q",
         "--store",
     )
-    assert run(*command, tmp_path / "alone.sqlite")[0] == 0
+    assert run_alone(*command, tmp_path / "alone.sqlite") == 0
     monkeypatch.setattr(ProcessLine, "__init__", noted)
     monkeypatch.setattr(ProcessLine, "post", killed_once)
     code, _, err = run(*command, tmp_path / "over.sqlite", "--workers", 2)

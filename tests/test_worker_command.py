@@ -118,10 +118,10 @@ def test_what_cannot_be_served_is_said(begin: Any, run: Any, monkeypatch: pytest
 
 @pytest.mark.model
 def test_workers_that_are_killed_added_late_and_started_again_change_nothing(
-    begin: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begin: Any, run: Any, run_alone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a real model under --exact, and byte for byte."""
-    assert run("sample", *EXACT, tmp_path / "alone.sqlite")[0] == 0
+    assert run_alone("sample", *EXACT, tmp_path / "alone.sqlite") == 0
     ports = [free_port(), free_port()]
     first = begin("-m", "tiny-base", port=ports[0])
     others: list[Worker] = []
@@ -178,12 +178,12 @@ main(sys.argv[1:])
 
 
 @pytest.mark.model
-def test_a_driver_that_is_killed_goes_on_where_it_was(begin: Any, run: Any, tmp_path: Path) -> None:
-    assert run("sample", *EXACT, tmp_path / "alone.sqlite")[0] == 0
+def test_a_driver_that_is_killed_goes_on_where_it_was(begin: Any, run_alone: Any, tmp_path: Path) -> None:
+    assert run_alone("sample", *EXACT, tmp_path / "alone.sqlite") == 0
     command = ("sample", *EXACT, tmp_path / "over.sqlite", "--workers", begin("-m", "tiny-base").url)
     killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, command)], capture_output=True)
     assert killed.returncode == -signal.SIGKILL
-    assert run(*command)[0] == 0
+    assert run_alone(*command) == 0
     assert rows_of(tmp_path / "over.sqlite") == rows_of(tmp_path / "alone.sqlite")
 
 

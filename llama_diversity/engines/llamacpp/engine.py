@@ -77,7 +77,7 @@ class LlamaCppEngine:
         self, model: ModelRef, options: EngineOptions, *, on_load: Callable[[float], None] | None = None
     ) -> None:
         if options.exact:
-            make_exact()
+            make_exact(computes=not options.vocabulary_only)
         initialise()
         self.capabilities = Capabilities(full_distribution=True, scores_text=True, exact=True, grammars=True)
         self.layout: Mapping[str, Any] = {}

@@ -141,7 +141,7 @@ def _answer(path: Path, digest: str, kv_type: str, n_threads: int, *, plain: boo
 
 
 def _child(path: str, digest: str, kv_type: str, n_threads: int, plain: bool) -> _Answer:  # noqa: FBT001  from JSON
-    make_exact()
+    make_exact(computes=True)
     initialise()
     options = EngineOptions(exact=True, kv_type=kv_type)
     said: collections.deque[str] = collections.deque()

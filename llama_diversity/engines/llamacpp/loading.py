@@ -29,9 +29,14 @@ _known: dict[tuple[str, ...], trial.Cost | None] = {}  # what this process has o
 _tiled_kernels_chosen = False
 
 
-def make_exact() -> None:
-    """Switch off the matrix kernel that is chosen by the number of rows; llama.cpp reads this once, at first use."""
+def make_exact(*, computes: bool) -> None:
+    """Switch off the matrix kernel that is chosen by the number of rows; llama.cpp reads this once, at first use.
+
+    Where only a vocabulary is wanted (`computes` is false), as beside workers, it makes no difference which was chosen.
+    """
     if _tiled_kernels_chosen:
+        if not computes:
+            return
         raise EngineError("--exact has to be chosen before the first model is used in a process. Start a new one.")
     os.environ["GGML_CPU_TILED_MM"] = "0"
 
