@@ -106,7 +106,7 @@ class Cluster:
     """A Ray cluster of two nodes with a processor each. Actors end with their driver. Needs ray beside this Python."""
 
     def __init__(self) -> None:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
         self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets have short names
         self._head = f"127.0.0.1:{FIRST_PORT + 2}"
         begins = ["--head", f"--port={FIRST_PORT + 2}", "--include-dashboard=false", f"--temp-dir={self._folder}"]
