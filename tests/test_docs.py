@@ -247,3 +247,11 @@ def test_every_picture_of_the_gallery_has_its_command():
     assert len(shown) > 8
     assert sorted(drawn) == sorted(shown) == [f"gallery/{path.name}" for path in kept]
     assert sum(path.stat().st_size for path in kept) < 1_500_000
+
+
+def test_docs_hold_pages_and_what_pages_show():
+    """What examples write when they are run there is no part of it."""
+    pages = "".join(path.read_text("utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    left = [path.name for path in (ROOT / "docs").iterdir() if path.suffix not in {".md", ".py", ".ipynb"}]
+    known = {"_static", "gallery", "__pycache__"}
+    assert [name for name in left if name not in known and not re.search(rf"[(/]{re.escape(name)}", pages)] == []
