@@ -5,7 +5,8 @@
 # Expected: one SVG makes one PDF, as it makes one PNG: figures that can be compared and kept by their digest.
 # Seen:     the entries of a page's dictionary of resources (fonts, or states of opacity) come in another order from
 #           call to call, within one process too. The picture is the same, and so is the length of the file.
-# So:       a PDF is compared line by line without regard to order, or made once and kept.
+# So:       the objects of a PDF are put in order before it is kept; line by line without regard to order is not enough
+#           where a page has two fonts.
 #
 # Ends with 0 as long as that is so, with 1 where PDFs have become equal or PNGs differ too.
 set -euo pipefail
