@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from llama_diversity.engines import PLAIN
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
@@ -70,3 +71,37 @@ class Words:
         stated = self._letters.stated
         bos, eos = map(self._letters.name, (stated.bos, stated.eos))
         return Chat(self._template, bos=bos, eos=eos)
+
+
+class BorrowedWords:
+    """The verbs of text of an engine that computes elsewhere: they are those of `words`, which are here."""
+
+    words: Any  # an engine opened for its vocabulary, or what else has these verbs
+
+    def start(self, asking: Asking = PLAIN) -> Start:
+        """What precedes a raw text."""
+        found: Start = self.words.start(asking)
+        return found
+
+    def tokenize(self, text: str, asking: Asking = PLAIN) -> tuple[int, ...]:
+        """Ids of `text` as typed, behind its start."""
+        ids: Ids = self.words.tokenize(text, asking)
+        return ids
+
+    def prompt(
+        self,
+        text: str,
+        *,
+        chat: bool = False,
+        system: str | None = None,
+        template_args: str | None = None,
+        asking: Asking = PLAIN,
+    ) -> Prompt:
+        """`text` behind its start, or as the user's turn of the chat template. Raises BadValue, TemplateError."""
+        made: Prompt = self.words.prompt(text, chat=chat, system=system, template_args=template_args, asking=asking)
+        return made
+
+    def piece(self, token_id: int) -> Piece:
+        """The bytes of one token, or its name for a control token."""
+        piece: Piece = self.words.piece(token_id)
+        return piece

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.engines import (
-    PLAIN,
     Capabilities,
     EngineOptions,
     NextTokens,
@@ -35,16 +34,16 @@ from llama_diversity.engines.fanout.dealing import Deal
 from llama_diversity.engines.fanout.jobs import Drawing, Question
 from llama_diversity.engines.fanout.places import cautions, workers_at
 from llama_diversity.engines.layout import physical_memory_bytes
-from llama_diversity.engines.start import Start
 from llama_diversity.engines.together import Together
+from llama_diversity.engines.words import BorrowedWords
 from llama_diversity.errors import EngineError
-from llama_diversity.records import Asking, ModelRef, Piece, Prompt, Recipe, TokenStats
+from llama_diversity.records import ModelRef, Prompt, Recipe, TokenStats
 
 _CACHE_SHARE = 0.25  # of this machine's memory, for the caches of all its workers together
 _names = itertools.count(1)
 
 
-class FanOutEngine:
+class FanOutEngine(BorrowedWords):
     """`model` on the workers that `options.workers` names."""
 
     def __init__(
@@ -58,13 +57,13 @@ class FanOutEngine:
         assert options.workers is not None
         places = workers_at(options.workers)
         alone = dataclasses.replace(options, workers=None)
-        self._text = open_engine(model, dataclasses.replace(alone, vocabulary_only=True))
+        self.words = open_engine(model, dataclasses.replace(alone, vocabulary_only=True))
         self._options, self._is_mixture = options, bool(model.parts)
         self._crew: Crew | None = None
-        self.facts = self._text.facts
-        self.ends = self._text.ends
-        self.capabilities = self._text.capabilities
-        self.build, self.fused = self._text.build, self._text.fused
+        self.facts = self.words.facts
+        self.ends = self.words.ends
+        self.capabilities = self.words.capabilities
+        self.build, self.fused = self.words.build, self.words.fused
         self.layout: Mapping[str, Any] = {}
         self.stopwatch = Stopwatch()
         if options.vocabulary_only and places.are_all_here:
@@ -76,18 +75,18 @@ class FanOutEngine:
             self._crew = Crew(places, model, here, on_note=on_note, on_load=on_load)
             self._take_over(self._crew.standard)
         except BaseException:
-            self._text.close()
+            self.words.close()
             raise
 
     def _take_over(self, told: Said | None) -> None:
         """What workers say of the model; the vocabulary must be ours. Raises EngineError."""
         assert told is not None
-        mine = wire.unpack(wire.pack(dataclasses.asdict(self.facts)))
         for what in ("digest", "vocab_digest", "n_ctx_train"):
-            if told["facts"][what] != mine[what]:
+            mine = getattr(self.facts, what)
+            if told["facts"][what] != mine:
                 raise EngineError(
                     f"{told['by']} has another {self.facts.reference} than this machine: its {what} is "
-                    f"{told['facts'][what]!r}, here {mine[what]!r}. Give both the same file."
+                    f"{told['facts'][what]!r}, here {mine!r}. Give both the same file."
                 )
         read = told["facts"]  # with the weights, of which a description and a size are known
         self.facts = dataclasses.replace(
@@ -102,32 +101,6 @@ class FanOutEngine:
             raise EngineError("This model was opened for its vocabulary only.")
         return self._crew
 
-    # ---- text
-
-    def start(self, asking: Asking = PLAIN) -> Start:
-        """What precedes a raw text asked so."""
-        return self._text.start(asking)
-
-    def tokenize(self, text: str, asking: Asking = PLAIN) -> tuple[int, ...]:
-        """Ids of `text` as typed, behind its start."""
-        return self._text.tokenize(text, asking)
-
-    def prompt(
-        self,
-        text: str,
-        *,
-        chat: bool = False,
-        system: str | None = None,
-        template_args: str | None = None,
-        asking: Asking = PLAIN,
-    ) -> Prompt:
-        """`text` as a raw prompt, or rendered by the model's chat template."""
-        return self._text.prompt(text, chat=chat, system=system, template_args=template_args, asking=asking)
-
-    def piece(self, token_id: int) -> Piece:
-        """The bytes of one token, or its name for a control token."""
-        return self._text.piece(token_id)
-
     # ---- numbers
 
     def sample(self, recipe: Recipe, indices: Iterable[int]) -> Iterator[Step]:
@@ -141,8 +114,11 @@ class FanOutEngine:
         if together is None:
             return
         crew = self._workers
-        works_left = [(recipe, indices) for recipe, indices in listed if indices]
-        deal = Deal(works_left, n_workers=max(1, len(crew.ready)), parallel=self._options.parallel)
+        deal = Deal(
+            [(recipe, indices) for recipe, indices in listed if indices],
+            n_workers=max(1, len(crew.ready)),
+            parallel=self._options.parallel,
+        )
         watches: dict[str, Said] = {}
 
         def hear(frame: Said, by: str) -> None:
@@ -171,7 +147,8 @@ class FanOutEngine:
 
     def fits(self, grammar: str, texts: Sequence[bytes]) -> list[bool]:
         """Which of `texts` are of the grammar; that takes the vocabulary alone."""
-        return self._text.fits(grammar, texts)
+        found: list[bool] = self.words.fits(grammar, texts)
+        return found
 
     def score_each(
         self, texts: Sequence[tuple[int, ...]], *, on_progress: Callable[[float], None] | None = None
@@ -228,7 +205,7 @@ class FanOutEngine:
         """Let the workers go."""
         if self._crew is not None:
             self._crew.close()
-        self._text.close()
+        self.words.close()
 
     def _ask(self, verb: str, said: Said, on_share: Callable[[float], None] | None = None) -> Question:
         return Question(verb, said, self._workers, on_share).ask()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llama_diversity.engines import (
-    PLAIN,
     Capabilities,
     EngineOptions,
     NextTokens,
@@ -18,20 +17,20 @@ from llama_diversity.engines import (
 )
 from llama_diversity.engines.batching import Seats
 from llama_diversity.engines.draws import Float32, unscored
-from llama_diversity.engines.start import Start
 from llama_diversity.engines.together import Together
 from llama_diversity.engines.vllm.client import Cluster, Server
 from llama_diversity.engines.vllm.drawing import Line, draw, read
 from llama_diversity.engines.vllm.handshake import Hands, ask, require_alike, shake
 from llama_diversity.engines.vllm.tokenizer import open_words
+from llama_diversity.engines.words import BorrowedWords
 from llama_diversity.errors import BadValue, EngineError, PromptTooLong
-from llama_diversity.records import Asking, ModelRef, Piece, Prompt, Recipe, TokenStats
+from llama_diversity.records import ModelRef, Prompt, Recipe, TokenStats
 from llama_diversity.served import KEY_VARIABLE, Served
 
 _MOST_THREADS = 512
 
 
-class VllmEngine:
+class VllmEngine(BorrowedWords):
     """A model on one or several vLLM servers that run llamadiv's plugin."""
 
     def __init__(
@@ -74,32 +73,6 @@ class VllmEngine:
             "n_ctx_train": int(told["max_model_len"]),
             "notes": self._hands.notes,
         }
-
-    # ---- text
-
-    def start(self, asking: Asking = PLAIN) -> Start:
-        """What precedes a raw text."""
-        return self.words.start(asking)
-
-    def tokenize(self, text: str, asking: Asking = PLAIN) -> tuple[int, ...]:
-        """Ids of `text` as typed, behind its start."""
-        return self.words.tokenize(text, asking)
-
-    def prompt(
-        self,
-        text: str,
-        *,
-        chat: bool = False,
-        system: str | None = None,
-        template_args: str | None = None,
-        asking: Asking = PLAIN,
-    ) -> Prompt:
-        """`text` behind its start, or as the user's turn of the chat template."""
-        return self.words.prompt(text, chat=chat, system=system, template_args=template_args, asking=asking)
-
-    def piece(self, token_id: int) -> Piece:
-        """The bytes of one token, or its name for a control token."""
-        return self.words.piece(token_id)
 
     # ---- numbers
 
