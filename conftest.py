@@ -9,7 +9,7 @@ import pytest
 
 collect_ignore = ["tests/standin"]  # packages that stand in for others, in the tests that ask for them
 
-SETTINGS = ("LLAMADIV_", "_LLAMADIV_", "XDG_", "HF_", "HUGGINGFACE_")
+SETTINGS = ("LLAMADIV_", "_LLAMADIV_", "XDG_", "HF_", "HUGGINGFACE_", "OLLAMA_", "LMSTUDIO_", "LLAMA_CACHE")
 TERMINAL = ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TERM", "COLUMNS", "LINES", "PYTHONUTF8", "PYTHONIOENCODING")
 
 

@@ -177,21 +177,33 @@ class DownloadError(LlamadivError):
 class NotDownloaded(DownloadError):
     """A model that is known but whose file is not here; nothing fetches it unasked."""
 
-    def __init__(self, name: str, pull: str, size: str | None, *, missing: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        pull: str,
+        size: str | None,
+        *,
+        missing: tuple[int, int] | None = None,
+        beside: str | None = None,  # another program that has a file like it
+    ) -> None:
         amount = f" ({size})" if size else ""
         what = f"{name} is"
         if missing:  # some of its files
             what = f"{missing[0]} of the {missing[1]} files of {name} {'is' if missing[0] == 1 else 'are'}"
-        super().__init__(f"{what} not on this machine. Fetch it with: llamadiv models pull {pull}{amount}")
+        known = f"; {beside} has a file of its name and size, which is used if its sha256 is right" if beside else ""
+        super().__init__(f"{what} not on this machine. Fetch it with: llamadiv models pull {pull}{amount}{known}")
 
 
 class ChecksumMismatch(DownloadError):
     """A file whose bytes are not the promised ones; it stays where it is until the user removes it."""
 
     def __init__(self, name: str, path: object, *, expected: str, found: str, stated_by: str) -> None:
+        again = f"Remove it with `llamadiv models rm {name}`, then pull it again."
+        if stated_by == "Ollama":  # whose file it is
+            again = f"Remove it there and pull it again: ollama rm {name.removeprefix('ollama:')}"
         super().__init__(
             f"{name}: the bytes of {path} have sha256 {found}, but {stated_by} states {expected}: the file is damaged "
-            f"or another one. It is kept. Remove it with `llamadiv models rm {name}`, then pull it again."
+            f"or another one. It is kept. {again}"
         )
 
 

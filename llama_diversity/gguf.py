@@ -8,6 +8,7 @@ vocabulary, are stepped over and read when asked for.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import struct
@@ -50,9 +51,7 @@ _AGAIN = "Download it again."
 _CONVERT = "Convert the model with llama.cpp's convert_hf_to_gguf.py."
 _OTHER_FILES = (  # first bytes, what they are a sign of, what to do
     (b"version https://git-lfs", "this is a Git LFS pointer and not the file itself", "Fetch it with `git lfs pull`."),
-    (b"lmgg", "this is a GGML file from before GGUF", _CONVERT),
-    (b"fmgg", "this is a GGML file from before GGUF", _CONVERT),
-    (b"tjgg", "this is a GGML file from before GGUF", _CONVERT),
+    ((b"lmgg", b"fmgg", b"tjgg"), "this is a GGML file from before GGUF", _CONVERT),
 )
 
 
@@ -204,12 +203,31 @@ def read_header(path: Path) -> Header:
     """The header of the file at `path`. Raises ModelFileError with what is wrong: this is no GGUF file, a version or
     byte order that llama.cpp does not read, or a header that is cut off or contradicts itself.
     """
+    with _opened(path) as (reader, version):
+        return _read(reader, version)
+
+
+def read_start(path: Path) -> dict[str, Any]:
+    """The metadata that stands before the tokenizer's, quickly: kind, architecture, shapes. Raises as `read_header`."""
+    metadata: dict[str, Any] = {}
+    with _opened(path) as (reader, _):
+        reader.count("tensors", 24)
+        for _ in range(reader.count("metadata", 13)):
+            key = reader.text()
+            if key.startswith("tokenizer."):
+                break
+            metadata[key], _ = reader.value(key)
+    return metadata
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[_Reader, int]]:
+    """The file behind its version number. What is wrong with it, or found to be by the block, is a ModelFileError."""
     _check_file(path)
     try:
         with path.open("rb") as file:
             reader = _Reader(path, file)
-            version = _check_start(path, reader)
-            return _read(reader, version)
+            yield reader, _check_start(path, reader)
     except (OSError, _Damage) as error:
         raise _refusal(path, error) from error
 

@@ -147,9 +147,15 @@ def commit_of(path: Path) -> str:
 def stated_sha256(path: Path) -> str | None:
     """The sha256 that the hub stated when `path` was fetched: the cache names the blob by it. None if unknown."""
     if not path.is_symlink():  # a cache without symbolic links keeps no blobs; what we fetched we remember
-        return digests.stated(path)
+        return _blob_name(path) or digests.stated(path)
     name = Path(os.readlink(path)).name
-    return name if _SHA256.fullmatch(name) else None
+    return name if _SHA256.fullmatch(name) else _blob_name(path.resolve())
+
+
+def _blob_name(path: Path) -> str | None:
+    """The sha256 that Ollama calls a blob by."""
+    name = path.name.removeprefix("sha256-")
+    return name if path.parent.name == "blobs" and name != path.name and _SHA256.fullmatch(name) else None
 
 
 def stated_digest(files: Sequence[Path]) -> str | None:
@@ -233,8 +239,12 @@ def check_sha256(name: str, files: Sequence[Path], found: Sequence[str], *, pinn
         _refuse_mismatch(name, all_files, digests.model_digest(found), pinned, "models.toml")
     else:
         for file, sha256, expected in zip(files, found, stated, strict=True):
-            _refuse_mismatch(name, file, sha256, expected or sha256, "the hub")
-    return "models.toml" if pinned else "the hub" if all(stated) else None
+            _refuse_mismatch(name, file, sha256, expected or sha256, _witness(file))
+    return "models.toml" if pinned else _witness(files[0]) if all(stated) else None
+
+
+def _witness(file: Path) -> str:
+    return "Ollama" if _blob_name(file.resolve()) else "the hub"
 
 
 def _refuse_mismatch(name: str, place: object, found: str, expected: str, stated_by: str) -> None:

@@ -4,7 +4,8 @@ It knows the packaged table and the user's own, laid over it, and what a referen
 file is on this machine (hub), what is inside it (engines) and what it is for (studies).
 
 A reference is what a user types for a model: an alias of the table, `hf:OWNER/REPO:FILE[@REVISION]`, the path of a
-file, `scripted:NAME`, or `vllm:URL/NAME` of one on a server. Errors in a table name its file and line.
+file, `scripted:NAME`, `vllm:URL/NAME` of one on a server, or `ollama:NAME` and `lmstudio:PUBLISHER/REPO/FILE` as those
+programs call it. Errors in a table name its file and line.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from llama_diversity import gguf, paths
-from llama_diversity.errors import BadValue, ModelFileError, NoHome, RegistryError, UnknownName
+from llama_diversity import gguf, neighbours, paths
+from llama_diversity.errors import BadValue, LlamadivError, ModelFileError, NoHome, RegistryError, UnknownName
 from llama_diversity.mixtures import is_mixture, parse_mixture
 from llama_diversity.served import Served, is_served, parse_served, plain_url, urls_problem, without_secrets
 
@@ -42,7 +43,7 @@ _REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _ALIAS = re.compile(r"\w[\w.-]*", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-_PREFIXES = ("hf:", "scripted:", "vllm:")
+_PREFIXES = ("hf:", "scripted:", "vllm:", *neighbours.PREFIXES)
 _TABLES = ("models", "pairs", "ladders")
 _SERVED_FIELDS: dict[str, type] = {"engine": str, "urls": list, "name": str, "tokenizer": str, "digest": str}
 _FILE_FIELDS = ("repo", "file", "path", "packaged", "revision", "sha256", "size_bytes")  # what a server has not
@@ -159,6 +160,8 @@ class Registry:
             return self._scripted_entry(reference)
         if is_served(reference):
             return ModelEntry(reference, served=parse_served(reference))
+        if neighbours.is_neighbour(reference):
+            return ModelEntry(reference, path=neighbours.locate(reference))
         if _looks_like_path(reference) or os.path.isfile(reference):
             return _path_entry(reference)
         raise UnknownName("model", reference, self.models, list_command=LIST_COMMAND)
@@ -181,12 +184,18 @@ class Registry:
         members += [member for ladder in self.ladders.values() for member in ladder.rungs]
         single = [one for member in members for one in self.models_of(member)]
         others = [member for member in dict.fromkeys(single) if member not in self.models]
-        # A path stands here whether its file exists or not: a list must not fail for a disk that is not plugged in.
-        unchecked = [
-            ModelEntry(member, path=_expanded(member)) if _looks_like_path(member) else self.find(member)
-            for member in others
-        ]
-        return [*self.models.values(), *unchecked]
+        return [*self.models.values(), *map(self._unchecked, others)]
+
+    def _unchecked(self, member: str) -> ModelEntry:
+        """A path stands here whether its file exists or not: a list must not fail for a disk that is not plugged in."""
+        if _looks_like_path(member):
+            return ModelEntry(member, path=_expanded(member))
+        try:
+            return self.find(member)
+        except LlamadivError:
+            if not neighbours.is_neighbour(member):
+                raise
+            return ModelEntry(member, path=Path(member))
 
     @staticmethod
     def models_of(member: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import os
 import shlex
 from pathlib import Path
 
-from llama_diversity import digests, gguf, hub, registry
+from llama_diversity import digests, gguf, hub, neighbours, registry
 from llama_diversity.decimals import readable_bytes
 from llama_diversity.errors import BadValue, ModelFileError, NotDownloaded
 from llama_diversity.mixtures import WHOLE_ONLY, is_mixture, mixture_digest, parse_mixture
@@ -111,7 +111,29 @@ def find_files(entry: registry.ModelEntry) -> list[Path | None]:
         return [file if os.path.isfile(file) else None for file in files]
     if entry.repo is None or entry.file is None:
         return []
-    return hub.find(entry.repo, entry.file, entry.revision)
+    in_cache = hub.find(entry.repo, entry.file, entry.revision)
+    same = None if any(in_cache) else _elsewhere(entry)
+    return [same] if same else in_cache
+
+
+def find_in_cache(entry: registry.ModelEntry) -> Path | None:
+    """Where the first file of `entry` is in the Hugging Face cache, None if not all are there."""
+    return hub.locate(entry.repo, entry.file, entry.revision) if entry.repo and entry.file else None
+
+
+def _elsewhere(entry: registry.ModelEntry) -> Path | None:
+    """The very bytes that models.toml pins, where another program keeps them: by a blob's name, or as read before."""
+    for path in candidates(entry).values():
+        if entry.sha256 in (hub.stated_sha256(path), digests.recalled(path)):
+            return path
+    return None
+
+
+def candidates(entry: registry.ModelEntry) -> dict[str, Path]:
+    """By program, files that may be the one that models.toml pins: of its name and size. Empty without a sha256."""
+    if entry.repo is None or entry.file is None or entry.sha256 is None or gguf.is_shard_name(entry.file):
+        return {}
+    return dict(reversed(list(neighbours.elsewhere(entry.repo, entry.file, entry.sha256, entry.size_bytes))))
 
 
 def find_file(entry: registry.ModelEntry) -> Path | None:
@@ -139,7 +161,8 @@ def not_downloaded(entry: registry.ModelEntry) -> NotDownloaded:
     size = readable_bytes(entry.size_bytes) if entry.size_bytes else None
     files = find_files(entry)
     missing = (files.count(None), len(files)) if any(files) else None
-    return NotDownloaded(entry.reference, _pull_arguments(entry.reference), size, missing=missing)
+    beside = next(iter(candidates(entry)), None)
+    return NotDownloaded(entry.reference, _pull_arguments(entry.reference), size, missing=missing, beside=beside)
 
 
 def _pull_arguments(reference: str) -> str:

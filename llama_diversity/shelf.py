@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llama_diversity import digests, gguf, hub, registry
+from llama_diversity import digests, gguf, hub, neighbours, registry
 from llama_diversity.errors import BadValue, ChecksumMismatch, DownloadError, ModelFileError, UnknownName
 from llama_diversity.registry import ModelEntry, Registry
-from llama_diversity.resolve import find_file, find_files, not_downloaded, require_files
+from llama_diversity.resolve import candidates, find_file, find_files, find_in_cache, not_downloaded, require_files
 from llama_diversity.served import Served
 
 OnBytes = Callable[[str], digests.OnBytes | None]  # makes a hearer of progress, by label
@@ -63,8 +63,7 @@ class Listed:
     def as_json(self) -> dict[str, Any]:
         """Everything known about it."""
         entry = self.entry
-        in_cache = self.path is not None and entry.repo is not None
-        stated = hub.stated_digest([file for file in self.files if file]) if in_cache else None
+        stated = hub.stated_digest([file for file in self.files if file]) if self.path else None
         served = entry.served
         return {
             "model": entry.reference,
@@ -74,7 +73,7 @@ class Listed:
             "repo": entry.repo,
             "file": entry.file,
             "revision": entry.revision,
-            "commit": hub.commit_of(self.path) if self.path and in_cache else None,
+            "commit": _commit(entry, self.path),
             "sha256": entry.sha256 or stated,
             "urls": list(served.urls) if served else [],
             "name": served.name if served else None,
@@ -164,6 +163,59 @@ def _served_fields(served: Served) -> dict[str, str | int | Sequence[str]]:
     return fields
 
 
+def beside() -> dict[str, Any]:
+    """The models that other programs keep here, as JSON has them, what is wrong with some, and where was looked.
+
+    Those that models.toml names in the Hugging Face cache are left out. `alias` is whose bytes they are, by sha256;
+    `like` an alias of that name and size, whose bytes nobody has compared. The start of each header is read.
+    """
+    known, look = registry.load(), neighbours.look()
+    ours = {path for entry in known.entries() if entry.repo for path in [find_in_cache(entry)] if path}
+    aliases = {entry.sha256: entry.reference for entry in known.models.values() if entry.sha256}
+    names = {(_last(entry.file or ""), entry.size_bytes): entry.reference for entry in known.models.values()}
+    found = []
+    for one in look.found:
+        if one.path in ours:
+            continue
+        kind, problem = _kind(one)
+        sha256 = one.sha256 or digests.recalled(one.path)
+        like = None if sha256 else names.get((one.path.name, one.size_bytes))
+        found.append(
+            {"model": one.reference, "program": one.program, "kind": kind, "size_bytes": one.size_bytes}
+            | {"alias": aliases.get(sha256 or ""), "like": like, "sha256": sha256, "path": str(one.path)}
+            | {"n_files": one.n_files, "problem": problem}
+        )
+    return {"found": found, "problems": look.problems, "folders": [str(folder) for folder in look.folders]}
+
+
+def names() -> Iterator[tuple[str, str]]:
+    """Every model that can be typed by a name, with a few words on it."""
+    for entry in registry.load().entries():
+        yield entry.reference, ", ".join(word for word in (entry.role, entry.licence) if word)
+    for one in neighbours.look().found:
+        if one.problem is None and one.kind == "model" and neighbours.is_neighbour(one.reference):
+            yield one.reference, one.program
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _kind(one: neighbours.Found) -> tuple[str, str | None]:
+    """What a file is by its header, and why it cannot be opened as a model."""
+    if one.problem is not None:
+        return one.kind, one.problem
+    try:
+        start = gguf.read_start(one.path)
+    except ModelFileError as error:
+        return "damaged", str(error)
+    # As gguf-py of ggml-org/llama.cpp writes it (GGUFType in constants.py): model, adapter, mmproj, imatrix.
+    kind = {"mmproj": "projector"}.get(str(start.get("general.type")), str(start.get("general.type", "model")))
+    if start.get("general.architecture") == "clip":  # of before there was a type
+        kind = "projector"
+    return kind, None if kind == "model" else f"it is no model by itself ({kind})"
+
+
 def groups_as_json(known: Registry) -> dict[str, Any]:
     """Pairs and ladders."""
     return {
@@ -176,6 +228,11 @@ def plan(entry: ModelEntry, *, offline: bool) -> dict[str, Any]:
     """What fetching a model would fetch. Raises DownloadError."""
     if entry.repo is None or entry.file is None or find_file(entry):
         return _here_as_json(entry) | {"missing_bytes": 0, "fetched_bytes": 0}
+    for program, path in candidates(entry).items():
+        where = f"{program}'s {path}, if its sha256 is right"
+        return {"model": entry.reference, "path": None, "size_bytes": entry.size_bytes, "sha256": entry.sha256} | {
+            "commit": None, "missing_bytes": 0, "fetched_bytes": 0, "from": where
+        }  # fmt: skip
     _refuse_offline(entry, offline=offline)
     planned = hub.plan(entry.repo, entry.file, entry.revision, name=entry.reference)
     return {
@@ -194,6 +251,9 @@ def pull(entry: ModelEntry, *, offline: bool, on_bytes: OnBytes, say: Callable[[
     """Fetch what of a model is not here; `say` hears of the network. Raises DownloadError."""
     if entry.repo is None or entry.file is None:
         return _here_as_json(entry) | {"transferred_bytes": 0, "stated_by": None}
+    beside = _adopted(entry, on_bytes, say)
+    if beside:
+        return _here_as_json(entry) | {"transferred_bytes": 0, "stated_by": "models.toml"}
     if not find_file(entry):
         _refuse_offline(entry, offline=offline)
         say(f"Fetching {entry.reference} from the hub: {entry.file} of {entry.repo}")
@@ -217,6 +277,19 @@ def pull(entry: ModelEntry, *, offline: bool, on_bytes: OnBytes, say: Callable[[
     }
 
 
+def _adopted(entry: ModelEntry, on_bytes: OnBytes, say: Callable[[str], None]) -> Path | None:
+    """The file of another program that is the very one that models.toml pins: read once, then used where it is."""
+    if find_in_cache(entry):
+        return None
+    for program, path in candidates(entry).items():
+        found = digests.digest(path, on_bytes(f"Checking {path.name}"))
+        if found == entry.sha256:
+            say(f"{entry.reference} is in {program} already, with the sha256 that models.toml states; used from there.")
+            return path
+        say(f"{program} has a file of the name and size of {entry.reference}, but another one (sha256 {found}).")
+    return None
+
+
 def _here_as_json(entry: ModelEntry) -> dict[str, Any]:
     """The line of a model that needs no network: it is here, or it has no file."""
     files = () if entry.chain is not None or entry.served is not None else require_files(entry)
@@ -225,9 +298,14 @@ def _here_as_json(entry: ModelEntry) -> dict[str, Any]:
         "path": str(files[0]) if files else None,
         "size_bytes": sum(file.stat().st_size for file in files) if files else None,
         "sha256": entry.sha256,
-        "commit": hub.commit_of(files[0]) if files and entry.repo else None,
+        "commit": _commit(entry, files[0]) if files else None,
         "from": "already here" if files else "a server" if entry.served else "built in",
     }
+
+
+def _commit(entry: ModelEntry, path: Path | None) -> str | None:
+    """The commit of a file of the hub; another program's file has none."""
+    return hub.commit_of(path) if path and path == find_in_cache(entry) else None
 
 
 def _refuse_offline(entry: ModelEntry, *, offline: bool) -> None:

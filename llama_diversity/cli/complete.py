@@ -19,34 +19,12 @@ Offer = tuple[str, str]  # a value, and the words shown beside it
 PATH_MARKS = (".", "/", "~")
 
 
-_BASH = """\
-%(complete_func)s() {
-    local IFS=$'\\n' word response completion type value
-    word=${COMP_LINE:0:COMP_POINT}
-    response=$(env COMP_LINE="$word" %(complete_var)s=bash_complete "$1")
-    # Bash takes ":" and "=" for ends of words, and replaces what follows the last of them.
-    word=${word##*[[:space:]]}
-    word=${word%%"${word##*["$COMP_WORDBREAKS"]}"}
-    COMPREPLY=()
-    for completion in $response; do
-        type=${completion%%%%,*} value=${completion#*,}
-        case $type in
-            dir) compopt -o dirnames ;;
-            file) compopt -o default ;;
-            plain) COMPREPLY+=("${value#"$word"}") ;;
-        esac
-    done
-}
-complete -o nosort -F %(complete_func)s %(prog_name)s
-"""
-
-
 @add_completion_class
 class WholeWords(BashComplete):
     """Completion in bash of words that hold a colon, such as `scripted:base`: it reads the line, not bash's words."""
 
     name = "bash"
-    source_template = _BASH
+    source_template = (Path(__file__).parent.parent / "data" / "completion.bash").read_text("utf-8")
 
     def get_completion_args(self) -> tuple[list[str], str]:
         """The finished words after the command's name, and the unfinished one."""
@@ -57,7 +35,7 @@ class WholeWords(BashComplete):
 
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Aliases of models; after the beginning of a path, files."""
+    """Aliases of models, and those of other programs; after the beginning of a path, files."""
     if incomplete.startswith(PATH_MARKS):
         return [CompletionItem(incomplete, type="file")]
     return _matching(_models, incomplete)
@@ -86,10 +64,9 @@ def _matching(offers: Callable[[], Iterable[Offer]], incomplete: str) -> list[Co
 
 
 def _models() -> Iterator[Offer]:
-    from llama_diversity import registry
+    from llama_diversity import shelf
 
-    for entry in registry.load().entries():
-        yield entry.reference, ", ".join(word for word in (entry.role, entry.licence) if word)
+    return shelf.names()
 
 
 def _pairs() -> Iterator[Offer]:

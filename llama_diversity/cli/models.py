@@ -10,6 +10,7 @@ from llama_diversity import registry, shelf
 from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.options import common_options
 from llama_diversity.cli.output import Output, is_confirmed
+from llama_diversity.errors import BadUsage
 from llama_diversity.registry import ModelEntry
 from llama_diversity.render import model_pages as pages
 from llama_diversity.render.safe import visible
@@ -22,8 +23,8 @@ from llama_diversity.studies.session import Session
 def models() -> None:
     """List, fetch, verify and name model files.
 
-    A model is named by an alias, a path, hf:OWNER/REPO:FILE[@REVISION] or scripted:NAME. Files live in the Hugging
-    Face cache, which other tools share. Only `pull` touches the network.
+    A model is named by an alias, a path, hf:OWNER/REPO:FILE[@REVISION], ollama:NAME, lmstudio:PUBLISHER/REPO/FILE or
+    scripted:NAME. Files live in the Hugging Face cache, which other tools share. Only `pull` touches the network.
     """
 
 
@@ -33,15 +34,31 @@ def models() -> None:
 @models.command("ls")
 @click.option("--pair", "pair_name", shell_complete=complete_pair, help="Only the two models of this pair.")
 @click.option("--family", help="Only the models of this family.")
+@click.option("--found", is_flag=True, help="What Ollama, LM Studio and other programs keep here, by what to type.")
 @common_options
-def ls(pair_name: str | None, family: str | None, session: Session, output: Output) -> None:
+def ls(pair_name: str | None, family: str | None, *, found: bool, session: Session, output: Output) -> None:
     """List the named models, pairs and ladders."""
+    if found:
+        _ls_found(output, alone=not (pair_name or family))
+        return
     known = registry.load()
     listed = [shelf.look(entry) for entry in shelf.filtered(known, pair_name, family)]
     groups = shelf.groups_as_json(known)
     lines = pages.of_models([one.in_short() for one in listed], {} if pair_name or family else groups)
     as_json = {"models": [one.as_json() for one in listed], **groups}
     output.answer(as_json, [one.entry.reference for one in listed], lines, indent=2)
+
+
+def _ls_found(output: Output, *, alone: bool) -> None:
+    if not alone:
+        raise BadUsage("--found lists models without pairs or families; leave out --pair and --family.")
+    beside = shelf.beside()
+    for problem in beside["problems"]:
+        output.remark(problem)
+    if not beside["found"]:
+        output.remark(f"No models of other programs in: {', '.join(beside['folders']) or 'any folder of theirs'}.")
+    lines = pages.of_found(beside["found"]) if beside["found"] else []
+    output.answer(beside, [one["model"] for one in beside["found"] if not one["problem"]], lines, indent=2)
 
 
 @models.command()

@@ -162,7 +162,7 @@ model_option = click.option(
     required=True,
     envvar="LLAMADIV_MODEL",
     shell_complete=complete_model,
-    help="An alias, a .gguf path, hf:OWNER/REPO:FILE, vllm:URL/NAME, scripted:NAME or mix:A,B,RULE.  "
+    help="An alias, a .gguf path, hf:OWNER/REPO:FILE, ollama:NAME, vllm:URL/NAME, scripted:NAME or mix:A,B,RULE.  "
     "[env: LLAMADIV_MODEL]",
 )
 seed_option = click.option(

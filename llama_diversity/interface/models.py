@@ -40,7 +40,8 @@ from llama_diversity.studies.words import drawing_words, template_words
 @public
 def model(reference: str | Path) -> Model:
     """The model called `reference`: an alias of models.toml, a path, hf:OWNER/REPO:FILE[@REVISION], scripted:NAME,
-    vllm:URL/NAME on a server, or a mixture of files, mix:BASE,ALIGNED,lambda=0.5.
+    ollama:NAME or lmstudio:PUBLISHER/REPO/FILE of those programs, vllm:URL/NAME on a server, or a mixture of files,
+    mix:BASE,ALIGNED,lambda=0.5.
 
     Its files have to be on this machine (`llamadiv models pull` fetches them); they are hashed the first time, which
     takes some seconds for each GB, and read when the model is first used.

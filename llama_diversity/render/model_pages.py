@@ -46,6 +46,18 @@ def of_model(details: Described) -> Iterator[str]:
         yield f"{key:<{width}}  {', '.join(value) if isinstance(value, list) else value}"
 
 
+def of_found(found: Iterable[Described]) -> Iterator[str]:
+    """What other programs keep, those that can be opened first."""
+    whole = sorted(found, key=lambda one: one["problem"] is not None)
+    rows = [(one["model"], _size(one["size_bytes"]), one["kind"], one["program"], _same(one)) for one in whole]
+    yield from columns(("MODEL", "SIZE", "WHAT", "OF", "ALIAS"), rows, right=("SIZE",))
+
+
+def _same(one: Described) -> str:
+    """The alias with these bytes; with a question mark where nobody has compared them."""
+    return str(one["alias"] or (f"{one['like']}?" if one["like"] else ""))
+
+
 def of_plan(results: Iterable[Described]) -> Iterator[str]:
     """What would be fetched."""
     rows = [(one["model"], _size(one["size_bytes"]), _size(one["missing_bytes"]), one["from"]) for one in results]
