@@ -34,6 +34,7 @@ This module imports nothing of the package. A sentence ends with the next step; 
 
 from __future__ import annotations
 
+import errno
 import shlex
 from collections.abc import Iterable
 
@@ -282,3 +283,21 @@ class Interrupted(LlamadivError):
     """Ctrl-C: what was finished is stored."""
 
     exit_code = 130
+
+
+# --- Of the system ---------------------------------------------------------------------------------------------------
+
+_NEXT_STEP = "Check the path and its permissions, then run the command again."
+_FREE_SPACE = "Free some space where the command writes (`df -h` shows how much there is), then run it again."
+_NEXT_STEPS = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EMFILE: "Allow more open files (`ulimit -n 1024`), then run the command again.",
+    errno.ENOMEM: "Close other programs, or name a smaller model, then run the command again.",
+}
+
+
+def sentence_of(error: OSError) -> str:
+    """What an error of the operating system says to a user, with the next step."""
+    place = "" if error.filename is None else f"{error.filename}: "
+    return f"{place}{error.strerror or error}. {_NEXT_STEPS.get(error.errno or 0, _NEXT_STEP)}"

@@ -193,7 +193,7 @@ def names() -> Iterator[tuple[str, str]]:
     for entry in registry.load().entries():
         yield entry.reference, ", ".join(word for word in (entry.role, entry.licence) if word)
     for one in neighbours.look().found:
-        if one.problem is None and one.kind == "model" and neighbours.is_neighbour(one.reference):
+        if one.can_be_opened and neighbours.is_neighbour(one.reference):
             yield one.reference, one.program
 
 

@@ -44,10 +44,12 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "shelf": BASE | {"digests", "gguf", "hub", "neighbours", "registry", "resolve", "served"},
     "embed": BASE | {"digests", "hub", "minilm"},
     "minilm": set(),
-    "store": BASE,
+    "store": BASE | {"storefile"},
+    "storefile": {"errors"},
+    "overview": {"decimals", "errors", "gguf", "neighbours", "paths", "registry", "storefile"},
     "engines": {"cache", "errors", "gguf", "mixtures", "records", "served"}
     | {"digests", "hub", "resolve"},  # a worker elsewhere finds the model in its own cache
-    "render": {"answers", "decimals", "cache", "errors", "mixtures", "records"},
+    "render": {"answers", "decimals", "cache", "errors", "mixtures", "overview", "records", "storefile"},
     "runner": {"errors", "records", "store", "engines"},
     "installation": BASE | {"embed", "hub", "registry"},
     "lab": BASE | {"decimals", "digests", "gguf", "metrics"},

@@ -35,8 +35,8 @@ from llama_diversity.errors import (
 )
 from llama_diversity.records import TOKEN_DTYPE, Cell, Piece, Prompt, Recipe, Sample, Sampler, beside_dtype
 from llama_diversity.store import Store
-from llama_diversity.store.file import APPLICATION_ID, FORMAT_VERSION, open_file
 from llama_diversity.store.statistics import pack_statistics, unpack_statistics
+from llama_diversity.storefile import APPLICATION_ID, FORMAT_VERSION, open_file
 
 
 @pytest.fixture

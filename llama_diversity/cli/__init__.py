@@ -6,7 +6,6 @@ that `--help` stays light.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llama_diversity import __version__
-from llama_diversity.errors import LlamadivError, UnknownName
+from llama_diversity.errors import BadUsage, LlamadivError, UnknownName, sentence_of
 from llama_diversity.render.streams import prepare
 
 if TYPE_CHECKING:
@@ -32,10 +31,7 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
         "llama_diversity.cli.population:population",
         "N usable customers that fit a target, and their price.",
     ),
-    "semantic": (
-        "llama_diversity.cli.semantic:semantic",
-        "Experiment 2: likeness and kinds of completions.",
-    ),
+    "semantic": ("llama_diversity.cli.semantic:semantic", "Experiment 2: likeness and kinds of completions."),
     "syntactic": ("llama_diversity.cli.syntactic:syntactic", "Experiment 3: token entropies of base against aligned."),
     "perturb": ("llama_diversity.cli.perturb:perturb", "Section 5.1: does a nudged model find its way back?"),
     "tree": ("llama_diversity.cli.tree:tree", "The likeliest openings of a prompt, and the mass they hold."),
@@ -105,14 +101,22 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     epilog=EXIT_CODES,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="llamadiv")
-def group() -> None:
+@click.option("--json", "as_json", is_flag=True, hidden=True)
+@click.pass_context
+def group(context: click.Context, *, as_json: bool) -> None:
     """Measure what post-training costs a language model in diversity.
 
     Samples a base and an aligned GGUF model on your own machine and keeps exact token statistics.
     """
+    if context.invoked_subcommand is None:
+        overview = importlib.import_module("llama_diversity.cli.overview")
+        overview.show_overview(as_json=as_json, can_view="view" in COMMANDS)
+    elif as_json:
+        raise BadUsage(f"--json stands behind the command: llamadiv {context.invoked_subcommand} --json")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -146,7 +150,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except BrokenPipeError:
         return 0  # the reader went away (`| head`)
     except OSError as error:
-        return _fail(_sentence(error), 1, debug=debug)
+        return _fail(sentence_of(error), 1, debug=debug)
     except Exception as error:  # noqa: BLE001  the last door: a defect of ours still ends in one sentence
         sentence = f"{type(error).__name__}: {error}. This is a defect of llamadiv; `--debug` shows where."
         return _fail(sentence, 1, debug=debug)
@@ -160,23 +164,8 @@ def _flushed(code: int) -> int:
         # What is still buffered would fail again at exit, with a traceback: let it go to nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            return code or _fail(_sentence(error), 1, debug=False)
+            return code or _fail(sentence_of(error), 1, debug=False)
     return code
-
-
-_NEXT_STEP = "Check the path and its permissions, then run the command again."
-_FREE_SPACE = "Free some space where the command writes (`df -h` shows how much there is), then run it again."
-_NEXT_STEPS = {
-    errno.ENOSPC: _FREE_SPACE,
-    errno.EDQUOT: _FREE_SPACE,
-    errno.EMFILE: "Allow more open files (`ulimit -n 1024`), then run the command again.",
-    errno.ENOMEM: "Close other programs, or name a smaller model, then run the command again.",
-}
-
-
-def _sentence(error: OSError) -> str:
-    place = "" if error.filename is None else f"{error.filename}: "
-    return f"{place}{error.strerror or error}. {_NEXT_STEPS.get(error.errno or 0, _NEXT_STEP)}"
 
 
 def _fail(sentence: str, code: int, *, debug: bool) -> int:

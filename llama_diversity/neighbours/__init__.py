@@ -13,13 +13,25 @@ from pathlib import Path
 
 from llama_diversity.errors import BadValue, ModelFileError, UnknownName
 from llama_diversity.neighbours import caches, lmstudio, ollama
-from llama_diversity.neighbours.files import Found, Look, home
+from llama_diversity.neighbours.files import Found, Look
 
-__all__ = ["LIST_COMMAND", "PREFIXES", "Found", "Look", "elsewhere", "home", "in_hub_cache", "is_neighbour"]
+__all__ = [
+    "LIST_COMMAND",
+    "PREFIXES",
+    "Found",
+    "Look",
+    "blobs",
+    "elsewhere",
+    "in_hub_cache",
+    "is_neighbour",
+    "locate",
+    "look",
+]
 
 LIST_COMMAND = "llamadiv models ls --found"
 PREFIXES = (ollama.PREFIX, lmstudio.PREFIX)
 
+blobs = ollama.blobs
 in_hub_cache = caches.in_hub_cache
 
 
@@ -65,7 +77,7 @@ def elsewhere(repo: str, file: str, sha256: str | None, size_bytes: int | None) 
     Of a model in several files none.
     """
     candidates = [
-        *(ollama.blobs(sha256) if sha256 else ()),
+        *((ollama.PROGRAM, path) for path in blobs(sha256 or "")),
         *((lmstudio.PROGRAM, root / repo / file) for root in lmstudio.folders()),
         *((caches.LLAMA_CPP, path) for path in caches.in_llama_cpp(repo, file)),
     ]

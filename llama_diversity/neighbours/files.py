@@ -31,6 +31,11 @@ class Found:
     n_files: int = 1
     problem: str | None = None
 
+    @property
+    def can_be_opened(self) -> bool:
+        """Whether it is a model as far as its program says."""
+        return self.kind == "model" and self.problem is None
+
 
 @dataclass
 class Look:

@@ -43,10 +43,9 @@ def folders() -> list[Path]:
     return [*mine, *([_SERVICE] if _SERVICE not in mine else [])]
 
 
-def blobs(sha256: str) -> Iterator[tuple[str, Path]]:
-    """Where the blob of this sha256 may be."""
-    for folder in folders():
-        yield PROGRAM, _blob(folder, sha256)
+def blobs(sha256: str) -> list[Path]:
+    """Where the blob of this sha256 may be; nowhere without one."""
+    return [_blob(folder, sha256) for folder in folders()] if sha256 else []
 
 
 def whole_name(reference: str) -> str:

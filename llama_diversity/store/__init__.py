@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 from llama_diversity.errors import BadValue, StoreDamaged, StoreError, UnknownName
 from llama_diversity.records import Cell, Piece, Recipe, Sample
-from llama_diversity.store.file import open_file, read_only_address, translated
 from llama_diversity.store.statistics import pack_statistics, unpack_statistics
+from llama_diversity.storefile import open_file, read_only_address, translated
 
 LAST_RUN = "last"
 _SAMPLES_AT_ONCE = 32  # read in one query: bounds the memory, and no read transaction stays open between queries

@@ -1,16 +1,19 @@
 """The file under the sample store: its schema, how it is made, recognised and opened, and SQLite's errors as ours.
 
-This file knows SQLite and nothing of what the tables mean; docs/store.md tells that to other tools.
+This file knows SQLite and little of what the tables mean; docs/store.md tells that to other tools. It stands beside the
+store, and loads nothing that reads samples, for whoever asks for no more than the names of the newest runs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from llama_diversity.errors import (
     StoreDamaged,
@@ -202,3 +205,50 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
     [(value,)] = connection.execute(f"PRAGMA {name}").fetchall()
     return int(value)
+
+
+# ---- at a glance
+
+
+class Headline(NamedTuple):
+    """A run by its name alone: when it began and ended (ISO 8601), what was typed, and which models it asked."""
+
+    id: str
+    started: str
+    finished: str | None
+    command: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+class Headlines(NamedTuple):
+    """How many runs a store has, and the newest of them, the newest first."""
+
+    n_runs: int
+    newest: tuple[Headline, ...]
+
+
+def headlines(path: Path, n: int, *, timeout_s: float = 0.5) -> Headlines:
+    """The `n` newest runs of the store at `path`; no sample is read. Raises StoreError."""
+    with contextlib.closing(open_file(path, read_only=True, timeout_s=timeout_s)) as connection:
+        with translated(path, timeout_s):
+            [(n_runs,)] = connection.execute("SELECT count(*) FROM runs").fetchall()
+            rows = connection.execute(
+                "SELECT number, id, started, finished, command FROM runs ORDER BY started DESC, id DESC LIMIT ?", (n,)
+            ).fetchall()
+            found = [(*row, _models_of(connection, row[0])) for row in rows]
+        return Headlines(n_runs, tuple(_headline(path, *row[1:]) for row in found))
+
+
+def _models_of(connection: sqlite3.Connection, number: int) -> tuple[str, ...]:
+    query = "SELECT DISTINCT reference FROM run_cells WHERE run = ? LIMIT 4"
+    return tuple(str(reference) for (reference,) in connection.execute(query, (number,)))
+
+
+def _headline(
+    path: Path, run_id: object, started: object, finished: object, command: str, models: tuple[str, ...]
+) -> Headline:
+    try:
+        words = tuple(map(str, json.loads(command)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreDamaged(path, f"run {run_id} cannot be read") from error
+    return Headline(str(run_id), str(started), None if finished is None else str(finished), words, models)
