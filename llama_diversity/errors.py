@@ -186,13 +186,27 @@ class NotDownloaded(DownloadError):
         *,
         missing: tuple[int, int] | None = None,
         beside: str | None = None,  # another program that has a file like it
+        is_many: bool = False,  # of which `name` says what they are together, or lists them
+        may_say_yes: bool = False,  # by an option of the command
     ) -> None:
         amount = f" ({size})" if size else ""
-        what = f"{name} is"
+        what = f"{name} {'are' if is_many and ', ' in name else 'is'}"
         if missing:  # some of its files
             what = f"{missing[0]} of the {missing[1]} files of {name} {'is' if missing[0] == 1 else 'are'}"
-        known = f"; {beside} has a file of its name and size, which is used if its sha256 is right" if beside else ""
-        super().__init__(f"{what} not on this machine. Fetch it with: llamadiv models pull {pull}{amount}{known}")
+        more = f"; {beside} has a file of its name and size, which is used if its sha256 is right" if beside else ""
+        more += ", or add --yes to this command" if may_say_yes else ""
+        super().__init__(f"{what} not on this machine. Fetch it with: llamadiv models pull {pull}{amount}{more}")
+
+    @classmethod
+    def without_network(cls, name: str) -> NotDownloaded:
+        """The same where the network is off."""
+        error = cls.__new__(cls)
+        LlamadivError.__init__(
+            error,
+            f"{name}: not all files are on this machine, and the network is off (--offline, LLAMADIV_OFFLINE or "
+            "HF_HUB_OFFLINE). Allow it and run the command again, or copy the files as said above.",
+        )
+        return error
 
 
 class ChecksumMismatch(DownloadError):

@@ -322,7 +322,7 @@ def _ask_hub(source: _Source) -> _Remote:
     metadata = get_hf_file_metadata(url, library_name="llamadiv", library_version=__version__)
     if metadata.commit_hash is None or metadata.etag is None or metadata.size is None:
         raise DownloadError(
-            f"What answers at {_endpoint()} is no Hugging Face hub: it names no commit, hash or size for "
+            f"What answers at {endpoint()} is no Hugging Face hub: it names no commit, hash or size for "
             f"{source.file}. Check HF_ENDPOINT and the proxy settings, then run the command again."
         )
     # The bytes may be here under another commit or in another repository; then the cache only needs a link.
@@ -334,11 +334,11 @@ def _check_settings() -> None:
     """Refuse what every request would fail on. Raises DownloadError."""
     from huggingface_hub import get_token
 
-    endpoint = _endpoint()
-    if not endpoint.startswith(("https://", "http://")):
+    address = endpoint()
+    if not address.startswith(("https://", "http://")):
         raise DownloadError(
-            f"HF_ENDPOINT is {endpoint!r}, which is no address. Write it with its scheme: "
-            f"export HF_ENDPOINT=https://{endpoint.rpartition('://')[2]}"
+            f"HF_ENDPOINT is {address!r}, which is no address. Write it with its scheme: "
+            f"export HF_ENDPOINT=https://{address.rpartition('://')[2]}"
         )
     token = get_token()
     if token and not (token.isascii() and token.isprintable() and " " not in token):
@@ -422,7 +422,7 @@ def _stream(source: _Source, remote: _Remote, part: Path, start: int, on_fetch: 
         continues = response.status_code == 206
         if continues and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             raise DownloadError(
-                f"{source.name}: {_endpoint()} sent another part of the file than was asked for. "
+                f"{source.name}: {endpoint()} sent another part of the file than was asked for. "
                 f"Remove what is here with `llamadiv models rm {source.name}`, then pull again."
             )
         done = start if continues else 0
@@ -546,7 +546,9 @@ def cache_folder() -> Path:
     return Path(folder)
 
 
-def _endpoint() -> str:
+def endpoint() -> str:
+    """The address of the hub, as HF_ENDPOINT says."""
+    _prepare_client()
     from huggingface_hub import constants
 
     return constants.ENDPOINT
@@ -644,7 +646,7 @@ def _sentence(error: BaseException, source: _Source) -> str:
         repo=source.repo,
         file=source.file,
         revision=source.revision,
-        endpoint=_endpoint(),
+        endpoint=endpoint(),
         folder=cache_folder(),
         path=getattr(error, "filename", None) or cache_folder(),
         status=getattr(response, "status_code", ""),

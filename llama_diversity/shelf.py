@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,15 +188,6 @@ def beside() -> dict[str, Any]:
     return {"found": found, "problems": look.problems, "folders": [str(folder) for folder in look.folders]}
 
 
-def names() -> Iterator[tuple[str, str]]:
-    """Every model that can be typed by a name, with a few words on it."""
-    for entry in registry.load().entries():
-        yield entry.reference, ", ".join(word for word in (entry.role, entry.licence) if word)
-    for one in neighbours.look().found:
-        if one.can_be_opened and neighbours.is_neighbour(one.reference):
-            yield one.reference, one.program
-
-
 def _last(path: str) -> str:
     return path.rpartition("/")[2]
 
@@ -251,8 +242,7 @@ def pull(entry: ModelEntry, *, offline: bool, on_bytes: OnBytes, say: Callable[[
     """Fetch what of a model is not here; `say` hears of the network. Raises DownloadError."""
     if entry.repo is None or entry.file is None:
         return _here_as_json(entry) | {"transferred_bytes": 0, "stated_by": None}
-    beside = _adopted(entry, on_bytes, say)
-    if beside:
+    if adopt(entry, on_bytes, say):
         return _here_as_json(entry) | {"transferred_bytes": 0, "stated_by": "models.toml"}
     if not find_file(entry):
         _refuse_offline(entry, offline=offline)
@@ -277,7 +267,7 @@ def pull(entry: ModelEntry, *, offline: bool, on_bytes: OnBytes, say: Callable[[
     }
 
 
-def _adopted(entry: ModelEntry, on_bytes: OnBytes, say: Callable[[str], None]) -> Path | None:
+def adopt(entry: ModelEntry, on_bytes: OnBytes, say: Callable[[str], None]) -> Path | None:
     """The file of another program that is the very one that models.toml pins: read once, then used where it is."""
     if find_in_cache(entry):
         return None

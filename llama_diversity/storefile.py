@@ -27,6 +27,7 @@ from llama_diversity.errors import (
 )
 
 FORMAT_VERSION = 1
+LAST_RUN = "last"  # a name of the newest run
 APPLICATION_ID = 0x6C646976  # "ldiv": how `file` and we recognise a store
 
 # The samples of a run are often equally long, and a page cannot be shared by halves: of samples slightly longer than

@@ -28,6 +28,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "errors": set(),
     "decimals": set(),
     "paths": {"errors"},
+    "browser": set(),
     "cache": {"paths"},
     "gguf": {"errors"},
     "records": {"errors"},
@@ -46,6 +47,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "minilm": set(),
     "store": BASE | {"storefile"},
     "storefile": {"errors"},
+    "offers": {"neighbours", "registry", "storefile"},
     "overview": {"decimals", "errors", "gguf", "neighbours", "paths", "registry", "storefile"},
     "engines": {"cache", "errors", "gguf", "mixtures", "records", "served"}
     | {"digests", "hub", "resolve"},  # a worker elsewhere finds the model in its own cache
@@ -56,7 +58,7 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     "studies": BASE
     | ANALYSIS
     | {"cache", "digests", "embed", "engines", "hub", "minilm", "mixtures", "registry", "render", "resolve"}
-    | {"runner", "store"},
+    | {"gguf", "neighbours", "runner", "shelf", "store"},
     # Beside cli, and neither knows the other: what both do is done by studies.
     "interface": BASE | {"answers", "decimals", "engines", "registry", "render", "runner", "store", "studies"},
 }

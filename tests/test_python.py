@@ -110,7 +110,7 @@ def test_every_public_name_is_explained_with_an_example_and_on_its_page():
 
 # ---- the command line and the functions have one set of parameters
 
-TERMINAL = {"json", "quiet", "color", "debug", "help"}  # how a terminal is answered
+TERMINAL = {"json", "quiet", "color", "debug", "help", "yes", "open"}  # how a terminal is answered
 OF_SAVE = {"out", "width", "font_size", "no_caption"}  # parameters of save()
 OF_SESSION = {"store", "offline", "parallel", "threads", "gpu_layers", "flash_attention", "kv_type", "exact"}
 OF_SESSION |= {"workers", "stock", "bounds"}

@@ -5,9 +5,9 @@ A Tab must not fail, print or wait: whatever cannot be read offers nothing. Modu
 
 from __future__ import annotations
 
+import importlib
 import os
-import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -15,7 +15,6 @@ from click.shell_completion import BashComplete, CompletionItem, add_completion_
 
 from llama_diversity import paths
 
-Offer = tuple[str, str]  # a value, and the words shown beside it
 PATH_MARKS = (".", "/", "~")
 
 
@@ -38,55 +37,27 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
     """Aliases of models, and those of other programs; after the beginning of a path, files."""
     if incomplete.startswith(PATH_MARKS):
         return [CompletionItem(incomplete, type="file")]
-    return _matching(_models, incomplete)
+    return _matching("models", incomplete)
 
 
 def complete_pair(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of pairs."""
-    return _matching(_pairs, incomplete)
+    return _matching("pairs", incomplete)
 
 
 def complete_ladder(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of ladders."""
-    return _matching(_ladders, incomplete)
+    return _matching("ladders", incomplete)
 
 
 def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Ids of the runs in the store that the command line names, the newest first, and `last`."""
-    return _matching(lambda: _runs(Path(ctx.params.get("store") or paths.default_store())), incomplete)
+    return _matching("runs", incomplete, lambda: Path(ctx.params.get("store") or paths.default_store()))
 
 
-def _matching(offers: Callable[[], Iterable[Offer]], incomplete: str) -> list[CompletionItem]:
+def _matching(kind: str, incomplete: str, *places: Callable[[], Path]) -> list[CompletionItem]:
     try:
-        return [CompletionItem(value, help=words) for value, words in offers() if value.startswith(incomplete)]
+        offered = getattr(importlib.import_module("llama_diversity.offers"), kind)(*(place() for place in places))
+        return [CompletionItem(value, help=words) for value, words in offered if value.startswith(incomplete)]
     except Exception:  # noqa: BLE001  whatever is wrong, it must not appear in the middle of a command line
         return []
-
-
-def _models() -> Iterator[Offer]:
-    from llama_diversity import shelf
-
-    return shelf.names()
-
-
-def _pairs() -> Iterator[Offer]:
-    from llama_diversity import registry
-
-    for pair in registry.load().pairs.values():
-        yield pair.name, f"{pair.base} and {pair.aligned}"
-
-
-def _ladders() -> Iterator[Offer]:
-    from llama_diversity import registry
-
-    for ladder in registry.load().ladders.values():
-        yield ladder.name, ", ".join(ladder.rungs)
-
-
-def _runs(store: Path) -> Iterator[Offer]:
-    from llama_diversity.store import LAST_RUN, Store
-
-    with Store.open(store, read_only=True, timeout_s=0.2) as opened:
-        for run in reversed(opened.runs()):
-            yield run.id, shlex.join(run.command)
-    yield LAST_RUN, "the newest run"

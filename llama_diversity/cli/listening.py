@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from llama_diversity.cli.output import Output, say
+from llama_diversity.cli.output import Output, asked, say
 from llama_diversity.render.waiting import Line, Told, byte_bars, waiting_line
 from llama_diversity.studies.session import Listener
 
@@ -35,6 +35,9 @@ class TerminalListener(Listener):
         if words not in _noted and not self._output.quiet:
             _noted.add(words)
             say(words)
+
+    def agrees(self, about: Sequence[str], question: str) -> bool | None:
+        return asked(about, question)
 
     @contextlib.contextmanager
     def working(self, title: str) -> Iterator[Show]:

@@ -169,6 +169,7 @@ def rm(names: tuple[str, ...], *, yes: bool, session: Session, output: Output) -
 @click.option("--licence", help="Under which licence it is published.")
 @click.option("--sha256", help="What its bytes must hash to.")
 @click.option("--template", help="The file's own (gguf), none, a packaged format, or the path of a .jinja file.")
+@click.option("--start", help="What separated its documents in pretraining: none, bos, separator, or the text itself.")
 @click.option("--n-ctx", type=int, help="The context it was trained for.")
 @common_options
 def add(alias: str, reference: str, session: Session, output: Output, **fields: str | int | None) -> None:

@@ -78,6 +78,7 @@ def common_options(command: Command) -> Command:
         color: str,
         layout: EngineOptions | None = None,
         figure_form: PrintForm = ON_SCREEN,
+        fetches: bool | None = None,
         **kwargs: Any,
     ) -> Any:
         output = Output(json, quiet, color, figure_form)
@@ -87,6 +88,7 @@ def common_options(command: Command) -> Command:
             layout=layout or EngineOptions(),
             listener=TerminalListener(output),
             command=("llamadiv", *sys.argv[1:]),
+            fetching="never" if fetches is None else "yes" if fetches else "ask",
         )
         return command(*args, session=session, output=output, **kwargs)
 
@@ -216,7 +218,11 @@ _MACHINE = [
         help="Layers on the GPU; all where there is one.  [env: LLAMADIV_GPU_LAYERS]",
     ),
 ]
+_FETCHING = click.option(
+    "--yes", "fetches", is_flag=True, envvar="LLAMADIV_YES", help="Fetch missing models unasked.  [env: LLAMADIV_YES]"
+)
 _LAYOUT = [
+    _FETCHING,
     workers_option,
     *_MACHINE,
     click.option(

@@ -54,6 +54,16 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
 
 def is_confirmed(question: str, unasked: str) -> bool:
     """Whether somebody at the terminal says yes. Raises BadUsage with the sentence `unasked` where there is nobody."""
-    if not sys.stdin.isatty():
+    answer = asked((), question)
+    if answer is None:
         raise BadUsage(unasked)
+    return answer
+
+
+def asked(about: Iterable[str], question: str) -> bool | None:
+    """What somebody at the terminal answers, told first what it is about; None where there is nobody."""
+    if not sys.stdin.isatty():
+        return None
+    for line in about:
+        say(line)
     return click.confirm(question, err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Group
 
+from llama_diversity import browser
 from llama_diversity.cli.arms import arms_options
 from llama_diversity.cli.complete import complete_run
 from llama_diversity.cli.figure_options import folder_options
@@ -24,12 +25,17 @@ from llama_diversity.studies.results import make_folder
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.words import template_args_of
 
+_open_option = click.option(
+    "--open/--no-open", "opens", default=None, help="Show the page in a browser.  [default: where there is a screen]"
+)
+
 
 @click.command()
 @click.argument("run", metavar="RUN", shell_complete=complete_run)
 @folder_options
+@_open_option
 @common_options
-def report(*, run: str, out: Path | None, session: Session, output: Output) -> None:
+def report(*, run: str, out: Path | None, opens: bool | None, session: Session, output: Output) -> None:
     """Write the report of a stored run: one page, and every figure and table as files.
 
     RUN is an id from `llamadiv runs ls`, the first characters of one, or `last`. Nothing is drawn and no model is
@@ -40,7 +46,7 @@ def report(*, run: str, out: Path | None, session: Session, output: Output) -> N
     Example:
       llamadiv report last --out report
     """
-    _give(recall(run, session), out, session, output)
+    _give(recall(run, session), out, session, output, opens=opens)
 
 
 @click.command()
@@ -48,6 +54,7 @@ def report(*, run: str, out: Path | None, session: Session, output: Output) -> N
 @click.option("-n", "n_samples", type=int, help="Samples of each experiment.  [default: as in the paper]")
 @template_arg_option
 @folder_options
+@_open_option
 @drawing_options
 @layout_options
 @common_options
@@ -57,6 +64,7 @@ def reproduce(
     n_samples: int | None,
     template_args: tuple[str, ...],
     out: Path | None,
+    opens: bool | None,
     drawing: Drawing,
     session: Session,
     output: Output,
@@ -64,7 +72,8 @@ def reproduce(
     """Run every experiment of the paper on a pair, and say line by line whether its findings hold.
 
     Writes one page, all figures and tables as files, and the ledger: each published number beside ours. Samples are
-    kept: the same command again, or after an interruption, draws only what is missing.
+    kept: the same command again, or after an interruption, draws only what is missing. A pair that is not here is
+    fetched first, once you have said yes.
 
     \b
     Example:
@@ -75,11 +84,11 @@ def reproduce(
     arms = resolve_choice(choice, session)
     make_folder(out)
     made = reproduced(arms, drawing=drawing, session=session, n=n_samples, template_args=args, words=choice.words())
-    _give(made, out, session, output)
+    _give(made, out, session, output, opens=opens)
 
 
-def _give(report: Report, out: Path | None, session: Session, output: Output) -> None:
-    """Write it all, and print the ledger, or every section where there is none; where the files are."""
+def _give(report: Report, out: Path | None, session: Session, output: Output, *, opens: bool | None) -> None:
+    """Write it all, and print the ledger, or every section where there is none; where the files are; open the page."""
     folder = out or Path(f"report-{report.run}")
     with session.listener.working("drawing figures") as show:
         written = report.save(folder, output.form, show)
@@ -92,3 +101,7 @@ def _give(report: Report, out: Path | None, session: Session, output: Output) ->
         whole = report.results[:1] if report.has_ledger else report.results
         console(output.color).print(Group(*(in_terminal(result.section) for result in whole)))
         say(f"The report is {folder / 'index.html'}; run {report.run}, kept in {session.store}")
+    page = folder / "index.html"
+    asked = browser.has_screen() and not (output.json or output.quiet) if opens is None else opens
+    if asked and not browser.open_page(page):
+        output.remark(f"No browser was found that could show {page}.")

@@ -13,26 +13,19 @@ from pathlib import Path
 
 from llama_diversity.errors import BadValue, ModelFileError, UnknownName
 from llama_diversity.neighbours import caches, lmstudio, ollama
-from llama_diversity.neighbours.files import Found, Look
+from llama_diversity.neighbours.files import Found, Look, with_tilde
 
 __all__ = [
-    "LIST_COMMAND",
-    "PREFIXES",
-    "Found",
-    "Look",
-    "blobs",
-    "elsewhere",
-    "in_hub_cache",
-    "is_neighbour",
-    "locate",
-    "look",
-]
+    "LIST_COMMAND", "PREFIXES", "Found", "Look", "blobs", "elsewhere", "in_hub_cache", "is_neighbour", "locate", "look",
+    "place_in_hub_cache", "with_tilde",
+]  # fmt: skip
 
 LIST_COMMAND = "llamadiv models ls --found"
 PREFIXES = (ollama.PREFIX, lmstudio.PREFIX)
 
 blobs = ollama.blobs
 in_hub_cache = caches.in_hub_cache
+place_in_hub_cache = caches.place_in_hub_cache
 
 
 def is_neighbour(reference: str) -> bool:

@@ -57,12 +57,16 @@ def llama_cpp_cache() -> Path | None:
 
 def in_hub_cache(repo: str, file: str, revision: str | None) -> Path | None:
     """Where a file of the hub is in the cache, None if it is not: what the client says of it, without the client."""
-    cache = hub_cache()
-    if cache is None:
+    if hub_cache() is None:
         return None
-    folder = cache / f"{_REPO}{repo.replace('/', '--')}"
-    path = folder / "snapshots" / (_commit(folder, revision or "main") or revision or "main") / file
+    path = place_in_hub_cache(repo, file, revision)
     return path if os.path.isfile(path) else None
+
+
+def place_in_hub_cache(repo: str, file: str, revision: str | None) -> Path:
+    """Where the client looks for a file of the hub, whether it is there or not. A home is needed, or a folder set."""
+    folder = (hub_cache() or Path()) / f"{_REPO}{repo.replace('/', '--')}"
+    return folder / "snapshots" / (_commit(folder, revision or "main") or revision or "main") / file
 
 
 def in_llama_cpp(repo: str, file: str) -> Iterator[Path]:

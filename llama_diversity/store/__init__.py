@@ -25,9 +25,8 @@ from typing import Any, NamedTuple
 from llama_diversity.errors import BadValue, StoreDamaged, StoreError, UnknownName
 from llama_diversity.records import Cell, Piece, Recipe, Sample
 from llama_diversity.store.statistics import pack_statistics, unpack_statistics
-from llama_diversity.storefile import open_file, read_only_address, translated
+from llama_diversity.storefile import LAST_RUN, open_file, read_only_address, translated
 
-LAST_RUN = "last"
 _SAMPLES_AT_ONCE = 32  # read in one query: bounds the memory, and no read transaction stays open between queries
 _IDS_AT_ONCE = 500  # SQLite's oldest limit is 999 variables a statement, and 500 rows of VALUES
 _PAIRS_AT_ONCE = 400

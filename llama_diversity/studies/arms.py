@@ -63,7 +63,9 @@ def named(choice: Choice) -> list[tuple[str, str]]:
 
 def resolve_choice(choice: Choice, session: Session) -> list[Arm]:
     """The models of `choice`, two or more, the base first. Raises what `named` and a model raise, and OneModel."""
-    arms = [Arm(name, session.model(reference)) for name, reference in named(choice)]
+    names = named(choice)
+    session.require([reference for _, reference in names], choice.ladder or choice.pair)
+    arms = [Arm(name, session.model(reference)) for name, reference in names]
     check_different([arm.model for arm in arms])
     return arms
 

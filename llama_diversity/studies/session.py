@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from llama_diversity.records import Asking, ModelRef
 
 if TYPE_CHECKING:
     from llama_diversity import digests, embed
+    from llama_diversity.studies.fetching import Fetching
     from llama_diversity.studies.pace import Standing
 
     OnBytes = Callable[[str], digests.OnBytes | None]
@@ -38,6 +39,10 @@ class Listener:
 
     def note(self, words: str) -> None:
         """A remark about a model, each time it is opened."""
+
+    def agrees(self, about: Sequence[str], question: str) -> bool | None:
+        """Whether somebody says yes to a question, told what it is `about`; None where nobody can be asked."""
+        return None
 
     def working(self, title: str) -> AbstractContextManager[Show]:
         """Around one piece of work."""
@@ -65,16 +70,28 @@ class Session:
     layout: EngineOptions = EngineOptions()
     listener: Listener = field(default_factory=Listener)
     command: tuple[str, ...] = ("python",)  # what a run's record says was typed
+    fetching: Fetching = "never"  # models that are not here: "ask", or "yes" without a question
 
     @property
     def store(self) -> Path:
         """The file that keeps samples. Raises NoHome; what keeps none does not ask."""
         return self.named_store or paths.default_store()
 
+    def require(self, references: Sequence[str], group: str | None = None) -> None:
+        """Have models that are not here fetched, where that may be; `group` is the name of the pair they are.
+
+        Raises NotDownloaded, DownloadError, UnknownName and the like.
+        """
+        if self.fetching != "never":
+            from llama_diversity.studies.fetching import require_here
+
+            require_here(references, group, fetching=self.fetching, offline=self.offline, listener=self.listener)
+
     def model(self, reference: str) -> ModelRef:
-        """The model of a name, with the digest of its bytes. Raises what `resolve_model` raises."""
+        """The model of a name, with the digest of its bytes. Raises what `resolve_model` and `require` raise."""
         from llama_diversity.resolve import resolve_model
 
+        self.require([reference])
         with self.listener.moving_bytes() as on_bytes:
             return resolve_model(reference, on_progress=on_bytes(f"Reading {reference}"))
 
