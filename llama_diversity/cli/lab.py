@@ -71,10 +71,7 @@ def base(*, corpus: Path, out: Path, session: Session, output: Output, **how: An
 
     with session.listener.working("base") as show:
         report = grow_base(corpus, out, **how, show=show)
-    if output.json:
-        click.echo(json.dumps(report))
-    else:
-        _say(pages.of_base(report), pages.written(out / "tiny-base-f16.gguf"))
+    _give(output, report, pages.of_base(report), pages.written(out / "tiny-base-f16.gguf"))
 
 
 @lab.command()
@@ -102,10 +99,7 @@ def align(*, corpus: Path, out: Path, session: Session, output: Output, **how: A
 
     with session.listener.working("align") as show:
         report = align_base(corpus, out, **how, show=show)
-    if output.json:
-        click.echo(json.dumps(report))
-    else:
-        _say(pages.of_aligned(report), pages.written(out / "tiny-aligned-f16.gguf"))
+    _give(output, report, pages.of_aligned(report), pages.written(out / "tiny-aligned-f16.gguf"))
 
 
 @lab.command()
@@ -130,10 +124,8 @@ def grow(*, corpus: Path, out: Path, tokens: int, session: Session, output: Outp
     usual: dict[str, Any] = {"preferences": PREFERENCES, "iterations": ITERATIONS, "beta": BETA}
     with session.listener.working("align") as show:
         second = align_base(corpus, out, **usual, **how, show=show)
-    if output.json:
-        click.echo(json.dumps({"base": first, "aligned": second}))
-    else:
-        _say(pages.of_base(first), pages.of_aligned(second), pages.written(out / "tiny-aligned-f16.gguf"))
+    lines = pages.of_base(first), pages.of_aligned(second), pages.written(out / "tiny-aligned-f16.gguf")
+    _give(output, {"base": first, "aligned": second}, *lines)
 
 
 @lab.command()
@@ -196,5 +188,5 @@ def blend(
     output.answer(report, [report["path"]], pages.of_blend(report))
 
 
-def _say(*parts: Iterable[str]) -> None:
-    click.echo("\n".join(line for part in parts for line in part))
+def _give(output: Output, report: Any, *parts: Iterable[str]) -> None:
+    click.echo(json.dumps(report) if output.json else "\n".join(line for part in parts for line in part))

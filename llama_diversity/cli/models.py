@@ -94,6 +94,26 @@ def path(name: str, session: Session, output: Output) -> None:
     output.answer({"model": name, "path": files[0], "files": files}, files[:1], files[:1], indent=2)
 
 
+@models.command()
+@click.option("--bench/--no-bench", default=True, help="Whether to measure for ten seconds, for the times.")
+@common_options
+def suggest(*, bench: bool, session: Session, output: Output) -> None:
+    """Say which pairs and ladders fit this machine, what they take, and what to type for them.
+
+    Of each how much there is to fetch, how much memory it needs and how long `reproduce` would take, estimated from the
+    speed of a model that is here. Nothing is fetched.
+
+    \b
+    Example:
+      llamadiv models suggest
+    """
+    from llama_diversity.studies.suggest.exhibits import lines  # load longer than a list takes
+    from llama_diversity.studies.suggest.study import suggest as suggestions
+
+    found = suggestions(session, with_bench=bench)
+    output.answer(found.to_dict(), [one.name for one in found.found if one.lacks is None], lines(found), indent=2)
+
+
 # --- pull, verify, rm ------------------------------------------------------------------------------------------------
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import BinaryIO
 
 import click
 from click.core import ParameterSource
-from rich.text import Text
 
 from llama_diversity.cli.options import (
     common_options,
@@ -19,11 +17,10 @@ from llama_diversity.cli.options import (
     template_arg_option,
 )
 from llama_diversity.cli.output import Output, print_json, say
-from llama_diversity.decimals import counted
 from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.records import Sample
+from llama_diversity.render import sample_pages as pages
 from llama_diversity.render.jsonl import sample_object
-from llama_diversity.render.safe import visible
 from llama_diversity.render.terminal import console
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.sampling import Rendered, Request, Sampling, check_n, rendered, sampling
@@ -114,15 +111,12 @@ def _grammar_text(file: BinaryIO | None) -> str | None:
 
 def _print_prompt(shown: Rendered, output: Output) -> None:
     prompt, start = shown
-    found = [{"mode": one.mode, "rendered": one.rendered, "ids": one.ids} for one in prompt.readings]
     if output.json:
-        click.echo(json.dumps({**found[prompt.reader], "start": start, **({"models": found} if found[1:] else {})}))
+        print_json(pages.prompt_as_json(prompt, start))
         return
-    for number, one in enumerate(prompt.readings, start=1):
-        of_mixture = f"model {number} of the mixture, {one.mode}, " if prompt.others else ""
-        click.echo(visible(one.rendered, newline="keep"))
-        begins = "" if start is None else f"begins with {start_words(start)}, "
-        say(f"{of_mixture}{begins}{counted(len(one.ids), 'token')}: {' '.join(map(str, one.ids))}")
+    for text, words in pages.of_prompt(prompt, "" if start is None else f"begins with {start_words(start)}, "):
+        click.echo(text)
+        say(words)
 
 
 def _print_sample(sample: Sample, samples: Sampling, output: Output) -> None:
@@ -130,9 +124,6 @@ def _print_sample(sample: Sample, samples: Sampling, output: Output) -> None:
         pieces, is_neutral = samples.pieces(sample), samples.cell.recipe.is_neutral
         print_json(sample_object(sample, pieces, neutral=is_neutral, answer=samples.answer(sample)))
     elif not output.quiet:
-        bits = float(sample.tokens["surprisal_bits"].mean())
-        head = f"#{sample.index}  {counted(len(sample.tokens), 'token')}, {bits:.2f} bits/token, {sample.finish_reason}"
         out = console(output.color)
-        out.print(Text(head, style="bold"))
-        shown = visible(sample.text.decode("utf-8", "replace"), newline="keep", encoding=out.encoding)
-        out.print(Text(shown), soft_wrap=not out.is_terminal)  # a file or a pipe gets the lines that the model wrote
+        for line in pages.lines_of_sample(sample, out):
+            out.print(line, soft_wrap=not out.is_terminal)  # a file or a pipe gets the lines that the model wrote

@@ -49,6 +49,7 @@ STANDS_ON = {  # room -> the rooms it is made of; no other room knows a second o
     "reframe": {"compare"},
     "valid": {"compare"},
     "paper": {"personas", "semantic", "syntactic", "perturb", "collapse"},
+    "suggest": {"paper"},
 }
 
 MOST_ANALYSED = 100_000  # samples of an arm, over all that it is asked: an analysis has them in memory together

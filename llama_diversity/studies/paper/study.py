@@ -102,6 +102,14 @@ def reproduce(
         return _report(drawn[0].store.run(run_id), list(zip(studies, drawn, strict=True)))
 
 
+def most_tokens(n_arms: int) -> int:
+    """How many tokens `reproduce` draws of so many models at most, each sample as long as it may become."""
+    arms = [f"arm {number}" for number in range(n_arms)]
+    studies: tuple[Study, ...] = (Personas(), Semantic(), Syntactic(), Perturb())
+    first = sum(ask.n * ask.max_tokens for study in studies for ask in study.asks(arms))
+    return first + Perturb().most_tokens_next(n_arms)
+
+
 def recall(run: str, session: Session) -> Report:
     """What a stored run has to show. Raises NoExperiment, NoEncoder and what a store raises."""
     with Store.open(session.store, read_only=True) as store:

@@ -158,6 +158,10 @@ class Perturb(Study):
             Ask(_completions(at), arms[-1], prompt, n, length, repeat=0) for at, prompt in enumerate(prompts, start=1)
         ]
 
+    def most_tokens_next(self, n_arms: int) -> int:
+        """Of the second round, at most: each way continues openings as they are and in each dose."""
+        return (n_arms + 1) * (1 + len(self.doses)) * self.n * self.max_tokens
+
     def asks_next(self, drawn: Drawn) -> list[Ask]:
         if len(drawn.cells) > len(self.asks(tuple(drawn.arms))):
             return []
