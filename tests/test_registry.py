@@ -118,6 +118,7 @@ def test_an_installed_package_reads_the_table_inside_it(tmp_path):
     package = tmp_path / "llama_diversity"
     package.mkdir()
     shutil.copytree(CHECKOUT / "llama_diversity/data", package / "data")
+    shutil.copytree(CHECKOUT / "llama_diversity/neighbours", package / "neighbours")
     for name in ("__init__", "decimals", "errors", "gguf", "mixtures", "paths", "registry", "served"):
         shutil.copy(CHECKOUT / f"llama_diversity/{name}.py", package)
     (package / "data/models.toml").write_text('[models.inside]\nrepo = "o/r"\nfile = "f.gguf"\n')

@@ -98,10 +98,10 @@ def path(name: str, session: Session, output: Output) -> None:
 @click.option("--bench/--no-bench", default=True, help="Whether to measure for ten seconds, for the times.")
 @common_options
 def suggest(*, bench: bool, session: Session, output: Output) -> None:
-    """Say which pairs and ladders fit this machine, what they take, and what to type for them.
+    """Say which pairs and ladders fit this machine.
 
-    Of each how much there is to fetch, how much memory it needs and how long `reproduce` would take, estimated from the
-    speed of a model that is here. Nothing is fetched.
+    Of each how much there is to fetch, how much memory it needs, how long `reproduce` would take, estimated from the
+    speed of a model that is here, and what to type. Nothing is fetched.
 
     \b
     Example:

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 SEQUENCE_TOKENS = 512  # of the one sequence that must fit
 KV_SHARE = 2e-4  # bytes of keys and values a token, for each byte of a file, at most
 USABLE_SHARE = 0.9  # of the memory, as engines take it
-FACTOR, FACTOR_SHIPPED = 2.0, 5.0  # within which times were right: from a real model's speed, and from the tiny one's
+FIXED_S = 20.0  # of a run whatever the model: embeddings, figures, the page
+FACTOR, FACTOR_SHIPPED = 2.0, 3.0  # within which to take a time: from a real model's speed, and from the tiny one's
 
 BITS_PER_WEIGHT = {  # with their scales, as llama.cpp's quantize tool lists them for a model of 8 billion weights
     "F32": 32.0, "BF16": 16.0, "F16": 16.0, "Q8_0": 8.5, "Q6_K": 6.56, "Q5_K_M": 5.70, "Q5_K_S": 5.57, "Q5_0": 5.54,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from llama_diversity.decimals import readable_bytes
 from llama_diversity.render.model_pages import columns
 from llama_diversity.studies.suggest.analysis import FACTOR, FACTOR_SHIPPED, Bench, Machine, Suggestion, Suggestions
 
+_WIDTH = 80
 _MARK = "~"  # before a number that is no more than estimated
 
 
@@ -21,7 +23,8 @@ def lines(found: Suggestions) -> Iterator[str]:
         if one.lacks is not None:
             yield _why_not(one, found.machine)
     if found.unknown:
-        yield f"Of unknown size, which `llamadiv models pull NAME --dry-run` asks: {', '.join(found.unknown)}"
+        names = ", ".join(found.unknown)
+        yield from textwrap.wrap(f"Of unknown size (llamadiv models pull NAME --dry-run asks the hub): {names}", _WIDTH)
 
 
 def _machine(machine: Machine) -> Iterator[str]:
@@ -34,8 +37,11 @@ def _method(bench: Bench | None) -> Iterator[str]:
     if bench is None:
         return
     factor = FACTOR_SHIPPED if bench.is_shipped else FACTOR
-    yield f"TIME is of reproduce with the paper's numbers, at most: from {bench.tokens_per_second:,.0f} tokens/s of"
-    yield f"{bench.model}, as if work grew with the number of weights; right within a factor of {factor:g}."
+    method = (
+        f"TIME is for reproduce, every sample as long as it may become: by the {bench.tokens_per_second:,.0f} tokens/s "
+        f"of {bench.model}, as if work grew with the number of weights. Take it within a factor of {factor:g}."
+    )
+    yield from textwrap.wrap(method, _WIDTH, break_on_hyphens=False)
 
 
 def _table(fitting: Sequence[Suggestion]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from llama_diversity.studies.paper.study import most_tokens
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.speed import measure
 from llama_diversity.studies.suggest.analysis import (
+    FIXED_S,
     USABLE_SHARE,
     Bench,
     Machine,
@@ -120,7 +121,7 @@ def _suggestion(
     if bench:
         speed = Speed(bench.tokens_per_second, bench.n_params)
         n_tokens = most_tokens(len(every)) // len(every)  # of each model
-        time_s = sum(seconds(n_tokens, one.n_params, speed) for one in every)
+        time_s = FIXED_S + sum(seconds(n_tokens, one.n_params, speed) for one in every)
     return Suggestion(
         name,
         kind,
