@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
@@ -20,9 +20,8 @@ from rich.style import Style
 from rich.text import Text
 
 from llama_diversity.errors import BadValue
-from llama_diversity.records import Piece
 from llama_diversity.render import ramps
-from llama_diversity.render.cells import Marks, TokenCell, build_cells, inline, small_mark
+from llama_diversity.render.cells import Marks, build_cells
 from llama_diversity.render.layout import Line, Span, lay_out, widest_atom, widest_line
 from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import (
@@ -32,40 +31,26 @@ from llama_diversity.render.scales import (
     Scale,
     ScoredToken,
     Surprisal,
+    TokenScale,
     scale_called,
+    scales_of,
+)
+from llama_diversity.render.token_pages import (
+    DISTRIBUTIONS,
+    Block,
+    Judged,
+    Legend,
+    Page,
+    View,
+    legend_of,
+    named,
+    summary,
+    tooltip,
 )
 
-DISTRIBUTIONS = {
-    "raw": "raw distribution (temperature 1, whole vocabulary)",
-    "sampler": "the sampler's distribution (what the tokens were drawn from)",
-}
 LEGEND_WIDTH = 60  # a ramp reads best on one line
 BARS = " ▁▁▂▂▃▃▅▅▇"  # one per step
 BARS_ASCII = " ..--==**#"
-
-
-class Block(NamedTuple):
-    """One text with its values; the heading is empty where there is nothing to tell apart."""
-
-    heading: str
-    cells: tuple[TokenCell, ...]
-    scale: Scale
-
-
-class Legend(NamedTuple):
-    """How to read blocks of one scale: sentences, the ramp, more sentences."""
-
-    scale: Scale
-    above: tuple[str, ...]
-    below: tuple[str, ...]
-
-
-class Page(NamedTuple):
-    """All that a picture shows."""
-
-    title: str
-    blocks: tuple[Block, ...]
-    legends: tuple[Legend, ...]
 
 
 @dataclass(frozen=True)
@@ -93,13 +78,32 @@ class Looks:
 
 
 class TokenPicture(ABC):
-    """What both heatmaps share: how a page becomes lines of a terminal."""
+    """What all heatmaps share: how a page becomes lines of a terminal."""
 
     looks: Looks
 
     @abstractmethod
     def page(self, marks: Marks, *, numbers: bool) -> Page:
         """What is shown, drawn with `marks`; `numbers` beside every token that has one."""
+
+    @property
+    @abstractmethod
+    def texts(self) -> tuple[tuple[Judged, ...], ...]:
+        """Each text under the models that it is shown under: one that all blocks show, or one a block."""
+
+    @property
+    @abstractmethod
+    def scales(self) -> tuple[Scale, ...]:
+        """All that can be coloured."""
+
+    @abstractmethod
+    def views(self, marks: Marks, *, numbers: bool) -> tuple[View, ...]:
+        """What `page` shows coloured by each of `scales`, without tooltips: they are those of `page`."""
+
+    @property
+    @abstractmethod
+    def first_view(self) -> str:
+        """The name of the scale that is looked at first."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         depth, marks = self._medium(console, options)
@@ -181,19 +185,33 @@ class Heatmap(TokenPicture):
             raise BadValue("--by", by, OF_MIXTURES[by])
 
     def page(self, marks: Marks, *, numbers: bool) -> Page:
-        values = [self.scale.value(token) for token in self.tokens]
-        cells = build_cells(
-            [token.piece for token in self.tokens],
-            values,
-            scale=self.scale,
-            marks=marks,
-            numbers=numbers,
-            tooltips=[_tooltip(token, self.scale.distribution) for token in self.tokens],
-        )
+        tooltips = [tooltip(token, self.scale.distribution) for token in self.tokens]
+        return self._page(self.scale, marks, tooltips, numbers=numbers)
+
+    @property
+    def texts(self) -> tuple[tuple[Judged, ...], ...]:
+        return ((Judged(self.model, self.tokens, self.scale.distribution),),)
+
+    @property
+    def scales(self) -> tuple[TokenScale, ...]:
+        return scales_of(self.tokens, self.scale)
+
+    def views(self, marks: Marks, *, numbers: bool) -> tuple[View, ...]:
+        untold = [""] * len(self.tokens)
+        return tuple(View((0,), self._page(scale, marks, untold, numbers=numbers)) for scale in self.scales)
+
+    @property
+    def first_view(self) -> str:
+        return self.scale.name
+
+    def _page(self, scale: TokenScale, marks: Marks, tooltips: Sequence[str], *, numbers: bool) -> Page:
+        values = [scale.value(token) for token in self.tokens]
+        pieces = [token.piece for token in self.tokens]
+        cells = build_cells(pieces, values, scale=scale, marks=marks, numbers=numbers, tooltips=tooltips)
         source = (f"model {self.model}; {DISTRIBUTIONS[self.scale.distribution]}; tokenizer {self.tokenizer}",)
-        legend = _legend_of(self.scale, source, cells, marks, numbers=numbers)
-        legend = legend._replace(below=(*legend.below, _summary(self.scale, values)))
-        return Page(self.title, (Block("", cells, self.scale),), (legend,))
+        legend = legend_of(scale, source, cells, marks, numbers=numbers)
+        legend = legend._replace(below=(*legend.below, summary(scale, values)))
+        return Page(self.title, (Block("", cells, scale),), (legend,))
 
 
 class DifferenceHeatmap(TokenPicture):
@@ -229,35 +247,64 @@ class DifferenceHeatmap(TokenPicture):
         )
 
     def page(self, marks: Marks, *, numbers: bool) -> Page:
-        name_a, name_b = self.models
+        tooltips = [[tooltip(token, "raw") for token in tokens] for tokens in (self.first, self.second)]
+        both = self._both(self.scale, marks, tooltips, numbers=numbers)
+        less = self._less(marks, self._tooltips(self.differences))
+        return Page(self.title, (*both.blocks, *less.blocks), (*both.legends, *less.legends))
+
+    @property
+    def texts(self) -> tuple[tuple[Judged, ...], ...]:
+        a, b = self.models
+        return ((Judged(f"A  {a}", self.first), Judged(f"B  {b}", self.second)),)
+
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        return (*scales_of((*self.first, *self.second), self.scale), self.difference)
+
+    def views(self, marks: Marks, *, numbers: bool) -> tuple[View, ...]:
+        untold = [""] * len(self.first)
+        both = [
+            View((0, 1), self._both(scale, marks, [untold, untold], numbers=numbers))
+            for scale in scales_of((*self.first, *self.second), self.scale)
+        ]
+        return (*both, View((2,), self._less(marks, untold)))
+
+    @property
+    def first_view(self) -> str:
+        return self.difference.name
+
+    @property
+    def differences(self) -> list[float]:
+        """B - A of each token, in bits."""
+        return [b.surprisal_bits - a.surprisal_bits for a, b in zip(self.first, self.second, strict=True)]
+
+    def _both(self, scale: TokenScale, marks: Marks, tooltips: Sequence[Sequence[str]], *, numbers: bool) -> Page:
+        """The text under A and under B."""
         pieces = [token.piece for token in self.first]
-        both = [[self.scale.value(token) for token in tokens] for tokens in (self.first, self.second)]
-        differences = [b - a for a, b in zip(*both, strict=True)]
+        both = [[scale.value(token) for token in tokens] for tokens in (self.first, self.second)]
         blocks = []
-        for letter, name, tokens, values in zip("AB", self.models, (self.first, self.second), both, strict=True):
-            tooltips = [_tooltip(token, "raw") for token in tokens]
-            cells = build_cells(pieces, values, scale=self.scale, marks=marks, numbers=numbers, tooltips=tooltips)
-            blocks.append(Block(f"{letter}  {name}", cells, self.scale))
-        # The sign is always written, so the numbers are too.
-        cells = build_cells(
-            pieces, differences, scale=self.difference, marks=marks, numbers=True, tooltips=self._tooltips(differences)
-        )
-        delta = "difference" if marks.in_ascii else "Δ"
-        blocks.append(Block(f"{delta}  B - A", cells, self.difference))
+        for letter, name, values, told in zip("AB", self.models, both, tooltips, strict=True):
+            cells = build_cells(pieces, values, scale=scale, marks=marks, numbers=numbers, tooltips=told)
+            blocks.append(Block(f"{letter}  {name}", cells, scale))
+        name_a, name_b = self.models
         source = (f"A is {name_a}, B is {name_b}; {DISTRIBUTIONS['raw']}; tokenizer {self.tokenizer}",)
-        legend = _legend_of(self.scale, source, blocks[0].cells, marks, numbers=numbers)
-        sums = [f"{letter}: {_summary(self.scale, values)}" for letter, values in zip("AB", both, strict=True)]
-        below = (self.difference.number_sentence(), _summary(self.difference, differences))
-        delta_legend = Legend(self.difference, (self.difference.sentence(),), below)
-        return Page(
-            self.title,
-            tuple(blocks),
-            (legend._replace(below=(*legend.below, *sums)), delta_legend),
-        )
+        legend = legend_of(scale, source, blocks[0].cells, marks, numbers=numbers)
+        sums = [f"{letter}: {summary(scale, values)}" for letter, values in zip("AB", both, strict=True)]
+        return Page(self.title, tuple(blocks), (legend._replace(below=(*legend.below, *sums)),))
+
+    def _less(self, marks: Marks, tooltips: Sequence[str]) -> Page:
+        """B less A. The sign is always written, so the numbers are too."""
+        pieces = [token.piece for token in self.first]
+        values = self.differences
+        cells = build_cells(pieces, values, scale=self.difference, marks=marks, numbers=True, tooltips=tooltips)
+        below = (self.difference.number_sentence(), summary(self.difference, values))
+        legend = Legend(self.difference, (self.difference.sentence(),), below)
+        delta = "difference" if marks.in_ascii else "Δ"
+        return Page(self.title, (Block(f"{delta}  B - A", cells, self.difference),), (legend,))
 
     def _tooltips(self, differences: Sequence[float]) -> list[str]:
         return [
-            f"{_named(a.piece)}\nA: {self.scale.exact(a.surprisal_bits)}, rank {a.rank}\n"
+            f"{named(a.piece)}\nA: {self.scale.exact(a.surprisal_bits)}, rank {a.rank}\n"
             f"B: {self.scale.exact(b.surprisal_bits)}, rank {b.rank}\nB - A: {self.difference.exact(difference)}"
             for a, b, difference in zip(self.first, self.second, differences, strict=True)
         ]
@@ -286,17 +333,37 @@ class GenerationsHeatmap(TokenPicture):
         self.scale = scale_called(by, maximum_bits=maximum_bits, distribution="raw")
 
     def page(self, marks: Marks, *, numbers: bool) -> Page:
+        tooltips = [[tooltip(token, "raw") for token in tokens] for _, tokens in self.generations]
+        return self._page(self.scale, marks, tooltips, numbers=numbers)
+
+    @property
+    def texts(self) -> tuple[tuple[Judged, ...], ...]:
+        return tuple((Judged(heading, tokens),) for heading, tokens in self.generations)
+
+    @property
+    def scales(self) -> tuple[TokenScale, ...]:
+        return scales_of([token for _, tokens in self.generations for token in tokens], self.scale)
+
+    def views(self, marks: Marks, *, numbers: bool) -> tuple[View, ...]:
+        untold = [[""] * len(tokens) for _, tokens in self.generations]
+        places = tuple(range(len(self.generations)))
+        return tuple(View(places, self._page(scale, marks, untold, numbers=numbers)) for scale in self.scales)
+
+    @property
+    def first_view(self) -> str:
+        return self.scale.name
+
+    def _page(self, scale: TokenScale, marks: Marks, tooltips: Sequence[Sequence[str]], *, numbers: bool) -> Page:
         blocks, sums = [], []
-        for heading, tokens in self.generations:
-            values = [self.scale.value(token) for token in tokens]
-            tooltips = [_tooltip(token, "raw") for token in tokens]
+        for (heading, tokens), told in zip(self.generations, tooltips, strict=True):
+            values = [scale.value(token) for token in tokens]
             pieces = [token.piece for token in tokens]
-            cells = build_cells(pieces, values, scale=self.scale, marks=marks, numbers=numbers, tooltips=tooltips)
-            blocks.append(Block(heading, cells, self.scale))
-            sums.append(f"{heading}: {_summary(self.scale, values)}")
+            cells = build_cells(pieces, values, scale=scale, marks=marks, numbers=numbers, tooltips=told)
+            blocks.append(Block(heading, cells, scale))
+            sums.append(f"{heading}: {summary(scale, values)}")
         source = (f"each text under its own model; {DISTRIBUTIONS['raw']}; tokenizer {self.tokenizer}",)
         every_cell = [cell for block in blocks for cell in block.cells]
-        legend = _legend_of(self.scale, source, every_cell, marks, numbers=numbers)
+        legend = legend_of(scale, source, every_cell, marks, numbers=numbers)
         return Page(self.title, tuple(blocks), (legend._replace(below=(*legend.below, *sums)),))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -330,60 +397,6 @@ class GenerationsHeatmap(TokenPicture):
 
 
 _GAP, _NARROWEST = "   ", 36  # columns between two texts, and of one
-
-# Legends and tooltips.
-
-
-def _legend_of(
-    scale: Scale,
-    source: tuple[str, ...],
-    cells: Sequence[TokenCell],
-    marks: Marks,
-    *,
-    numbers: bool,
-) -> Legend:
-    below = [scale.number_sentence()] if numbers else []
-    if any(cell.small for cell in cells):
-        mark = small_mark(marks).text
-        below.append(f"{mark} one token of several that make the glyph before it, which has their joint value")
-    n_without = sum(math.isnan(cell.value) for cell in cells if cell.n_tokens == 1)
-    if n_without:
-        have = "token has" if n_without == 1 else "tokens have"
-        below.append(f"{n_without} {have} no value (nothing stood before, or nothing was drawn): no colour")
-    return Legend(scale, (scale.sentence(), *source), tuple(below))
-
-
-def _summary(scale: Scale, values: Sequence[float]) -> str:
-    known = [value for value in values if not math.isnan(value)]
-    if not known:
-        return "no token has a value"
-    count = "1 token" if len(known) == 1 else f"{len(known)} tokens"
-    return f"{count}: {scale.summary(known)}"
-
-
-def _tooltip(token: ScoredToken, distribution: Distribution) -> str:
-    lines = [_named(token.piece)]
-    if math.isnan(token.surprisal_bits):
-        lines.append("no value")
-    else:
-        lines.append(f"surprisal {token.surprisal_bits:.2f} bits (p = {math.pow(2, -token.surprisal_bits):.3g})")
-        lines.append(f"entropy {token.entropy_bits:.2f} bits, rank {token.rank}")
-    if distribution == "sampler":
-        lines.append(
-            f"under the sampler: surprisal {token.sampler_surprisal_bits:.2f} bits, "
-            f"entropy {token.sampler_entropy_bits:.2f} bits"
-        )
-    if token.under_bits:
-        lines.append(f"under each model: {', '.join(f'{bits:.2f}' for bits in token.under_bits)} bits")
-    if token.source is not None:
-        lines.append(f"from model {token.source + 1}")
-    lines.extend(f"{alternative.probability:.4f}  {_named(alternative.piece)}" for alternative in token.alternatives)
-    return "\n".join(lines)
-
-
-def _named(piece: Piece) -> str:
-    return f"“{inline(piece)}”" if piece.control is None else f"control token {inline(piece)}"
-
 
 # Rich's text and colours.
 

@@ -41,6 +41,7 @@ class ScoredToken(NamedTuple):
     sampler_entropy_bits: float = math.nan
     under_bits: tuple[float, ...] = ()  # of a mixture: its surprisal under each model alone
     source: int | None = None  # of a routed mixture: the number of the model that it came from
+    varentropy_bits2: float = math.nan
 
 
 def scored_tokens(
@@ -73,6 +74,7 @@ def _plain_tokens(stats: TokenStats, piece: Callable[[int], Piece]) -> tuple[Sco
             ),
             sampler_surprisal_bits=float(row["sampler_surprisal_bits"]),
             sampler_entropy_bits=float(row["sampler_entropy_bits"]),
+            varentropy_bits2=float(row["varentropy_bits2"]),
         )
         for row in stats
     )
@@ -386,6 +388,18 @@ OF_MIXTURES = {  # what only they have, and what to give
 SCALES: dict[str, type[TokenScale]] = {
     scale.name: scale for scale in (Surprisal, Entropy, Rank, Probability, Leaning, Source)
 }
+
+
+def scales_of(tokens: Sequence[ScoredToken], chosen: TokenScale) -> tuple[TokenScale, ...]:
+    """Every scale that `tokens` have values on, of the distribution of the `chosen` one, which keeps its maximum."""
+    found: list[TokenScale] = []
+    for name, kind in SCALES.items():
+        if kind is Rank and chosen.distribution != "raw":
+            continue
+        scale = chosen if name == chosen.name else kind(kind.default_maximum_bits, chosen.distribution)
+        if name not in OF_MIXTURES or not all(math.isnan(scale.value(token)) for token in tokens):
+            found.append(scale)
+    return tuple(found)
 
 
 def scale_called(by: str, *, maximum_bits: float | None = None, distribution: Distribution = "raw") -> TokenScale:

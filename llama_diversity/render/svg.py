@@ -14,11 +14,12 @@ from itertools import groupby
 from rich.cells import cell_len
 
 from llama_diversity.render.cells import Marks
-from llama_diversity.render.heatmap import Legend, Looks, TokenPicture
+from llama_diversity.render.heatmap import Looks, TokenPicture
 from llama_diversity.render.layout import Line, Span, clusters, lay_out
 from llama_diversity.render.ramps import Paint, hex_of
 from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import Scale
+from llama_diversity.render.token_pages import Legend
 
 CELL_WIDTH, LINE_HEIGHT, FONT_SIZE, MARGIN = 8.4, 21, 14, 14
 BASELINE = 15  # of a line, from its top
