@@ -1,6 +1,7 @@
-"""Results inside another page, a notebook's cell: the report's section without scripts, so that every viewer shows it.
+"""Results inside another page, a notebook's cell: the report's section, whole in every viewer without its script.
 
-Figures are pictures drawn here; all text is escaped. Its styles reach no further than itself.
+Figures are pictures drawn here; all text is escaped. Its styles reach no further than itself. Coloured texts come with
+the script that lets keys and touch ask them; a viewer that strips it shows them as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from html import escape
 
 from llama_diversity.render.exhibits import Exhibit, Figure, Readings, Remark, Section, Table, Tokens
 from llama_diversity.render.heatmap import TokenPicture
-from llama_diversity.render.html import fragment, paged, rules
+from llama_diversity.render.html import fragment, token_script, token_style
 from llama_diversity.render.readings import readings_html
 from llama_diversity.render.report import table_html
 from llama_diversity.render.safe import visible
@@ -22,11 +23,6 @@ _STYLE = """
 .llamadiv .scroll { overflow-x: auto; } .llamadiv img { max-width: 100%; }
 .llamadiv th, .llamadiv td { text-align: left; vertical-align: top; padding: 0.2em 0.7em 0.2em 0; }
 .llamadiv td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.llamadiv .text { font-family: ui-monospace, "DejaVu Sans Mono", monospace; line-height: 1.8; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
-.llamadiv .mark { font-style: normal; opacity: 0.7; } .llamadiv .control { font-weight: bold; }
-.llamadiv .nothing { opacity: 0.6; } .llamadiv .legend { font-size: 0.85em; } .llamadiv .legend p { margin: 0.2em 0; }
-.llamadiv .ramp span { padding: 0.15em 0.6em; }
 """
 
 
@@ -44,15 +40,13 @@ def of_exhibit(exhibit: Exhibit) -> str:
 def of_pictures(pictures: Sequence[TokenPicture], title: str = "") -> str:
     """Coloured texts as part of a page."""
     head = f"<p><strong>{_text(title)}</strong></p>\n" if title else ""
-    return _framed(head + "".join(fragment(page, one.looks.palette) for one, page in paged(pictures)), pictures)
+    return _framed(head + "".join(map(fragment, pictures)), pictures)
 
 
 def _framed(inside: str, pictures: Sequence[TokenPicture]) -> str:
-    pages = paged(pictures)
-    light = "\n".join(f".llamadiv {rule}" for rule in rules(pages, "light"))
-    dark = "\n".join(f".llamadiv {rule}" for rule in rules(pages, "dark"))
-    colours = f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n" if pages else ""
-    return f'<div class="llamadiv">\n<style>{_STYLE}{colours}</style>\n{inside}</div>\n'
+    colours = token_style(pictures) if pictures else ""
+    script = f"<script>{token_script()}</script>\n" if pictures else ""
+    return f'<div class="llamadiv">\n<style>{_STYLE}{colours}</style>\n{inside}{script}</div>\n'
 
 
 def _section(section: Section) -> str:
@@ -76,8 +70,7 @@ def _exhibit(exhibit: Exhibit) -> Iterator[str]:
     if isinstance(exhibit, Table):
         yield table_html(exhibit, f'in tables["{exhibit.name}"]')
     elif isinstance(exhibit, Tokens):
-        [(picture, page)] = paged([exhibit.picture])
-        yield fragment(page, picture.looks.palette)
+        yield fragment(exhibit.picture)
     else:
         yield _picture(exhibit)
     if exhibit.note:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_diversity import cache
 from llama_diversity.render.exhibits import Exhibit, Figure, Readings, Remark, Section, Table, Tokens, written
-from llama_diversity.render.html import fragment, paged, rules
+from llama_diversity.render.html import fragment, token_script, token_style
 from llama_diversity.render.readings import READ, readings_html
 from llama_diversity.render.safe import visible
 
@@ -50,10 +50,6 @@ td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .panel { max-width: 100%; overflow-x: auto; } .panel svg { max-width: 100%; height: auto; }
 .vega-bindings { font-size: 0.85rem; margin-top: 0.3rem; }
 code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 0.85em; overflow-wrap: anywhere; }
-.text { font-family: ui-monospace, "DejaVu Sans Mono", monospace; line-height: 1.8; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
-.mark { font-style: normal; opacity: 0.7; } .control { font-weight: bold; } .nothing { opacity: 0.6; }
-.legend { font-size: 0.85rem; } .legend p { margin: 0.2rem 0; } .ramp span { padding: 0.15em 0.6em; }
 #vg-tooltip-element { max-width: min(26rem, 90vw); white-space: pre-wrap; overflow-wrap: anywhere; }
 #vg-tooltip-element td.value { max-width: 20rem; white-space: pre-wrap; }
 summary { cursor: pointer; }
@@ -97,21 +93,16 @@ def to_page(sections: Sequence[Section], title: str) -> str:
     nav = "" if is_one else f"<nav>{links}</nav>\n"
     has_readings = any(isinstance(one, Readings) for section in sections for one in section.exhibits)
     reading = f"<script>{READ}</script>\n" if has_readings else ""
+    pictures = [one.picture for section in sections for one in section.exhibits if isinstance(one, Tokens)]
+    asking = f"<script>{token_script()}</script>\n" if pictures else ""
+    style = _STYLE + (token_style(pictures) if pictures else "")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>{_STYLE}{_token_rules(sections)}</style>\n</head>\n<body>\n"
-        f"<h1>{_text(title)}</h1>\n{nav}{body}{reading}{_scripts(specs)}</body>\n</html>\n"
+        f"<title>{_text(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        f"<h1>{_text(title)}</h1>\n{nav}{body}{reading}{asking}{_scripts(specs)}</body>\n</html>\n"
     )
-
-
-def _token_rules(sections: Sequence[Section]) -> str:
-    """The colours of token steps, light and dark."""
-    every = [exhibit for section in sections for exhibit in section.exhibits]
-    pages = paged([exhibit.picture for exhibit in every if isinstance(exhibit, Tokens)])
-    light, dark = "\n".join(rules(pages, "light")), "\n".join(rules(pages, "dark"))
-    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n" if pages else ""
 
 
 def _scripts(specs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -157,8 +148,7 @@ def _inside(exhibit: Table | Figure | Tokens, specs: dict[str, dict[str, Any]]) 
     if isinstance(exhibit, Table):
         yield table_html(exhibit)
     elif isinstance(exhibit, Tokens):
-        [(picture, page)] = paged([exhibit.picture])
-        yield fragment(page, picture.looks.palette)
+        yield fragment(exhibit.picture)
     else:
         yield '<div class="panels">'
         for position, (heading, chart) in enumerate(exhibit.panels.items()):
