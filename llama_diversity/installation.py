@@ -6,6 +6,7 @@ First the facts are collected, as one object that JSON can hold; then every prob
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -13,7 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,13 @@ class Problem:
     sentence: str
     fix: str
     blocks: bool = False
+
+
+def require_extra(extra: str, what: str, packages: Sequence[str]) -> None:
+    """Refuse what needs packages of an extra that are not installed. Raises LlamadivError."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise LlamadivError(f"{what} needs {', '.join(missing)}. Install it: pip install 'llama-diversity[{extra}]'")
 
 
 # --- Facts -----------------------------------------------------------------------------------------------------------

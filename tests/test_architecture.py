@@ -61,6 +61,8 @@ ALLOWED = {  # part -> the other parts it may import; a new part fails until it 
     | {"gguf", "neighbours", "runner", "shelf", "store"},
     # Beside cli, and neither knows the other: what both do is done by studies.
     "interface": BASE | {"answers", "decimals", "engines", "registry", "render", "runner", "store", "studies"},
+    # A third door, behind `llamadiv view`: it shows what studies read, and computes no number.
+    "view": {"decimals", "errors", "records", "render", "studies"},
 }
 # It parses and prints; no part lists it.
 ALLOWED["cli"] = set(ALLOWED) - {"cache", "embed", "interface", "metrics", "minilm"}
@@ -76,10 +78,11 @@ OWNERS = {
     "llama_cpp": ("engines/llamacpp",),
     "huggingface_hub": ("hub.py",),
     "tokenizers": ("minilm.py", "engines/vllm/huggingface.py"),
+    "textual": ("view",),
 }
 HEAVY = {
     "torch", "llama_cpp", "sentence_transformers", "transformers", "sklearn", "scipy", "altair", "matplotlib",
-    "pyarrow", "vl_convert", "wordcloud", "huggingface_hub",
+    "pyarrow", "vl_convert", "wordcloud", "huggingface_hub", "textual",
 }  # fmt: skip
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}  # a helper lives beside its caller
 
@@ -266,6 +269,9 @@ BAD = {
     ),
     "exhibits from analysis": ("studies/tree/analysis.py", "from llama_diversity.studies.tree.exhibits import section"),
     "a study from its exhibits": ("studies/tree/exhibits.py", "from llama_diversity.studies.tree.study import run"),
+    "the viewer's library in cli": ("cli/view.py", "def f():\n    from textual.app import App"),
+    "a store in the viewer": ("view/viewer.py", "from llama_diversity.store import Store"),
+    "a number in the viewer": ("view/detail.py", "from llama_diversity.metrics.entropy import entropy"),
     "statistics in cli": ("cli/demo.py", "from llama_diversity.metrics.inference import wilson"),
     "a new part": ("remote.py", ""),
 }

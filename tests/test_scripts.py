@@ -118,7 +118,7 @@ def machine(tmp_path):
 
 
 READY = "pip llama-cpp-python --no-deps --no-cache-dir --only-binary llama-cpp-python"
-REST = "pip --editable ROOT[dev,docs,encoder,lab]"
+REST = "pip --editable ROOT[dev,docs,encoder,lab,view]"
 TORCH = "pip torch --no-deps --extra-index-url https://download.pytorch.org/whl/cpu"
 ANEW = "pip llama-cpp-python --force-reinstall --no-deps --no-cache-dir"
 CPU_ANEW = "pip llama-cpp-python --force-reinstall --no-deps --no-binary llama-cpp-python"

@@ -7,7 +7,7 @@ import click
 from llama_diversity.cli.options import common_options, layout_options, model_option, read_text, seed_option
 from llama_diversity.cli.output import Output, print_json
 from llama_diversity.studies.session import Session
-from llama_diversity.studies.speed import speed_of
+from llama_diversity.studies.speed import speed_of, words_of
 
 
 @click.command()
@@ -29,11 +29,4 @@ def bench(
     """
     text = read_text(prompt)
     result = speed_of(session.model(model), text, n=n_samples, max_tokens=max_tokens, seed=seed, session=session)
-    if output.json:
-        print_json(result)
-    else:
-        click.echo(
-            f"{result['tokens_per_second']:,.0f} tokens/s: {result['generated_tokens']} tokens in "
-            f"{result['seconds']:.2f} s, {result['parallel']} at once; "
-            f"{result['decode_share']:.0%} decoding, {result['sampling_share']:.0%} sampling"
-        )
+    print_json(result) if output.json else click.echo(words_of(result))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict
-from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -13,13 +10,13 @@ from click.core import ParameterSource
 from llama_diversity.cli.checkup import check_model
 from llama_diversity.cli.complete import complete_model
 from llama_diversity.cli.options import asking_options, common_options, workers_option
-from llama_diversity.cli.output import Output
+from llama_diversity.cli.output import Output, print_json
 from llama_diversity.engines.fanout.looking import complaints, look_at, words_of
 from llama_diversity.errors import BadUsage
 from llama_diversity.installation import Problem, collect_facts, find_problems
 from llama_diversity.records import Asking
 from llama_diversity.render.installation_pages import advice, page_of_installation
-from llama_diversity.render.terminal import console
+from llama_diversity.render.terminal import console, described
 from llama_diversity.studies.session import Session
 
 
@@ -47,16 +44,12 @@ def doctor(
     if model is not None:
         check_model(model, asking, session, output)
         return
-    facts = {**collect_facts(session.store), "terminal": _terminal()}
+    facts = {**collect_facts(session.store), "terminal": described()}
     found = look_at(workers) if workers else []
     problems = [*find_problems(facts), *(Problem(*one) for one in complaints(found))]
     usable = not any(problem.blocks for problem in problems)
     if output.json:
-        click.echo(
-            json.dumps(
-                {**facts, "workers": found, "problems": [asdict(problem) for problem in problems], "usable": usable}
-            )
-        )
+        print_json({**facts, "workers": found, "problems": list(map(asdict, problems)), "usable": usable})
     else:
         target = console(output.color)
         if not output.quiet:
@@ -64,14 +57,3 @@ def doctor(
             target.print(page_of_installation({**facts, **seen}), soft_wrap=True)
         target.print(advice(problems, usable=usable), soft_wrap=True)
     context.exit(0 if usable else 1)
-
-
-def _terminal() -> dict[str, Any]:
-    target = console()
-    return {
-        "is_terminal": target.is_terminal,
-        "color_system": None if target.no_color else target.color_system,
-        "width": target.width,
-        "encoding": target.encoding,
-        **{name: os.environ[name] for name in ("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR") if name in os.environ},
-    }

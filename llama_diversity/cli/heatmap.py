@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +11,14 @@ import click
 from click.core import ParameterSource
 
 from llama_diversity.cli.complete import complete_model, complete_run
-from llama_diversity.cli.options import asking_options, common_options, read_text, reading_options
+from llama_diversity.cli.options import Command, asking_options, common_options, read_text, reading_options, with_one
 from llama_diversity.cli.output import Output, print_json, say
 from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.records import Asking
-from llama_diversity.render.files import write_whole
 from llama_diversity.render.heatmap import Looks, TokenPicture
-from llama_diversity.render.html import to_html
 from llama_diversity.render.ramps import RAMPS
 from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import SCALES
-from llama_diversity.render.svg import to_svg
 from llama_diversity.render.terminal import console
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.subjects import (
@@ -30,10 +28,47 @@ from llama_diversity.studies.subjects import (
     read_subjects,
     stored_subject,
     subjects_as_json,
+    write_pictures,
 )
 from llama_diversity.studies.words import start_words
 
-_EXPORT_WIDTH = 100
+_LOOKS = [
+    click.option(
+        "--palette",
+        type=click.Choice(list(RAMPS)),
+        default="magma",
+        show_default=True,
+        envvar="LLAMADIV_PALETTE",
+        help="Colours; `paper` is red to green, as in Figure 14.",
+    ),
+    click.option(
+        "--background",
+        type=click.Choice(["dark", "light"]),
+        default="dark",
+        show_default=True,
+        envvar="LLAMADIV_BACKGROUND",
+        help="What the terminal's own background is.",
+    ),
+    click.option("--numbers", is_flag=True, help="Write each token's number beside it, with colours too."),
+    click.option("--ascii", is_flag=True, help="Only ASCII marks."),
+]
+
+
+def _looks(palette: str, background: str, numbers: bool, ascii: bool) -> Looks:  # noqa: FBT001  Click passes by name
+    return Looks(palette, numbers, ascii=ascii, background="light" if background == "light" else "dark")
+
+
+def looks_options(command: Command) -> Command:
+    """Add how coloured text looks; the command receives it as one argument `looks`."""
+    return with_one(command, "looks", _looks, _LOOKS)
+
+
+def judges(models: Sequence[str]) -> Sequence[str]:
+    """The models that were named, or that of the environment: not through Click, which would split it at blanks."""
+    found = models or tuple(filter(None, [os.environ.get("LLAMADIV_MODEL")]))
+    if len(found) > 2:
+        raise BadValue("-m", ", ".join(found), "one or two models can be shown")
+    return found
 
 
 @click.command()
@@ -55,28 +90,11 @@ _EXPORT_WIDTH = 100
 @click.option("--sampler", is_flag=True, help="The distribution the tokens were drawn from, not the raw one.")
 @click.option("--maximum", type=float, help="Bits at which the scale ends.  [default: 16]")
 @click.option("--maximum-difference", type=float, help="Bits at which the scale of a difference ends.  [default: 8]")
-@click.option(
-    "--palette",
-    type=click.Choice(list(RAMPS)),
-    default="magma",
-    show_default=True,
-    envvar="LLAMADIV_PALETTE",
-    help="Colours; `paper` is red to green, as in Figure 14.",
-)
-@click.option(
-    "--background",
-    type=click.Choice(["dark", "light"]),
-    default="dark",
-    show_default=True,
-    envvar="LLAMADIV_BACKGROUND",
-    help="What the terminal's own background is.",
-)
-@click.option("--numbers", is_flag=True, help="Write each token's number beside it, with colours too.")
 @click.option("--bars", is_flag=True, help="A line of bars under the text instead of colours.")
-@click.option("--ascii", is_flag=True, help="Only ASCII marks.")
 @click.option("--width", type=click.IntRange(20), help="Columns; the terminal's own otherwise.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Also write a picture.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page, numbers on hover.")
+@looks_options
 @asking_options
 @reading_options
 @common_options
@@ -91,14 +109,11 @@ def heatmap(
     sampler: bool,
     maximum: float | None,
     maximum_difference: float | None,
-    palette: str,
-    background: str,
-    numbers: bool,
     bars: bool,
-    ascii: bool,
     width: int | None,
     svg: Path | None,
     html: Path | None,
+    looks: Looks,
     asking: Asking,
     session: Session,
     output: Output,
@@ -120,18 +135,12 @@ def heatmap(
     if run_name is None and (arm is not None or sampler or _is_typed("index")):
         raise BadUsage("--sample, --arm and --sampler are for a stored run: name it with --run, or leave them out.")
     subjects = _subjects(models, text, run_name, index, arm, asking, session)
-    looks = Looks(
-        palette=palette,
-        numbers=numbers,
-        style="bars" if bars else "color",
-        ascii=ascii,
-        background="light" if background == "light" else "dark",
-    )
+    looks = dataclasses.replace(looks, style="bars" if bars else "color")
     if len(subjects) == 1:
         picture: TokenPicture = picture_of_one(subjects[0], by, maximum, looks, has_sampler=sampler)
     else:
         picture = picture_of_two(subjects, maximum, maximum_difference, looks)
-    _write(picture, svg, html, width)
+    write_pictures(picture, svg=svg, html=html, width=width)
     if output.json:
         print_json(subjects_as_json(subjects))
     elif output.quiet:
@@ -145,14 +154,6 @@ def heatmap(
 
 def _is_typed(parameter: str) -> bool:
     return click.get_current_context().get_parameter_source(parameter) == ParameterSource.COMMANDLINE
-
-
-def _write(picture: TokenPicture, svg: Path | None, html: Path | None, width: int | None) -> None:
-    """The files that were asked for. Raises BadValue."""
-    if svg is not None:
-        write_whole(svg, to_svg(picture, width or _EXPORT_WIDTH))
-    if html is not None:
-        write_whole(html, to_html(picture, "Token heatmap"))
 
 
 def _subjects(
@@ -170,10 +171,7 @@ def _subjects(
         if _is_typed("start"):
             raise BadUsage("--start is for a text: what a stored sample began with is part of its run.")
         return [stored_subject(run_name, index, arm, session)]
-    # Not through Click, which would split the value of a repeatable option at blanks.
-    models = models or tuple(filter(None, [os.environ.get("LLAMADIV_MODEL")]))
-    if text is None or not models:
+    named = judges(models)
+    if text is None or not named:
         raise BadUsage("Give a model and a text (-m MODEL TEXT), or a stored run (--run RUN --sample I).")
-    if len(models) > 2:
-        raise BadValue("-m", ", ".join(models), "one or two models can be shown")
-    return read_subjects([session.model(name) for name in models], read_text(text), asking, session)
+    return read_subjects([session.model(name) for name in named], read_text(text), asking, session)

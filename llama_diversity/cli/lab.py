@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ import click
 from llama_diversity.cli.complete import complete_model
 from llama_diversity.cli.options import common_options
 from llama_diversity.cli.output import Output
-from llama_diversity.errors import LlamadivError
+from llama_diversity.installation import require_extra
 from llama_diversity.render import lab_pages as pages
 from llama_diversity.studies.session import Session
 
@@ -25,10 +24,7 @@ EXTRA = ("torch", "sentencepiece", "gguf")
 @click.pass_context
 def lab(context: click.Context) -> None:
     """Grow small models of your own, to see what each stage of training does to diversity."""
-    needed = ("gguf",) if context.invoked_subcommand == "blend" else EXTRA
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
-        raise LlamadivError(f"The lab needs {', '.join(missing)}. Install it: pip install 'llama-diversity[lab]'")
+    require_extra("lab", "The lab", ["gguf"] if context.invoked_subcommand == "blend" else EXTRA)
 
 
 corpus_option = click.option(

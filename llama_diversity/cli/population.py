@@ -10,12 +10,10 @@ from llama_diversity.cli.arms import arms_options
 from llama_diversity.cli.output import print_json, say
 from llama_diversity.cli.results import Work, give, study_options
 from llama_diversity.decimals import counted
-from llama_diversity.errors import BadValue
-from llama_diversity.render.files import write_whole
 from llama_diversity.render.safe import visible
 from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.conduct import run
-from llama_diversity.studies.population.files import check_name, rows, write_people
+from llama_diversity.studies.population.files import check_name, rows, write_people, write_start
 from llama_diversity.studies.population.init import starting_text
 from llama_diversity.studies.population.load import load_target
 from llama_diversity.studies.population.specs import (
@@ -146,9 +144,7 @@ def population(
 def _print_start(to: tuple[Path, ...]) -> None:
     """A TARGET to start from, on standard output or into new files."""
     for path in to:
-        if path.exists():
-            raise BadValue("--to", str(path), "it is there already; name another file")
-        write_whole(path, starting_text())
+        write_start(path)
         say(f"A target to start from is in {path}")
     if not to:
         click.echo(starting_text(), nl=False)

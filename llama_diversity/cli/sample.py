@@ -17,13 +17,13 @@ from llama_diversity.cli.options import (
     template_arg_option,
 )
 from llama_diversity.cli.output import Output, print_json, say
-from llama_diversity.errors import BadUsage, BadValue
+from llama_diversity.errors import BadUsage
 from llama_diversity.records import Sample
 from llama_diversity.render import sample_pages as pages
 from llama_diversity.render.jsonl import sample_object
 from llama_diversity.render.terminal import console
 from llama_diversity.studies.drawing import Drawing
-from llama_diversity.studies.sampling import Rendered, Request, Sampling, check_n, rendered, sampling
+from llama_diversity.studies.sampling import Rendered, Request, Sampling, check_n, grammar_of, rendered, sampling
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.words import start_words, template_args_of
 
@@ -89,7 +89,7 @@ def sample(
         drawing=dataclasses.replace(drawing, is_set=arithmetic),
         session=session,
         stop=stop,
-        grammar=_grammar_text(grammar),
+        grammar=None if grammar is None else grammar_of(grammar),
     ) as samples:
         for one in samples:
             _print_sample(one, samples, output)
@@ -98,15 +98,6 @@ def sample(
         say(f"{samples.words}, run {samples.run}; {coloured}")
     elif not output.json:
         click.echo(samples.run)
-
-
-def _grammar_text(file: BinaryIO | None) -> str | None:
-    if file is None:
-        return None
-    try:
-        return file.read().decode()
-    except UnicodeDecodeError as error:
-        raise BadValue("--grammar", file.name, "it must be a file of UTF-8 text") from error
 
 
 def _print_prompt(shown: Rendered, output: Output) -> None:

@@ -282,7 +282,7 @@ def _segments(data: bytes) -> list[str | bytes]:
 _STRETCH = re.compile(r" +|\n|\t|[^ \n\t]+")
 _TYPED_MARK = {
     False: re.compile("⟨"),
-    True: re.compile(r"<(?=>|nl>|tab>|sp x\d|U\+[0-9A-F]|ctrl |[0-9A-F]{2}[ >])"),
+    True: re.compile(r"<(?=>|nl>|!=>|tab>|sp x\d|U\+[0-9A-F]|ctrl |[0-9A-F]{2}[ >])"),
 }
 
 

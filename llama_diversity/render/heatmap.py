@@ -21,8 +21,8 @@ from rich.text import Text
 
 from llama_diversity.errors import BadValue
 from llama_diversity.render import ramps
-from llama_diversity.render.cells import Marks, build_cells
-from llama_diversity.render.layout import Line, Span, lay_out, widest_atom, widest_line
+from llama_diversity.render.cells import Marks, PartKind, build_cells
+from llama_diversity.render.layout import Line, lay_out, widest_atom, widest_line
 from llama_diversity.render.safe import visible
 from llama_diversity.render.scales import (
     OF_MIXTURES,
@@ -121,7 +121,7 @@ class TokenPicture(ABC):
 
     def _explained(self, legend: Legend, depth: ramps.Depth, marks: Marks) -> Iterator[Text]:
         yield from (_safe_text(sentence, marks) for sentence in legend.above)
-        yield self._ramp(legend.scale, depth, marks)
+        yield ramp_of(legend.scale, self.looks, depth, marks)
         yield from (_safe_text(sentence, marks) for sentence in legend.below)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
@@ -138,22 +138,17 @@ class TokenPicture(ABC):
 
     def _segments(self, line: Line, scale: Scale, depth: ramps.Depth, marks: Marks) -> Iterator[Segment]:
         if self.looks.style == "bars":
-            yield from (Segment(span.text, _span_style(ramps.PLAIN, span)) for span in line)
+            yield from (
+                Segment(span.text, span_style(ramps.PLAIN, span.kind, has_value=span.cell.step is not None))
+                for span in line
+            )
             yield Segment.line()
             yield from (Segment(_bar(span.cell.step, scale, marks) * span.width) for span in line)
         else:
             for span in line:
-                yield Segment(span.text, _span_style(self.looks.paint(span.cell.step, scale, depth), span))
+                paint = self.looks.paint(span.cell.step, scale, depth)
+                yield Segment(span.text, span_style(paint, span.kind, has_value=span.cell.step is not None))
         yield Segment.line()
-
-    def _ramp(self, scale: Scale, depth: ramps.Depth, marks: Marks) -> Text:
-        ramp = Text("steps", overflow="fold")
-        for step in scale.steps:
-            bar = _bar(step, scale, marks).strip() if self.looks.style == "bars" else ""
-            paint = ramps.PLAIN if self.looks.style == "bars" else self.looks.paint(step, scale, depth)
-            ramp.append("|" if step != scale.steps[0] and paint == ramps.PLAIN else " ")
-            ramp.append(f" {bar}{scale.label(step)} ", style=ramps.rich_style(paint))
-        return ramp
 
 
 class Heatmap(TokenPicture):
@@ -405,9 +400,20 @@ def _safe_text(sentence: str, marks: Marks, *, style: str = "") -> Text:
     return Text(visible(sentence, ascii=marks.ascii, encoding=marks.encoding), style=style, overflow="fold")
 
 
-def _span_style(paint: ramps.Paint, span: Span) -> Style:
+def ramp_of(scale: Scale, looks: Looks, depth: ramps.Depth, marks: Marks) -> Text:
+    """The steps of a scale in their colours, each with its label."""
+    ramp = Text("steps", overflow="fold")
+    for step in scale.steps:
+        bar = _bar(step, scale, marks).strip() if looks.style == "bars" else ""
+        paint = ramps.PLAIN if looks.style == "bars" else looks.paint(step, scale, depth)
+        ramp.append("|" if step != scale.steps[0] and paint == ramps.PLAIN else " ")
+        ramp.append(f" {bar}{scale.label(step)} ", style=ramps.rich_style(paint))
+    return ramp
+
+
+def span_style(paint: ramps.Paint, kind: PartKind, *, has_value: bool) -> Style:
     """Marks are dim, control tokens bold; a token without a value is dim as a whole."""
-    return ramps.rich_style(paint, bold=span.kind == "control", dim=span.kind == "mark" or span.cell.step is None)
+    return ramps.rich_style(paint, bold=kind == "control", dim=kind == "mark" or not has_value)
 
 
 def _bar(step: int | None, scale: Scale, marks: Marks) -> str:

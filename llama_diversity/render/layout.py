@@ -29,27 +29,56 @@ Line = list[Span]
 
 def lay_out(cells: Sequence[TokenCell], width: int) -> list[Line]:
     """Lines at most `width` cells wide; a single character that is wider stands alone."""
-    lines: list[Line] = [[]]
-    used = 0
-    for unit in _units(cells):
-        unit_width = sum(span.width for span in unit)
-        if used and used + unit_width > width >= unit_width:
-            lines.append([])
-            used = 0
-        for span in unit:
-            if span.kind == "break":
-                lines.append([])
-                used = 0
-                continue
-            for atom in [span] if span.width <= width - used else _atoms(span, width):
-                if used and used + atom.width > width:
-                    lines.append([])
-                    used = 0
-                _place(lines[-1], atom)
-                used += atom.width
-    if not lines[-1]:
-        lines.pop()
-    return lines
+    layout = Layout(width)
+    layout.add(cells)
+    return layout.lines if layout.lines[-1] else layout.lines[:-1]
+
+
+class Place(NamedTuple):
+    """Where a layout stood, to be gone back to."""
+
+    n_lines: int
+    last: Line
+    used: int
+
+
+class Layout:
+    """Lines that cells are added to, as far as they are wanted; the last one is open, and empty after a line break."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.lines: list[Line] = [[]]
+        self._used = 0
+
+    def add(self, cells: Sequence[TokenCell]) -> None:
+        """Lay out more cells, of which the first is no small one."""
+        for unit in _units(cells):
+            unit_width = sum(span.width for span in unit)
+            if self._used and self._used + unit_width > self.width >= unit_width:
+                self._break()
+            for span in unit:
+                if span.kind == "break":
+                    self._break()
+                    continue
+                for atom in [span] if span.width <= self.width - self._used else _atoms(span, self.width):
+                    if self._used and self._used + atom.width > self.width:
+                        self._break()
+                    _place(self.lines[-1], atom)
+                    self._used += atom.width
+
+    @property
+    def place(self) -> Place:
+        """Where it stands now."""
+        return Place(len(self.lines), list(self.lines[-1]), self._used)
+
+    def back_to(self, place: Place) -> None:
+        """Forget what was added since."""
+        self.lines[place.n_lines - 1 :] = [list(place.last)]
+        self._used = place.used
+
+    def _break(self) -> None:
+        self.lines.append([])
+        self._used = 0
 
 
 def widest_line(cells: Sequence[TokenCell]) -> int:

@@ -261,7 +261,7 @@ class EntropyStrip(SamplePlot):
             share = entropy / highest if highest > 0 and math.isfinite(entropy) else 0.0
             label = fit(inline(token.piece, canvas.marks), token_width, canvas)
             value = f"{entropy:6.2f}" if math.isfinite(entropy) else "     -"
-            rows.append(Text.assemble(label, " ", (_bar(share, bar_width, canvas), colour), value))
+            rows.append(Text.assemble(label, " ", (bar(share, bar_width, canvas), colour), value))
         return rows
 
     def key(self, canvas: Canvas) -> Iterator[str]:
@@ -301,7 +301,7 @@ def _entropies(tokens: Sequence[ScoredToken]) -> list[float]:
     return [token.entropy_bits for token in tokens if math.isfinite(token.entropy_bits)]
 
 
-def _bar(share: float, width: int, canvas: Canvas) -> str:
+def bar(share: float, width: int, canvas: Canvas) -> str:
     """A bar that fills `share` of the width, to an eighth of a cell."""
     if canvas.marks.in_ascii:
         return ("#" * round(share * width)).ljust(width)

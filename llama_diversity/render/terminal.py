@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from rich.console import Console
 
@@ -42,6 +42,24 @@ def console(color: str = "auto", *, stderr: bool = False, width: int | None = No
         highlight=False,
         emoji=False,
     )
+
+
+def is_screen() -> bool:
+    """Whether somebody sits before a terminal that a program can fill: keys come in, and the cursor can be placed."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return all(stream is not None and stream.isatty() for stream in streams) and os.environ.get("TERM") != "dumb"
+
+
+def described() -> dict[str, Any]:
+    """What is known of standard output's terminal, as JSON can hold it."""
+    target = console()
+    return {
+        "is_terminal": target.is_terminal,
+        "color_system": None if target.no_color else target.color_system,
+        "width": target.width,
+        "encoding": target.encoding,
+        **{name: os.environ[name] for name in ("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR") if name in os.environ},
+    }
 
 
 def _color_system(color: str, *, is_terminal: bool) -> ColorSystem | None:

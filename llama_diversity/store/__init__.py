@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from llama_diversity.errors import BadValue, StoreDamaged, StoreError, UnknownName
 from llama_diversity.records import Cell, Piece, Recipe, Sample
+from llama_diversity.store.glances import Glances
 from llama_diversity.store.statistics import pack_statistics, unpack_statistics
 from llama_diversity.storefile import LAST_RUN, open_file, read_only_address, translated
 
@@ -70,7 +71,7 @@ class Merged(NamedTuple):
     n_runs: int
 
 
-class Store:
+class Store(Glances):
     """An open sample store; a context manager. Every method raises a StoreError when the file cannot be used."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, timeout_s: float) -> None:

@@ -66,6 +66,27 @@ def unpack_statistics(blob: bytes, n_tokens: int) -> Unpacked:
     return Unpacked(tokens)
 
 
+def surprisal_of(blob: bytes, n_tokens: int) -> npt.NDArray[np.float32]:
+    """The surprisal column alone, shape (n_tokens,): the first bytes of the rows, so the rest is not unpacked.
+
+    Raises ValueError on a blob that is damaged where it is read.
+    """
+    tag = blob[0] if blob else 0
+    if tag not in (*_N_BYTES, _MIXED_COLUMNS, _BOUNDED_COLUMNS):
+        raise ValueError(f"its statistics begin with {tag}, which no version wrote")
+    kind, first = TOKEN_DTYPE.fields["surprisal_bits"][:2]  # type: ignore[index]  # it has fields
+    end = first + kind.itemsize
+    try:
+        columns = zlib.decompressobj().decompress(blob[2 if tag == _MIXED_COLUMNS else 1 :], n_tokens * end)
+    except zlib.error as error:
+        raise ValueError(f"its statistics cannot be decompressed, {error}") from error
+    if len(columns) != n_tokens * end:
+        raise ValueError(f"its statistics are not those of {n_tokens} tokens")
+    rows = np.frombuffer(columns, np.uint8).reshape(end, n_tokens)[first:].T
+    surprisal: npt.NDArray[np.float32] = np.ascontiguousarray(rows).reshape(-1).view(kind)
+    return surprisal
+
+
 def _unpack_mixed(blob: bytes, n_tokens: int) -> tuple[TokenStats, TokenStats]:
     n_models = blob[1] if len(blob) > 1 else 0
     if not 1 <= n_models <= _MOST_MODELS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from llama_diversity.answers import Answer, Reader
 from llama_diversity.decimals import counted
@@ -88,6 +88,14 @@ class Sampling:
         pieces: Mapping[int, Piece] = self.pieces(sample)
         controls = {token: piece.control for token, piece in pieces.items() if piece.control is not None}
         return Reader(self.cell.recipe.prompt, controls, lambda ids: pieces).read(sample)
+
+
+def grammar_of(file: BinaryIO) -> str:
+    """The grammar in an open file. Raises BadValue."""
+    try:
+        return file.read().decode()
+    except UnicodeDecodeError as error:
+        raise BadValue("--grammar", file.name, "it must be a file of UTF-8 text") from error
 
 
 def check_n(n: int) -> None:

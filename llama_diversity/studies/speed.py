@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from llama_diversity.engines import Engine
 from llama_diversity.records import Cell, ModelRef
@@ -51,3 +51,12 @@ def speed_of(model: ModelRef, text: str, *, n: int, max_tokens: int, seed: int, 
         )
         with session.listener.working("sampling") as show:
             return measure(engine, cell, show)
+
+
+def words_of(measured: Mapping[str, float]) -> str:
+    """What `measure` found, in a sentence."""
+    return (
+        f"{measured['tokens_per_second']:,.0f} tokens/s: {measured['generated_tokens']} tokens in "
+        f"{measured['seconds']:.2f} s, {measured['parallel']} at once; "
+        f"{measured['decode_share']:.0%} decoding, {measured['sampling_share']:.0%} sampling"
+    )

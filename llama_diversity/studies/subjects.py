@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from llama_diversity.errors import BadValue, UnknownName
 from llama_diversity.records import Asking, ModelRef, Piece, TokenStats, seen_ids
-from llama_diversity.render.heatmap import DifferenceHeatmap, Heatmap, Looks
+from llama_diversity.render.files import write_whole
+from llama_diversity.render.heatmap import DifferenceHeatmap, Heatmap, Looks, TokenPicture
 from llama_diversity.render.jsonl import token_objects
 from llama_diversity.render.scales import scored_tokens
 from llama_diversity.store import Store
@@ -15,6 +17,8 @@ from llama_diversity.studies.arms import check_different
 from llama_diversity.studies.scored import score_text
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.tokens import DifferentTokens
+
+_EXPORT_WIDTH = 100
 
 
 class Subject(NamedTuple):
@@ -36,7 +40,7 @@ def read_subjects(models: Sequence[ModelRef], text: str, asking: Asking, session
     for reference in models:  # one after the other: two 7B models do not fit a laptop together
         with session.opened(reference) as engine:
             scored = score_text(engine, text, asking, session)
-            vocabulary = _vocabulary_name(engine.facts.n_vocab, engine.facts.vocab_digest)
+            vocabulary = vocabulary_name(engine.facts.n_vocab, engine.facts.vocab_digest)
             read = Subject(
                 reference.reference, vocabulary, scored.tokens, scored.pieces, scored.ids, scored.start, scored.beside
             )
@@ -63,14 +67,15 @@ def stored_subject(run_name: str, index: int, arm: str | None, session: Session)
         n_vocab = cell.about.get("model", {}).get("n_vocab", "?")
         return Subject(
             cell.reference,
-            _vocabulary_name(n_vocab, digest),
+            vocabulary_name(n_vocab, digest),
             sample.tokens,
             store.pieces(digest, seen_ids(sample.tokens)),
             beside=sample.beside,
         )
 
 
-def _vocabulary_name(n_vocab: object, digest: str) -> str:
+def vocabulary_name(n_vocab: object, digest: str) -> str:
+    """A short name of a vocabulary, for a legend."""
     return f"{n_vocab} tokens, {digest[:8]}"
 
 
@@ -119,3 +124,14 @@ def picture_of_two(
         maximum_difference_bits=maximum_difference,
         looks=looks,
     )
+
+
+def write_pictures(picture: TokenPicture, *, svg: Path | None, html: Path | None, width: int | None) -> None:
+    """The files of a picture that were asked for, the SVG `width` cells wide. Raises BadValue."""
+    from llama_diversity.render.html import to_html  # the two are of no use to those who want neither
+    from llama_diversity.render.svg import to_svg
+
+    if svg is not None:
+        write_whole(svg, to_svg(picture, width or _EXPORT_WIDTH))
+    if html is not None:
+        write_whole(html, to_html(picture, "Token heatmap"))

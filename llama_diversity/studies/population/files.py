@@ -19,6 +19,7 @@ from llama_diversity.errors import BadValue
 from llama_diversity.render.csv import Lines, guarded
 from llama_diversity.render.files import write_whole
 from llama_diversity.studies.population.analysis import Arm, Result
+from llama_diversity.studies.population.init import starting_text
 from llama_diversity.studies.population.target import Target
 
 NOTE = "These people are made up by a language model; none of them exists."
@@ -149,3 +150,10 @@ def _yaml(some: Sequence[Row], target: Target) -> str:
 
 def _scalar(value: Any) -> str:
     return _UNPRINTABLE.sub(lambda one: f"\\u{ord(one[0]):04x}", json.dumps(value, ensure_ascii=False))
+
+
+def write_start(path: Path) -> None:
+    """A target to start from, into a new file. Raises BadValue where there is one, and what writing raises."""
+    if path.exists():
+        raise BadValue("--to", str(path), "it is there already; name another file")
+    write_whole(path, starting_text())

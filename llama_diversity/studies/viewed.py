@@ -1,0 +1,236 @@
+"""What a viewer looks at: texts token by token, side by side, and where they come from. It knows no terminal.
+
+A `Source` has one or more questions, each with the arms that answered it, each with rows, which are texts. A text that
+was typed is one question with one row and an arm for each model.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from llama_diversity.records import Piece, TokenStats
+from llama_diversity.render import scales
+from llama_diversity.render.scales import (
+    OF_MIXTURES,
+    SCALES,
+    Difference,
+    Leaning,
+    Scale,
+    ScoredToken,
+    TokenScale,
+    scale_called,
+    scored_tokens,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """One text under one model, with the statistics of its tokens.
+
+    `tokens`, `beside` and `bounds` are as in `records.Sample`, shape (n,); `pieces` says what each token seen in them
+    looks like. `heading` names the arm and what of it this is; `ending` says why a sample ended, if it has ended.
+    """
+
+    arm: str
+    model: str
+    tokens: TokenStats
+    pieces: Mapping[int, Piece]
+    vocabulary: str
+    heading: str = ""
+    prompt: str = ""
+    ending: str = ""
+    beside: TokenStats | None = None
+    bounds: TokenStats | None = None
+    is_drawn: bool = False  # by a sampler, whose own statistics the tokens have
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @functools.cached_property
+    def spelled(self) -> list[Piece]:
+        """The piece of every token, in order."""
+        return [self.pieces[token] for token in self.tokens["id"].tolist()]
+
+    def scored(self, start: int, end: int) -> tuple[ScoredToken, ...]:
+        """The tokens from `start` to before `end`, as scales and pictures take them."""
+        beside = None if self.beside is None else self.beside[start:end]
+        return scored_tokens(self.tokens[start:end], self.pieces.__getitem__, beside)
+
+    @functools.cached_property
+    def total_bits(self) -> float:
+        """Summed surprisal of the tokens that have a context."""
+        return float(np.nansum(self.tokens["surprisal_bits"], dtype=np.float64))
+
+    @functools.cached_property
+    def n_judged(self) -> int:
+        """How many tokens have a context."""
+        return int((~np.isnan(self.tokens["surprisal_bits"])).sum())
+
+    def left_over(self, at: int) -> float:
+        """Raw probability of all tokens but the stored alternatives, before the token `at`; nan where none is known."""
+        bits = self.tokens["top_surprisals_bits"][at]
+        known = bits[np.isfinite(bits)].astype(np.float64)
+        return max(0.0, 1 - float(np.exp2(-known).sum())) if len(known) else math.nan
+
+
+class Row(NamedTuple):
+    """What a list says of a text without opening it; `bits` is nan until it is known."""
+
+    number: int
+    n_tokens: int
+    ending: str
+    text: str
+    bits: float = math.nan
+
+
+class Source(Protocol):
+    """Where texts come from. All numbers of questions, arms and rows are from 0."""
+
+    title: str
+
+    @property
+    def questions(self) -> Sequence[str]:
+        """What was asked, in words; empty where nothing was asked yet."""
+
+    def arms(self, question: int) -> Sequence[str]:
+        """The names of those that answered it."""
+
+    def n_rows(self, question: int, arm: int) -> int:
+        """How many texts an arm has."""
+
+    def text(self, question: int, arm: int, row: int) -> Text:
+        """One of them. Raises what a store raises."""
+
+    def partner(self, question: int, arm: int, row: int, other: int) -> int | None:
+        """The row of another arm that stands beside a row: the one with its number; None where there is none."""
+
+    def refresh(self) -> bool:
+        """Look whether there is more than before; whether there is."""
+
+
+class ScoredTexts:
+    """A text that was typed, under one model or several."""
+
+    def __init__(self, texts: Sequence[Text]) -> None:
+        self._texts = tuple(texts)
+        self.title = "a text under " + " and ".join(text.model for text in texts)
+        self.questions: Sequence[str] = ("",)
+
+    def arms(self, question: int) -> Sequence[str]:
+        """The models."""
+        return [text.arm for text in self._texts]
+
+    def n_rows(self, question: int, arm: int) -> int:
+        """One."""
+        return 1
+
+    def text(self, question: int, arm: int, row: int) -> Text:
+        """The text under that model."""
+        return self._texts[arm]
+
+    def partner(self, question: int, arm: int, row: int, other: int) -> int | None:
+        """The same text."""
+        return row
+
+    def refresh(self) -> bool:
+        """What was read stays as it is."""
+        return False
+
+
+class Abreast:
+    """Texts that stand side by side: what they can be coloured by, and how far they are the same."""
+
+    def __init__(self, texts: Sequence[Text]) -> None:
+        self.texts = tuple(texts)
+        self._shared: dict[tuple[int, int], int] = {}
+
+    def shared(self, one: int, other: int) -> int:
+        """How many tokens two of the texts both begin with."""
+        if (one, other) not in self._shared:
+            self._shared[one, other] = _n_shared(self.texts[one], self.texts[other])
+        return self._shared[one, other]
+
+    @functools.cached_property
+    def quantities(self) -> list[str]:
+        """Names of the scales that some token has a value on."""
+        found = [name for name in SCALES if name not in OF_MIXTURES]
+        if any(self.shared(0, other) for other in range(1, len(self.texts))):
+            found.append(Difference.name)
+        beside = [text.beside for text in self.texts if text.beside is not None]
+        if beside:
+            found.append(Leaning.name)
+        if any((one["source"] >= 0).any() for one in beside):
+            found.append(scales.Source.name)
+        return found
+
+    def values(self, arm: int, scale: Scale, start: int, end: int) -> list[float]:
+        """The quantity of the tokens from `start` to before `end` of one of the texts; nan where a token has none.
+
+        A difference is that of the text's own arm less the first one's, of the first arm the second's less its own, and
+        there is one only where both texts are the same so far.
+        """
+        end = min(end, len(self.texts[arm]))
+        if isinstance(scale, TokenScale):
+            return [scale.value(token) for token in self.texts[arm].scored(start, end)]
+        other = max(1, arm)
+        n = max(start, min(self.shared(0, other), end))
+        first, second = (self.texts[at].tokens["surprisal_bits"][start:n].astype(np.float64) for at in (0, other))
+        known: list[float] = (second - first).tolist()
+        return known + [math.nan] * (end - n)
+
+    @functools.cached_property
+    def parting(self) -> int | None:
+        """The first token at which not all of the texts are the same; None where they never part."""
+        n = min(self.shared(0, other) for other in range(len(self.texts)))
+        return n if any(len(text) != n for text in self.texts) else None
+
+    def same_context(self, arm: int, at: int) -> list[int]:
+        """The arms, `arm` among them, whose texts have a token `at` and are the same before it."""
+        return [
+            other
+            for other, text in enumerate(self.texts)
+            if at < len(text) and (other == arm or self.shared(arm, other) >= at)
+        ]
+
+
+def scale_of(name: str) -> Scale:
+    """The scale of a quantity, with its default maximum. Raises UnknownName."""
+    return Difference(Difference.default_maximum_bits) if name == Difference.name else scale_called(name)
+
+
+def _n_shared(one: Text, other: Text) -> int:
+    if one is other:
+        return len(one)
+    pairs = enumerate(zip(one.spelled, other.spelled, strict=False))
+    return next((at for at, (mine, theirs) in pairs if mine != theirs), min(len(one), len(other)))
+
+
+# ---- where to go
+
+
+def next_word(text: Text, at: int, step: int) -> int:
+    """The token that begins the next word, or with `step` -1 the one before; `at` itself where there is none."""
+    places = range(at + 1, len(text)) if step > 0 else range(at - 1, -1, -1)
+    return next((place for place in places if begins_word(text.spelled, place)), at)
+
+
+def begins_word(spelled: Sequence[Piece], at: int) -> bool:
+    """Whether a token begins a word: behind a blank, with one, or as a control token."""
+    piece, before = spelled[at], spelled[at - 1] if at else Piece(b"", "")
+    if piece.control is not None or before.control is not None:
+        return True
+    return bool(piece.bytes.strip()) and (piece.bytes[:1].isspace() or before.bytes[-1:].isspace())
+
+
+def next_surprise(found: Sequence[float] | Any, at: int, step: int, least: float) -> int | None:
+    """The next token whose value is `least` or more, either way of zero, or with `step` -1 the one before."""
+    with np.errstate(invalid="ignore"):
+        places = np.flatnonzero(np.abs(np.asarray(found, np.float64)) >= least)
+    there = places[places > at] if step > 0 else places[places < at][::-1]
+    return int(there[0]) if len(there) else None

@@ -1,0 +1,74 @@
+"""`llamadiv view`, driven by keys: what stands on the screen, and where the cursor is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from llama_diversity.records import Asking
+from llama_diversity.render.cells import Marks
+from llama_diversity.render.heatmap import Looks
+from llama_diversity.studies.browsing import scored_source, stored_source
+from llama_diversity.studies.session import Session
+from llama_diversity.view.columns import Columns
+from llama_diversity.view.ink import Ink
+from llama_diversity.view.viewer import ViewApp
+
+Script = Callable[[Pilot[None]], Awaitable[None]]
+
+
+def ink(depth: str = "truecolor", **looks: object) -> Ink:
+    return Ink(Looks(**looks), depth, Marks(ascii=bool(looks.get("ascii")), dots=depth != "none"))
+
+
+def play(source, script: Script, *, size: tuple[int, int] = (80, 24), drawn: Ink | None = None) -> None:
+    """Open a source, and do what a script says."""
+
+    async def playing() -> None:
+        app = ViewApp(source, drawn or ink())
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            await script(pilot)
+
+    asyncio.run(playing())
+
+
+def screen(pilot: Pilot[None]) -> list[str]:
+    """The lines of the screen, as text."""
+    strips = pilot.app.screen._compositor.render_strips()
+    return ["".join(segment.text for segment in strip) for strip in strips]
+
+
+@pytest.fixture
+def session(own_folders: Path) -> Session:
+    return Session(named_store=own_folders / "store.sqlite")
+
+
+@pytest.fixture
+def stored(run, session: Session) -> Session:
+    """A session whose last run has five samples of one model."""
+    words = ["-m", "scripted:base", "-p", "She was", "-n", 5, "--max-tokens", 12, "--store", session.store]
+    assert run("sample", *words)[0] == 0
+    return session
+
+
+def test_a_run_is_walked_through_by_keys(stored):
+    async def script(pilot):
+        columns = pilot.app.screen.query_one(Columns)
+        assert "1 of 5" in screen(pilot)[0]
+        assert columns.at == 0
+        await pilot.press("right", "right", "left")
+        assert columns.at == 1
+        await pilot.press("s")
+        assert "2 of 5" in screen(pilot)[0]
+        assert columns.at == 0
+        await pilot.press("G")
+        assert columns.at == len(columns.abreast.texts[0]) - 1
+        assert f"token {columns.at + 1} of {columns.at + 1}" in "\n".join(screen(pilot))
+
+    with stored_source("last", stored) as source:
+        play(source, script)
