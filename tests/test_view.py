@@ -72,3 +72,19 @@ def test_a_run_is_walked_through_by_keys(stored):
 
     with stored_source("last", stored) as source:
         play(source, script)
+
+
+def test_a_text_under_two_models_is_coloured_by_their_difference(session):
+    async def script(pilot):
+        columns = pilot.app.screen.query_one(Columns)
+        assert [text.arm for text in columns.abreast.texts] == ["scripted:base", "scripted:aligned"]
+        assert columns.abreast.parting is None
+        for _ in range(columns.abreast.quantities.index("difference")):
+            await pilot.press("c")
+        shown = "\n".join(screen(pilot))
+        assert "difference in surprisal, B - A" in shown
+        assert "A is scripted:base, B is scripted:aligned" in shown
+
+    models = [session.model(name) for name in ("scripted:base", "scripted:aligned")]
+    with scored_source(models, "She was a nurse.", Asking(), session) as source:
+        play(source, script, size=(100, 30))
