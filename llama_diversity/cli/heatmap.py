@@ -93,7 +93,7 @@ def judges(models: Sequence[str]) -> Sequence[str]:
 @click.option("--bars", is_flag=True, help="A line of bars under the text instead of colours.")
 @click.option("--width", type=click.IntRange(20), help="Columns; the terminal's own otherwise.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Also write a picture.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page, numbers on hover.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page that can be asked.")
 @looks_options
 @asking_options
 @reading_options

@@ -245,7 +245,9 @@ class DifferenceHeatmap(TokenPicture):
         tooltips = [[tooltip(token, "raw") for token in tokens] for tokens in (self.first, self.second)]
         both = self._both(self.scale, marks, tooltips, numbers=numbers)
         less = self._less(marks, self._tooltips(self.differences))
-        return Page(self.title, (*both.blocks, *less.blocks), (*both.legends, *less.legends))
+        [legend] = less.legends
+        legend = legend._replace(above=legend.above[:1])  # whose they are is said of both
+        return Page(self.title, (*both.blocks, *less.blocks), (*both.legends, legend))
 
     @property
     def texts(self) -> tuple[tuple[Judged, ...], ...]:
@@ -281,9 +283,7 @@ class DifferenceHeatmap(TokenPicture):
         for letter, name, values, told in zip("AB", self.models, both, tooltips, strict=True):
             cells = build_cells(pieces, values, scale=scale, marks=marks, numbers=numbers, tooltips=told)
             blocks.append(Block(f"{letter}  {name}", cells, scale))
-        name_a, name_b = self.models
-        source = (f"A is {name_a}, B is {name_b}; {DISTRIBUTIONS['raw']}; tokenizer {self.tokenizer}",)
-        legend = legend_of(scale, source, blocks[0].cells, marks, numbers=numbers)
+        legend = legend_of(scale, (self._source(),), blocks[0].cells, marks, numbers=numbers)
         sums = [f"{letter}: {summary(scale, values)}" for letter, values in zip("AB", both, strict=True)]
         return Page(self.title, tuple(blocks), (legend._replace(below=(*legend.below, *sums)),))
 
@@ -293,9 +293,13 @@ class DifferenceHeatmap(TokenPicture):
         values = self.differences
         cells = build_cells(pieces, values, scale=self.difference, marks=marks, numbers=True, tooltips=tooltips)
         below = (self.difference.number_sentence(), summary(self.difference, values))
-        legend = Legend(self.difference, (self.difference.sentence(),), below)
+        legend = Legend(self.difference, (self.difference.sentence(), self._source()), below)
         delta = "difference" if marks.in_ascii else "Δ"
         return Page(self.title, (Block(f"{delta}  B - A", cells, self.difference),), (legend,))
+
+    def _source(self) -> str:
+        name_a, name_b = self.models
+        return f"A is {name_a}, B is {name_b}; {DISTRIBUTIONS['raw']}; tokenizer {self.tokenizer}"
 
     def _tooltips(self, differences: Sequence[float]) -> list[str]:
         return [

@@ -89,11 +89,11 @@ def _colours(pictures: Sequence[TokenPicture], background: Background) -> Iterat
                     )
 
 
-def fragment(picture: TokenPicture) -> str:
+def fragment(picture: TokenPicture, *, has_title: bool = True) -> str:
     """A picture as part of a page that has its `token_style`, and behind it, where it may, the `token_script`."""
     page = picture.page(Marks(), numbers=picture.looks.numbers)
     palette = picture.looks.palette
-    title = f"<h2>{_escaped(page.title)}</h2>\n" if page.title else ""
+    title = f"<h2>{_escaped(page.title)}</h2>\n" if page.title and has_title else ""
     blocks = "".join(_block(block, palette) for block in page.blocks)
     legends = "".join(_legend(legend, palette) for legend in page.legends)
     data = f'<script type="application/json">{token_json(picture)}</script>\n'

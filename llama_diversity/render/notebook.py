@@ -70,7 +70,7 @@ def _exhibit(exhibit: Exhibit) -> Iterator[str]:
     if isinstance(exhibit, Table):
         yield table_html(exhibit, f'in tables["{exhibit.name}"]')
     elif isinstance(exhibit, Tokens):
-        yield fragment(exhibit.picture)
+        yield fragment(exhibit.picture, has_title=False)  # the exhibit has one
     else:
         yield _picture(exhibit)
     if exhibit.note:

@@ -148,7 +148,7 @@ def _inside(exhibit: Table | Figure | Tokens, specs: dict[str, dict[str, Any]]) 
     if isinstance(exhibit, Table):
         yield table_html(exhibit)
     elif isinstance(exhibit, Tokens):
-        yield fragment(exhibit.picture)
+        yield fragment(exhibit.picture, has_title=False)  # the exhibit has one
     else:
         yield '<div class="panels">'
         for position, (heading, chart) in enumerate(exhibit.panels.items()):

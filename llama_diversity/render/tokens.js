@@ -116,7 +116,7 @@
       const controls = make(
         "form",
         { class: "controls" },
-        make("fieldset", {}, make("legend", {}, "Colour"), ...labels),
+        make("div", { role: "radiogroup", "aria-label": "Colour" }, make("b", {}, "Colour"), ...labels),
         make("label", { class: "least" }, "A surprise has at least ", this.least, " bits"),
       );
       controls.addEventListener("submit", (event) => event.preventDefault());
@@ -130,7 +130,7 @@
           { class: "buttons" },
           button("previous", "Token before", () => this.choose(this.place, this.step(-1))),
           button("next", "Token after", () => this.choose(this.place, this.step(1))),
-          button("surprise", "Next surprise", () => this.choose(this.place, this.surprise(1))),
+          button("surprise", "Next surprise", () => this.seek(1)),
           button("close", "Close", () => this.close()),
         ),
         this.told,
@@ -234,14 +234,23 @@
         ArrowUp: () => this.line(-1),
         Home: () => 0,
         End: () => this.spans[place].length - 1,
-        n: () => this.surprise(1),
-        N: () => this.surprise(-1),
         Enter: () => at,
         " ": () => at,
       };
-      if (!Object.hasOwn(keys, event.key)) return;
+      if (/^n$/i.test(event.key) && !event.ctrlKey) this.seek(event.key === "n" ? 1 : -1, true);
+      else if (Object.hasOwn(keys, event.key)) this.choose(place, keys[event.key](), true);
+      else return;
       event.preventDefault();
-      this.choose(place, keys[event.key](), true);
+    }
+
+    // To the next surprise, or the one before; where there is none that is said.
+    seek(by, takesFocus) {
+      const at = this.surprise(by);
+      this.choose(this.place, at, takesFocus);
+      if (at !== undefined) return;
+      const none = `No token ${by > 0 ? "further on" : "before"} has ${this.least.value} bits or more.`;
+      if (this.chosen !== null) this.told.replaceChildren(make("p", {}, none), ...this.all(this.place, this.chosen));
+      this.spoken.textContent = none;
     }
 
     // ---- where a key leads: the number of a cell, or undefined
