@@ -282,6 +282,7 @@ NEEDED = {
     "diff": ("She",),
     "heatmap": ("She",),
     "population": ("target.toml",),
+    "view": ("last",),
 }
 
 

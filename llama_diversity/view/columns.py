@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -205,21 +206,17 @@ class Columns(Widget):
     def _heading(self, arm: int, column: Column) -> Sequence[Segment]:
         text = column.text
         name = self.ink.safe(text.arm) + ("" if text.model == text.arm else f"  {self.ink.safe(text.model)}")
-        words = ", ".join(
-            [
-                *filter(None, [text.heading]),
-                counted(len(text), "token"),
-                f"{decimals(text.total_bits, '.1f')} bits",
-                *filter(None, [text.ending]),
-            ]
-        )
+        facts = [counted(len(text), "token"), f"{decimals(text.total_bits, '.1f')} bits"]
+        words = name
+        for more in filter(None, [text.heading, *facts, text.ending]):  # as many as there is room for
+            if cell_len(words) + len(more) + 2 <= column.width:
+                words += f"  {more}"
         name = cut(name, column.width)
         style = self.ink.arm(text.arm, arm)
         if arm == self.arm and len(self._arms) > 1:
             style += Style(underline=True)
-        room = column.width - len(name) - 2
-        rest = f"  {cut(words, room)}" if room > 4 else ""
-        return Strip([Segment(name, style), Segment(rest, DIM)]).adjust_cell_length(column.width)._segments
+        rest = words[len(name) :].ljust(column.width - cell_len(name))
+        return [Segment(name, style), Segment(rest, DIM)]
 
     def _line(self, arm: int, column: Column, y: int) -> Iterator[Segment]:
         is_mine = arm == self.arm

@@ -118,13 +118,6 @@ class Viewer(Screen[None]):
 
     BINDINGS = bindings()
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]
-    CSS = """
-    Viewer { layout: vertical; }
-    #body { height: 1fr; layout: vertical; }
-    Viewer.-wide #body { layout: horizontal; }
-    Viewer.-wide Detail { width: 46; height: 1fr; margin-left: 2; }
-    Viewer .-hidden { display: none; }
-    """
 
     def __init__(self, source: Source, ink: Ink) -> None:
         super().__init__()
@@ -329,7 +322,12 @@ class ViewApp(App[None]):
     """The application around the viewer: a terminal's own colours, and no more."""
 
     ENABLE_COMMAND_PALETTE = False
-    INLINE_PADDING = 0
+    CSS = """
+    #body { height: 1fr; layout: vertical; }
+    Viewer.-wide #body { layout: horizontal; }
+    Viewer.-wide Detail { width: 46; height: 1fr; margin-left: 2; }
+    .-hidden { display: none; }
+    """
 
     def __init__(self, source: Source, ink: Ink) -> None:
         super().__init__()
