@@ -71,7 +71,7 @@ SHARED = "measuring"  # what several rooms measure alike
 # All other modules of a room analyse.
 ASKS, SHOWS = (
     {"study", "specs", "gathering", "parts", "stating"},
-    {"exhibits", "sentence_exhibits", "files", "pictures", "as_json"},
+    {"exhibits", "sentence_exhibits", "files", "pictures", "as_json", "plain"},
 )
 
 OWNERS = {
@@ -137,7 +137,7 @@ def objection_of_room(mine: list[str], inner: list[str]) -> str | None:
         return None if ok else f"what {kind or 'all studies share'} may import only {', '.join(sorted(parts))}"
     theirs = inner[1] if len(inner) > 2 or inner[1] in ROOMS | {SHARED} else None
     if theirs is None:  # a module that all rooms share
-        is_open = room is None or kind == "asks" or (kind == "shows" and inner[1] in {"phrases", "words"})
+        is_open = room is None or kind == "asks" or (kind == "shows" and inner[1] in {"phrases", "plain", "words"})
         return None if is_open else f"what {kind} knows no {inner[1]}"
     if room is None:
         is_table = mine == ["study"] and theirs in STUDIES

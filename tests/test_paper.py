@@ -204,12 +204,21 @@ def test_the_section_says_verdicts_deviations_and_errata() -> None:
     facts = Facts("tiny-base", "tiny-aligned", False, [("sampler", "T = 1", "the same")], ["personas"])
     shown = section(lines, facts, "llamadiv reproduce")
     remarks = [one for one in shown.exhibits if isinstance(one, Remark)]
-    assert remarks[0].text == "5 lines: agrees 3, same direction 1, differs 1."
+    assert remarks[0].text == (
+        "5 lines, 4 of them arithmetic that no model enters: ✓ agrees 3, ✓ same direction 1, ✗ differs 1."
+    )
     assert remarks[1].is_warning
     assert "personas" in remarks[1].text
     tables = {one.name: one for one in shown.exhibits if isinstance(one, Table)}
-    assert ("E3.entropy", "same direction", "1.48 (sd 0.17) → 0.96 (sd 0.12)", "1.48 → 0.96") in tables["ledger"].rows
-    assert ("T1.t4", "differs", "0.93", "0.9") in tables["ledger"].rows
+    assert (
+        "✓ same direction",
+        "How undecided is a model at each token (five likeliest, Eq. 3.2)?",
+        "1.48 (sd 0.17) bits → 0.96 (sd 0.12) bits",
+        "1.48 bits (1.45 to 1.51) → 0.96 bits (0.93 to 0.99)",
+    ) in tables["ledger"].rows
+    assert (
+        "✗ differs", "Table 1, t = 4: probability of “Jeepiti”?", "0.93", "0.9",
+    ) in tables["ledger"].rows  # fmt: skip
     assert len(tables["ledger-errata"].rows) == 5
     report = ledger_as_json(lines, facts)
     entry = report["entries"][0]

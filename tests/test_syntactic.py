@@ -216,8 +216,14 @@ def test_figures_are_written(run: Callable, tmp_path: Path) -> None:
     code, _, error = run("syntactic", "--pair", "scripted", "-n", 5, "--max-tokens", 16, "--out", tmp_path / "figures")
     assert (code, "Figures and numbers are in" in error) == (0, True)
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    figures = ("11-mean-entropies", "11-mean-top5-entropies", "12-token-entropies", "13-token-probabilities")
-    assert names == {f"figure-{figure}.{kind}" for figure in figures for kind in ("png", "svg", "pdf", "vl.json")} | {
+    figures = (
+        "figure-11-mean-entropies",
+        "figure-11-mean-top5-entropies",
+        "figure-12-token-entropies",
+        "figure-13-token-probabilities",
+        "syntactic-choices",
+    )
+    assert names == {f"{figure}.{kind}" for figure in figures for kind in ("png", "svg", "pdf", "vl.json")} | {
         "syntactic.json",
         "index.html",
         "syntactic-entropies.csv",

@@ -74,6 +74,11 @@ class Found:
         return self._result.run
 
     @property
+    def plain(self) -> tuple[str, ...]:
+        """What was found in plain sentences, the most telling first; of studies without any empty."""
+        return self._result.section.plain.texts
+
+    @property
     def found(self) -> Any:
         """The study's own result."""
         return self._result.found
@@ -151,6 +156,11 @@ class Report(Mapping[str, Found]):
     def command(self) -> str:
         """The command line that makes the first of them again: of a ledger's run, all."""
         return self._made.results[0].command
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """The sentences of the first screen: the ledger's, of a single study its own, of several their first ones."""
+        return self._made.plain.texts
 
     @property
     def verdicts(self) -> tuple[Any, ...]:

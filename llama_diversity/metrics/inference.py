@@ -88,7 +88,15 @@ def mean_interval(values: npt.ArrayLike) -> Interval:
     >>> [round(number, 6) for number in mean_interval([1.0, 2.0, 3.0])]
     [2.0, -0.484138, 4.484138]
     """
-    summary = summarize(values)
+    return interval_of(summarize(values))
+
+
+def interval_of(summary: Summary) -> Interval:
+    """The same of values that are summed up already.
+
+    >>> [round(number, 6) for number in interval_of(Summary(2.0, 1.0, 3**-0.5, 3))]
+    [2.0, -0.484138, 4.484138]
+    """
     if summary.n < 2 or not math.isfinite(summary.se):
         return Interval(summary.mean, math.nan, math.nan)
     half = quantile(summary.n - 1) * summary.se
@@ -277,6 +285,17 @@ def part_of(estimate: Estimate, weight: float, scale: float = 1.0) -> Part:
     return Part(se, below, above, estimate.unseen / scale, weight)
 
 
+def limits_of(estimate: Estimate) -> tuple[float, float] | None:
+    """Both ends of an estimate's own 95 % interval, uneven as in `part_of`; None where no error is known, or none is.
+
+    >>> [round(end, 6) for end in limits_of(Estimate(10.0, 1.0, 100)) or ()], limits_of(Estimate(10.0, None, 100))
+    ([8.040036, 11.959964], None)
+    """
+    if estimate.value is None or not estimate.se:
+        return None
+    return Contrast(estimate.value, (part_of(estimate, 1),), is_log=False).limits()
+
+
 def self_check_z(excess_bits: npt.ArrayLike) -> float:
     """z = mean / se of the summed (surprisal - entropy) of each generation.
 
@@ -341,7 +360,7 @@ def wilson(k: int, n: int) -> Proportion:
         raise ValueError(f"{k} of {n} is no proportion")
     if n == 0:
         return Proportion(None, None, None, 0, 0, "no generations")
-    low, high = _score_interval(k / n, n, Z_95)  # exact at both ends, where rounding would not be
+    low, high = score_interval(k / n, n, Z_95)  # exact at both ends, where rounding would not be
     return Proportion(k / n, 0.0 if k == 0 else low, 1.0 if k == n else high, k, n)
 
 
@@ -372,10 +391,15 @@ def clustered_proportion(k: Sequence[int], n: Sequence[int]) -> Proportion:
         return wilson(m if found else 0, m)._replace(k=found, n=total)
     spread = m / (m - 1) * float(np.square(hits - share * trials).sum()) / total**2
     effective = min(float(total), share * (1 - share) / spread) if spread else float(total)
-    return Proportion(share, *_score_interval(share, effective, quantile(m - 1)), found, total)
+    return Proportion(share, *score_interval(share, effective, quantile(m - 1)), found, total)
 
 
-def _score_interval(share: float, n: float, z: float) -> tuple[float, float]:
+def score_interval(share: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson's interval of a share of n, which need not be whole; `z` its quantile. O(1).
+
+    >>> [round(end, 6) for end in score_interval(0.5, 1.0, 1.0)]
+    [0.146447, 0.853553]
+    """
     middle, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
 

@@ -17,7 +17,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llama_diversity.metrics.inference import Estimate, Float64, Summary, jackknife_se, undefined, variance_freedom
+from llama_diversity.errors import BadValue
+from llama_diversity.metrics.inference import (
+    Z_95,
+    Estimate,
+    Float64,
+    Proportion,
+    Summary,
+    jackknife_se,
+    score_interval,
+    undefined,
+    variance_freedom,
+)
 from llama_diversity.text import words
 
 # ---- rows ----
@@ -217,6 +228,60 @@ def _variance_of_pair_mean(row_sums: Float64, all_squares: float | None) -> floa
     of_rows = float(np.square(row_sums - row_sums.mean()).sum())
     of_pairs = max(0.0, all_squares - n - float(row_sums.sum()) ** 2 / pairs)
     return max((4 * of_rows - 2 * of_pairs) / (pairs * (n - 2) * (n - 3)), 2 * of_pairs / pairs**2)
+
+
+# ---- pairs that are alike ----
+
+
+def alike_pairs(vectors: Any, cut: float) -> Proportion:
+    """Share of the pairs of different texts whose cosine is `cut` or more, k of n pairs. Smaller is more diverse.
+
+    Range [0, 1]: no two alike 0, all of them 1. Unbiased at any n: how likely two texts are to be alike.
+
+    The interval is Wilson's for the share x of n texts that one kind would have to hold, all others being unlike each
+    other, to give as many pairs, x (x - 1) = 2 k; its ends are squared. Of all ways to divide texts into kinds that one
+    varies most: the variance of a mean over pairs is 4 / n (sum p^3 - (sum p^2)^2) at first, and sum p^3 is at most
+    (sum p^2)^(3/2). Where the pairs' own variance (Hoeffding, Ann. Math. Stat. 19 (1948) 293) is another, n is as many
+    fewer, or from x = 8 on more, three times at most. In simulation it covers 93 to 100 % from n = 30 on, 90 to 100 at
+    10: one kind among others, equal and unequal kinds, clouds of vectors. It fails where a few texts are like all
+    others, which are unlike each other: with 2 % such ones 44 % at n = 30, 83 at 100, 94 at 200. Rows of zeros are left
+    out; fewer than two texts: undefined. O(n^2 d), in blocks.
+
+    Four texts, two of them equal: 1 of 6 pairs. x = 2 of 4: Wilson's 0.15 to 0.85, squared.
+
+    >>> [round(number, 4) for number in alike_pairs(np.eye(3)[[0, 0, 1, 2]], 0.7)[:3]]
+    [0.1667, 0.0225, 0.7224]
+    """
+    if not -1 <= cut <= 1:
+        raise BadValue("cut", cut, "a cosine lies between -1 and 1")
+    units = _directions(vectors)
+    n = units.shape[0]
+    if n < 2:
+        return Proportion(None, None, None, 0, 0, NO_PAIR)
+    row_sums = np.concatenate([(block >= cut - _APART).sum(axis=1) for _, block in _blocks(units, units)]) - 1.0
+    k, pairs = int(row_sums.sum()) // 2, n * (n - 1) // 2
+    kind = (1 + math.sqrt(1 + 8 * k)) / 2  # of which all pairs are alike
+    low, high = score_interval(kind / n, n * min(_as_of_one_kind(row_sums), 1.0 if kind < _FEW else _MOST), Z_95)
+    return Proportion(k / pairs, max(0.0, low) ** 2 if k else 0.0, min(1.0, high) ** 2 if k < pairs else 1.0, k, pairs)
+
+
+_FEW, _MOST = 8, 3.0  # texts that are alike, of fewer nothing is known of their variance; times n, at most
+
+
+def _as_of_one_kind(row_sums: Float64) -> float:
+    """The variance of the share of alike pairs if it were one kind's, over what the pairs say; 1 where they say none.
+
+    `row_sums`: of each text how many others are like it.
+    """
+    n = len(row_sums)
+    total = float(row_sums.sum())
+    share = total / (n * (n - 1))
+    variance = _variance_of_pair_mean(row_sums, n + total)
+    if not variance or not 0 < share < 1:
+        return 1.0
+    first = share**1.5 - share**2  # of a text's own share of those like it, of one kind
+    of_one = (2 * (n - 2) * first + share * (1 - share)) * 2 / (n * (n - 1))
+    return float(of_one / variance)
 
 
 # ---- distances ----

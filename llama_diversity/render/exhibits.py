@@ -10,9 +10,10 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rich.console import Group, RenderableType
+from rich.table import Table as Grid
 from rich.text import Text
 
 from llama_diversity.decimals import decimals
@@ -45,7 +46,11 @@ Value = str | int | float | Between | Share | None  # None is undefined
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of values under headings. `name` is the file's name and the anchor, "table-2-sentences"."""
+    """Rows of values under headings. `name` is the file's name and the anchor, "table-2-sentences".
+
+    On a page one `is_folded` away opens when it is asked for, and each row of one `is_prose` is a block where the page
+    is narrow.
+    """
 
     name: str
     title: str
@@ -53,6 +58,8 @@ class Table:
     rows: tuple[tuple[Value, ...], ...]
     note: str = ""
     in_terminal: bool = True
+    is_prose: bool = False
+    is_folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,12 +130,61 @@ class Remark:
 
 Exhibit = Table | Figure | Tokens | Remark | Readings
 
+Tells = Literal["a difference", "no difference", "nothing", "the scope"]
+TELLING: tuple[Tells, ...] = ("a difference", "no difference", "nothing", "the scope")  # what is said first
+
+
+class Sentence(NamedTuple):
+    """What was found of one thing, for a reader without statistics, and what it tells; "nothing": it cannot be told.
+
+    `term` says what a word in it means, in a sentence of its own.
+    """
+
+    text: str
+    tells: Tells
+    term: str = ""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What was found in plain sentences, the most telling first, at most MOST_PLAIN; a picture; what holds for all.
+
+    Differences come first, then what was shown to be alike or showed no difference, then what cannot be told, and last
+    how far all that holds; among equals they stay as they were given. What is left over is left out from behind, but
+    never the scope.
+    """
+
+    sentences: tuple[Sentence, ...] = ()
+    picture: Figure | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        ordered = sorted(self.sentences, key=lambda one: TELLING.index(one.tells))
+        scope = [one for one in ordered if one.tells == "the scope"]
+        room = MOST_PLAIN - len(scope)
+        object.__setattr__(self, "sentences", (*ordered[: len(ordered) - len(scope)][:room], *scope))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The sentences alone."""
+        return tuple(one.text for one in self.sentences)
+
+    @property
+    def legend(self) -> str:
+        """How to read them: what their words mean, each once, and the note."""
+        terms = dict.fromkeys(one.term for one in self.sentences)
+        return " ".join(filter(None, (*terms, self.note)))
+
+
+MOST_PLAIN = 6  # sentences that are read before one looks away
+
 
 @dataclass(frozen=True)
 class Section:
     """One experiment: `about` says in a sentence or two what was done; `command` makes it again.
 
-    A table without rows is left out, in the terminal, the files and the page alike.
+    `plain` says what was found, for who reads no further. A table without rows is left out, in the terminal, the files
+    and the page alike.
     """
 
     name: str
@@ -136,10 +192,16 @@ class Section:
     about: str
     command: str
     exhibits: tuple[Exhibit, ...]
+    plain: Plain = Plain()
 
     def __post_init__(self) -> None:
         full = tuple(one for one in self.exhibits if not isinstance(one, Table) or one.rows)
         object.__setattr__(self, "exhibits", full)
+
+    @property
+    def every(self) -> tuple[Exhibit, ...]:
+        """All exhibits, the picture of the plain sentences first."""
+        return self.exhibits if self.plain.picture is None else (self.plain.picture, *self.exhibits)
 
 
 # ---- in the terminal
@@ -152,12 +214,29 @@ def in_terminal(section: Section) -> RenderableType:
 
 def _lines(section: Section) -> Iterator[RenderableType]:
     yield Text(visible(section.title), style="bold")
+    yield from plain_in_terminal(section.plain)
     yield Text(visible(section.about))
     for exhibit in section.exhibits:
         shown = _shown(exhibit)
         if shown is not None:
             yield Text()
             yield shown
+    yield Text()
+
+
+def plain_in_terminal(plain: Plain) -> Iterator[RenderableType]:
+    """Its sentences, each behind a dash, and what stands for the picture; between empty lines where there is any."""
+    if not plain.sentences:
+        return
+    yield Text()
+    for text in plain.texts:
+        told = Grid.grid(padding=(0, 1))
+        told.add_row(Text("-"), Text(visible(text)))
+        yield told
+    if plain.picture is not None and plain.picture.terminal is not None:
+        yield Text()
+        yield plain.picture.terminal
+    yield Text(visible(plain.legend), style="dim")
     yield Text()
 
 

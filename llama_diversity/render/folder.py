@@ -54,7 +54,7 @@ def _boxes(svg: str) -> list[str]:
 
 def files_of(section: Section, form: PrintForm = ON_SCREEN) -> Iterator[tuple[str, bytes]]:
     """Name and content of every file; figures are PNG, SVG, PDF and Vega-Lite, coloured texts the first three."""
-    for exhibit in section.exhibits:
+    for exhibit in section.every:
         if isinstance(exhibit, Table):
             yield f"{exhibit.name}.csv", to_csv(exhibit).encode()
         elif isinstance(exhibit, Figure) and exhibit.panels:

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from llama_diversity.render.exhibits import Exhibit, Figure, Readings, Remark, Section, Table, Tokens
+from llama_diversity.render.exhibits import Exhibit, Figure, Plain, Readings, Remark, Section, Table, Tokens
 from llama_diversity.render.heatmap import TokenPicture
 from llama_diversity.render.html import fragment, token_script, token_style
 from llama_diversity.render.readings import readings_html
@@ -29,7 +29,8 @@ _STYLE = """
 def of_sections(sections: Sequence[Section]) -> str:
     """Sections as part of a page, the same bytes for the same sections."""
     pictures = [one.picture for section in sections for one in section.exhibits if isinstance(one, Tokens)]
-    return _framed("".join(map(_section, sections)), pictures)
+    told = (_section(one, has_picture=not at) for at, one in enumerate(sections))  # one picture is enough
+    return _framed("".join(told), pictures)
 
 
 def of_exhibit(exhibit: Exhibit) -> str:
@@ -49,12 +50,24 @@ def _framed(inside: str, pictures: Sequence[TokenPicture]) -> str:
     return f'<div class="llamadiv">\n<style>{_STYLE}{colours}</style>\n{inside}{script}</div>\n'
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, *, has_picture: bool) -> str:
     exhibits = "".join(part for one in section.exhibits for part in _exhibit(one))
+    told = _plain(section.plain, has_picture=has_picture)
     return (
-        f"<section>\n<h2>{_text(section.title)}</h2>\n<p>{_text(section.about)}</p>\n"
+        f"<section>\n<h2>{_text(section.title)}</h2>\n{told}<p>{_text(section.about)}</p>\n"
         f'<p class="command">Made by <code>{_text(section.command)}</code></p>\n{exhibits}</section>\n'
     )
+
+
+def _plain(plain: Plain, *, has_picture: bool) -> str:
+    """The sentences, and the picture behind them."""
+    if not plain.sentences:
+        return ""
+    told = "".join(f"<li>{_text(text)}</li>" for text in plain.texts)
+    is_seen = has_picture and plain.picture is not None and plain.picture.panels
+    seen = _picture(plain.picture) if is_seen and plain.picture is not None else ""
+    note = f'<p class="note">{_text(plain.legend)}</p>\n'
+    return f"<ul>{told}</ul>\n{seen}{note}"
 
 
 def _exhibit(exhibit: Exhibit) -> Iterator[str]:

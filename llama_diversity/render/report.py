@@ -13,7 +13,18 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from llama_diversity import cache
-from llama_diversity.render.exhibits import Exhibit, Figure, Readings, Remark, Section, Table, Tokens, written
+from llama_diversity.decimals import counted
+from llama_diversity.render.exhibits import (
+    Exhibit,
+    Figure,
+    Plain,
+    Readings,
+    Remark,
+    Section,
+    Table,
+    Tokens,
+    written,
+)
 from llama_diversity.render.html import fragment, token_script, token_style
 from llama_diversity.render.readings import READ, readings_html
 from llama_diversity.render.safe import visible
@@ -37,6 +48,15 @@ body { margin: 0 auto; max-width: 62rem; padding: 1rem; font: 1rem/1.5 system-ui
   color: var(--ink); background: var(--ground); }
 h1 { font-size: 1.5rem; line-height: 1.2; } h2 { font-size: 1.25rem; margin: 2.5rem 0 0.5rem; }
 h3 { font-size: 1rem; margin: 0 0 0.4rem; } h4 { font-size: 0.95rem; margin: 0 0 0.3rem; font-weight: 600; }
+.plain { display: grid; gap: 0.8rem 2.5rem; margin: 1rem 0 2rem; } .plain > * { margin: 0; }
+.plain .lead { font-size: 1.2rem; line-height: 1.4; } .plain ul { padding-left: 1.1rem; }
+.plain li { margin: 0.4rem 0; }
+.plain figcaption { color: var(--pale); font-size: 0.85rem; } .plain .panels { gap: 0.6rem 1rem; }
+.plain .panel { max-width: 10.5rem; }
+@media (min-width: 54rem) {
+  .plain.seen { grid-template-columns: minmax(0, 1fr) 23rem; grid-template-rows: auto auto 1fr; }
+  .plain figure { grid-area: 1 / 2 / span 3; }
+}
 nav a { margin-right: 1rem; } a { color: inherit; }
 .exhibit { margin: 1.6rem 0; } .note, .command { color: var(--pale); font-size: 0.85rem; margin: 0.4rem 0; }
 .warning { border-left: 4px solid #d55e00; padding-left: 0.7rem; }
@@ -46,6 +66,12 @@ th, td { text-align: left; vertical-align: top; padding: 0.25rem 0.7rem 0.25rem 
   min-width: 3.2rem; }
 td.long { min-width: 12rem; overflow-wrap: anywhere; } th { font-weight: 600; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+@media (max-width: 40rem) {
+  .prose, .prose tbody, .prose tr, .prose td { display: block; } .prose thead { display: none; }
+  .prose tr { border-bottom: 1px solid var(--line); padding: 0.5rem 0; }
+  .prose td { border: 0; padding: 0.1rem 0; min-width: 0; }
+  .prose td:nth-child(n + 2)[data-label]::before { content: attr(data-label) ": "; color: var(--pale); }
+}
 .panels { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; }
 .panel { max-width: 100%; overflow-x: auto; } .panel svg { max-width: 100%; height: auto; }
 .vega-bindings { font-size: 0.85rem; margin-top: 0.3rem; }
@@ -84,11 +110,17 @@ draw();
 """
 
 
-def to_page(sections: Sequence[Section], title: str) -> str:
-    """The whole page, the same bytes for the same sections."""
+def to_page(sections: Sequence[Section], title: str, plain: Plain | None = None) -> str:
+    """The whole page, the same bytes for the same sections; before all else `plain`, of a single section its own."""
     specs: dict[str, dict[str, Any]] = {}
     is_one = len(sections) == 1  # its heading is the page's
-    body = "".join(_section(section, specs, heading="" if is_one else section.title) for section in sections)
+    if plain is None:
+        plain = sections[0].plain if is_one else Plain()
+    screen = _first_screen(plain, specs)
+    body = "".join(
+        _section(section, specs, heading="" if is_one else section.title, is_told=section.plain is plain)
+        for section in sections
+    )
     links = "".join(f'<a href="#{escape(section.name)}">{_text(section.title)}</a>' for section in sections)
     nav = "" if is_one else f"<nav>{links}</nav>\n"
     has_readings = any(isinstance(one, Readings) for section in sections for one in section.exhibits)
@@ -101,7 +133,7 @@ def to_page(sections: Sequence[Section], title: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{_text(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f"<h1>{_text(title)}</h1>\n{nav}{body}{reading}{asking}{_scripts(specs)}</body>\n</html>\n"
+        f"<h1>{_text(title)}</h1>\n{screen}{nav}{body}{reading}{asking}{_scripts(specs)}</body>\n</html>\n"
     )
 
 
@@ -122,8 +154,36 @@ def _bundle() -> str:
     return vl_convert.javascript_bundle(None)  # type: ignore[arg-type]  # None, its default: show vegaEmbed to the page
 
 
-def _section(section: Section, specs: dict[str, dict[str, Any]], *, heading: str) -> str:
+def _first_screen(plain: Plain, specs: dict[str, dict[str, Any]]) -> str:
+    """The sentences and the picture; on a narrow screen it stands behind the first of them."""
+    if not plain.sentences:
+        return ""
+    first, *others = plain.texts
+    figure = ""
+    if plain.picture is not None and plain.picture.panels:
+        panels = "".join(_panels(plain.picture, specs))
+        caption = f"{plain.picture.title}. {plain.picture.note}"
+        figure = f"<figure>\n{panels}<figcaption>{_text(caption)}</figcaption>\n</figure>\n"
+    note = f'<p class="note">{_text(plain.legend)}</p>\n'
+    return (
+        f'<section class="plain{" seen" if figure else ""}" id="in-short" aria-label="In short">\n'
+        f'<p class="lead">{_sentence(first)}</p>\n{figure}{_told(others)}{note}</section>\n'
+    )
+
+
+def _told(texts: Sequence[str]) -> str:
+    return f"<ul>\n{''.join(f'<li>{_sentence(text)}</li>' for text in texts)}\n</ul>\n" if texts else ""
+
+
+def _sentence(text: str) -> str:
+    """Without a line break between a number and its sign."""
+    return _text(text).replace(" %", "\u00a0%")
+
+
+def _section(section: Section, specs: dict[str, dict[str, Any]], *, heading: str, is_told: bool) -> str:
+    """`is_told`: its plain sentences stand on the first screen already."""
     head = f"<h2>{_text(heading)}</h2>\n" if heading else ""
+    head += "" if is_told else _told(section.plain.texts)
     exhibits = "".join(_exhibit(exhibit, specs) for exhibit in section.exhibits)
     return (
         f'<section id="{escape(section.name)}">\n{head}<p>{_text(section.about)}</p>\n'
@@ -150,12 +210,16 @@ def _inside(exhibit: Table | Figure | Tokens, specs: dict[str, dict[str, Any]]) 
     elif isinstance(exhibit, Tokens):
         yield fragment(exhibit.picture, has_title=False)  # the exhibit has one
     else:
-        yield '<div class="panels">'
-        for position, (heading, chart) in enumerate(exhibit.panels.items()):
-            name = f"{exhibit.name}-{position}"
-            specs[name] = _spec(chart)
-            yield f'<div class="panel"><h4>{_text(heading)}</h4><div id="{escape(name)}"></div></div>'
-        yield "</div>\n"
+        yield from _panels(exhibit, specs)
+
+
+def _panels(figure: Figure, specs: dict[str, dict[str, Any]]) -> Iterator[str]:
+    yield '<div class="panels">'
+    for position, (heading, chart) in enumerate(figure.panels.items()):
+        name = f"{figure.name}-{position}"
+        specs[name] = _spec(chart)
+        yield f'<div class="panel"><h4>{_text(heading)}</h4><div id="{escape(name)}"></div></div>'
+    yield "</div>\n"
 
 
 def _spec(chart: Spec) -> Spec:
@@ -169,17 +233,23 @@ def table_html(table: Table, place: str = "") -> str:
         where = place or f"in the file {table.name}.csv"
         return f'<p class="note">{len(table.rows):,} rows, {_text(where)}.</p>\n'
     head = "".join(f"<th>{_text(heading)}</th>" for heading in table.headings)
-    rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in table.rows)
-    whole = f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n'
-    if len(table.rows) <= _LONG:
+    labels = table.headings if table.is_prose else [""] * len(table.headings)
+    rows = "".join("<tr>" + "".join(map(_cell, row, labels)) + "</tr>\n" for row in table.rows)
+    kind = ' class="prose"' if table.is_prose else ""
+    whole = (
+        f'<div class="scroll"><table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n'
+    )
+    if len(table.rows) <= _LONG and not table.is_folded:
         return whole
-    return f"<details><summary>{len(table.rows)} rows</summary>\n{whole}</details>\n"
+    return f"<details><summary>{counted(len(table.rows), 'row')}</summary>\n{whole}</details>\n"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, label: str) -> str:
+    """`label`: its heading once more, for where rows are blocks."""
     shown = written(value)
     kind = ("long" if len(shown) > 40 else "short") if isinstance(value, str) else "number"
-    return f'<td class="{kind}">{_text(shown)}</td>'
+    told = f' data-label="{_text(label)}"' if label else ""
+    return f'<td class="{kind}"{told}>{_text(shown)}</td>'
 
 
 def _text(text: str) -> str:

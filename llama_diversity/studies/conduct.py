@@ -35,6 +35,7 @@ from llama_diversity.studies.drawing import (
     together,
 )
 from llama_diversity.studies.pace import Stored
+from llama_diversity.studies.plain import unfinished
 from llama_diversity.studies.results import Result
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import MOST_ANALYSED, STUDIES, Ask, Drawn, NoAnswer, Study
@@ -371,7 +372,11 @@ def _with_missing(result: Result, drawn: Drawn, lacking: Mapping[str, int], *, i
     remarks = _missing(drawn, lacking)
     if not is_whole and not lacking:
         remarks = (Remark(f"More was to be asked. `{drawn.command}` goes on.", is_warning=True),)
-    section = dataclasses.replace(result.section, exhibits=(*remarks, *result.section.exhibits))
+    section = dataclasses.replace(
+        result.section,
+        exhibits=(*remarks, *result.section.exhibits),
+        plain=unfinished(result.section.plain) if remarks else result.section.plain,
+    )
     return dataclasses.replace(
         result, section=section, report={**result.report, **({"missing": lacking} if lacking else {})}
     )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from llama_diversity.answers import Endings
 from llama_diversity.errors import BadValue
-from llama_diversity.render.exhibits import Figure, Section, Table
+from llama_diversity.metrics.inference import Estimate, limits_of
+from llama_diversity.render.exhibits import Figure, Plain, Section, Table
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.jsonl import to_json
 from llama_diversity.render.print_form import ON_SCREEN, PrintForm
@@ -48,11 +49,15 @@ class Result:
     @property
     def figures(self) -> dict[str, Figure]:
         """By name, in the order of the section."""
-        return {one.name: one for one in self.section.exhibits if isinstance(one, Figure)}
+        return {one.name: one for one in self.section.every if isinstance(one, Figure)}
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers as JSON has them, with the command line that makes them again and the run's id."""
-        return {**self.report, "command": self.command, **({"run": self.run} if self.run else {})}
+        """All numbers as JSON has them, with the command line that makes them again and the run's id.
+
+        `plain` are the sentences of the first screen, where there are any.
+        """
+        plain = plain_as_json(self.section.plain)
+        return {**plain, **self.report, "command": self.command, **({"run": self.run} if self.run else {})}
 
     def save(self, folder: Path, form: PrintForm = ON_SCREEN) -> Written:
         """Figures, tables, `index.html` and NAME.json into `folder`; which files, and what no font could draw.
@@ -67,6 +72,12 @@ class Result:
 
     def __repr__(self) -> str:
         return f"<{self.section.title} `{self.command}`>"
+
+
+def plain_as_json(plain: Plain) -> dict[str, Any]:
+    """The field `plain`: of each sentence its text, and what it tells."""
+    sentences = [{"text": one.text, "tells": one.tells} for one in plain.sentences]
+    return {"plain": sentences} if sentences else {}
 
 
 def with_starts(result: Result, starts: Mapping[str, Sequence[str]]) -> Result:
@@ -114,3 +125,9 @@ def write_json(report: Mapping[str, Any], path: Path) -> None:
 def endings_as_json(endings: Endings) -> dict[str, Any]:
     """How many outputs --max-tokens cut off, and why how many are not valid."""
     return {"cut_off": endings.n_cut_off, "not_valid": dict(endings.reasons)}
+
+
+def with_limits(estimate: Estimate) -> dict[str, Any]:
+    """An estimate with the ends of its 95 % interval, None where it has none."""
+    low, high = limits_of(estimate) or (None, None)
+    return {**estimate._asdict(), "low": low, "high": high}

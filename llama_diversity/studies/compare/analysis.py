@@ -79,6 +79,18 @@ class Line(NamedTuple):
     reason: str = ""
 
 
+def branching(bits: float) -> float:
+    """Among how many equally likely tokens a choice is as open as one of so many bits."""
+    return float(2.0**bits)
+
+
+def ends_of_value(line: Line) -> tuple[float | None, float | None]:
+    """Between what the arm's value lies if the reference's is as it is: that times the ends of the share."""
+    if line.reference_value is None or line.low is None or line.high is None:
+        return None, None
+    return line.reference_value * line.low, line.reference_value * line.high
+
+
 class _Judged(NamedTuple):
     """A line, and the contrast of logarithms that it comes from, where there is one."""
 

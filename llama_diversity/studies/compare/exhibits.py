@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llama_diversity.decimals import counted
 from llama_diversity.metrics.inference import Estimate, quantile
@@ -19,8 +19,11 @@ from llama_diversity.studies.compare.analysis import (
     OfPrompt,
     Pair,
     Result,
+    branching,
+    ends_of_value,
 )
 from llama_diversity.studies.compare.measured import MEASURES, PRIMARY
+from llama_diversity.studies.compare.plain import plain
 from llama_diversity.studies.measuring.limits import LEAST_PROMPTS
 from llama_diversity.studies.phrases import cut_off, letters_that_are_words, prompts_in_words, why_left_out
 
@@ -88,7 +91,8 @@ def section(found: Result, facts: Facts, command: str) -> Section:
         f"{facts.n} generations of each arm for {prompts}, at most {counted(facts.max_tokens, 'token')} each{judged}. "
         f"{_set_against(facts)} Meanings by {facts.encoder}."
     )
-    return Section("compare", "Which arm is more diverse?", about, command, tuple(_exhibits(found, facts)))
+    exhibits = tuple(_exhibits(found, facts))
+    return Section("compare", "Which arm is more diverse?", about, command, exhibits, plain(found, facts))
 
 
 def _set_against(facts: Facts) -> str:
@@ -302,6 +306,17 @@ def by_prompt_rows(study: str, found: Sequence[OfPrompt], prompts: Sequence[str]
         (study, one.arm, one.prompt, prompts[one.prompt - 1], one.measure, one.estimate, one.se, one.n, one.reason)
         for one in found
     )
+
+
+def line_as_json(line: Line) -> dict[str, Any]:
+    """A line for machines, with the ends of the arm's value; of entropies branching factors too, 2 to their power."""
+    low, high = ends_of_value(line)
+    found = {**line._asdict(), "value_low": low, "value_high": high}
+    if line.measure == "entropy":
+        bits = {"branching_factor": line.value, "reference_branching_factor": line.reference_value}
+        bits |= {"branching_factor_low": low, "branching_factor_high": high}
+        found |= {name: None if value is None else branching(value) for name, value in bits.items()}
+    return found
 
 
 def _lines(name: str, title: str, lines: Sequence[Line], found: Result, facts: Facts) -> Table:

@@ -22,7 +22,7 @@ from llama_diversity.studies.compare import analysis, gathering, stating
 from llama_diversity.studies.compare.analysis import OfPrompt, Pair
 from llama_diversity.studies.compare.asking import WAYS
 from llama_diversity.studies.compare.clustered import Units
-from llama_diversity.studies.compare.exhibits import BY_PROMPT, Asked, Facts, by_prompt_rows, section
+from llama_diversity.studies.compare.exhibits import BY_PROMPT, Asked, Facts, by_prompt_rows, line_as_json, section
 from llama_diversity.studies.compare.gathering import PLANNER, Output, Question
 from llama_diversity.studies.compare.measured import (
     Generations,
@@ -465,7 +465,7 @@ def _as_json(found: analysis.Result, facts: Facts, rules: Rules, inputs: str) ->
             }
             for arm, words_of in facts.arms.items()
         },
-        "lines": [line._asdict() for line in found.lines],
+        "lines": [line_as_json(line) for line in found.lines],
         "counted_as_lost": [line._asdict() for line in found.counted_as_lost],
         "by_prompt": by_prompt_as_json("compare", found.by_prompt, facts.prompts),
         "claim": "prompts like these" if found.is_general else "these prompts",

@@ -11,12 +11,18 @@ from rich.text import Text
 
 from llama_diversity.decimals import decimals
 from llama_diversity.metrics.inference import Difference, Summary
+from llama_diversity.render.exhibits import Plain, plain_in_terminal
 from llama_diversity.render.safe import visible
+from llama_diversity.studies.plain import IN_BRACKETS
+from llama_diversity.studies.semantic import analysis as semantic
+from llama_diversity.studies.semantic import plain as meanings
+from llama_diversity.studies.syntactic import analysis as syntactic
+from llama_diversity.studies.syntactic import plain as tokens
 
 _QUANTITIES = {
-    "entropy_bits": ("Experiment 3: entropy, bits", "spread of the next token"),
-    "tf_idf_cosine": ("Experiment 2: TF-IDF cosine", "likeness of the words"),
-    "sbert_cosine": ("Experiment 2: SBERT cosine", "likeness of the meanings"),
+    "entropy_bits": "Experiment 3: entropy, bits",
+    "tf_idf_cosine": "Experiment 2: TF-IDF cosine",
+    "sbert_cosine": "Experiment 2: SBERT cosine",
 }
 
 
@@ -28,7 +34,13 @@ class Row(NamedTuple):
     difference: Difference
 
 
-def picture(pair: str, rows: Mapping[str, Row], heatmap: RenderableType) -> Iterator[RenderableType]:
+def in_short(alike: semantic.Result, entropies: syntactic.Result, prompts: tuple[str, str]) -> Plain:
+    """Both experiments in plain sentences; `prompts` are theirs."""
+    told = [meanings.alike(alike, prompts[0]), tokens.choices(entropies, prompts[1])]
+    return Plain(tuple(one for one in told if one is not None), meanings.picture(alike), IN_BRACKETS)
+
+
+def picture(pair: str, rows: Mapping[str, Row], heatmap: RenderableType, plain: Plain) -> Iterator[RenderableType]:
     """What `demo` shows, from top to bottom."""
     yield Text(visible(f"What did post-training take away? The pair {pair}, base against aligned."))
     yield Text()
@@ -38,9 +50,7 @@ def picture(pair: str, rows: Mapping[str, Row], heatmap: RenderableType) -> Iter
     yield Text()
     yield Text("Entropy: mean over a completion's tokens. Cosine: mean over pairs of completions, IDF of both arms.")
     yield Text("Intervals are over completions, not over pairs. One prompt each: no claim about others.")
-    for name, row in rows.items():
-        yield Text(f"- {_verdict(name, row)}")
-    yield Text()
+    yield from plain_in_terminal(plain)
     yield from _next_steps()
 
 
@@ -51,23 +61,13 @@ def _table(rows: Mapping[str, Row]) -> Table:
         table.add_column(heading, justify="right")
     for name, (base, aligned, difference) in rows.items():
         table.add_row(
-            _QUANTITIES[name][0],
+            _QUANTITIES[name],
             decimals(base.mean, ".3f"),
             decimals(aligned.mean, ".3f"),
             decimals(difference.mean, "+.3f"),
             f"{decimals(difference.low, '+.3f')} to {decimals(difference.high, '+.3f')}",
         )
     return table
-
-
-def _verdict(name: str, row: Row) -> str:
-    """What the interval says, in words."""
-    words = _QUANTITIES[name][1]
-    if row.difference.low > 0:
-        return f"{words}: larger after post-training"
-    if row.difference.high < 0:
-        return f"{words}: smaller after post-training"
-    return f"{words}: no difference that {row.base.n} completions could show"
 
 
 def _next_steps() -> Iterator[Text]:

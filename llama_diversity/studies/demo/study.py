@@ -8,13 +8,15 @@ from typing import Any
 
 from llama_diversity.metrics.inference import Difference
 from llama_diversity.metrics.similarity import Similarity
+from llama_diversity.render.exhibits import Plain
 from llama_diversity.render.heatmap import GenerationsHeatmap
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.arms import Arm
 from llama_diversity.studies.conduct import conducted
-from llama_diversity.studies.demo.exhibits import Row
+from llama_diversity.studies.demo.exhibits import Row, in_short
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.measuring.languages import unread_arms
+from llama_diversity.studies.results import plain_as_json
 from llama_diversity.studies.semantic import analysis as semantic
 from llama_diversity.studies.semantic.study import Semantic
 from llama_diversity.studies.session import Session
@@ -34,6 +36,7 @@ class Demo:
     experiments: Mapping[str, Mapping[str, Any]]
     rows: Mapping[str, Row]
     heatmap: GenerationsHeatmap
+    plain: Plain
     starts: Mapping[str, Sequence[str]]
     seed: int
     run: str
@@ -45,6 +48,7 @@ class Demo:
             for name, row in self.rows.items()
         }
         return {
+            **plain_as_json(self.plain),
             "models": dict(self.models),
             "experiments": dict(self.experiments),
             "measures": measures,
@@ -73,6 +77,7 @@ def demonstrate(arms: Sequence[Arm], *, drawing: Drawing, session: Session, word
                 "sbert_cosine": _row(alike.meanings, alike.meanings_differences["aligned"]),
             },
             heatmap=_heatmap(texts),
+            plain=in_short(alike, entropies, (Semantic.prompt, Syntactic.prompt)),
             starts=texts.starts(),
             seed=drawing.seed,
             run=run_id,

@@ -17,23 +17,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypedDict
 
-import numpy as np
-
 from llama_diversity.decimals import decimals
-from llama_diversity.metrics.coverage import rarefied_richness, seen_richness
+from llama_diversity.metrics.coverage import seen_richness
 from llama_diversity.metrics.inference import (
     Z_95,
-    Contrast,
     Difference,
     Estimate,
     Proportion,
     Retained,
     Summary,
-    jackknife,
+    limits_of,
     log_ratio,
-    part_of,
     proportion_difference,
-    wilson,
 )
 from llama_diversity.studies.collapse import analysis as collapse
 from llama_diversity.studies.measuring.kinds import K_MAX, KIND_CUT
@@ -180,13 +175,10 @@ def _of_summary(found: Summary, words: str = "") -> Number:
 
 
 def _of_estimate(found: Estimate, words: str = "") -> Number:
-    if found.value is None or not found.se:  # none is known, or nothing varied
+    limits = limits_of(found)
+    if limits is None:  # none is known, or nothing varied
         return Number(found.value, words=words or found.reason or "")
-    return Number(found.value, *_limits(found), words)
-
-
-def _limits(found: Estimate) -> tuple[float, float]:
-    return Contrast(found.value or 0.0, (part_of(found, 1),), is_log=False).limits()
+    return Number(found.value, *limits, words)
 
 
 def _of_proportion(found: Proportion, words: str = "") -> Number:
@@ -292,26 +284,16 @@ def _narrowing(found: personas.Result, made: Made, field: str) -> _Narrowing:
     kept = found.retained[made.aligned][field]
     if kept.low is not None:
         return {"change": _kept(kept)._replace(words="class entropy kept"), "rises": False, "nothing": 1.0}
-    base, aligned = (found.arms[arm].fields[field].entropy_nats for arm in (made.base, made.aligned))
-    change = Number(words="class entropy, aligned - base, nats")
-    if None not in (base.value, base.se, aligned.value, aligned.se):
-        difference = (aligned.value or 0.0) - (base.value or 0.0)
-        both = Contrast(difference, (part_of(base, -1), part_of(aligned, 1)), is_log=False)
-        change = Number(difference, *both.limits(), change.words)
-    return {"change": change, "rises": False, "nothing": 0.0}
+    change = personas.entropy_difference(found, made.base, made.aligned, field)
+    return {"change": Number(*change, "class entropy, aligned - base, nats"), "rises": False, "nothing": 0.0}
 
 
 def _effective(arm: personas.Arm, field: str) -> Number:
     """exp of the class entropy, and of its interval; in words how many were seen, and the most frequent."""
     one = arm.fields[field]
     words = f"{len(one.counts)} seen: {', '.join(list(one.counts)[:3])}" + (", ..." if len(one.counts) > 3 else "")
-    value = one.entropy_nats.value
-    if value is None:
-        return Number(words=one.entropy_nats.reason or words)
-    if one.entropy_nats.se is None:
-        return Number(math.exp(value), words=words)
-    low, high = _limits(one.entropy_nats)
-    return Number(math.exp(value), math.exp(low), math.exp(high), words)
+    found = personas.effective(one)
+    return Number(words=one.entropy_nats.reason or words) if found.value is None else Number(*found, words)
 
 
 def _range(arm: personas.Arm, number: str, form: str) -> str:
@@ -321,7 +303,7 @@ def _range(arm: personas.Arm, number: str, form: str) -> str:
 
 def _ages(made: Made, base: personas.Arm, aligned: personas.Arm) -> Entry:
     """The paper prints ranges; the spread is what can be tested: the standard deviation, with the jackknife."""
-    spreads = [jackknife(_standard_deviation, np.asarray(arm.numbers["age"])) for arm in (base, aligned)]
+    spreads = [personas.spread_of_ages(arm) for arm in (base, aligned)]
     words = [f"{_range(arm, 'age', '.0f')}{_mode(arm)}" for arm in (base, aligned)]
     return _entry(
         made,
@@ -336,17 +318,13 @@ def _ages(made: Made, base: personas.Arm, aligned: personas.Arm) -> Entry:
     )
 
 
-def _standard_deviation(ages: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-    return float(np.std(ages, ddof=1)) if len(ages) > 1 else math.nan
-
-
 def _mode(arm: personas.Arm) -> str:
     ages = Counter(arm.numbers["age"])
     return f", mode {ages.most_common(1)[0][0]:.0f}" if ages else ""
 
 
 def _women(made: Made, base: personas.Arm, aligned: personas.Arm) -> Entry:
-    shares = [wilson(_n_women(arm), len(arm.personas)) for arm in (base, aligned)]
+    shares = [personas.women(arm) for arm in (base, aligned)]
     return _entry(
         made,
         "E1.gender",
@@ -357,10 +335,6 @@ def _women(made: Made, base: personas.Arm, aligned: personas.Arm) -> Entry:
         rises=True,
         caveat=_FORMS,
     )
-
-
-def _n_women(arm: personas.Arm) -> int:
-    return sum(n for value, n in arm.fields["gender"].counts.items() if value.casefold() == "female")
 
 
 def _sentences(made: Made) -> Iterator[Entry]:
@@ -408,24 +382,17 @@ def _semantic(made: Made) -> Iterator[Entry]:
         _change(found.result.words_differences[made.aligned]),
         rises=True,
     )  # fmt: skip
-    m, kinds = _kinds(found, (made.base, made.aligned))
+    kinds = found.rarefied
     yield _entry(
         made,
         "E2.clusters",
-        f"kinds among {m} outputs (cosine {KIND_CUT:g} between all pairs of a kind)",
+        f"kinds among {found.m_kinds} outputs (cosine {KIND_CUT:g} between all pairs of a kind)",
         (Published("scattered"), Published("4 separate clusters")),
         (_of_estimate(kinds[made.base]), _of_estimate(kinds[made.aligned])),
         _kept(log_ratio(kinds[made.base], kinds[made.aligned])),
         rises=False,
         nothing=1.0,
     )
-
-
-def _kinds(found: semantic.Whole, arms: Sequence[str]) -> tuple[int, dict[str, Estimate]]:
-    """Kinds expected among m outputs, m half of the smaller arm: defined too where no two outputs are of one kind."""
-    counts = {arm: found.classes.kinds[arm].counts if arm in found.classes.kinds else np.zeros(0) for arm in arms}
-    m = max(1, min(int(some.sum()) for some in counts.values()) // 2)
-    return m, {arm: rarefied_richness(some, m) for arm, some in counts.items()}
 
 
 def _syntactic(made: Made) -> Iterator[Entry]:
@@ -450,7 +417,6 @@ def _syntactic(made: Made) -> Iterator[Entry]:
 # ---- section 5
 
 
-LEAST_OPENINGS = 5  # for a claim about openings
 _OWN = "openings with words of the aligned model's own"
 
 
@@ -460,7 +426,7 @@ def _perturb(made: Made) -> Iterator[Entry]:
         return
     aligned = found.arms[made.aligned]
     cold = next((arm for arm in found.arms if arm.startswith(f"{made.base}, T ")), None)
-    too_few = "" if found.n_own >= LEAST_OPENINGS else f"{found.n_own} of {found.n_openings} are {_OWN}"
+    too_few = "" if found.n_own >= perturb.LEAST_OPENINGS else f"{found.n_own} of {found.n_openings} are {_OWN}"
     for id, arm, words in (
         ("base", made.base, "no attractors"),
         ("cold", cold, "none, even at low temperature"),
@@ -492,7 +458,7 @@ def _returns(made: Made, id: str, words: str, arm: str, too_few: str) -> Entry:
     arms = {name: made.perturb.arms[name] for name in (arm, made.aligned)}
     base, aligned = arms.values()
     why = too_few
-    lacking = [name for name, one in arms.items() if one.n_returned < LEAST_OPENINGS]
+    lacking = [name for name, one in arms.items() if one.n_returned < perturb.LEAST_OPENINGS]
     if not why and lacking:
         of_each = (f"{name} has something to return to in {arms[name].n_returned} openings" for name in lacking)
         why = f"{' and '.join(of_each)}, too few to tell"

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from llama_diversity.decimals import decimals
-from llama_diversity.render.exhibits import Between, Exhibit, Remark, Section, Table, Value
+from llama_diversity.render.exhibits import Between, Exhibit, Plain, Remark, Section, Table, Value
 from llama_diversity.studies.paper.analysis import ERRATA, VERDICTS, Entry, Number
+from llama_diversity.studies.paper.plain import MARKS, asked_of, is_arithmetic, plain, row
+from llama_diversity.studies.plain import IN_BRACKETS
 
 CHOICES = (  # the same in every run: what, the paper, here
     (
@@ -37,8 +38,8 @@ class Facts:
     absent: Sequence[str]
 
 
-def section(found: Sequence[Entry], facts: Facts, command: str) -> Section:
-    """The whole ledger for a reader."""
+def section(found: Sequence[Entry], facts: Facts, command: str, plains: Sequence[Plain] = ()) -> Section:
+    """The whole ledger for a reader; `plains` are the plain sentences of the experiments."""
     about = (
         f"Each published number of “Creativity Has Left the Chat” (Mohammadi 2024) beside that of {facts.base} (base) "
         f"and {facts.aligned} (aligned). "
@@ -48,13 +49,16 @@ def section(found: Sequence[Entry], facts: Facts, command: str) -> Section:
             else "This is another pair than the paper's: only directions are compared, not numbers."
         )
     )
-    return Section("ledger", "Does the paper hold?", about, command, tuple(_exhibits(found, facts)))
+    told = plain(found, plains, (facts.base, facts.aligned), facts.absent)
+    return Section("ledger", "Does the paper hold?", about, command, tuple(_exhibits(found, facts)), told)
 
 
 def _exhibits(found: Sequence[Entry], facts: Facts) -> Iterator[Exhibit]:
     counted = Counter(entry.verdict for entry in found)
-    said = ", ".join(f"{verdict} {counted[verdict]}" for verdict in VERDICTS if counted[verdict])
-    yield Remark(f"{len(found)} lines: {said or 'none'}.")
+    said = ", ".join(f"{MARKS[verdict]} {counted[verdict]}" for verdict in VERDICTS if counted[verdict])
+    n_computed = sum(map(is_arithmetic, found))
+    computed = f", {n_computed} of them arithmetic that no model enters" if n_computed else ""
+    yield Remark(f"{len(found)} lines{computed}: {said or 'none'}.")
     if facts.absent:
         yield Remark(f"Not there yet, so without lines: {', '.join(facts.absent)}.", is_warning=True)
     yield _ledger(found)
@@ -64,37 +68,24 @@ def _exhibits(found: Sequence[Entry], facts: Facts) -> Iterator[Exhibit]:
         "What was different from the paper, or not said by it",
         ("what", "paper", "here"),
         (*facts.deviations, *CHOICES),
+        is_prose=True,
+        is_folded=True,
     )
-    yield Table("ledger-errata", "Errata found in the paper", ("erratum",), tuple((words,) for words in ERRATA))
+    errata = tuple((words,) for words in ERRATA)
+    yield Table("ledger-errata", "Errata found in the paper", ("erratum",), errata, is_prose=True, is_folded=True)
 
 
 def _ledger(found: Sequence[Entry]) -> Table:
     return Table(
         "ledger",
-        "Published against ours, base and aligned",
-        ("id", "verdict", "paper", "ours"),
-        tuple(
-            (
-                entry.id,
-                entry.verdict,
-                _both(entry.published_base.words, entry.published_aligned.words),
-                _both(_short(entry.base) if entry.published_base.words else "", _short(entry.aligned)),
-            )
-            for entry in found
-        ),
+        "What the paper found, and what was found here",
+        ("verdict", "what was asked", "the paper: base → aligned", "here: base → aligned"),
+        tuple((MARKS[entry.verdict], *row(entry)) for entry in found),
         "agrees: the number, on the paper's pair. Same direction: the 95 % interval of our difference excludes no "
-        "change. Differs: it lies on the other side. Not comparable: it cannot tell. Reasons: the next table.",
+        "change. Differs: it lies on the other side. Cannot tell: it includes no change, or there is none. Reasons, "
+        f"and each line's id: the next table. {IN_BRACKETS}",
+        is_prose=True,
     )
-
-
-def _both(base: str, aligned: str) -> str:
-    return f"{base} → {aligned}" if base else aligned
-
-
-def _short(number: Number) -> str:
-    if number.value is None:
-        return number.words or "–"
-    return decimals(number.value, ".3g")
 
 
 def _numbers(found: Sequence[Entry]) -> Table:
@@ -116,6 +107,7 @@ def _numbers(found: Sequence[Entry]) -> Table:
         ("id", "quantity", "arm", "paper", "ours", "95 % interval", "in words", "verdict", "because"),
         tuple(rows),
         in_terminal=False,
+        is_folded=True,
     )
 
 
@@ -139,7 +131,8 @@ def ledger_as_json(found: Sequence[Entry], facts: Facts) -> dict[str, Any]:
 
 
 def _entry_as_json(entry: Entry) -> Mapping[str, Any]:
-    return {
+    found = {
         name: value._asdict() if hasattr(value, "_asdict") else value
         for name, value in ((name, getattr(entry, name)) for name in asdict(entry))
     }
+    return {**found, **asked_of(entry)._asdict()}

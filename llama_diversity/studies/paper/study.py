@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from llama_diversity import registry
 from llama_diversity.records import Recipe
+from llama_diversity.render.exhibits import Plain
 from llama_diversity.render.files import write_whole
 from llama_diversity.render.folder import Written, write_files
 from llama_diversity.render.print_form import ON_SCREEN, PrintForm
@@ -24,7 +25,8 @@ from llama_diversity.studies.paper.analysis import Made, absent, entries
 from llama_diversity.studies.paper.exhibits import Facts, ledger_as_json, section
 from llama_diversity.studies.personas.study import Personas
 from llama_diversity.studies.perturb.study import Perturb
-from llama_diversity.studies.results import Result, write_json
+from llama_diversity.studies.plain import together
+from llama_diversity.studies.results import Result, plain_as_json, write_json
 from llama_diversity.studies.semantic.study import Semantic
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import Drawn, Study, check_n
@@ -33,6 +35,7 @@ from llama_diversity.studies.words import drawing_words, template_words
 
 LEDGER = "ledger"
 _PAPER_PAIR = "llama-2-7b"
+_TELLING = ("semantic", "personas", "syntactic", "perturb")  # whose sentences the first screen takes in turn
 
 
 class Report(NamedTuple):
@@ -46,9 +49,15 @@ class Report(NamedTuple):
         """Whether the findings of the paper were held against ours."""
         return self.results[0].name == LEDGER
 
+    @property
+    def plain(self) -> Plain:
+        """The first screen: the ledger's, of a single study its own, of several their first sentences."""
+        plains = [one.section.plain for one in self.results]
+        return plains[0] if self.has_ledger or len(plains) == 1 else together(plains)
+
     def to_dict(self) -> dict[str, Any]:
-        """All numbers as JSON has them, by study."""
-        return {**{one.name: one.to_dict() for one in self.results}, "run": self.run}
+        """All numbers as JSON has them, by study, behind the sentences of the first screen."""
+        return {**plain_as_json(self.plain), **{one.name: one.to_dict() for one in self.results}, "run": self.run}
 
     def save(
         self, folder: Path, form: PrintForm = ON_SCREEN, show: Callable[[float], None] = lambda share: None
@@ -67,7 +76,7 @@ class Report(NamedTuple):
         sections = [result.section for result in self.results]
         title = sections[0].title if len(sections) == 1 else "llamadiv: what post-training took away"
         every.paths.append(folder / "index.html")
-        write_whole(every.paths[-1], to_page(sections, title))
+        write_whole(every.paths[-1], to_page(sections, title, self.plain))
         return every
 
 
@@ -163,7 +172,9 @@ def ledger_of(run: Run, pairs: Sequence[tuple[Study, Drawn]], results: Sequence[
         arms[base], arms[aligned], made.is_paper_pair, list(_deviations(run, drawn, base, aligned)), absent(made)
     )
     lines = entries(made)
-    return [Result(section(lines, facts, run.about["command"]), ledger_as_json(lines, facts), lines)]
+    told = {result.name: result.section.plain for result in results}
+    plains = [told[name] for name in _TELLING if name in told]
+    return [Result(section(lines, facts, run.about["command"], plains), ledger_as_json(lines, facts), lines)]
 
 
 def _is_as_in_paper(pairs: Sequence[tuple[Study, Drawn]]) -> bool:

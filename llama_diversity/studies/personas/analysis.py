@@ -12,24 +12,30 @@ of the fields are adjusted after Holm. One arm is the reference, the first one.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from llama_diversity.answers import Answer
 from llama_diversity.metrics.coverage import Coverage, chao_wang_jost_nats, rarefied_richness, refined_coverage
 from llama_diversity.metrics.indices import concentration
 from llama_diversity.metrics.inference import (
+    Contrast,
     Difference,
     Estimate,
     Proportion,
     Retained,
     Summary,
     holm,
+    jackknife,
+    limits_of,
     log_ratio,
+    part_of,
     summarize,
     welch_difference,
     wilson,
@@ -143,6 +149,51 @@ def analyse(answers: Mapping[str, Sequence[Answer]], *, forms: Sequence[str] = (
             for arm in others
         },
     )
+
+
+# ---- numbers that are said of a field
+
+
+class Spread(NamedTuple):
+    """A number with its 95 % interval, None where there is none."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+def effective(field: Field) -> Spread:
+    """As varied as how many equally frequent values: exp of the class entropy, and of its interval."""
+    value = field.entropy_nats.value
+    if value is None:
+        return Spread(None)
+    limits = limits_of(field.entropy_nats)
+    return Spread(math.exp(value)) if limits is None else Spread(math.exp(value), *map(math.exp, limits))
+
+
+def entropy_difference(found: Result, first: str, arm: str, field: str) -> Spread:
+    """Class entropy of a field, `arm` - `first`, nats: where one of them has but one value there is no share kept."""
+    base, other = (found.arms[name].fields[field].entropy_nats for name in (first, arm))
+    if None in (base.value, base.se, other.value, other.se):
+        return Spread(None)
+    difference = (other.value or 0.0) - (base.value or 0.0)
+    both = Contrast(difference, (part_of(base, -1), part_of(other, 1)), is_log=False)
+    return Spread(difference, *both.limits())
+
+
+def spread_of_ages(arm: Arm) -> Estimate:
+    """Standard deviation of the ages, years, with the jackknife's error."""
+    return jackknife(_standard_deviation, np.asarray(arm.numbers["age"]))
+
+
+def _standard_deviation(ages: npt.NDArray[np.float64]) -> float:
+    return float(np.std(ages, ddof=1)) if len(ages) > 1 else math.nan
+
+
+def women(arm: Arm) -> Proportion:
+    """The share of women among the valid personas."""
+    n = sum(n for value, n in arm.fields["gender"].counts.items() if value.casefold() == "female")
+    return wilson(n, len(arm.personas))
 
 
 def rows(arm: str, outputs: Sequence[Persona | Rejected], origins: Sequence[tuple[int, str]]) -> tuple[Row, ...]:

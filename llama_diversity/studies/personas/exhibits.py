@@ -15,6 +15,7 @@ from llama_diversity.render import csv
 from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value
 from llama_diversity.studies.personas.analysis import CATEGORIES, Arm, Result, Row
 from llama_diversity.studies.personas.parser import FIELDS
+from llama_diversity.studies.personas.plain import plain
 from llama_diversity.studies.personas.sentence_exhibits import sentence_exhibits
 from llama_diversity.studies.personas.sentences import Clusters
 
@@ -66,7 +67,9 @@ def section(found: Result, clusters: Clusters, facts: Facts, command: str) -> Se
     product = f"The product is “{facts.product}”" if facts.product else "One product"
     about = f"One persona with a review in each completion. {arms}. {product}: the result holds for this request."
     exhibits = tuple(_exhibits(found, clusters, facts))
-    return Section("personas", "Experiment 1: how varied are the personas?", about, command, exhibits)
+    return Section(
+        "personas", "Experiment 1: how varied are the personas?", about, command, exhibits, plain(found, facts.models)
+    )
 
 
 def people_csv(rows: Sequence[Row]) -> str:

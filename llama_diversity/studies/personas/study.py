@@ -11,6 +11,7 @@ from llama_diversity import cache
 from llama_diversity.answers import Answer
 from llama_diversity.decimals import counted
 from llama_diversity.errors import BadValue
+from llama_diversity.metrics.inference import Summary, interval_of
 from llama_diversity.records import Cell
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.measuring.languages import unread_arms
@@ -18,7 +19,7 @@ from llama_diversity.studies.personas import analysis
 from llama_diversity.studies.personas import sentences as review_sentences
 from llama_diversity.studies.personas.examples import PRODUCT, document, request
 from llama_diversity.studies.personas.exhibits import Facts, section
-from llama_diversity.studies.results import Result
+from llama_diversity.studies.results import Result, with_limits
 from llama_diversity.studies.study import Ask, Drawn, Method, Study, check_n
 from llama_diversity.studies.words import template_words
 
@@ -157,6 +158,12 @@ def _asked(drawn: Drawn, labels: Sequence[str], n: int) -> str:
     return f"{n} by {way}, at most {counted(longest, 'token')}"
 
 
+def _summed_up(summary: Summary) -> dict[str, Any]:
+    """With the ends of the mean's 95 % interval."""
+    found = interval_of(summary)
+    return finite({**summary._asdict(), "low": found.low, "high": found.high})
+
+
 def _as_json(found: analysis.Result, clusters: review_sentences.Clusters, facts: Facts) -> dict[str, Any]:
     arms = {
         name: {
@@ -172,6 +179,7 @@ def _as_json(found: analysis.Result, clusters: review_sentences.Clusters, facts:
                     "counts": dict(one.counts),
                     "spellings": one.n_spellings,
                     "entropy_nats": one.entropy_nats._asdict(),
+                    "effective": analysis.effective(one)._asdict(),
                     "rarefied": {"m": found.m, **one.rarefied._asdict()},
                     "concentration": one.concentration._asdict(),
                     "concentration_of_all_outputs": one.concentration_of_all,
@@ -179,7 +187,9 @@ def _as_json(found: analysis.Result, clusters: review_sentences.Clusters, facts:
                 }
                 for field, one in arm.fields.items()
             },
-            "numbers": {number: finite(summary._asdict()) for number, summary in arm.summaries.items()},
+            "women": analysis.women(arm)._asdict(),
+            "age_spread": with_limits(analysis.spread_of_ages(arm)),
+            "numbers": {number: _summed_up(summary) for number, summary in arm.summaries.items()},
             "sentences": {
                 "n": clusters.arms.count(name),
                 "own_k": {"silhouette": clusters.own[name].by_silhouette.k, "gap": clusters.own[name].by_gap.k},

@@ -51,6 +51,7 @@ N_SAMPLES = 96  # of each arm, as it is and changed, over all openings
 N_OPENINGS = 6
 N_PROMPTS = 12  # that are tried for openings, where none is named
 LEAST_PROMPTS = 5  # for a claim about prompts in general
+LEAST_OPENINGS = 5  # for a claim about openings
 LEAST_EACH = 8  # continuations of an opening: four to learn attractors from, four to judge
 MAX_TOKENS = 64
 COMPLETION_TOKENS = 32  # of a completion, for an opening within its first two sentences

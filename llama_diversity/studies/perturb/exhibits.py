@@ -26,6 +26,7 @@ from llama_diversity.studies.perturb.analysis import (
     Over,
 )
 from llama_diversity.studies.perturb.perturbations import Opening, edit_share
+from llama_diversity.studies.perturb.plain import plain
 from llama_diversity.studies.phrases import why_left_out
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def section(found: Mapping[int, Mapping[str, Over]], facts: Facts, command: str)
         f"{facts.n} continuations of each as it is and changed, at most {counted(facts.max_tokens, 'token')} ({arms}). "
         f"{_claim(facts)}"
     )
-    return Section("perturb", "Section 5.1: does it find its way back?", about, command, tuple(_exhibits(found, facts)))
+    exhibits = tuple(_exhibits(found, facts))
+    told = plain(next(iter(found.values())), facts)
+    return Section("perturb", "Section 5.1: does it find its way back?", about, command, exhibits, told)
 
 
 def _openings(n: int) -> str:

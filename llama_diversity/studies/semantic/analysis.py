@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -30,14 +30,16 @@ from llama_diversity.metrics.indices import corrected_vendi
 from llama_diversity.metrics.inference import (
     Difference,
     Estimate,
+    Proportion,
     Retained,
     Summary,
     log_ratio,
+    proportion_difference,
     undefined,
     welch_difference,
 )
-from llama_diversity.metrics.similarity import Similarity, mean_cosine, mean_pairwise_distance, tf_idf
-from llama_diversity.studies.measuring.kinds import K_MAX, KIND_CUT, map_perplexity, t_sne
+from llama_diversity.metrics.similarity import Similarity, alike_pairs, mean_cosine, mean_pairwise_distance, tf_idf
+from llama_diversity.studies.measuring.kinds import K_MAX, KIND_CUT, kinds_among, map_perplexity, t_sne
 from llama_diversity.studies.measuring.languages import objection_to_words, unread_arms
 from llama_diversity.studies.measuring.limits import FEW_FOR_TAILS, LEAST_FOR_TAILS
 from llama_diversity.text import Cutting, cutting
@@ -49,12 +51,17 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Result:
-    """The similarity of each arm's completions by words (pooled IDF) and by meaning; every arm minus the first."""
+    """The similarity of each arm's completions by words (pooled IDF) and by meaning; every arm minus the first.
+
+    `alike`: share of pairs that mean nearly the same, a cosine of KIND_CUT or more.
+    """
 
     words: Mapping[str, Similarity]
     meanings: Mapping[str, Similarity]
+    alike: Mapping[str, Proportion]
     words_differences: Mapping[str, Difference]
     meanings_differences: Mapping[str, Difference]
+    alike_differences: Mapping[str, Difference]
     words_unfit: Mapping[str, str]  # why an arm's words do not compare with the first's; its difference is nan
 
     def most_typical(self, arm: str) -> int:
@@ -66,12 +73,14 @@ def analyse(texts: Mapping[str, Sequence[str]], vectors: Mapping[str, Vectors]) 
     """Compare the arms, the first with each other one; `vectors[arm]` has one row for each text, shape (n, d)."""
     words = {arm: mean_cosine(rows) for arm, rows in tf_idf(texts).items()}
     meanings = {arm: mean_cosine(np.asarray(rows, np.float64)) for arm, rows in vectors.items()}
+    alike = {arm: alike_pairs(rows, KIND_CUT) for arm, rows in vectors.items()}
     cut = _cutting(texts)
     first, *others = texts
     objections = {arm: objection_to_words({one: cut[one] for one in (first, arm)}) for arm in others}
     unfit = {arm: reason for arm, reason in objections.items() if reason}
     differences = {**_differences(words), **dict.fromkeys(unfit, Difference(*[math.nan] * 4))}
-    return Result(words, meanings, differences, _differences(meanings), unfit)
+    apart = {arm: proportion_difference(alike[first], alike[arm]) for arm in others}
+    return Result(words, meanings, alike, differences, _differences(meanings), apart, unfit)
 
 
 def _cutting(texts: Mapping[str, Sequence[str]]) -> dict[str, Cutting]:
@@ -133,6 +142,9 @@ class Whole:
     vendi: Mapping[str, Estimate]
     vendi_retained: Mapping[str, Retained]
     classes: Classes
+    m_kinds: int  # half of the completions of the arm with the fewest
+    rarefied: Mapping[str, Estimate]  # kinds expected among so many
+    rarefied_retained: Mapping[str, Retained]
     own_k: Mapping[str, tuple[clusters.ClusterCount, clusters.ClusterCount]]
     spots: npt.NDArray[np.float64] | None  # shape (kept, 2)
     perplexity: float | None
@@ -163,6 +175,8 @@ def whole(
     for arm, reason in unfit.items():
         distance[arm] = vendi[arm] = undefined(len(rows[arm]), reason)
     perplexity = map_perplexity(len(names))
+    classes = _classes(pooled, names, seed)
+    m, rarefied = _rarefied(classes, rows)
     return Whole(
         texts={arm: _counted(some) for arm, some in texts.items()},
         cutting=_cutting(said),
@@ -175,7 +189,10 @@ def whole(
         distance_retained=_retained(distance),
         vendi=vendi,
         vendi_retained=_retained(vendi),
-        classes=_classes(pooled, names, seed),
+        classes=classes,
+        m_kinds=m,
+        rarefied=rarefied,
+        rarefied_retained=_retained(rarefied),
         own_k={
             arm: (clusters.k_by_silhouette(some, K_MAX), clusters.k_by_gap(some, K_MAX, seed=seed))
             for arm, some in rows.items()
@@ -185,12 +202,17 @@ def whole(
     )
 
 
-def _without_meanings(found: Result, unfit: Collection[str]) -> Result:
-    """Without the differences of meanings that an arm takes part in which the encoder cannot read."""
+def _without_meanings(found: Result, unfit: Mapping[str, str]) -> Result:
+    """Without what is said of meanings of an arm that the encoder cannot read, and differences it takes part in."""
     first = next(iter(found.words))
     none = Difference(*[math.nan] * 4)
-    differences = {arm: none if {first, arm} & set(unfit) else one for arm, one in found.meanings_differences.items()}
-    return replace(found, meanings_differences=differences)
+    differences, apart = (
+        {arm: none if {first, arm} & set(unfit) else one for arm, one in some.items()}
+        for some in (found.meanings_differences, found.alike_differences)
+    )
+    alike = {arm: one._replace(value=None, low=None, high=None, reason=unfit[arm]) if arm in unfit else one
+             for arm, one in found.alike.items()}  # fmt: skip
+    return replace(found, meanings_differences=differences, alike=alike, alike_differences=apart)
 
 
 def _counted(texts: Sequence[str]) -> Texts:
@@ -200,6 +222,14 @@ def _counted(texts: Sequence[str]) -> Texts:
 def _retained(arms: Mapping[str, Estimate]) -> dict[str, Retained]:
     first, *others = arms
     return {arm: log_ratio(arms[first], arms[arm]) for arm in others}
+
+
+def _rarefied(classes: Classes, rows: Mapping[str, Vectors]) -> tuple[int, dict[str, Estimate]]:
+    """Kinds that m outputs form, m half of the smallest arm: defined too where no two outputs are of one kind."""
+    none = np.zeros(0, np.int64)
+    counts = {arm: classes.kinds[arm].counts if arm in classes.kinds else none for arm in rows}
+    m = max(1, min(map(len, rows.values())) // 2)
+    return m, {arm: kinds_among(rows[arm], some, m) for arm, some in counts.items()}
 
 
 def _classes(pooled: npt.NDArray[np.float64], names: Sequence[str], seed: int) -> Classes:

@@ -17,6 +17,7 @@ from llama_diversity.studies.measuring.kinds import KIND_CUT
 from llama_diversity.studies.measuring.limits import MOST_TRUNCATED
 from llama_diversity.studies.phrases import letters_that_are_words, why_left_out
 from llama_diversity.studies.semantic.analysis import Whole
+from llama_diversity.studies.semantic.plain import plain
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
@@ -44,9 +45,9 @@ def section(found: Whole, facts: Facts, command: str) -> Section:
         f"completions are embedded by {facts.encoder}. One prompt: the result holds for this prompt, not for prompts "
         "in general."
     )
-    return Section(
-        "semantic", "Experiment 2: how alike are the completions?", about, command, tuple(_exhibits(found, facts))
-    )
+    exhibits = tuple(_exhibits(found, facts))
+    title = "Experiment 2: how alike are the completions?"
+    return Section("semantic", title, about, command, exhibits, plain(found, facts.prompt, facts.models))
 
 
 def _exhibits(found: Whole, facts: Facts) -> Iterator[Exhibit]:

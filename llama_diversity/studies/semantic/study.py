@@ -11,7 +11,7 @@ from llama_diversity.answers import Endings
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.measuring.kinds import KIND_CUT
 from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT
-from llama_diversity.studies.results import Result, endings_as_json
+from llama_diversity.studies.results import Result, endings_as_json, with_limits
 from llama_diversity.studies.semantic.analysis import N_SAMPLES, Whole, whole
 from llama_diversity.studies.semantic.exhibits import Facts, section
 from llama_diversity.studies.study import Ask, Drawn, Method, NoAnswer, Study, check_n
@@ -43,6 +43,7 @@ class Semantic(Study):
                 "TF-IDF cosine": "mean over pairs, words casefolded, IDF fitted on all arms together",
                 "effective number of completions (Vendi)": "1 / mean squared cosine over pairs, corrected for n",
                 "clusters": "k-means of all arms' embeddings together, k by the gap statistic",
+                "alike pairs": f"share of pairs with a cosine of {KIND_CUT:g} or more",
                 "kinds": f"complete linkage of all arms together, cosine {KIND_CUT:g} between any two of a kind",
             },
             "Intervals (95 %) are over completions, with the standard error of a mean over pairs: Welch's of "
@@ -99,6 +100,8 @@ def _as_json(found: Whole, facts: Facts) -> dict[str, Any]:
             "corrected_vendi": found.vendi[arm]._asdict(),
             "clusters": _occupied(found.classes.occupancy, arm),
             "kinds": _occupied(found.classes.kinds, arm),
+            "kinds_among_m": {"m": found.m_kinds, **with_limits(found.rarefied[arm])},
+            "alike_pairs": found.result.alike[arm]._asdict(),
             "own_k": {"silhouette": found.own_k[arm][0].k, "gap": found.own_k[arm][1].k},
         }
         for arm in found.texts
@@ -115,6 +118,8 @@ def _as_json(found: Whole, facts: Facts) -> dict[str, Any]:
                     "sbert_cosine": plain(found.result.meanings_differences[arm]),
                     "mean_pairwise_distance_retained": found.distance_retained[arm]._asdict(),
                     "corrected_vendi_retained": found.vendi_retained[arm]._asdict(),
+                    "kinds_among_m_retained": found.rarefied_retained[arm]._asdict(),
+                    "alike_pairs": plain(found.result.alike_differences[arm]),
                 }
                 for arm in others
             },

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llama_diversity.errors import LlamadivError
-from llama_diversity.metrics.entropy import Rate, entropy_rate, top_entropy
+from llama_diversity.metrics.entropy import BranchingFactor, Rate, branching_factor, entropy_rate, top_entropy
 from llama_diversity.metrics.inference import (
     Difference,
     Summary,
@@ -68,6 +68,7 @@ class Arm:
     self_check_z: float
     n_tokens: int
     example: Sample
+    choices: BranchingFactor = BranchingFactor(None, None, None, 0, "not computed")
     is_all_alike: bool = False  # several completions came, and all are one: their spread says nothing of others
 
     @property
@@ -150,6 +151,9 @@ def summarize_arm(name: str, samples: Iterable[Sample]) -> Arm:
         raise InconsistentStatistics(name, sum(excesses) / sum(lengths), z)
     is_all_alike = is_all_alike and len(lengths) > 1
     rate = entropy_rate(entropies, lengths)
+    choices = branching_factor(entropies, lengths)
+    if is_all_alike:
+        choices = choices._replace(low=None, high=None, reason="all completions are alike")
     return Arm(
         measures={measure: summarize(values) for measure, values in means.items()},
         completion_means={measure: tuple(values) for measure, values in means.items()},
@@ -158,6 +162,7 @@ def summarize_arm(name: str, samples: Iterable[Sample]) -> Arm:
         self_check_z=z,
         n_tokens=sum(lengths),
         example=example,
+        choices=choices,
         is_all_alike=is_all_alike,
     )
 

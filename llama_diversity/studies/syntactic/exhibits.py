@@ -14,6 +14,7 @@ from llama_diversity.render.plots import BoxPlots, EntropyStrip, StackedProbabil
 from llama_diversity.render.scales import ScoredToken
 from llama_diversity.studies.phrases import why_left_out
 from llama_diversity.studies.syntactic.analysis import MEASURES, N_FIGURE_TOKENS, Result
+from llama_diversity.studies.syntactic.plain import plain
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
@@ -57,7 +58,8 @@ def section(found: Result, facts: Facts, command: str) -> Section:
         "the result holds for this prompt, not for prompts in general."
     )
     title = "Experiment 3: how spread out are the next tokens?"
-    return Section("syntactic", title, about, command, tuple(_exhibits(found, facts)))
+    exhibits = tuple(_exhibits(found, facts))
+    return Section("syntactic", title, about, command, exhibits, plain(found, facts.prompt, facts.models))
 
 
 def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:

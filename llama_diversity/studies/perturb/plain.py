@@ -1,0 +1,130 @@
+"""Section 5.1 in plain words: who says something again and again, and who comes back to it after a nudge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from llama_diversity.decimals import counted, decimals
+from llama_diversity.metrics.inference import proportion_difference
+from llama_diversity.render.dots import Count, figure_of_dots
+from llama_diversity.render.exhibits import Figure, Plain, Sentence
+from llama_diversity.studies.perturb.analysis import LEAST_OPENINGS, LEAST_PROMPTS, N_FIRST, Over
+from llama_diversity.studies.plain import A_TOKEN, called, judged, listed, models_in_words, percent_of, quoted, sign_of
+
+if TYPE_CHECKING:
+    from llama_diversity.studies.perturb.exhibits import Facts
+
+HABIT = "A habit is a meaning that a twentieth of a model's continuations of an opening share, and three at least."
+_PARTS = 100  # dots of a panel
+
+
+def plain(found: Mapping[str, Over], facts: Facts) -> Plain:
+    """Who has habits, who returns to them, and how long the last arm is thrown off; `found` at the first dose."""
+    told = [*_habits(found), *_returns(found, facts), *_surprise(found, facts)]
+    return Plain((*told, _scope(facts)), _picture(found), models_in_words(facts.arms))
+
+
+def _named(arm: str) -> str:
+    """An arm; the base model drawn colder is a control of its own.
+
+    >>> _named("base, T 0.3")
+    'the base model at temperature 0.3'
+    """
+    model, _, colder = arm.partition(", T ")
+    return f"{called(model)} at temperature {colder}" if colder else called(model)
+
+
+def _few(found: Mapping[str, Over]) -> str:
+    n = next(iter(found.values())).n_openings
+    return f"{counted(n, 'opening')} are too few" if n < LEAST_OPENINGS else ""
+
+
+def _habits(found: Mapping[str, Over]) -> Iterator[Sentence]:
+    shares = {arm: one.with_attractors for arm, one in found.items()}
+    if any(one.value is None for one in shares.values()):
+        reason = next(iter(one.reason for one in shares.values() if one.value is None)) or "the texts cannot be read"
+        yield Sentence(f"It cannot be told who has habits: {reason[:1].lower()}{reason[1:].rstrip('.')}.", "nothing")
+        return
+    first = next(iter(shares))
+    n = found[first].n_openings
+    parts = {arm: f"{_named(arm)} after {one.k}" for arm, one in shares.items()}
+    parts[first] = f"{_named(first)} has a habit after {shares[first].k}"
+    changes = {arm: proportion_difference(shares[first], one) for arm, one in shares.items() if arm != first}
+    few = _few(found)
+    signs = {arm: None if few else sign_of(one.low, one.high) for arm, one in changes.items()}
+    yield judged(f"Of {counted(n, 'opening')}", parts, signs, ("fewer", "more"), untold=few, term=HABIT, name=_named)
+
+
+def _returns(found: Mapping[str, Over], facts: Facts) -> Iterator[Sentence]:
+    there = {arm: one for arm, one in found.items() if one.returned.value is not None}
+    if not there:
+        return
+    first = next(iter(found))
+    nudge = _nudge(facts)
+    parts: dict[str, str] = {}
+    for arm, one in there.items():
+        share = percent_of(one.returned.value or 0.0, one.returned.low, one.returned.high)
+        parts[arm] = f"{_named(arm)}{'' if parts else ' returns to a habit'} {share}{'' if parts else ' of the time'}"
+    without = [_named(arm) for arm in found if arm not in there]
+    rest = f"; {listed(without)} {'has' if len(without) == 1 else 'have'} none to return to" if without else ""
+    few = _few(found)
+    few = few or next((f"{_named(arm)} has habits after {one.n_returned} openings only" for arm, one in there.items()
+                       if one.n_returned < LEAST_OPENINGS), "")  # fmt: skip
+    if first not in there or len(there) < 2:
+        yield Sentence(f"{nudge} {listed(list(parts.values()))}{rest}.", "nothing", HABIT)
+        return
+    changes = {arm: proportion_difference(there[first].returned, one.returned) for arm, one in there.items()}
+    signs = {arm: None if few else sign_of(one.low, one.high) for arm, one in changes.items() if arm != first}
+    told = judged(nudge, parts, signs, ("less often", "more often"), untold=few, term=HABIT, name=_named)
+    yield told._replace(text=f"{told.text.rstrip('.')}{rest}.")
+
+
+def _nudge(facts: Facts) -> str:
+    opening = facts.places[0].first
+    like = " and the like" if len(facts.places) > 1 else ""
+    return f"Nudged from {quoted(opening.unchanged)} to {quoted(opening.changed)}{like},"
+
+
+def _surprise(found: Mapping[str, Over], facts: Facts) -> Iterator[Sentence]:
+    """How much oftener the last arm stumbles after a nudge than by chance, and for how long."""
+    arm, one = list(found.items())[-1]
+    more, calm = one.disturbance, one.calm
+    if more.value is None or one.disturbed.value is None:
+        return
+    few = _few(found)
+    sign = None if few else sign_of(more.low, more.high)
+    points = percent_of(more.value, more.low, more.high).replace(" %", " points", 1)
+    by = f"stumbles within {N_FIRST} tokens in {decimals(100 * one.disturbed.value, '.0f')} % of continuations"
+    lasts = "" if calm.median is None else f"; half of the time it is calm again within {calm.median:g} tokens"
+    if sign is None:
+        untold = few or "there is no interval"
+        yield Sentence(f"It cannot be told whether the nudge throws {_named(arm)} off: {untold}.", "nothing")
+    elif sign == 0:
+        text = f"{_nudge(facts)} {_named(arm)} {by}: no more than by chance, as far as can be seen."
+        yield Sentence(text, "no difference")
+    else:
+        how = "more" if sign > 0 else "less"
+        yield Sentence(
+            f"{_nudge(facts)} {_named(arm)} {by}, {points} {how} than by chance{lasts}.", "a difference", A_TOKEN
+        )
+
+
+def _scope(facts: Facts) -> Sentence:
+    n = facts.n_prompts
+    if n >= LEAST_PROMPTS:
+        return Sentence(f"This is about prompts like these {n}.", "the scope")
+    of = f"openings of {'this prompt' if n == 1 else f'these {n} prompts'}"
+    return Sentence(
+        f"This is about {'one opening' if len(facts.places) == 1 else of}, and not about others.", "the scope"
+    )
+
+
+def _picture(found: Mapping[str, Over]) -> Figure | None:
+    there = {arm: one.returned.value for arm, one in found.items() if one.returned.value is not None}
+    counts = [
+        Count(arm, _PARTS * value, _PARTS, f"{decimals(_PARTS * value, '.0f')} of {_PARTS}")
+        for arm, value in there.items()
+    ]
+    note = "A filled dot is a continuation that returns to a habit, a ring one that does not; who has none is left out."
+    return figure_of_dots("perturb-returned", f"Of {_PARTS} nudged continuations so many return", counts, note)

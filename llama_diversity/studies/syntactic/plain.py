@@ -1,0 +1,47 @@
+"""Experiment 3 in plain words: among how many tokens a model chooses at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llama_diversity.decimals import counted, decimals
+from llama_diversity.render.dots import Count, figure_of_dots
+from llama_diversity.render.exhibits import Plain, Sentence
+from llama_diversity.studies.plain import A_TOKEN, called, judged, models_in_words, quoted, ranged, scope, sign_of
+from llama_diversity.studies.syntactic.analysis import Result
+
+
+def plain(found: Result, prompt: str, models: Mapping[str, str]) -> Plain:
+    """What the entropies say; nothing where an arm drew no token."""
+    told = choices(found, prompt)
+    if told is None:
+        return Plain()
+    counts = [
+        Count(arm, one.choices.value or 0.0, None, f"as if {decimals(one.choices.value or 0.0, '.2g')}")
+        for arm, one in found.arms.items()
+    ]
+    picture = figure_of_dots(
+        "syntactic-choices",
+        "Among how many tokens the next one is chosen",
+        counts,
+        "Each dot is a token; the choice is as open as one among so many that are all equally likely.",
+    )
+    return Plain((told, scope(prompt)), picture, models_in_words(models))
+
+
+def choices(found: Result, prompt: str) -> Sentence | None:
+    """The choice at a step as one among so many equally likely tokens: 2 to the power of the entropy rate."""
+    arms = {arm: one.choices for arm, one in found.arms.items()}
+    if any(one.value is None for one in arms.values()):
+        return None
+    numbers = {arm: ranged(one.value or 0.0, one.low, one.high, edges=(1.0,)) for arm, one in arms.items()}
+    first = next(iter(arms))
+    parts = {arm: f"{called(arm)} as if among {number}" for arm, number in numbers.items()}
+    parts[first] = f"{called(first)} chooses each token as if among {numbers[first]} equally likely ones"
+    signs = {
+        arm: sign_of(changed["entropy_bits"].low, changed["entropy_bits"].high)
+        for arm, changed in found.differences.items()
+    }
+    fewest = min(one.n for one in found.arms.values())
+    untold = f"{counted(fewest, 'completion')} of each, or they are all alike"
+    return judged(f"Going on from {quoted(prompt)},", parts, signs, ("fewer", "more"), untold=untold, term=A_TOKEN)
