@@ -31,7 +31,7 @@ KEYS = {  # key -> code, Windows' number
     "ArrowRight": ("ArrowRight", 39), "ArrowLeft": ("ArrowLeft", 37), "ArrowDown": ("ArrowDown", 40),
     "ArrowUp": ("ArrowUp", 38), "Home": ("Home", 36), "End": ("End", 35), "Escape": ("Escape", 27),
     "Enter": ("Enter", 13), "Tab": ("Tab", 9), "n": ("KeyN", 78), "N": ("KeyN", 78), " ": ("Space", 32),
-    "*": ("Digit8", 56),
+    "*": ("Digit8", 56), "w": ("KeyW", 87), "b": ("KeyB", 66), "g": ("KeyG", 71), "G": ("KeyG", 71), "c": ("KeyC", 67),
 }  # fmt: skip
 MODIFIERS = {"ctrl": 2, "shift": 8}
 

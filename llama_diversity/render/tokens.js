@@ -6,11 +6,12 @@
 (() => {
   "use strict";
 
-  const SURPRISE_BITS = 5; // from here a token is a surprise, until the reader says otherwise
+  const SURPRISE_BITS = 8; // from here a token is a surprise, until the reader says otherwise
   const BLANK = /[\s·⏎→]/;
+  const MARKED = /^⟨.*⟩$/; // a control token, or bytes that are no text
   const HINT =
-    "Tap a token, or move with the arrow keys: ← → by token, Ctrl ← → by word, ↑ ↓ by line, Home and End, " +
-    "n and N to the next surprise, Escape to close.";
+    "Tap a token, or move with the arrow keys; w and b go by word, n and N to the next surprise and the one before, " +
+    "c changes the colour, Escape closes.";
   const utf8 = new TextEncoder();
 
   function make(tag, attributes, ...inside) {
@@ -172,6 +173,13 @@
       if (this.blocks[this.place]?.hidden) this.move(Number(Object.keys(view.blocks)[0]));
     }
 
+    recolour(by) {
+      const n = this.data.views.length;
+      this.colour((this.data.views.indexOf(this.view) + by + n) % n);
+      this.spoken.textContent = `Coloured by ${this.view.name}`;
+      if (this.chosen !== null) this.spans[this.place][this.chosen].focus();
+    }
+
     number(span, written) {
       span.querySelector("i.number")?.remove();
       if (written) span.append(make("i", { class: "number" }, written));
@@ -228,6 +236,10 @@
       if (at < 0) return;
       if (this.chosen !== at || this.place !== place) this.choose(place, at);
       const keys = {
+        w: () => this.word(1),
+        b: () => this.word(-1),
+        g: () => 0,
+        G: () => this.spans[place].length - 1,
         ArrowRight: () => (event.ctrlKey ? this.word(1) : this.step(1)),
         ArrowLeft: () => (event.ctrlKey ? this.word(-1) : this.step(-1)),
         ArrowDown: () => this.line(1),
@@ -237,7 +249,9 @@
         Enter: () => at,
         " ": () => at,
       };
-      if (/^n$/i.test(event.key) && !event.ctrlKey) this.seek(event.key === "n" ? 1 : -1, true);
+      if (event.ctrlKey && !event.key.startsWith("Arrow")) return;
+      if (/^n$/i.test(event.key)) this.seek(event.key === "n" ? 1 : -1, true);
+      else if (/^c$/i.test(event.key)) this.recolour(event.key === "c" ? 1 : -1);
       else if (Object.hasOwn(keys, event.key)) this.choose(place, keys[event.key](), true);
       else return;
       event.preventDefault();
@@ -261,10 +275,13 @@
 
     word(by) {
       const spans = this.spans[this.place];
+      const text = (at) => spans[at].textContent;
       const begins = (at) =>
-        at === 0 || BLANK.test(spans[at].textContent[0]) || BLANK.test(spans[at - 1].textContent.at(-1));
+        MARKED.test(text(at)) ||
+        MARKED.test(text(at - 1)) ||
+        (/[^\s·⏎→]/.test(text(at)) && (BLANK.test(text(at)[0]) || BLANK.test(text(at - 1).at(-1))));
       let at = this.chosen + by;
-      while (at > 0 && at < spans.length - 1 && !begins(at)) at += by;
+      while (at > 0 && at < spans.length && !begins(at)) at += by;
       return at;
     }
 
@@ -354,11 +371,18 @@
     likeliest(model, nth, text, token) {
       const list = make("ol", { class: `likeliest model-${nth}` });
       const top = model.top[token];
-      let left = 100;
+      let left = 100,
+        isThere = false;
       for (let at = 0; at < top.length; at += 2) {
         left -= top[at + 1];
         const isIt = top[at] === text.tokens[token];
+        isThere ||= isIt;
         list.append(this.bar(drawn(this.data.pieces[top[at]]), `${top[at + 1]} %`, top[at + 1], isIt));
+      }
+      if (top.length && !isThere) {
+        const percent = model.percent[token];
+        left -= percent;
+        list.append(this.bar(drawn(this.data.pieces[text.tokens[token]]), `${percent} %`, percent, true));
       }
       if (top.length && left > 0.1) {
         list.append(this.bar("all others", left < 1 ? "under 1 %" : `${Math.round(left)} %`, left, false));
