@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +44,7 @@ class Overview:
     beside: Mapping[str, int]
     remarks: Sequence[str]  # what could not be read
     steps: Sequence[Step]
+    to_path: str | None  # the folder that a shell must know to find `llamadiv`, None where it does
 
     def as_json(self) -> dict[str, Any]:
         """All of it."""
@@ -53,17 +56,25 @@ class Overview:
             "models_of_other_programs": dict(self.beside),
             "remarks": list(self.remarks),
             "next": [one._asdict() for one in self.steps],
+            "folder_for_the_path": self.to_path,
         }
 
 
-def at_a_glance(named_store: Path | None, *, can_view: bool) -> Overview:
+def at_a_glance(named_store: Path | None) -> Overview:
     """What there is now. `named_store` is the file that keeps samples, None for the user's own."""
     remarks: list[str] = []
     store, runs = _runs(named_store, remarks)
     known = _known(remarks)
     pairs = [name for name in known.pairs if _is_here(known, name)]
-    steps = list(_steps(known, runs, pairs, can_view=can_view))
-    return Overview(str(store) if store else None, runs, pairs, _beside(known, remarks), remarks, steps)
+    steps = list(_steps(known, runs, pairs))
+    beside = _beside(known, remarks)
+    return Overview(str(store) if store else None, runs, pairs, beside, remarks, steps, _to_path())
+
+
+def _to_path() -> str | None:
+    """Where the command lies that a shell does not find by its name, as in a checkout."""
+    folder = Path(sys.executable).parent
+    return None if shutil.which("llamadiv") or not (folder / "llamadiv").exists() else str(folder)
 
 
 def _runs(named_store: Path | None, remarks: list[str]) -> tuple[Path | None, Headlines]:
@@ -130,8 +141,8 @@ def _beside(known: Registry, remarks: list[str]) -> dict[str, int]:
 # --- What to type next ----------------------------------------------------------------------------------------------
 
 
-def _steps(known: Registry, runs: Headlines, pairs: Sequence[str], *, can_view: bool) -> Iterator[Step]:
-    yield _look(runs.newest, can_view=can_view)
+def _steps(known: Registry, runs: Headlines, pairs: Sequence[str]) -> Iterator[Step]:
+    yield _look(runs.newest)
     real = [name for name in pairs if not _is_packaged(known, name)]
     done = {_pair_of(one.command) for one in runs.newest if "reproduce" in one.command}
     fresh = next((name for name in real if name not in done), None)
@@ -144,14 +155,12 @@ def _steps(known: Registry, runs: Headlines, pairs: Sequence[str], *, can_view: 
     yield Step("llamadiv models suggest", "which other pairs fit this machine")
 
 
-def _look(newest: Sequence[Headline], *, can_view: bool) -> Step:
+def _look(newest: Sequence[Headline]) -> Step:
     if not newest:
         return Step("llamadiv demo", "what post-training costs, in a minute")
     if newest[0].finished is None and newest[0].command[:1] == ("llamadiv",):
         return Step(shlex.join(newest[0].command), "go on with the newest run")
-    if can_view:
-        return Step("llamadiv view last", "look into the newest run, token by token")
-    return Step("llamadiv report last", "the newest run as a page")
+    return Step("llamadiv view last", "the newest run, token by token")
 
 
 def _is_packaged(known: Registry, pair: str) -> bool:

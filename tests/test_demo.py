@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from llama_diversity.store import Store
+from llama_diversity.studies.browsing import stored_source
+from llama_diversity.studies.session import Session
+
 pytestmark = pytest.mark.model
+ARMS = ("base", "aligned")
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -36,10 +42,27 @@ def test_the_picture_has_both_texts_a_table_and_what_comes_next(
     assert code == 0
     for words in ("base: tiny-base", "aligned: tiny-aligned", "95 % interval", "Experiment 3", "Experiment 2"):
         assert words in out
-    assert "llamadiv models pull llama-2-7b" in out
+    assert "  llamadiv view last" in out
+    assert "llamadiv reproduce --pair llama-2-7b" in out
     assert max(map(len, out.splitlines())) <= columns
     both = [line for line in out.splitlines() if "base: tiny-base" in line and "aligned: tiny-aligned" in line]
     assert bool(both) == (columns >= 80)  # side by side where there is room
+
+
+def test_what_it_offers_to_look_at_is_there(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`view last` reads the run that `demo` left."""
+    monkeypatch.setenv("COLUMNS", "500")
+    store = tmp_path / "kept here.sqlite"
+    code, out, err = run("demo", "--pair", "scripted", "--store", store)
+    assert code == 0
+    assert f"  llamadiv view last --store '{store}'" in out
+    with Store.open(store, read_only=True) as opened:
+        last = opened.run("last")
+    assert f"run {last.id}, kept in" in err
+    assert last.finished is not None
+    assert {cell.arm for cell in last.cells} == {f"{one}/{arm}" for one in ("syntactic", "semantic") for arm in ARMS}
+    with stored_source("last", Session(named_store=store)):
+        pass
 
 
 def test_the_second_time_nothing_is_drawn(run: Run) -> None:

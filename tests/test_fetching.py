@@ -122,7 +122,7 @@ def test_on_a_terminal_it_asks_once_and_says_what_and_from_where(shell, server):
     code, seen = shell.on_terminal("n\n", *STUDY)
     assert code == 1
     assert f"duo is not on this machine. From {server.url}:" in seen
-    assert "base.gguf of org/base, 7.0 MB, licence cc-by-sa-3.0" in seen
+    assert "  7.0 MB, cc-by-sa-3.0: base.gguf of org/base\n" in seen
     assert seen.count("[y/N]") == 1
     assert re.search(r"Fetch 14 MB into ~/hf/hub, where \d+.* are free\? \[y/N\]", seen)
     assert "--yes" not in seen

@@ -432,9 +432,9 @@ def test_a_tab_offers_the_names_of_other_programs(home):
 @pytest.mark.model
 def test_a_model_of_ollama_is_drawn_from(home, run):
     manifest(ollama(home), "registry.ollama.ai/library/tiny/latest", layer(ollama(home), TINY.read_bytes()))
-    code, out, _ = run(
-        "sample", "-m", "ollama:tiny", "-p", "She was", "-n", 2, "--max-tokens", 4, "--json", "--store", home / "s"
-    )
-    assert code == 0
-    assert "ollama:tiny" in out
+    asked = ("-m", "ollama:tiny", "-p", "She was", "-n", 2, "--max-tokens", 4)
+    code, out, _ = run("sample", *asked, "--json", "--store", home / "s")
+    assert (code, len(out.splitlines())) == (0, 2)
+    [drawn] = json.loads(run("runs", "ls", "--json", "--store", home / "s")[1])
+    assert drawn["cells"][0]["model"] == "ollama:tiny"
     assert hub.stated_sha256(ollama(home) / "blobs" / f"sha256-{SHA256}") == SHA256

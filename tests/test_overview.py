@@ -31,8 +31,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def lines(store: Path | None = None, *, can_view: bool = True) -> list[str]:
-    return list(of_overview(at_a_glance(store, can_view=can_view), NOW))
+def lines(store: Path | None = None) -> list[str]:
+    return list(of_overview(at_a_glance(store), NOW))
 
 
 def steps(said: list[str]) -> list[str]:
@@ -48,7 +48,10 @@ def a_run(store: Path, *command: str, is_finished: bool = True) -> str:
     return run
 
 
-def test_a_new_user_is_told_where_to_begin(home, run):
+def test_a_new_user_is_told_where_to_begin(home, run, monkeypatch):
+    monkeypatch.setenv("PATH", str(home))
+    (home / "llamadiv").write_text("#!/bin/sh\n")
+    (home / "llamadiv").chmod(0o755)
     code, out, err = run()
     assert (code, err) == (0, "")
     assert out.splitlines() == [
@@ -60,7 +63,20 @@ def test_a_new_user_is_told_where_to_begin(home, run):
         "  llamadiv reproduce --pair smollm2-135m  on a real pair (290 MB, asks first)",
         "  llamadiv models suggest                 which other pairs fit this machine",
     ]
-    assert list(home.iterdir()) == []  # it only looks
+    assert [one.name for one in home.iterdir()] == ["llamadiv"]  # it only looks
+
+
+def test_a_shell_that_does_not_know_the_command_is_told(home, monkeypatch):
+    folder = home / "env" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "llamadiv").write_text("")
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("sys.executable", str(folder / "python"))
+    [line] = [line for line in lines() if "PATH" in line]
+    assert line == f'  export PATH="{folder}:$PATH"  # so that your shell finds llamadiv'
+    monkeypatch.setenv("PATH", str(folder))
+    (folder / "llamadiv").chmod(0o755)
+    assert [line for line in lines() if "PATH" in line] == []
 
 
 def test_runs_so_far_are_named_the_newest_first(home):
@@ -73,7 +89,6 @@ def test_runs_so_far_are_named_the_newest_first(home):
     assert said[1] == "4 runs so far, the newest:"
     assert [line.split()[0] for line in said[2:5]] == newest
     assert steps(said)[0] == "llamadiv view last"
-    assert steps(lines(store, can_view=False))[0] == "llamadiv report last"
     assert len(said) <= 11
 
 
@@ -192,13 +207,22 @@ def test_a_models_toml_with_a_mistake_is_a_sentence(home):
 )
 def test_nothing_makes_it_fail(home, variables):
     environment = {**os.environ, **{name: value for name, value in variables.items() if value}}
+    environment["LLAMADIV_STORE"] = str(home / "none")  # without HOME the system's list of users knows one
     for name in [name for name, value in variables.items() if value is None]:
         del environment[name]
     result = subprocess.run([sys.executable, "-m", "llama_diversity"], env=environment, capture_output=True)
     assert (result.returncode, result.stderr) == (0, b"")
     assert b"\x1b" not in result.stdout
     assert b"  llamadiv " in result.stdout
-    assert max(map(len, result.stdout.splitlines())) <= 80
+    long = [line for line in result.stdout.splitlines() if len(line) > 80]
+    assert [line for line in long if b"export PATH" not in line] == []  # which cannot be broken
+
+
+def test_without_a_home_it_says_what_to_name(home, monkeypatch):
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user without an entry
+    said = " ".join(line.strip() for line in lines())
+    assert "There is no home directory for samples." in said
+    assert "The pair tiny ships with it." in said
 
 
 def test_hostile_words_of_a_run_are_made_safe(home):

@@ -112,8 +112,7 @@ def group(context: click.Context, *, as_json: bool) -> None:
     Samples a base and an aligned GGUF model on your own machine and keeps exact token statistics.
     """
     if context.invoked_subcommand is None:
-        overview = importlib.import_module("llama_diversity.cli.overview")
-        overview.show_overview(as_json=as_json, can_view="view" in COMMANDS)
+        importlib.import_module("llama_diversity.cli.overview").show_overview(as_json=as_json)
     elif as_json:
         raise BadUsage(f"--json stands behind the command: llamadiv {context.invoked_subcommand} --json")
 

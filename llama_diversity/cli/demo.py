@@ -40,7 +40,8 @@ def demo(*, pair: str | None, drawing: Drawing, session: Session, output: Output
     elif output.quiet:
         click.echo(found.run)
     else:
-        console(output.color).print(Group(*picture(pair or DEFAULT_PAIR, found.rows, found.heatmap, found.plain)))
+        shown = picture(pair or DEFAULT_PAIR, found.rows, found.heatmap, found.plain, session.named_store)
+        console(output.color).print(Group(*shown))
         starts = [start for some in found.starts.values() for start in some]
         begins = " or ".join(map(start_words, dict.fromkeys(starts)))
         say(f"Prompts begin with {begins}; run {found.run}, kept in {session.store}")

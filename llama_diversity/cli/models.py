@@ -56,7 +56,10 @@ def _ls_found(output: Output, *, alone: bool) -> None:
     for problem in beside["problems"]:
         output.remark(problem)
     if not beside["found"]:
-        output.remark(f"No models of other programs in: {', '.join(beside['folders']) or 'any folder of theirs'}.")
+        places = (
+            ", ".join(beside["folders"]) or "no folder of Ollama, LM Studio, llama.cpp or Hugging Face tools is here"
+        )
+        output.remark(f"No models of other programs were found: {places}.")
     lines = pages.of_found(beside["found"]) if beside["found"] else []
     output.answer(beside, [one["model"] for one in beside["found"] if not one["problem"]], lines, indent=2)
 

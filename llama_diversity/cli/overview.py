@@ -11,10 +11,10 @@ import click
 from llama_diversity.overview import at_a_glance
 
 
-def show_overview(*, as_json: bool, can_view: bool) -> None:
+def show_overview(*, as_json: bool) -> None:
     """Ten lines, or the same as JSON."""
     named = os.environ.get("LLAMADIV_STORE")
-    found = at_a_glance(Path(named) if named else None, can_view=can_view)
+    found = at_a_glance(Path(named) if named else None)
     if as_json:
         from llama_diversity.cli.output import print_json
 

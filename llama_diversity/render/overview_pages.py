@@ -23,6 +23,9 @@ def of_overview(overview: Overview, now: datetime) -> Iterator[str]:
     for remark in overview.remarks:
         yield from _wrapped(visible(remark))
     yield "Type next (llamadiv --help lists all commands):"
+    if overview.to_path:
+        folder = visible(overview.to_path)
+        yield f'  export PATH="{folder}:$PATH"  # so that your shell finds llamadiv'
     width = max(len(one.command) for one in overview.steps) + 2
     for one in overview.steps:
         words = one.words if width + len(one.words) + 2 <= WIDTH else ""

@@ -80,7 +80,7 @@ def _listed(name: str, missing: Sequence[ModelEntry]) -> Iterator[str]:
     yield f"{name} {'are' if ', ' in name else 'is'} not on this machine. From {hub.endpoint()}:"
     for entry in missing:
         size = readable_bytes(entry.size_bytes) if entry.size_bytes else "size not known before"
-        yield f"  {entry.file} of {entry.repo}, {size}, licence {entry.licence or 'not stated here'}"
+        yield f"  {size}, {entry.licence or 'licence not stated here'}: {entry.file} of {entry.repo}"
 
 
 def _total(missing: Sequence[ModelEntry]) -> int | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import RenderableType
@@ -40,8 +42,10 @@ def in_short(alike: semantic.Result, entropies: syntactic.Result, prompts: tuple
     return Plain(tuple(one for one in told if one is not None), meanings.picture(alike), IN_BRACKETS)
 
 
-def picture(pair: str, rows: Mapping[str, Row], heatmap: RenderableType, plain: Plain) -> Iterator[RenderableType]:
-    """What `demo` shows, from top to bottom."""
+def picture(
+    pair: str, rows: Mapping[str, Row], heatmap: RenderableType, plain: Plain, store: Path | None
+) -> Iterator[RenderableType]:
+    """What `demo` shows, from top to bottom; `store` is the file that was named to keep the run."""
     yield Text(visible(f"What did post-training take away? The pair {pair}, base against aligned."))
     yield Text()
     yield heatmap
@@ -51,7 +55,7 @@ def picture(pair: str, rows: Mapping[str, Row], heatmap: RenderableType, plain: 
     yield Text("Entropy: mean over a completion's tokens. Cosine: mean over pairs of completions, IDF of both arms.")
     yield Text("Intervals are over completions, not over pairs. One prompt each: no claim about others.")
     yield from plain_in_terminal(plain)
-    yield from _next_steps()
+    yield from _next_steps(store)
 
 
 def _table(rows: Mapping[str, Row]) -> Table:
@@ -70,7 +74,10 @@ def _table(rows: Mapping[str, Row]) -> Table:
     return table
 
 
-def _next_steps() -> Iterator[Text]:
-    yield Text("Next, with the paper's own models (8.2 GB, once):")
-    yield Text("  llamadiv models pull llama-2-7b && llamadiv syntactic --pair llama-2-7b")
+def _next_steps(store: Path | None) -> Iterator[Text]:
+    yield Text("Look into these texts, token by token, with keys:")
+    yield Text(visible("  llamadiv view last" + (f" --store {shlex.quote(str(store))}" if store else "")))
+    yield Text("Next, a real pair (290 MB, asks before it fetches), or the paper's own (8.2 GB):")
+    yield Text("  llamadiv reproduce --pair smollm2-135m")
+    yield Text("  llamadiv reproduce --pair llama-2-7b")
     yield Text("What each number means: docs/method.md. How the tiny pair was grown: docs/lab.md.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from llama_diversity.decimals import readable_bytes
 from llama_diversity.render.model_pages import columns
-from llama_diversity.studies.suggest.analysis import FACTOR, FACTOR_SHIPPED, Bench, Machine, Suggestion, Suggestions
+from llama_diversity.studies.suggest.analysis import FACTOR, Bench, Machine, Suggestion, Suggestions
 
 _WIDTH = 80
 _MARK = "~"  # before a number that is no more than estimated
@@ -36,10 +36,9 @@ def _method(bench: Bench | None) -> Iterator[str]:
     yield "MEMORY is a model's file and one sequence; more is used where there is more."
     if bench is None:
         return
-    factor = FACTOR_SHIPPED if bench.is_shipped else FACTOR
     method = (
         f"TIME is for reproduce, every sample as long as it may become: by the {bench.tokens_per_second:,.0f} tokens/s "
-        f"of {bench.model}, as if work grew with the number of weights. Take it within a factor of {factor:g}."
+        f"of {bench.model} and the numbers of weights. Take it within a factor of {FACTOR:g}."
     )
     yield from textwrap.wrap(method, _WIDTH, break_on_hyphens=False)
 

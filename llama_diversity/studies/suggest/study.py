@@ -174,4 +174,4 @@ def _bench(entry: ModelEntry, session: Session) -> Bench:
             )
             found, n = measure(engine, cell, show), 2 * n
         n_params = engine.facts.n_params
-    return Bench(entry.reference, found["tokens_per_second"], n_params, time.monotonic() - began_s, entry.is_packaged)
+    return Bench(entry.reference, found["tokens_per_second"], n_params, time.monotonic() - began_s)
