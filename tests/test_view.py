@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from llama_diversity.records import Asking
@@ -16,6 +17,7 @@ from llama_diversity.studies.browsing import scored_source, stored_source
 from llama_diversity.studies.session import Session
 from llama_diversity.view.columns import Columns
 from llama_diversity.view.ink import Ink
+from llama_diversity.view.keys import KEYS
 from llama_diversity.view.viewer import ViewApp
 
 Script = Callable[[Pilot[None]], Awaitable[None]]
@@ -88,3 +90,54 @@ def test_a_text_under_two_models_is_coloured_by_their_difference(session):
     models = [session.model(name) for name in ("scripted:base", "scripted:aligned")]
     with scored_source(models, "She was a nurse.", Asking(), session) as source:
         play(source, script, size=(100, 30))
+
+
+def test_help_has_every_key_on_a_small_screen(stored):
+    async def script(pilot):
+        await pilot.press("question_mark")
+        shown = "\n".join(screen(pilot))
+        for some in KEYS.values():
+            for one in some:
+                assert one.words in shown, one
+        await pilot.press("x")
+        assert "1 of 5" in screen(pilot)[0]
+
+    with stored_source("last", stored) as source:
+        play(source, script)
+
+
+def test_an_alternative_can_be_chosen_where_a_model_is_open(stored):
+    async def script(pilot):
+        await pilot.press("a", "down", "enter")
+        await pilot.pause()
+        assert "Only a model that is open can go on" in screen(pilot)[-1]
+        await pilot.press("escape", "right")
+        assert pilot.app.screen.query_one(Columns).at == 1
+
+    with stored_source("last", stored) as source:
+        play(source, script)
+
+
+@pytest.mark.parametrize(("key", "code"), [("q", 0), ("ctrl+c", 130)])
+def test_leaving(stored, key, code):
+    async def leaving() -> int:
+        app = ViewApp(source, ink())
+        async with app.run_test() as pilot:
+            await pilot.press(key)
+        return app.return_code
+
+    with stored_source("last", stored) as source:
+        assert asyncio.run(leaving()) == code
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 10), (20, 5), (120, 30), (240, 60)])
+@pytest.mark.parametrize("depth", ["truecolor", "256", "16", "none"])
+def test_every_size_and_depth_draws_within_its_columns(stored, size, depth):
+    async def script(pilot):
+        assert {cell_len(line) for line in screen(pilot)} == {size[0]}
+        await pilot.resize_terminal(size[0] + 13, size[1] + 3)
+        await pilot.pause()
+        assert {cell_len(line) for line in screen(pilot)} == {size[0] + 13}
+
+    with stored_source("last", stored) as source:
+        play(source, script, size=size, drawn=ink(depth))

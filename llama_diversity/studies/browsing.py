@@ -36,6 +36,8 @@ class Question(NamedTuple):
 class StoredRun:
     """The samples of a run, by question and arm."""
 
+    panels: Sequence[str] = ()
+
     def __init__(self, store: Store, name: str) -> None:
         self._store = store
         self._run = store.run(name)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from llama_diversity.records import Piece, TokenStats
+from llama_diversity.records import TOKEN_DTYPE, Piece, TokenStats
 from llama_diversity.render import scales
 from llama_diversity.render.scales import (
     OF_MIXTURES,
@@ -48,6 +48,11 @@ class Text:
     beside: TokenStats | None = None
     bounds: TokenStats | None = None
     is_drawn: bool = False  # by a sampler, whose own statistics the tokens have
+
+    @classmethod
+    def missing(cls, arm: str) -> Text:
+        """What stands beside a text that an arm has no partner of."""
+        return cls(arm, arm, np.zeros(0, TOKEN_DTYPE), {}, "", heading="none of this number")
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -93,6 +98,7 @@ class Source(Protocol):
     """Where texts come from. All numbers of questions, arms and rows are from 0."""
 
     title: str
+    panels: Sequence[str]  # names of what can be opened beside its texts
 
     @property
     def questions(self) -> Sequence[str]:
@@ -116,6 +122,8 @@ class Source(Protocol):
 
 class ScoredTexts:
     """A text that was typed, under one model or several."""
+
+    panels: Sequence[str] = ()
 
     def __init__(self, texts: Sequence[Text]) -> None:
         self._texts = tuple(texts)
@@ -186,9 +194,10 @@ class Abreast:
 
     @functools.cached_property
     def parting(self) -> int | None:
-        """The first token at which not all of the texts are the same; None where they never part."""
-        n = min(self.shared(0, other) for other in range(len(self.texts)))
-        return n if any(len(text) != n for text in self.texts) else None
+        """The first token at which not all of the texts are the same; None where none is, and of empty ones."""
+        there = [at for at, text in enumerate(self.texts) if len(text)]
+        n = min((self.shared(there[0], other) for other in there), default=0)
+        return n if any(len(self.texts[at]) != n for at in there) else None
 
     def same_context(self, arm: int, at: int) -> list[int]:
         """The arms, `arm` among them, whose texts have a token `at` and are the same before it."""

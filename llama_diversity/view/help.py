@@ -9,10 +9,11 @@ from textual import events
 from textual.app import ComposeResult
 from textual.screen import Screen
 
-from llama_diversity.view.ink import BOLD, DIM, Drawn, Ink, cut
+from llama_diversity.view.ink import BOLD, DIM, Drawn, Ink
 from llama_diversity.view.keys import KEYS
+from llama_diversity.view.panels import panel_keys
 
-_KEY, _WORDS = 17, 54  # cells
+_KEY, _COLUMN = 13, 40  # cells
 
 
 class Help(Drawn):
@@ -22,27 +23,24 @@ class Help(Drawn):
 
     def lines(self, width: int, height: int) -> Sequence[Text]:
         made = list(self._all())
-        n_columns = max(1, width // (_KEY + _WORDS))
-        n_rows = max(1, -(-len(made) // n_columns)) if n_columns > 1 else max(len(made), 1)
+        n_columns = max(1, width // _COLUMN)
+        n_rows = max(1, -(-len(made) // n_columns))
         room = max(1, width // n_columns - 1)
-        top = [Text("any key goes back", DIM), Text()]
-        rows = []
+        rows = [Text("The keys; any of them goes back", DIM)]
         for at in range(n_rows):
             line = Text(no_wrap=True)
-            for column in range(n_columns):
-                place = column * n_rows + at
-                part = made[place] if place < len(made) else Text()
+            for place in range(at, len(made), n_rows):
+                part = made[place]
                 part.truncate(room, pad=True)
-                line.append_text(part)
-                line.append(" ")
+                line.append_text(part).append(" ")
             rows.append(line)
-        return [*(top if len(rows) + 2 <= height else []), *rows]
+        return rows
 
     def _all(self) -> Iterator[Text]:
-        for heading, keys in KEYS.items():
+        for heading, keys in {**KEYS, **panel_keys()}.items():
             yield Text(heading, BOLD)
-            for key in keys:
-                yield Text.assemble((f"  {key.shown:<{_KEY - 2}}", BOLD), cut(key.words, _WORDS))
+            for one in keys:
+                yield Text.assemble((f"  {one.shown:<{_KEY - 2}}", BOLD), one.words)
 
 
 class HelpScreen(Screen[None]):

@@ -2,62 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from textual.binding import Binding
 
 
-class Key(NamedTuple):
-    """`keys` as Textual calls them, `shown` as a reader does, and the action of the screen."""
+class Keys(NamedTuple):
+    """Keys that belong together: as a reader knows them, what they do, and the action of each as Textual calls it."""
 
-    keys: str
     shown: str
-    action: str
     words: str
+    acts: Mapping[str, str]
+
+
+def both(one: str, other: str, action: str) -> dict[str, str]:
+    """Keys that go on and back."""
+    return {one: f"{action}(1)", other: f"{action}(-1)"}
 
 
 MOVING, LOOKING, OTHER = "To move", "What is shown", "Besides"
-KEYS: dict[str, tuple[Key, ...]] = {
+KEYS: dict[str, tuple[Keys, ...]] = {
     MOVING: (
-        Key("right", "right", "token(1)", "the next token"),
-        Key("left", "left", "token(-1)", "the token before"),
-        Key("down", "down", "line(1)", "a line down"),
-        Key("up", "up", "line(-1)", "a line up"),
-        Key("w", "w", "word(1)", "the next word"),
-        Key("b", "b", "word(-1)", "the word before"),
-        Key("n", "n", "surprise(1)", "the next surprise: a token at or above the threshold"),
-        Key("N", "N", "surprise(-1)", "the surprise before"),
-        Key("plus,equals_sign", "+", "threshold(1)", "a higher threshold"),
-        Key("minus", "-", "threshold(-1)", "a lower threshold"),
-        Key("home", "home", "edge(False)", "the beginning of the line"),
-        Key("end", "end", "edge(True)", "the end of the line"),
-        Key("pagedown,space", "page down, space", "page(1)", "a page down"),
-        Key("pageup", "page up", "page(-1)", "a page up"),
-        Key("g", "g", "whole(False)", "the beginning of the text"),
-        Key("G", "G", "whole(True)", "the end of the text"),
-        Key("s", "s", "sample(1)", "the next sample"),
-        Key("S", "S", "sample(-1)", "the sample before"),
-        Key("tab", "tab", "arm(1)", "the next arm"),
-        Key("shift+tab", "shift tab", "arm(-1)", "the arm before"),
-        Key("p", "p", "question(1)", "the next prompt"),
-        Key("P", "P", "question(-1)", "the prompt before"),
+        Keys("right left", "a token on, or back", both("right", "left", "token")),
+        Keys("down up", "a line down, or up", both("down", "up", "line")),
+        Keys("w b", "a word on, or back", both("w", "b", "word")),
+        Keys("n N", "a surprise on, or back", both("n", "N", "surprise")),
+        Keys("+ -", "more or fewer bits for one", both("plus,equals_sign", "minus", "threshold")),
+        Keys("home end", "ends of the line", {"home": "edge(False)", "end": "edge(True)"}),
+        Keys("pgdn pgup", "a page down, or up", both("pagedown,space", "pageup", "page")),
+        Keys("g G", "ends of the text", {"g": "whole(False)", "G": "whole(True)"}),
+        Keys("s S", "a sample on, or back", both("s", "S", "sample")),
+        Keys("tab", "an arm on; shift tab back", both("tab", "shift+tab", "arm")),
+        Keys("p P", "a prompt on, or back", both("p", "P", "question")),
     ),
     LOOKING: (
-        Key("c", "c", "colour(1)", "colour by the next quantity"),
-        Key("C", "C", "colour(-1)", "colour by the quantity before"),
-        Key("v", "v", "sides", "one arm alone, or all side by side"),
-        Key("d", "d", "detail", "with or without the token under the cursor"),
+        Keys("c C", "colour by another quantity", both("c", "C", "colour")),
+        Keys("v", "one arm alone, or abreast", {"v": "sides"}),
+        Keys("d", "the token's place, or not", {"d": "detail"}),
+        Keys("a", "choose an alternative", {"a": "alternatives"}),
     ),
     OTHER: (
-        Key("question_mark", "?", "help", "this help"),
-        Key("q", "q", "quit", "leave"),
+        Keys("?", "this help", {"question_mark": "help"}),
+        Keys("esc", "close what is open", {"escape": "close"}),
+        Keys("q", "leave", {"q": "quit"}),
     ),
 }
 
 
-def bindings() -> list[Binding | tuple[str, str] | tuple[str, str, str]]:
-    """All keys as Textual binds them; Ctrl-C leaves too, as it does everywhere."""
-    found: list[Binding | tuple[str, str] | tuple[str, str, str]] = [
-        Binding(key.keys, key.action, key.words, show=False) for some in KEYS.values() for key in some
-    ]
+def bindings(keys: Iterable[Keys]) -> list[Binding | tuple[str, str] | tuple[str, str, str]]:
+    """Keys as Textual binds them."""
+    return [Binding(key, action, one.words, show=False) for one in keys for key, action in one.acts.items()]
+
+
+def all_bindings() -> list[Binding | tuple[str, str] | tuple[str, str, str]]:
+    """All keys of the screen; Ctrl-C leaves too, as it does everywhere."""
+    found = bindings(key for some in KEYS.values() for key in some)
     return [*found, Binding("ctrl+c", "interrupt", "leave", show=False, priority=True)]

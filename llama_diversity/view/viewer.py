@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from rich.text import Text as Line
 from textual.app import App, ComposeResult
 from textual.containers import Vertical
 from textual.filter import LineFilter, NoColor
@@ -17,106 +16,28 @@ from textual.screen import Screen
 from llama_diversity.errors import Interrupted, LlamadivError
 from llama_diversity.render import ramps
 from llama_diversity.render.cells import Marks
-from llama_diversity.render.heatmap import Looks, ramp_of
+from llama_diversity.render.heatmap import Looks
 from llama_diversity.render.scales import Difference, Scale
 from llama_diversity.render.terminal import console
-from llama_diversity.render.token_pages import DISTRIBUTIONS
 from llama_diversity.studies.viewed import Abreast, Source, Text, next_surprise, next_word, scale_of
+from llama_diversity.view.bars import Footer, Legend, Title
 from llama_diversity.view.columns import Columns
 from llama_diversity.view.detail import Detail
 from llama_diversity.view.help import HelpScreen
-from llama_diversity.view.ink import BOLD, DIM, Drawn, Ink, cut, folded
-from llama_diversity.view.keys import bindings
+from llama_diversity.view.ink import Ink
+from llama_diversity.view.keys import all_bindings, bindings
+from llama_diversity.view.panels import PANELS, Chosen, Open, Panel, Say, Spot, panel_called, panel_keys
 
 WIDE = 120  # columns from which the token's own column stands beside the texts
 THRESHOLDS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)  # bits
+REMARK_S = 8.0  # how long a remark stands
 REFRESH_S = 1.0  # how often a run is asked whether there is more of it
 
 
-class Title(Drawn):
-    """What is looked at, on one line."""
-
-    words = ""
-    prompt = ""
-
-    def say(self, words: str, prompt: str) -> None:
-        """Other words."""
-        if (words, prompt) != (self.words, self.prompt):
-            self.words, self.prompt = words, prompt
-            self.redraw()
-
-    def lines(self, width: int, height: int) -> Sequence[Line]:
-        line = Line(cut(self.words, width), BOLD, no_wrap=True)
-        room = width - line.cell_len - 2
-        if self.prompt and room > 8:
-            shown = self.prompt if len(self.prompt) < room else ".." + self.prompt[-room:]
-            line.append(f"  {cut(self.ink.safe(shown), room)}", DIM)
-        return [line]
-
-
-class LegendOf(Drawn):
-    """How to read the colours: the quantity, its steps, and of which distribution it is."""
-
-    scale: Scale | None = None
-    abreast: Abreast | None = None
-
-    def explain(self, scale: Scale, abreast: Abreast | None) -> None:
-        """Another scale, or other texts."""
-        self.scale, self.abreast = scale, abreast
-        self.redraw(layout=True)
-
-    def lines(self, width: int, height: int) -> Sequence[Line]:
-        if self.scale is None:
-            return []
-        steps = folded(ramp_of(self.scale, self.ink.looks, self.ink.depth, self.ink.marks), width)
-        found = [*folded(Line(self.scale.sentence()), width), *steps]
-        if self.abreast is not None:
-            found += folded(Line(self._source(self.abreast), DIM), width)
-        return found
-
-    def _source(self, abreast: Abreast) -> str:
-        assert self.scale is not None
-        names = dict.fromkeys(f"{text.arm} {text.model}" for text in abreast.texts)
-        vocabularies = " and ".join(dict.fromkeys(text.vocabulary for text in abreast.texts))
-        words = DISTRIBUTIONS["raw"]
-        if isinstance(self.scale, Difference) and len(names) > 1 and self.scale.name == Difference.name:
-            first, *others = (self.ink.safe(text.arm) for text in abreast.texts)
-            words = f"A is {first}, B is {' or '.join(others)}; {words}"
-        number = f"; {self.scale.number_sentence()}" if self.ink.has_numbers else ""
-        return f"{words}; tokenizer {vocabularies}{number}"
-
-
-class Footer(Drawn):
-    """The most useful keys; in their place now and then a remark, until the next key."""
-
-    remark = ""
-    where = ""
-
-    def say(self, remark: str) -> None:
-        """A remark."""
-        self.remark = remark
-        self.redraw()
-
-    def stand(self, where: str) -> None:
-        """Where the cursor is, in a few words."""
-        if where != self.where:
-            self.where = where
-            self.redraw()
-
-    def lines(self, width: int, height: int) -> Sequence[Line]:
-        keys = "? help  q quit  c colour  n surprise  s sample  tab arm"
-        room = max(0, width - len(self.where) - 1)
-        line = Line(no_wrap=True)
-        line.append(cut(self.ink.safe(self.remark) or keys, room), BOLD if self.remark else DIM)
-        line.append(" " * max(1, width - line.cell_len - len(self.where)))
-        line.append(self.where, DIM)
-        return [line]
-
-
 class Viewer(Screen[None]):
-    """The texts of a source."""
+    """The texts of a source, with what is open beside them."""
 
-    BINDINGS = bindings()
+    BINDINGS = [*all_bindings(), *bindings(panel_keys().get("To open", ()))]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]
 
     def __init__(self, source: Source, ink: Ink) -> None:
@@ -131,7 +52,7 @@ class Viewer(Screen[None]):
         with Vertical(id="body"):
             yield Columns(self.ink)
             yield Detail(self.ink)
-        yield LegendOf(self.ink)
+        yield Legend(self.ink)
         yield Footer(self.ink)
 
     def on_mount(self) -> None:
@@ -156,21 +77,24 @@ class Viewer(Screen[None]):
             found = self._texts(question, arm, row)
         except LlamadivError as error:
             found = []
-            self.query_one(Footer).say(str(error))
+            self.say(str(error))
         abreast = Abreast(found) if found else None
         if abreast is not None and self.quantity not in abreast.quantities:
             self.quantity = abreast.quantities[0]
-        self.query_one(LegendOf).explain(self.scale, abreast)
+        self.query_one(Legend).explain(self.scale, abreast)
         self.columns.show(abreast, min(arm, max(0, len(found) - 1)), self.scale, at=at)
         self._tell()
 
     def _texts(self, question: int, arm: int, row: int) -> list[Text]:
-        """Those that stand side by side; of an arm without one of that number, none."""
-        n = len(self.source.arms(question))
-        if not n or not 0 <= row < self.source.n_rows(question, arm):
+        """Those that stand side by side; of an arm without one of that number an empty one."""
+        arms = self.source.arms(question)
+        if not arms or not 0 <= row < self.source.n_rows(question, arm):
             return []
-        partners = [row if other == arm else self.source.partner(question, arm, row, other) for other in range(n)]
-        return [self.source.text(question, other, at) for other, at in enumerate(partners) if at is not None]
+        rows = [row if at == arm else self.source.partner(question, arm, row, at) for at in range(len(arms))]
+        return [
+            Text.missing(arms[at]) if one is None else self.source.text(question, at, one)
+            for at, one in enumerate(rows)
+        ]
 
     def _tell(self) -> None:
         """The title: what is looked at."""
@@ -188,20 +112,44 @@ class Viewer(Screen[None]):
                 words += f"  {self.row + 1:,} of {n_rows:,}"
         self.query_one(Title).say(words, prompt)
 
-    def on_columns_moved(self) -> None:
-        """The cursor stands elsewhere."""
+    @property
+    def spot(self) -> Spot:
+        """What the cursor stands on."""
         columns = self.columns
-        self.follow(columns.abreast, columns.arm, columns.at)
+        return Spot(columns.abreast, columns.arm, columns.at, self.question, self.row)
+
+    def on_columns_moved(self) -> None:
+        """The cursor stands elsewhere: tell all that depends on it."""
+        spot = self.spot
+        self.query_one(Detail).follow(spot)
+        for panel in self.query(Panel):
+            panel.follow(spot)
+        self.say("")
+        n = 0 if spot.text is None else len(spot.text)
+        self.query_one(Footer).stand(f"{spot.at + 1}/{n}  {self.threshold} bits" if n else "")
 
     def on_columns_picked(self) -> None:
         """Another arm was clicked."""
         self._tell()
 
-    def follow(self, abreast: Abreast | None, arm: int, at: int) -> None:
-        """Tell all that depends on the token under the cursor."""
-        self.query_one(Detail).follow(abreast, arm, at)
-        n = 0 if abreast is None else len(abreast.texts[arm])
-        self.query_one(Footer).stand(f"{at + 1}/{n}  {self.threshold} bits" if n else "")
+    def on_open(self, message: Open) -> None:
+        """A panel wants something else to be shown."""
+        self.open(message.question, message.arm, message.row, at=message.at)
+
+    def on_say(self, message: Say) -> None:
+        """A panel has a remark."""
+        self.say(message.words)
+
+    def on_chosen(self, message: Chosen) -> None:
+        """An alternative was chosen: a panel may know what to do with it."""
+        if not any(panel.chosen(message.spot, message.token) for panel in self.query(Panel)):
+            self.say("Only a model that is open can go on from here.")
+
+    def say(self, words: str) -> None:
+        """A remark on the last line, until the cursor moves or it has been read."""
+        self.query_one(Footer).say(words)
+        if words:
+            self.set_timer(REMARK_S, lambda: self.query_one(Footer).forget(words))
 
     def _look_again(self) -> None:
         """A run that is still drawn has more samples now."""
@@ -209,7 +157,7 @@ class Viewer(Screen[None]):
             if not self.source.refresh():
                 return
         except LlamadivError as error:
-            self.query_one(Footer).say(str(error))
+            self.say(str(error))
             return
         if self.columns.abreast is None:
             self.open(self.question, 0, 0)
@@ -258,7 +206,7 @@ class Viewer(Screen[None]):
         at = next_surprise(text.tokens["surprisal_bits"] if found is None else found, columns.at, step, self.threshold)
         if at is None:
             where = "after" if step > 0 else "before"
-            self.query_one(Footer).say(f"No token {where} this one has {self.threshold} bits or more.")
+            self.say(f"No token {where} this one has {self.threshold} bits or more.")
         else:
             columns.go(at)
 
@@ -295,7 +243,7 @@ class Viewer(Screen[None]):
             names = columns.abreast.quantities
             self.quantity = names[(names.index(self.quantity) + step) % len(names)]
             columns.colour(self.scale)
-            self.query_one(LegendOf).explain(self.scale, columns.abreast)
+            self.query_one(Legend).explain(self.scale, columns.abreast)
 
     def action_sides(self) -> None:
         """One arm alone, or all."""
@@ -304,6 +252,32 @@ class Viewer(Screen[None]):
     def action_detail(self) -> None:
         """With or without the token's own place."""
         self.query_one(Detail).toggle_class("-hidden")
+
+    async def action_panel(self, name: str) -> None:
+        """Open a panel, or close it; one is open at a time."""
+        is_open = any(panel.name == name for panel in self.query(Panel))
+        await self.action_close()
+        if is_open:
+            return
+        if name not in self.source.panels:
+            self.say(f"There is nothing here for {PANELS[name].words}.")
+            return
+        panel = panel_called(name, self.source, self.ink)
+        await self.query_one("#body").mount(panel, before=0)
+        self.add_class("-open")
+        panel.follow(self.spot)
+        panel.focus()
+
+    async def action_close(self) -> None:
+        """Close what is open."""
+        self.query_one(Detail).leave()
+        for panel in self.query(Panel):
+            await panel.remove()
+        self.remove_class("-open")
+
+    def action_alternatives(self) -> None:
+        """Choose among what else could have stood here."""
+        self.query_one(Detail).enter()
 
     def action_help(self) -> None:
         """All keys."""
@@ -326,6 +300,8 @@ class ViewApp(App[None]):
     #body { height: 1fr; layout: vertical; }
     Viewer.-wide #body { layout: horizontal; }
     Viewer.-wide Detail { width: 46; height: 1fr; margin-left: 2; }
+    Viewer.-wide Panel { width: 52; margin-right: 2; }
+    Viewer.-narrow.-open Columns { display: none; }
     .-hidden { display: none; }
     """
 
