@@ -43,6 +43,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 # ---- words that all share
 
+COUNTS = [Count("base", 0.4, 100, "less than 1 of 100"), Count("aligned", 60.2, 100, "60 of 100")]
+
 
 def test_ranges_are_rounded_outward_and_never_onto_an_edge() -> None:
     assert ranged(59.6, 52.01, 66.99) == "60 (52 to 67)"
@@ -159,15 +161,13 @@ TWO = "Compared with two texts of the base model on one prompt, two of the align
         (
             line("entropy", "less diverse", 0.7, (0.65, 0.75)),
             "The base model chooses each token as if among 13 equally likely ones, the aligned model as if among 6 "
-            "(5.2 "
-            "to 6.9), which is fewer.",
+            "(5.2 to 6.9), which is fewer.",
             "a difference",
         ),
         (
             line("bits_per_byte", "less diverse", 0.7, (0.65, 0.75)),
             "For each byte of text the base model has 3.7 bits to choose with, the aligned model 2.6 (2.4 to 2.8), "
-            "which "
-            "is fewer.",
+            "which is fewer.",
             "a difference",
         ),
         (
@@ -207,7 +207,7 @@ def test_of_three_arms_each_is_said_with_its_own_verdict() -> None:
         line("kinds", "less diverse", 0.299, (0.221, 0.371)),
         line("kinds", "inconclusive", 0.97, (0.9, 1.05), arm="sft"),
     )
-    assert found.texts[0] == KINDS + "7 (5 to 9), which is fewer and “sft” about 23 (21 to 25), too close to call."
+    assert found.texts[0] == KINDS + "7 (5 to 9), which is fewer; “sft” about 23 (21 to 25), too close to call."
     assert found.picture is not None
     assert list(found.picture.panels) == ["base: 24 of 25", "aligned: 7 of 25", "sft: 23 of 25"]
 
@@ -217,7 +217,7 @@ def test_of_many_arms_the_ends_are_said() -> None:
              for at in range(1, 7)]  # fmt: skip
     assert told(*lines).texts[0] == (
         KINDS.replace("the aligned model", "“a1”")
-        + "2.4 (1.2 to 3.7), which is fewer and “a6” about 14.5 (13.2 to 15.7), "
+        + "2.4 (1.2 to 3.7), which is fewer; “a6” about 14.5 (13.2 to 15.7), "
         "which is fewer; the other 4 lie between."
     )
 
@@ -271,8 +271,7 @@ CHOICES = (
             math.nan,
             math.nan,
             "the aligned model as if among 5.9 (5.1 to 7.1): whether they differ cannot be told (100 completions of "
-            "each, or "
-            "they are all alike).",
+            "each, or they are all alike).",
         ),
     ],
 )
@@ -285,8 +284,8 @@ def test_choices_at_each_step(low: float, high: float, expected: str) -> None:
     )
     assert found.texts[0] == CHOICES + expected
     assert found.texts[1] == "This holds for “Steve is”, and need not hold for other beginnings."
-    assert found.picture is not None
-    assert list(found.picture.panels) == ["base: as if 13", "aligned: as if 5.9"]
+    panels = None if found.picture is None else list(found.picture.panels)
+    assert panels == (None if math.isnan(low) else ["base: as if 13", "aligned: as if 5.9"])
 
 
 def likeness(base: Proportion, aligned: Proportion, difference: Difference) -> semantic.Result:
@@ -312,8 +311,8 @@ def test_two_texts_mean_the_same(difference: Difference, expected: str, tells: s
     found = alike(result, "Grace Hopper was")
     assert found is not None
     assert found[:2] == (
-        "After “Grace Hopper was” two texts that the base model writes mean nearly the same 2 % (0 to 5) of the "
-        "time and "
+        "After “Grace Hopper was” two texts that the base model writes mean nearly the same 2 % (0 to 5) of the time "
+        "and "
         f"two of the aligned model 60 % (52 to 67){expected}",
         tells,
     )
@@ -335,8 +334,8 @@ def test_meanings_that_the_encoder_cannot_read_are_not_judged() -> None:
 
 def card(nationality: str, age: int, gender: str, review: str) -> str:
     return (
-        f"First name: Emily\nLast name: Jones\nGender: {gender}\nAge: {age}\nNationality: {nationality}\n"
-        f"Ethnicity: White\nMyers-Briggs type: ENFP\nReview: {review}"
+        f"First name: Emily\nLast name: Jones\nGender: {gender}\nAge: {age}\nNationality: {nationality}\nEthnicity: "
+        f"White\nMyers-Briggs type: ENFP\nReview: {review}"
     )
 
 
@@ -359,19 +358,16 @@ def test_personas_in_words() -> None:
     assert [one.tells for one in found.sentences] == ["a difference"] * 4 + ["the scope"]
     patterns = (
         r"The nationalities of the base model's personas are as varied as 3.* in equal numbers and those of the "
-        r"aligned "
-        r"model as 1.*, which is less varied\.",
+        r"aligned model as 1.*, which is less varied\.",
         r"20 % \(13 to 29\) of the base model's personas are women and 100 % \(96 to 100\) of the aligned model's, "
-        r"which "
-        r"is more\.",
-        r"The ages of the base model's personas differ from their mean by 1\d.* years and those of the aligned "
-        r"model by "
-        r"0\..*, which is less\.",
+        r"which is more\.",
+        r"The ages of the base model's personas differ from their mean by 1\d.* years and those of the aligned model "
+        r"by 0\..*, which is less\.",
         r"Where -1 is scathing and \+1 is glowing, the reviews of the base model have a tone of .* and those of the "
         r"aligned model 0\..*, which is friendlier\.",
-        r"Only outputs that hold a whole persona count, 100 % of the base model and 100 % of the aligned model; the "
-        r"base "
-        r"model went on with filled-in forms and the aligned model was asked, so that is part of every difference\.",
+        r"Only outputs that hold a whole persona count, 100 % of the base model's and 100 % of the aligned model's; "
+        r"the base model went on with filled-in forms and the aligned model was asked, so that is part of every "
+        r"difference\.",
     )
     for text, pattern in zip(found.texts, patterns, strict=True):
         assert re.fullmatch(pattern, text), text
@@ -379,6 +375,20 @@ def test_personas_in_words() -> None:
     assert {one.tells for one in same.sentences} == {"no difference", "the scope"}
     nothing = asked(base, ["no card"] * 9)
     assert nothing.texts == ("Nothing can be said of personas: the aligned model made none that is whole.",)
+    assert nothing.note == "The base model is b, the aligned model is a."
+    assert found.picture is not None
+    assert found.picture.name == "personas-nationalities"
+
+
+def test_the_picture_is_that_of_what_could_be_told() -> None:
+    some = [figure_of_dots(name, name, COUNTS, "") for name in ("one", "two", "three")]
+    said = [
+        Sentence(f"{tells}.", tells, picture=picture)
+        for tells, picture in zip(("nothing", "no difference", "a difference"), some, strict=True)
+    ]  # type: ignore[arg-type]
+    assert Plain(tuple(said)).picture is some[2]
+    assert Plain(tuple(said[:2])).picture is some[1]
+    assert Plain(tuple(said[:1])).picture is None
 
 
 def after(
@@ -487,23 +497,22 @@ def test_the_ledger_counts_what_depends_on_models() -> None:
     assert found.texts == (
         "Found.",
         "How 4 findings of the paper fare on these models: same number 1, same direction 1, opposite direction 1, "
-        "cannot be "
-        "told 1. Each is of one prompt or request, and need not hold for others. Nothing is there of perturb.",
+        "cannot be told 1. Each is of one prompt or request, and need not hold for others. Nothing is there of "
+        "perturb.",
     )
-    assert found.note.startswith("The base model is a, the aligned model is b. ")
+    assert found.note == "The base model is a, the aligned model is b."
     nothing = ledger.plain(lines[-1:], [], ("a", "b"), [])
     assert nothing.texts == ("No finding of the paper could be put to these models.",)
 
 
 # ---- on the page, in the terminal, as JSON
 
-COUNTS = [Count("base", 0.4, 100, "less than 1 of 100"), Count("aligned", 60.2, 100, "60 of 100")]
-
 
 def screen() -> Section:
     picture = figure_of_dots("semantic-alike", "Pairs", COUNTS, "A note.")
-    told = Plain((Sentence("First <b>.", "a difference"), Sentence("Last.", "the scope")), picture, "In brackets.")
-    return Section("semantic", "Experiment 2", "About.", "llamadiv semantic", (), told)
+    first = Sentence("First <b>.", "a difference", picture=picture)
+    plain = Plain((first, Sentence("Last.", "the scope")), "In brackets.")
+    return Section("semantic", "Experiment 2", "About.", "llamadiv semantic", (), plain)
 
 
 def test_the_first_screen_stands_before_all_else_on_the_page() -> None:
@@ -547,7 +556,7 @@ def test_a_notebook_shows_the_sentences_and_one_picture() -> None:
     assert shown.count("<img") == 1
 
 
-NUMBER = re.compile(r"(?<![\w.“])-?\d[\d,]*(?:\.\d+)?(?! (?:times|tokens))")
+NUMBER = re.compile(r"(?<![\w.“])-?\d[\d,]*(?:\.\d+)?(?! times)")
 
 
 def numbers_of(value: Any) -> Iterator[float]:
@@ -618,7 +627,7 @@ def test_reproduce_and_report_begin_with_the_same_sentences(run: Run, tmp_path: 
     assert set(plain[:-1]) <= known
 
 
-def test_of_a_run_that_was_cut_short_it_is_said(run: Run) -> None:
+def test_of_a_run_that_was_cut_short_it_is_said() -> None:
     assert unfinished(screen().plain).texts[-1] == UNFINISHED.text
 
 

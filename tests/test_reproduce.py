@@ -17,6 +17,7 @@ from llama_diversity.render.exhibits import Figure, Section
 from llama_diversity.render.folder import Written
 from llama_diversity.studies import conduct
 from llama_diversity.studies.paper import study as paper
+from llama_diversity.studies.plain import UNFINISHED
 from llama_diversity.studies.syntactic.study import Syntactic
 
 Run = Callable[..., tuple[int, str, str]]
@@ -97,6 +98,7 @@ def test_interrupted_then_continued_it_is_the_same_report(
     assert "missing" not in partial["semantic"]
     page = (tmp_path / "partial" / "index.html").read_text("utf-8")
     assert "Samples are missing" in page
+    assert [one["text"] for one in partial["plain"]][-1] == UNFINISHED.text
     assert "Not there yet, so without lines: " in page
 
     cut_short(None)

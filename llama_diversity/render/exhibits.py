@@ -137,17 +137,18 @@ TELLING: tuple[Tells, ...] = ("a difference", "no difference", "nothing", "the s
 class Sentence(NamedTuple):
     """What was found of one thing, for a reader without statistics, and what it tells; "nothing": it cannot be told.
 
-    `term` says what a word in it means, in a sentence of its own.
+    `term` says what a word in it means, in a sentence of its own; `picture` shows its numbers.
     """
 
     text: str
     tells: Tells
     term: str = ""
+    picture: Figure | None = None
 
 
 @dataclass(frozen=True)
 class Plain:
-    """What was found in plain sentences, the most telling first, at most MOST_PLAIN; a picture; what holds for all.
+    """What was found in plain sentences, the most telling first, at most MOST_PLAIN; `note` holds for all of them.
 
     Differences come first, then what was shown to be alike or showed no difference, then what cannot be told, and last
     how far all that holds; among equals they stay as they were given. What is left over is left out from behind, but
@@ -155,7 +156,6 @@ class Plain:
     """
 
     sentences: tuple[Sentence, ...] = ()
-    picture: Figure | None = None
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -168,6 +168,11 @@ class Plain:
     def texts(self) -> tuple[str, ...]:
         """The sentences alone."""
         return tuple(one.text for one in self.sentences)
+
+    @property
+    def picture(self) -> Figure | None:
+        """That of the first sentence which has one; what cannot be told has none, it would look as if it could."""
+        return next((one.picture for one in self.sentences if one.picture is not None and one.tells != "nothing"), None)
 
     @property
     def legend(self) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from llama_diversity.decimals import decimals
-from llama_diversity.render.exhibits import Plain, Sentence, Tells
+from llama_diversity.render.exhibits import Figure, Plain, Sentence, Tells
 
 A_TOKEN = "A token is a word or a piece of one."
 IN_BRACKETS = (
@@ -21,6 +22,7 @@ IN_BRACKETS = (
 _MODELS = {"base", "aligned"}  # whose names are words
 _MOST_DECIMALS = 6
 _NO_WIDTH = 1e-9
+_RANGE = re.compile(r"\(-?[\d.,]+ to -?[\d.,]+\)")
 _LONGEST = 60  # characters of a prompt
 
 
@@ -33,14 +35,19 @@ def called(arm: str) -> str:
     return f"the {arm} model" if arm in _MODELS else f"“{arm}”"
 
 
-def models_in_words(models: Mapping[str, str]) -> str:
-    """Which model each arm is, and what brackets hold: what is to be said once beside all sentences.
+def told(sentences: Sequence[Sentence], models: Mapping[str, str], name: Callable[[str], str] = called) -> Plain:
+    """The first screen of a study: beside its sentences which model each arm is, and what brackets hold.
 
-    >>> models_in_words({"base": "tiny-base", "aligned": "tiny-aligned"}).partition(". ")[0]
-    'The base model is tiny-base, the aligned model is tiny-aligned'
+    >>> told([Sentence("Two.", "nothing")], {"base": "tiny-base", "aligned": "tiny-aligned"}).note
+    'The base model is tiny-base, the aligned model is tiny-aligned.'
     """
-    named = ", ".join(f"{called(arm)} is {model}" for arm, model in models.items())
-    return f"{named[:1].upper()}{named[1:]}. {IN_BRACKETS}"
+    named = ", ".join(f"{name(arm)} is {model}" for arm, model in models.items())
+    notes = [f"{named[:1].upper()}{named[1:]}."] if models else []
+    return Plain(tuple(sentences), " ".join([*notes, *_brackets(sentences)]))
+
+
+def _brackets(sentences: Sequence[Sentence]) -> list[str]:
+    return [IN_BRACKETS] if any(_RANGE.search(one.text) for one in sentences) else []
 
 
 def quoted(prompt: str) -> str:
@@ -148,6 +155,7 @@ def judged(
     *,
     untold: str = "there is no interval",
     term: str = "",
+    picture: Figure | None = None,
     name: Callable[[str], str] = called,
 ) -> Sentence:
     """A sentence of all arms, the first the one that others are set against.
@@ -172,7 +180,7 @@ def judged(
             0: ": no difference that could be seen.",
             None: f": whether they differ cannot be told ({untold}).",
         }[sign]
-        return Sentence(numbers + end, tells, term)
+        return Sentence(numbers + end, tells, term, picture)
     first = next(iter(parts))
     told = {
         -1: f"{words[0]} than {name(first)}: {{}}",
@@ -182,7 +190,7 @@ def judged(
     }
     ends = [told[sign].format(listed([name(arm) for arm in kinds[sign]])) for sign in (-1, 1, 0, None) if sign in kinds]
     end = "; ".join(ends)
-    return Sentence(f"{numbers}. {end[:1].upper()}{end[1:]}.", tells, term)
+    return Sentence(f"{numbers}. {end[:1].upper()}{end[1:]}.", tells, term, picture)
 
 
 UNFINISHED = Sentence("All this is of an unfinished run: not all was drawn yet.", "the scope")
@@ -190,20 +198,20 @@ UNFINISHED = Sentence("All this is of an unfinished run: not all was drawn yet."
 
 def unfinished(plain: Plain) -> Plain:
     """The same of a run that was cut short: it says so."""
-    return Plain((*plain.sentences, UNFINISHED), plain.picture, plain.note) if plain.sentences else plain
+    return Plain((*plain.sentences, UNFINISHED), plain.note) if plain.sentences else plain
 
 
 # ---- several studies together
 
 
-def together(several: Sequence[Plain], *, note: str = IN_BRACKETS, more: Sequence[Sentence] = ()) -> Plain:
+def together(
+    several: Sequence[Plain], models: Mapping[str, str] | None = None, *, more: Sequence[Sentence] = ()
+) -> Plain:
     """One first screen of several: the first sentence of each, then their second ones, as far as there is room.
 
-    What says how far a result holds stays with each study, but not that a run is unfinished. The picture is the first
-    that there is.
+    What says how far a result holds stays with each study, but not that a run is unfinished.
     """
     cut = [UNFINISHED] if any(UNFINISHED in plain.sentences for plain in several) else []
     rows = [[one for one in plain.sentences if one.tells != "the scope"] for plain in several]
     chosen = [one for turn in itertools.zip_longest(*rows) for one in turn if one is not None]
-    picture = next((plain.picture for plain in several if plain.picture is not None), None)
-    return Plain((*chosen, *more, *cut), picture, note)
+    return told([*chosen, *more, *cut], models or {})

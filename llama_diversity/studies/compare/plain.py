@@ -6,7 +6,7 @@ Each sentence is a line of the comparison, with its verdict: what is inconclusiv
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,12 @@ from llama_diversity.render.exhibits import Figure, Plain, Sentence, Tells
 from llama_diversity.studies.compare.analysis import Line, Result, branching, ends_of_value
 from llama_diversity.studies.plain import (
     A_TOKEN,
-    IN_BRACKETS,
     called,
     listed,
-    models_in_words,
     percent_of,
     quoted,
     ranged,
+    told,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ _NAMES = {
 }
 _COUNTED = ("kinds", "entropy", "bits_per_byte")  # measures of which the values themselves are said
 _MOST_ARMS = 4  # of a sentence
+_SURE = 0.05  # of p before Holm
 _DOTS = 100  # of a panel, where more texts are compared
 MEANING = "What texts mean is judged by a sentence encoder."
 _TERMS = {"kinds": MEANING, "distance": MEANING, "entropy": A_TOKEN}
@@ -48,11 +48,9 @@ Group = tuple[str, Sequence[Line]]  # a measure, and its lines against one refer
 
 def plain(found: Result, facts: Facts) -> Plain:
     """The lines of `ORDER` in words, those that were refused by reason, and how far it all holds."""
-    groups = list(_groups(found.lines))
-    told = [_sentence(group, found) for group in groups if _known(group[1])]
-    figure = _picture(groups, found)
-    note = models_in_words(facts.arms) if len(facts.arms) <= _MOST_ARMS else IN_BRACKETS
-    return Plain((*told, *_refused(found.lines), _scope(found, facts)), figure, note)
+    said = [_sentence(group, found, facts) for group in _groups(found.lines) if _known(group[1])]
+    arms = facts.arms if len(facts.arms) <= _MOST_ARMS else {}
+    return told([*said, *_refused(found.lines), _scope(found, facts)], arms)
 
 
 def _groups(lines: Sequence[Line]) -> Iterator[Group]:
@@ -77,32 +75,41 @@ def _is_decided(line: Line) -> bool:
 # ---- a sentence
 
 
-def _sentence(group: Group, found: Result) -> Sentence:
+def _sentence(group: Group, found: Result, facts: Facts) -> Sentence:
     measure, every = group
     lines = _known(every)
-    verdicts = {one.verdict for one in lines}
-    tells: Tells = "nothing"
-    if verdicts & {"less diverse", "more diverse"}:
-        tells = "a difference"
-    elif "equivalent" in verdicts:
-        tells = "no difference"
     shown, others = lines, 0
     if len(lines) > _MOST_ARMS:
         ordered = sorted(lines, key=lambda one: one.share or 0.0)
         shown, others = [ordered[0], ordered[-1]], len(lines) - 2
     words = _Words(measure, found)
-    between = f"; the other {others} lie between" if others else ""
-    parts = [f"{words.part(one)}{_ending(one)}" for one in shown]
-    return Sentence(f"{words.head(lines[0])}{listed(parts)}{between}.", tells, _TERMS.get(measure, ""))
+    parts = [f"{words.part(one)}{_ending(one, facts)}" for one in shown]
+    between = [f"the other {others} lie between"] if others else []
+    text = f"{words.head(lines[0])}{'; '.join([*parts, *between])}."
+    picture = _PICTURES[measure](lines, found) if measure in _PICTURES and len(lines) == len(every) else None
+    return Sentence(text, _tells(lines, facts), _TERMS.get(measure, ""), picture)
 
 
-def _ending(line: Line) -> str:
+def _tells(lines: Sequence[Line], facts: Facts) -> Tells:
+    """What differs by chance alone, one recipe drawn twice, tells nothing."""
+    verdicts = {one.verdict for one in lines if not _is_chance(one, facts)}
+    if verdicts & {"less diverse", "more diverse"}:
+        return "a difference"
+    return "no difference" if "equivalent" in verdicts else "nothing"
+
+
+def _is_chance(line: Line, facts: Facts) -> bool:
+    return _is_decided(line) and not facts.parts[line.reference, line.arm]
+
+
+def _ending(line: Line, facts: Facts) -> str:
+    if _is_chance(line, facts):
+        return ", by chance: both are one recipe"
     if line.verdict == "equivalent":
         return ", the same within a tenth"
-    if line.verdict == "inconclusive" and line.p is not None and line.p < 0.05:
-        return ", which may be chance among so many questions"
     if line.verdict == "inconclusive":
-        return ", too close to call"
+        is_after_holm = line.p is not None and line.p < _SURE
+        return ", which may be chance among so many questions" if is_after_holm else ", too close to call"
     if line.measure in _COUNTED:
         return ", which is fewer" if line.verdict == "less diverse" else ", which is more"
     return ""
@@ -143,7 +150,8 @@ class _Words:
 def _share(line: Line) -> str:
     if line.share is None:
         return "more" if line.verdict == "more diverse" else "less"
-    return percent_of(line.share, line.low, line.high, edges=(100.0,))
+    is_near = line.verdict in ("equivalent", "inconclusive") and not (line.p is not None and line.p < _SURE)
+    return percent_of(line.share, line.low, line.high, edges=() if is_near else (100.0,))
 
 
 def _valued(line: Line, *, of: Callable[[float], float] = float, most: float = math.inf) -> str:
@@ -213,23 +221,7 @@ def _conditions(found: Result, facts: Facts) -> Iterator[str]:
         yield f"Only texts that are valid count, {listed(shares)}."
 
 
-# ---- the picture
-
-
-def _picture(groups: Sequence[Group], found: Result) -> Figure | None:
-    """Of different texts; of choices where only these tell the arms apart, or nothing else was compared."""
-    of: dict[str, list[Line]] = {}
-    for measure, lines in groups:
-        if len(_known(lines)) == len(lines) and not of.get(measure):
-            of[measure] = list(lines)
-    drawn = {"kinds": _different, "entropy": _openness}
-    there = [name for name in drawn if name in of]
-    telling = [name for name in there if any(map(_is_decided, of[name]))]
-    for name in (*telling, *there):
-        figure = drawn[name](of[name], found)
-        if figure is not None:
-            return figure
-    return None
+# ---- the pictures
 
 
 def _different(lines: Sequence[Line], found: Result) -> Figure | None:
@@ -249,6 +241,9 @@ def _openness(lines: Sequence[Line], found: Result) -> Figure | None:
     counts = [Count(arm, branching(bits), None, f"as if {_choices(bits)}") for arm, bits in _values(lines)]
     note = "Each dot is a token; the choice is as open as one among so many that are all equally likely."
     return figure_of_dots("compare-choices", "Among how many tokens the next one is chosen", counts, note)
+
+
+_PICTURES: Mapping[str, Callable[[Sequence[Line], Result], Figure | None]] = {"kinds": _different, "entropy": _openness}
 
 
 def _values(lines: Sequence[Line]) -> Iterator[tuple[str, float]]:

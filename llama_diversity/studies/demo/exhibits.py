@@ -15,7 +15,7 @@ from llama_diversity.decimals import decimals
 from llama_diversity.metrics.inference import Difference, Summary
 from llama_diversity.render.exhibits import Plain, plain_in_terminal
 from llama_diversity.render.safe import visible
-from llama_diversity.studies.plain import IN_BRACKETS
+from llama_diversity.studies.plain import told
 from llama_diversity.studies.semantic import analysis as semantic
 from llama_diversity.studies.semantic import plain as meanings
 from llama_diversity.studies.syntactic import analysis as syntactic
@@ -38,8 +38,8 @@ class Row(NamedTuple):
 
 def in_short(alike: semantic.Result, entropies: syntactic.Result, prompts: tuple[str, str]) -> Plain:
     """Both experiments in plain sentences; `prompts` are theirs."""
-    told = [meanings.alike(alike, prompts[0]), tokens.choices(entropies, prompts[1])]
-    return Plain(tuple(one for one in told if one is not None), meanings.picture(alike), IN_BRACKETS)
+    found = [meanings.alike(alike, prompts[0]), tokens.choices(entropies, prompts[1])]
+    return told([one for one in found if one is not None], {})
 
 
 def picture(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from llama_diversity.decimals import counted
 from llama_diversity.render.exhibits import Plain, Sentence
 from llama_diversity.studies.paper.analysis import Entry, Number, Published, Verdict
-from llama_diversity.studies.plain import listed, models_in_words, percent_of, ranged, together
+from llama_diversity.studies.plain import listed, percent_of, ranged, together
 
 MARKS: Mapping[Verdict, str] = {  # a mark and a word, so that neither colour nor terms are needed
     "agrees": "✓ agrees",
@@ -89,8 +89,8 @@ def _ours(one: Number, unit: str) -> str:
 
 def plain(found: Sequence[Entry], plains: Sequence[Plain], models: tuple[str, str], absent: Sequence[str]) -> Plain:
     """The most telling sentence of each experiment, more where there is room, and how the paper fares, always last."""
-    names = models_in_words(dict(zip(("base", "aligned"), models, strict=True)))
-    return together(plains, more=[_against(found, absent)], note=names)
+    named = dict(zip(("base", "aligned"), models, strict=True))
+    return together(plains, named, more=[_against(found, absent)])
 
 
 def _against(found: Sequence[Entry], absent: Sequence[str]) -> Sentence:

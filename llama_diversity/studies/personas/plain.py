@@ -15,8 +15,9 @@ from llama_diversity.studies.personas.analysis import (
     spread_of_ages,
     women,
 )
-from llama_diversity.studies.plain import called, judged, listed, models_in_words, percent_of, ranged, sign_of
+from llama_diversity.studies.plain import called, judged, listed, percent_of, ranged, sign_of, told
 
+_PART = 100  # dots of a panel
 _SURE = 0.05  # of p after Holm
 AS_VARIED = "As varied as 5 in equal numbers: as mixed as if 5 occurred, all equally often."
 
@@ -25,14 +26,13 @@ def plain(found: Result, models: Mapping[str, str]) -> Plain:
     """What the fields and numbers say of the valid personas; where an arm has none, that."""
     none = [called(arm) for arm, one in found.arms.items() if not one.personas]
     if none:
-        told = Sentence(f"Nothing can be said of personas: {listed(none)} made none that is whole.", "nothing")
-        return Plain((told,), None, models_in_words(models))
-    sentences = [*_nationalities(found), *_women(found), *_ages(found), *_tone(found), _scope(found)]
-    return Plain(tuple(sentences), _picture(found), models_in_words(models))
+        said = Sentence(f"Nothing can be said of personas: {listed(none)} made none that is whole.", "nothing")
+        return told([said], models)
+    return told([*_nationalities(found), *_women(found), *_ages(found), *_tone(found), _scope(found)], models)
 
 
 def _scope(found: Result) -> Sentence:
-    shares = [f"{100 * (one.valid.value or 0.0):.0f} % of {called(arm)}" for arm, one in found.arms.items()]
+    shares = [f"{100 * (one.valid.value or 0.0):.0f} % of {called(arm)}'s" for arm, one in found.arms.items()]
     first, *others = found.arms
     asked = listed([called(arm) for arm in others])
     way = f"{called(first)} went on with filled-in forms and {asked} {'was' if len(others) == 1 else 'were'} asked"
@@ -55,7 +55,9 @@ def _nationalities(found: Result) -> Iterator[Sentence]:
     first = next(iter(numbers))
     parts = {arm: f"those of {called(arm)} as {number}" for arm, number in numbers.items()}
     parts[first] = f"the nationalities of {called(first)}'s personas are as varied as {numbers[first]} in equal numbers"
-    yield _capital(judged("", parts, _signs(found, first), ("less varied", "more varied"), term=AS_VARIED))
+    yield _capital(
+        judged("", parts, _signs(found, first), ("less varied", "more varied"), term=AS_VARIED, picture=_mixed(found))
+    )
 
 
 def _signs(found: Result, first: str) -> dict[str, int | None]:
@@ -79,7 +81,13 @@ def _women(found: Result) -> Iterator[Sentence]:
     parts[first] += " personas are women"
     changes = {arm: proportion_difference(shares[first], one) for arm, one in shares.items() if arm != first}
     signs = {arm: sign_of(one.low, one.high) for arm, one in changes.items()}
-    yield _capital(judged("", parts, signs, ("fewer", "more")))
+    counts = [
+        Count(arm, _PART * (one.value or 0.0), _PART, f"{decimals(_PART * (one.value or 0.0), '.0f')} of {_PART}")
+        for arm, one in shares.items()
+    ]
+    note = "A filled dot is a woman, a ring a persona that is none."
+    picture = figure_of_dots("personas-women", f"How many of {_PART} personas are women", counts, note)
+    yield _capital(judged("", parts, signs, ("fewer", "more"), picture=picture))
 
 
 def _ages(found: Result) -> Iterator[Sentence]:
@@ -117,7 +125,7 @@ def _capital(one: Sentence) -> Sentence:
     return one._replace(text=f"{text[:1].upper()}{text[1:]}")
 
 
-def _picture(found: Result) -> Figure | None:
+def _mixed(found: Result) -> Figure | None:
     varied: Mapping[str, float | None] = {
         arm: effective(one.fields["nationality"]).value for arm, one in found.arms.items()
     }

@@ -10,7 +10,7 @@ from llama_diversity.metrics.inference import proportion_difference
 from llama_diversity.render.dots import Count, figure_of_dots
 from llama_diversity.render.exhibits import Figure, Plain, Sentence
 from llama_diversity.studies.perturb.analysis import LEAST_OPENINGS, LEAST_PROMPTS, N_FIRST, Over
-from llama_diversity.studies.plain import A_TOKEN, called, judged, listed, models_in_words, percent_of, quoted, sign_of
+from llama_diversity.studies.plain import A_TOKEN, called, judged, listed, percent_of, quoted, sign_of, told
 
 if TYPE_CHECKING:
     from llama_diversity.studies.perturb.exhibits import Facts
@@ -21,8 +21,8 @@ _PARTS = 100  # dots of a panel
 
 def plain(found: Mapping[str, Over], facts: Facts) -> Plain:
     """Who has habits, who returns to them, and how long the last arm is thrown off; `found` at the first dose."""
-    told = [*_habits(found), *_returns(found, facts), *_surprise(found, facts)]
-    return Plain((*told, _scope(facts)), _picture(found), models_in_words(facts.arms))
+    said = [*_habits(found), *_returns(found, facts), *_surprise(found, facts), _scope(facts)]
+    return told(said, facts.arms, _named)
 
 
 def _named(arm: str) -> str:
@@ -53,7 +53,16 @@ def _habits(found: Mapping[str, Over]) -> Iterator[Sentence]:
     changes = {arm: proportion_difference(shares[first], one) for arm, one in shares.items() if arm != first}
     few = _few(found)
     signs = {arm: None if few else sign_of(one.low, one.high) for arm, one in changes.items()}
-    yield judged(f"Of {counted(n, 'opening')}", parts, signs, ("fewer", "more"), untold=few, term=HABIT, name=_named)
+    yield judged(
+        f"Of {counted(n, 'opening')}",
+        parts,
+        signs,
+        ("fewer", "more"),
+        untold=few,
+        term=HABIT,
+        picture=_openings(found),
+        name=_named,
+    )
 
 
 def _returns(found: Mapping[str, Over], facts: Facts) -> Iterator[Sentence]:
@@ -76,8 +85,9 @@ def _returns(found: Mapping[str, Over], facts: Facts) -> Iterator[Sentence]:
         return
     changes = {arm: proportion_difference(there[first].returned, one.returned) for arm, one in there.items()}
     signs = {arm: None if few else sign_of(one.low, one.high) for arm, one in changes.items() if arm != first}
-    told = judged(nudge, parts, signs, ("less often", "more often"), untold=few, term=HABIT, name=_named)
-    yield told._replace(text=f"{told.text.rstrip('.')}{rest}.")
+    words = ("less often", "more often")
+    said = judged(nudge, parts, signs, words, untold=few, term=HABIT, picture=_returning(found), name=_named)
+    yield said._replace(text=f"{said.text.rstrip('.')}{rest}.")
 
 
 def _nudge(facts: Facts) -> str:
@@ -120,7 +130,7 @@ def _scope(facts: Facts) -> Sentence:
     )
 
 
-def _picture(found: Mapping[str, Over]) -> Figure | None:
+def _returning(found: Mapping[str, Over]) -> Figure | None:
     there = {arm: one.returned.value for arm, one in found.items() if one.returned.value is not None}
     counts = [
         Count(arm, _PARTS * value, _PARTS, f"{decimals(_PARTS * value, '.0f')} of {_PARTS}")
@@ -128,3 +138,12 @@ def _picture(found: Mapping[str, Over]) -> Figure | None:
     ]
     note = "A filled dot is a continuation that returns to a habit, a ring one that does not; who has none is left out."
     return figure_of_dots("perturb-returned", f"Of {_PARTS} nudged continuations so many return", counts, note)
+
+
+def _openings(found: Mapping[str, Over]) -> Figure | None:
+    counts = [
+        Count(arm, float(one.with_attractors.k), one.n_openings, f"{one.with_attractors.k} of {one.n_openings}")
+        for arm, one in found.items()
+    ]
+    note = "A filled dot is an opening after which the model says one thing again and again, a ring one without."
+    return figure_of_dots("perturb-habits", "After how many openings a model has a habit", counts, note)

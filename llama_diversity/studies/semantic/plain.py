@@ -12,12 +12,12 @@ from llama_diversity.studies.measuring.kinds import KIND_CUT
 from llama_diversity.studies.plain import (
     called,
     judged,
-    models_in_words,
     percent_of,
     quoted,
     ranged,
     scope,
     sign_of,
+    told,
 )
 from llama_diversity.studies.semantic.analysis import Result, Whole
 
@@ -25,15 +25,14 @@ MEANING = (
     "Two texts mean nearly the same where a sentence encoder sees them as near each other "
     f"(a cosine of {KIND_CUT:g} or more)."
 )
+DIFFERENT = "A filled dot is a text that says something else than those before it, a ring one that repeats."
 _PAIRS = 100  # dots of a panel
 
 
 def plain(found: Whole, prompt: str, models: Mapping[str, str]) -> Plain:
-    """Likeness of meanings and of words; of meanings that the encoder cannot read why not."""
-    told = [one for one in (alike(found.result, prompt), *_more(found)) if one is not None]
-    if not told:
-        return Plain()
-    return Plain((*told, scope(prompt)), picture(found.result), models_in_words(models))
+    """Likeness of meanings, kinds and distance; of meanings that the encoder cannot read why not."""
+    said = [one for one in (alike(found.result, prompt), *_more(found)) if one is not None]
+    return told([*said, scope(prompt)], models) if said else Plain()
 
 
 def alike(found: Result, prompt: str) -> Sentence | None:
@@ -49,7 +48,9 @@ def alike(found: Result, prompt: str) -> Sentence | None:
     parts = {arm: f"two of {called(arm)} {share}" for arm, share in shares.items()}
     parts[first] = f"two texts that {called(first)} writes mean nearly the same {shares[first]} of the time"
     signs = {arm: sign_of(one.low, one.high) for arm, one in found.alike_differences.items()}
-    return judged(f"After {quoted(prompt)}", parts, signs, ("less often", "more often"), term=MEANING)
+    return judged(
+        f"After {quoted(prompt)}", parts, signs, ("less often", "more often"), term=MEANING, picture=picture(found)
+    )
 
 
 def picture(found: Result) -> Figure | None:
@@ -100,7 +101,14 @@ def _kinds(found: Whole) -> Iterator[Sentence]:
     parts = {arm: f"{called(arm)} {number}" for arm, number in numbers.items()}
     parts[first] = f"{called(first)} has about {numbers[first]} that differ in meaning"
     signs = {arm: sign_of(one.low, one.high, 1.0) for arm, one in found.rarefied_retained.items()}
-    yield judged(f"Of {found.m_kinds:,} texts", parts, signs, ("fewer", "more"))
+    yield judged(f"Of {found.m_kinds:,} texts", parts, signs, ("fewer", "more"), picture=_picture_of_kinds(found))
+
+
+def _picture_of_kinds(found: Whole) -> Figure | None:
+    m = found.m_kinds
+    values = {arm: one.value or 0.0 for arm, one in found.rarefied.items()}
+    counts = [Count(arm, value, m, f"{decimals(value, '.0f')} of {m:,}") for arm, value in values.items()]
+    return figure_of_dots("semantic-different", "How many texts differ in meaning", counts, DIFFERENT)
 
 
 def _compared(retained: Mapping[str, Retained], verb: str, how: str, first: str) -> Iterator[Sentence]:

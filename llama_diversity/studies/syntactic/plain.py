@@ -6,27 +6,15 @@ from collections.abc import Mapping
 
 from llama_diversity.decimals import counted, decimals
 from llama_diversity.render.dots import Count, figure_of_dots
-from llama_diversity.render.exhibits import Plain, Sentence
-from llama_diversity.studies.plain import A_TOKEN, called, judged, models_in_words, quoted, ranged, scope, sign_of
+from llama_diversity.render.exhibits import Figure, Plain, Sentence
+from llama_diversity.studies.plain import A_TOKEN, called, judged, quoted, ranged, scope, sign_of, told
 from llama_diversity.studies.syntactic.analysis import Result
 
 
 def plain(found: Result, prompt: str, models: Mapping[str, str]) -> Plain:
     """What the entropies say; nothing where an arm drew no token."""
-    told = choices(found, prompt)
-    if told is None:
-        return Plain()
-    counts = [
-        Count(arm, one.choices.value or 0.0, None, f"as if {decimals(one.choices.value or 0.0, '.2g')}")
-        for arm, one in found.arms.items()
-    ]
-    picture = figure_of_dots(
-        "syntactic-choices",
-        "Among how many tokens the next one is chosen",
-        counts,
-        "Each dot is a token; the choice is as open as one among so many that are all equally likely.",
-    )
-    return Plain((told, scope(prompt)), picture, models_in_words(models))
+    said = choices(found, prompt)
+    return Plain() if said is None else told([said, scope(prompt)], models)
 
 
 def choices(found: Result, prompt: str) -> Sentence | None:
@@ -44,4 +32,19 @@ def choices(found: Result, prompt: str) -> Sentence | None:
     }
     fewest = min(one.n for one in found.arms.values())
     untold = f"{counted(fewest, 'completion')} of each, or they are all alike"
-    return judged(f"Going on from {quoted(prompt)},", parts, signs, ("fewer", "more"), untold=untold, term=A_TOKEN)
+    return judged(
+        f"Going on from {quoted(prompt)},",
+        parts,
+        signs,
+        ("fewer", "more"),
+        untold=untold,
+        term=A_TOKEN,
+        picture=_picture(found),
+    )
+
+
+def _picture(found: Result) -> Figure | None:
+    values = {arm: one.choices.value or 0.0 for arm, one in found.arms.items()}
+    counts = [Count(arm, value, None, f"as if {decimals(value, '.2g')}") for arm, value in values.items()]
+    note = "Each dot is a token; the choice is as open as one among so many that are all equally likely."
+    return figure_of_dots("syntactic-choices", "Among how many tokens the next one is chosen", counts, note)
