@@ -154,6 +154,16 @@ def test_a_pair_of_ones_own_whose_file_is_gone_is_left_out(own_folders, tmp_path
 
 
 @pytest.mark.model
+def test_without_a_model_that_opens_there_are_no_times(monkeypatch, run):
+    monkeypatch.setattr(study, "SHIPPED", "nothing")
+    monkeypatch.setattr(study, "LARGEST_BENCHED_BYTES", 0)
+    code, out, err = run("models", "suggest")
+    assert code == 0
+    assert err.startswith("No times, as nothing could be measured: There is no model called 'nothing'.")
+    assert "llamadiv reproduce --pair tiny" in out
+
+
+@pytest.mark.model
 def test_the_bench_measures_a_model_that_is_here(tmp_path):
     found = study.suggest(Session(named_store=tmp_path / "s"), with_bench=True)
     bench = found.bench

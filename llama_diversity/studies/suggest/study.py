@@ -35,17 +35,24 @@ from llama_diversity.studies.suggest.analysis import (
 )
 
 SHIPPED = "tiny-aligned"
-BENCH_S = 3.0  # the last of several measurements, each twice as long, takes at least so much
-MOST_SAMPLES = 1024
-LARGEST_BENCHED_BYTES = 3e9  # what loads and draws enough within ten seconds
-_PROMPT, _MAX_TOKENS = "Once upon a time", 64
+BENCH_S = 3.0  # the last of several measurements takes at least so much, if the largest suffices
+SIZES = (
+    (16, 8),
+    (16, 32),
+    (64, 32),
+    (64, 64),
+    (256, 64),
+    (1024, 64),
+)  # samples and their longest, each some times more
+LARGEST_BENCHED_BYTES = 1.5e9  # what is read, loaded and draws the first of these in some ten seconds
+_PROMPT = "Once upon a time"
 
 
 def suggest(session: Session, *, with_bench: bool) -> Suggestions:
     """Look, measure, and estimate. Raises RegistryError and what engines raise."""
     known, machine = registry.load(), look_at_machine()
     groups = list(_groups(known))
-    bench = _bench(_to_bench(known, machine), session) if with_bench else None
+    bench = _measured(known, machine, session) if with_bench else None
     found, unknown = [], []
     for kind, name, entries in groups:
         every = [_taken(entry, entries) for entry in entries]
@@ -54,6 +61,15 @@ def suggest(session: Session, *, with_bench: bool) -> Suggestions:
         else:
             found.append(_suggestion(kind, name, entries, [one for one in every if one], machine, bench))
     return Suggestions(machine, bench, tuple(sorted(found, key=lambda one: one.memory_bytes)), tuple(unknown))
+
+
+def _measured(known: Registry, machine: Machine, session: Session) -> Bench | None:
+    """The speed; where no model can be opened here, what is known without one is still worth saying."""
+    try:
+        return _bench(_to_bench(known, machine), session)
+    except LlamadivError as error:
+        session.listener.say(f"No times, as nothing could be measured: {error}")
+        return None
 
 
 def look_at_machine() -> Machine:
@@ -160,18 +176,19 @@ def _bench(entry: ModelEntry, session: Session) -> Bench:
     """Its speed with all statistics, as `bench` measures it, drawn more and more until it takes long enough."""
     model, began_s = session.model(entry.reference), time.monotonic()
     with session.opened(model) as engine, session.listener.working(f"measuring {entry.reference}") as show:
-        n, found = 16, {"seconds": 0.0, "tokens_per_second": 0.0}
-        while found["seconds"] < BENCH_S and n <= MOST_SAMPLES:
-            cell = plan_cell(
-                engine,
-                model,
-                engine.prompt(_PROMPT),
-                arm="bench",
-                n=n,
-                max_tokens=_MAX_TOKENS,
-                drawing=Drawing(),
-                layout=session.layout,
-            )
-            found, n = measure(engine, cell, show), 2 * n
+        found = {"seconds": 0.0, "tokens_per_second": 0.0}
+        for n, max_tokens in SIZES:
+            if found["seconds"] < BENCH_S:
+                cell = plan_cell(
+                    engine,
+                    model,
+                    engine.prompt(_PROMPT),
+                    arm="bench",
+                    n=n,
+                    max_tokens=max_tokens,
+                    drawing=Drawing(),
+                    layout=session.layout,
+                )
+                found = measure(engine, cell, show)
         n_params = engine.facts.n_params
     return Bench(entry.reference, found["tokens_per_second"], n_params, time.monotonic() - began_s)
