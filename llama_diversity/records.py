@@ -256,6 +256,23 @@ class Prompt:
         """What each model of a mixture reads, in their order; one, where all read the same."""
         return (*self.others[: self.reader], self.alone, *self.others[self.reader :])
 
+    def with_path(self, ids: tuple[int, ...], text: str) -> Prompt:
+        """The same with tokens behind it, and the text that they spell: what follows a path that was taken.
+
+        >>> after = Prompt("She", "<s>She", (0, 5)).with_path((7, 9), " was not")
+        >>> after.text, after.rendered, after.ids
+        ('She was not', '<s>She was not', (0, 5, 7, 9))
+        """
+        if not ids:
+            return self
+        return dataclasses.replace(
+            self,
+            text=self.text + text,
+            rendered=self.rendered + text,
+            ids=(*self.ids, *ids),
+            others=tuple(one.with_path(ids, text) for one in self.others),
+        )
+
     def of(self, model: int) -> Prompt:
         """What the model of this number in a mixture reads."""
         return self.readings[model] if self.others else self

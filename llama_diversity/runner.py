@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llama_diversity.engines import Engine
+from llama_diversity.engines import Engine, SampleEach
 from llama_diversity.errors import Interrupted
 from llama_diversity.records import Cell, Recipe, Sample
 from llama_diversity.store import Store
@@ -55,9 +55,11 @@ def run_each(
     run_id: str,
     *,
     on_progress: Callable[[Progress], None] | None = None,
+    sample_each: SampleEach | None = None,
 ) -> Iterator[Sample]:
     """Draw the samples of `cells` that `store` lacks, all together, and yield each once it is committed.
 
+    `sample_each`: in place of the engine's own; what a step finished is stored before the next one is asked for.
     What the run keeps of a cell says afterwards how many seconds a sample took here: those drawn together share them.
     Ctrl-C ends the step in flight, stores what it finished and raises Interrupted; a second one stops at once.
     """
@@ -74,7 +76,7 @@ def run_each(
     pieces = _Pieces(cells[0].recipe.vocab_digest, engine, store)
     layout: dict[str, Any] = {}
     with _Interruption() as interruption:
-        for step in engine.sample_each((recipe, missing) for recipe, (_, missing) in works.items()):
+        for step in (sample_each or engine.sample_each)((recipe, missing) for recipe, (_, missing) in works.items()):
             if layout != engine.layout:  # known from the first step on
                 layout = dict(engine.layout)
                 store.add_cells(run_id, [(cell, {**about, "layout": layout}) for cell in cells])

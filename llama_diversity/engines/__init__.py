@@ -21,6 +21,7 @@ from llama_diversity.records import N_TOP, Asking, ModelFacts, ModelRef, Piece, 
 
 if TYPE_CHECKING:
     from llama_diversity.engines.batching import Seats
+    from llama_diversity.engines.live import Live
     from llama_diversity.engines.together import Together
 
 ENGINES = {
@@ -33,6 +34,7 @@ STOCK_ENGINE = "llama_diversity.engines.vllm.stock:StockEngine"
 FAN_OUT = "llama_diversity.engines.fanout.engine:FanOutEngine"
 
 PLAIN = Asking()
+AT_ONCE = 16  # continuations of a branch that grow together
 TokenPath = tuple[int, ...]  # what follows a prompt
 NextTokens = Callable[[Sequence[TokenPath]], npt.NDArray[np.float64]]
 """From paths to log p of every next token, natural logarithms of the raw distribution; shape (paths, n_vocab)."""
@@ -122,11 +124,34 @@ class Capabilities:
     grammars: bool  # a recipe's grammar can bound what is drawn
 
 
+@dataclass(frozen=True, eq=False)
+class Growing:
+    """A sample that is not finished, and its tokens so far, shape (n,), TOKEN_DTYPE, which do not change any more."""
+
+    recipe_key: str
+    index: int
+    tokens: TokenStats
+
+
+def _none_seen() -> list[Growing]:
+    """What an engine tells of unfinished samples that gets them whole."""
+    return []
+
+
 class Step(NamedTuple):
-    """What one step of sampling produced: how many tokens were drawn, and the samples it finished."""
+    """What one step of sampling produced: how many tokens were drawn, and the samples it finished.
+
+    `growing`, called before the next step, tells of those that are under way. Their statistics are made for that, so
+    ask as often as somebody looks, not at each step. Of workers and servers it tells nothing: they send whole samples.
+    """
 
     n_tokens: int
     finished: list[Sample]
+    growing: Callable[[], list[Growing]] = _none_seen
+
+
+Works = Iterable[tuple[Recipe, Iterable[int]]]  # recipes, and of each the indices of the samples that are wanted
+SampleEach = Callable[[Works], Iterator[Step]]
 
 
 class Rows(NamedTuple):
@@ -255,6 +280,14 @@ class Engine(Protocol):
 
         The whole distribution, normalised in float64; the empty path is the prompt itself. The prompt is decoded once
         and paths are decoded together, so ask for many at a time. Raises PromptTooLong, OutOfMemory, EngineError.
+        """
+        ...
+
+    def live(self, prompt: Prompt, *, longest: int, at_once: int = AT_ONCE) -> AbstractContextManager[Live]:
+        """Within the block the prompt stays decoded: what may follow it, and samples that begin behind any path.
+
+        No path with what is drawn behind it has more than `longest` tokens; at most `at_once` samples grow together,
+        fewer where memory is short. Needs the model in this process. Raises PromptTooLong, OutOfMemory, EngineError.
         """
         ...
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from llama_diversity.engines import Engine, Step, Stopwatch
+from llama_diversity.engines import Engine, Growing, Step, Stopwatch
 from llama_diversity.engines.completion import Completion
 from llama_diversity.engines.draws import Float32, Look, Mask, Reducer
 from llama_diversity.engines.together import Together
@@ -146,6 +146,13 @@ class Batch:
         if self._dead_ends:
             raise _no_way_on(self._dead_ends)
 
+    def growing(self) -> list[Growing]:
+        """The samples that are under way, with what they have so far."""
+        if self._undescribed:
+            self._describe()
+        live = (completion for completion in self._live if completion is not None)
+        return [Growing(*completion.place, completion.described) for completion in live]
+
     def _fill(self) -> Step | None:
         """Draw the first tokens of as many samples as there are free slots; None when no slot or no sample is left."""
         assert self._first_row is not None
@@ -230,7 +237,7 @@ class Batch:
         else:
             completions, finished = self._add_draws_within(self._grammar, completions, logits, sampler)
         self._stopwatch.sampling_seconds += time.perf_counter() - before
-        return Step(len(completions), finished)
+        return Step(len(completions), finished, self.growing)
 
     def _add_draws(
         self, completions: Sequence[Completion], logits: Float32, sampler: Sampler, *allowed: Mask

@@ -96,6 +96,11 @@ class Completion:
         self._tokens[self._n_described : self._n_described + len(stats)] = stats
         self._n_described += len(stats)
 
+    @property
+    def described(self) -> TokenStats:
+        """Its tokens so far that have statistics, which do not change any more."""
+        return self._tokens[: self._n_described]
+
     def keep_beside(self, row: TokenStats) -> None:
         """Take what a mixture keeps of the last token, shape (1,)."""
         self._beside.append(row)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from llama_diversity.errors import BadValue, OutOfMemory, PromptTooLong
 
 SPARE_SEQUENCES = 2  # one keeps the prompt, one is room for the twin that --exact gives to a lonely row
+HELD_LENGTHS = 2  # of the longest path, whose cells are there for all that are kept in the unified layout
 MAX_PARALLEL = 256 - SPARE_SEQUENCES  # llama.cpp's own limit
 PREFERRED_PARALLEL = 64
 EXACT_PARALLEL = 64  # rows whose bits --exact is tested with
@@ -52,6 +53,7 @@ class Work:
     shares: bool = False  # sequences take over cells from each other, which streams cannot
     most_parallel: int = MAX_PARALLEL
     n_own: int = 0  # of several prompts the most tokens behind their head: each sequence has its own
+    n_held: int = 0  # sequences beside the samples that keep what paths behind the prompt have decoded
 
     def check_length(self) -> None:
         """Raises PromptTooLong."""
@@ -66,14 +68,16 @@ class Work:
     def n_spare(self) -> int:
         """Sequences besides those of the samples.
 
-        Where --exact reads prompts of their own one by one, that is done in a place beside the samples, with a twin.
+        Where --exact reads prompts of their own, or paths, one by one, that is done in a place beside the samples, with
+        a twin.
         """
-        return SPARE_SEQUENCES + (self.exact and self.n_own > 0)
+        return SPARE_SEQUENCES + (self.exact and self.n_own + self.n_held > 0) + self.n_held
 
     def layout(self, parallel: int, *, unified: bool) -> Layout:
         """The context for `parallel` sequences."""
-        if unified:
-            n_ctx = _rounded(self.n_prompt + (parallel + 1) * (self.n_own + self.max_tokens))
+        if unified:  # what paths hold they share, but for the ends; the cells of two whole ones go far
+            n_lengths = parallel + 1 + (HELD_LENGTHS if self.n_held else 0)
+            n_ctx = _rounded(self.n_prompt + n_lengths * (self.n_own + self.max_tokens))
         else:
             n_ctx = _rounded(self._length) * (parallel + self.n_spare)
         return Layout(parallel, unified, n_ctx, self.n_spare)

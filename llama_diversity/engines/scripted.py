@@ -19,6 +19,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.engines import (
+    AT_ONCE,
     PLAIN,
     Capabilities,
     EngineOptions,
@@ -42,6 +44,7 @@ from llama_diversity.engines.batching import Seats, draw
 from llama_diversity.engines.chat import FROZEN_DATE, Chat, no_template
 from llama_diversity.engines.control import cut
 from llama_diversity.engines.draws import Float32, Reducer, unscored
+from llama_diversity.engines.live import Live, anew
 from llama_diversity.engines.shared import one_by_one
 from llama_diversity.engines.start import Start, Stated, raw_prompt, resolve
 from llama_diversity.engines.together import Together
@@ -501,6 +504,10 @@ class ScriptedEngine:
             return self._log_p[[(*prompt.ids, *path)[-1] for path in paths]]
 
         yield log_probabilities
+
+    def live(self, prompt: Prompt, *, longest: int, at_once: int = AT_ONCE) -> AbstractContextManager[Live]:
+        """Nothing is kept: a chain's row costs nothing."""
+        return anew(self, prompt, longest=longest, at_once=at_once, reducer=self._reducer)
 
     def close(self) -> None:
         """Free the work buffers."""

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llama_diversity.engines import (
+    AT_ONCE,
     Capabilities,
     EngineOptions,
     NextTokens,
@@ -34,6 +35,7 @@ from llama_diversity.engines.fanout.dealing import Deal
 from llama_diversity.engines.fanout.jobs import Drawing, Question
 from llama_diversity.engines.fanout.places import cautions, workers_at
 from llama_diversity.engines.layout import physical_memory_bytes
+from llama_diversity.engines.live import Live
 from llama_diversity.engines.together import Together
 from llama_diversity.engines.words import BorrowedWords
 from llama_diversity.errors import EngineError
@@ -200,6 +202,10 @@ class FanOutEngine(BorrowedWords):
             return np.concatenate(found) if found else np.empty((0, self.facts.n_vocab))
 
         yield log_probabilities
+
+    def live(self, prompt: Prompt, *, longest: int, at_once: int = AT_ONCE) -> contextlib.AbstractContextManager[Live]:
+        """Refused: what is looked at token by token is nearer than the network."""
+        raise EngineError("Workers keep no prompt decoded for somebody who looks around in it. Leave out --workers.")
 
     def close(self) -> None:
         """Let the workers go."""

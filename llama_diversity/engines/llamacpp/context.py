@@ -37,6 +37,13 @@ class Exactness:
     lone_cells: int = 0
 
 
+class NoRoom(EngineError):
+    """All cells of the cache are taken."""
+
+    def __init__(self) -> None:
+        super().__init__("llama.cpp found no room in the KV cache. Use a smaller --parallel or --max-tokens.")
+
+
 class NoContext(EngineError):
     """llama.cpp made no context; `for_memory` tells whether a smaller one might do."""
 
@@ -200,22 +207,27 @@ class Context:
             if ends:
                 rows[[row_of[at] for at in ends]] = self._logits(len(ends))
 
-    def score_rows(self, ids: Sequence[int], rows: int) -> Iterator[tuple[int, Float32]]:
-        """Decode `ids` on sequence 0, at most `rows` at a time: (position of the first row, logits of each row)."""
+    def score_rows(
+        self, ids: Sequence[int], rows: int, *, start: int = 0, slot: int | None = None
+    ) -> Iterator[tuple[int, Float32]]:
+        """Decode `ids` from position `start` of a slot, None for the place of the prompt, at most `rows` at a time.
+
+        Yields (number of the first row, logits of each row), which are valid until the next ones are asked for.
+        """
+        sequence = 0 if slot is None else slot + 1
         for chunk in _chunks(len(ids), min(rows, EXACT_ROWS) if self.exactness else rows):
             n_rows = len(ids[chunk])
+            places = range(start + chunk.start, start + chunk.stop)
             if self._chunk_rows == 1:
-                yield (
-                    chunk.start,
-                    np.concatenate([self._only_row(ids[at], at) for at in range(chunk.start, chunk.stop)]),
-                )
+                some = [self._only_row(*one, sequence) for one in zip(ids[chunk], places, strict=True)]
+                yield chunk.start, np.concatenate(some)
             else:
-                self._decode(ids[chunk], range(chunk.start, chunk.stop), [0] * n_rows, wanted=slice(n_rows))
+                self._decode(ids[chunk], places, [sequence] * n_rows, wanted=slice(n_rows))
                 yield chunk.start, self._logits(n_rows)
 
-    def _only_row(self, token: int, position: int) -> Float32:
-        """Decode one token on sequence 0; a copy of the logits that follow it, shape (1, n_vocab)."""
-        self._decode([token], [position], [0], wanted=slice(1))
+    def _only_row(self, token: int, position: int, sequence: int) -> Float32:
+        """Decode one token; a copy of the logits that follow it, shape (1, n_vocab)."""
+        self._decode([token], [position], [sequence], wanted=slice(1))
         return np.array(self._logits(1))
 
     def use_threads(self, number: int) -> None:
@@ -251,6 +263,14 @@ class Context:
         C.llama_memory_seq_rm(self._memory, slot + 1, -1, -1)
         sequence = 0 if source is None else source + 1
         C.llama_memory_seq_cp(self._memory, sequence, slot + 1, 0, n_positions)
+
+    def go_on(self, ids: Sequence[int], start: int, *, slot: int) -> Float32:
+        """Decode `ids` from position `start` of a slot; a copy of the logits that follow, shape (n_vocab,)."""
+        return self._read(ids, start, sequence=slot + 1)
+
+    def copy(self, source: int | None, slot: int) -> None:
+        """Let `slot` hold all that slot `source` holds, None for the prompt."""
+        self._copy(0 if source is None else source + 1, slot + 1)
 
     def drop(self, slot: int) -> None:
         """Let `slot` hold nothing; its cells are free where no other slot holds them."""
@@ -297,7 +317,7 @@ class Context:
         self._follow_threads(n_rows, positions[0])
         code = C.llama_decode(self.pointer, self._batch)
         if code == 1:
-            raise EngineError("llama.cpp found no room in the KV cache. Use a smaller --parallel or --max-tokens.")
+            raise NoRoom
         if code != 0:
             raise EngineError(f"llama.cpp could not decode (code {code}): {complaint()}.")
 

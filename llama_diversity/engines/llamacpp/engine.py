@@ -14,6 +14,7 @@ import llama_cpp.llama_cpp as C
 import numpy as np
 
 from llama_diversity.engines import (
+    AT_ONCE,
     PLAIN,
     Capabilities,
     EngineOptions,
@@ -35,6 +36,7 @@ from llama_diversity.engines.layout import (
     memory_for_cache,
     no_room,
 )
+from llama_diversity.engines.live import Live
 from llama_diversity.engines.llamacpp.build import plain_build
 from llama_diversity.engines.llamacpp.context import (
     EXACT_ROWS,
@@ -46,6 +48,7 @@ from llama_diversity.engines.llamacpp.context import (
     open_context,
 )
 from llama_diversity.engines.llamacpp.grammar import LlamaCppGrammar, Vocabulary
+from llama_diversity.engines.llamacpp.held import PATHS_EXACT, PATHS_HELD, PATHS_WITH_STATE, Held
 from llama_diversity.engines.llamacpp.invariance import Kernels, kernels_for
 from llama_diversity.engines.llamacpp.library import (
     devices,
@@ -214,15 +217,12 @@ class LlamaCppEngine:
         recipe = together.recipe
         if recipe.exact != self._options.exact:
             raise EngineError("The recipe and the engine disagree about --exact.")
-        work = Work(
+        work = self._work(
+            recipe.kv_type,
             n_prompt=len(together.head),
             n_own=together.n_own,
             max_tokens=together.max_tokens,
             n_samples=min(together.n_samples, at_most or together.n_samples),
-            n_ctx_model=self.facts.n_ctx_train,
-            **self._costs(recipe.kv_type),
-            n_vocab=self._n_vocab,
-            exact=recipe.exact,
         )
         with (
             self._following(together.grammars) as grammar,
@@ -297,15 +297,7 @@ class LlamaCppEngine:
     def reading(self, ids: tuple[int, ...], *, together: int | None, fused: bool) -> Float32:
         """Logits of `ids` in one pass (None), or token by token in `together` sequences that hold the same."""
         self._need_weights()
-        work = Work(
-            n_prompt=1,
-            max_tokens=len(ids) - 1,
-            n_samples=together or 1,
-            n_ctx_model=self.facts.n_ctx_train,
-            **self._costs("f16"),
-            n_vocab=self._n_vocab,
-            exact=self._options.exact,
-        )
+        work = self._work("f16", n_prompt=1, max_tokens=len(ids) - 1, n_samples=together or 1)
         work.check_length()
         layout = work.layout(work.n_samples, unified=False)
         with contextlib.closing(self._context(layout, kv_type="f16", fused=fused)) as context:
@@ -322,14 +314,11 @@ class LlamaCppEngine:
         """
         self._need_weights()
         shares = not (self._options.exact or self._has_state)
-        work = Work(
+        work = self._work(
+            self._options.kv_type,
             n_prompt=len(prompt.ids),
             max_tokens=max(1, longest),
             n_samples=MAX_PARALLEL,
-            n_ctx_model=self.facts.n_ctx_train,
-            **self._costs(self._options.kv_type),
-            n_vocab=self._n_vocab,
-            exact=self._options.exact,
             shares=shares,
         )
         with self._open_context(work, kv_type=self._options.kv_type, fused=self._fused_if_asked) as (context, layout):
@@ -347,6 +336,28 @@ class LlamaCppEngine:
                 return found
 
             yield log_probabilities
+
+    @contextlib.contextmanager
+    def live(self, prompt: Prompt, *, longest: int, at_once: int = AT_ONCE) -> Iterator[Live]:
+        """A context that keeps the prompt, some paths behind it, and room for samples.
+
+        They share cells, but for --exact, where each has a strip of its own: there fewer paths are held.
+        """
+        self._need_weights()
+        exact, kv_type = self._options.exact, self._options.kv_type
+        work = self._work(
+            kv_type,
+            n_prompt=len(prompt.ids),
+            max_tokens=longest,
+            n_samples=at_once,
+            shares=not exact,
+            n_held=PATHS_EXACT if exact else PATHS_WITH_STATE if self._has_state else PATHS_HELD,
+        )
+        with self._open_context(work, kv_type=kv_type, fused=self._fused) as (context, layout):
+            can_cut = layout.unified and not self._has_state and not C.llama_model_n_swa(self._model)
+            first_row = context.prefill(prompt.ids)
+            held = Held(context, first_row, work=work, layout=layout, can_cut=can_cut, kv_type=kv_type)
+            yield Live(self, prompt, held, longest=longest, reducer=self._reducer)
 
     def close(self) -> None:
         """Free the model and the threads."""
@@ -373,16 +384,17 @@ class LlamaCppEngine:
         if self._options.vocabulary_only:
             raise EngineError("This model was opened for its vocabulary only.")
 
-    def _costs(self, kv_type: str) -> dict[str, Any]:
-        """Bytes of memory for each token and each sequence, and how many sequences at most, for Work.
-
-        States are float32 whatever `kv_type` is.
-        """
-        return {
-            "kv_bytes_per_token": self._cost.token_bytes * BYTES_PER_VALUE[kv_type] / BYTES_PER_VALUE["f16"],
-            "state_bytes": self._cost.sequence_bytes,
-            "most_parallel": self._kernels.most_rows if self._kernels else MAX_PARALLEL,
-        }
+    def _work(self, kv_type: str, **asked: Any) -> Work:
+        """What has to fit, with what a token and a sequence cost; states are float32 whatever `kv_type` is."""
+        return Work(
+            **asked,
+            n_ctx_model=self.facts.n_ctx_train,
+            n_vocab=self._n_vocab,
+            exact=self._options.exact,
+            kv_bytes_per_token=self._cost.token_bytes * BYTES_PER_VALUE[kv_type] / BYTES_PER_VALUE["f16"],
+            state_bytes=self._cost.sequence_bytes,
+            most_parallel=self._kernels.most_rows if self._kernels else MAX_PARALLEL,
+        )
 
     @functools.cached_property
     def _cost(self) -> Cost:

@@ -6,11 +6,13 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from llama_diversity.engines import (
+    AT_ONCE,
     PLAIN,
     Capabilities,
     Engine,
@@ -25,6 +27,7 @@ from llama_diversity.engines import (
 from llama_diversity.engines.batching import Seats, draw
 from llama_diversity.engines.draws import Float32, Float64, Reducer, score_text
 from llama_diversity.engines.layout import physical_memory_bytes
+from llama_diversity.engines.live import Kept, Live
 from llama_diversity.engines.mixed.drawing import MixedSlots, mixer_of
 from llama_diversity.engines.mixed.rows import beside, masses, mixed
 from llama_diversity.engines.mixed.words import (
@@ -40,7 +43,7 @@ from llama_diversity.engines.mixed.words import (
 from llama_diversity.engines.shared import one_by_one
 from llama_diversity.engines.start import Start
 from llama_diversity.engines.together import Together
-from llama_diversity.errors import BadValue
+from llama_diversity.errors import BadValue, EngineError
 from llama_diversity.mixtures import Rule
 from llama_diversity.records import (
     Asking,
@@ -184,11 +187,19 @@ class MixedEngine:
     @contextlib.contextmanager
     def seats(self, together: Together, *, at_most: int | None = None) -> Iterator[Seats]:
         """The seats of all models side by side; as many sequences as the one with the fewest has."""
+        with self.side_by_side([part.seats for part in self.parts], together, at_most=at_most) as seats:
+            yield seats
+
+    @contextlib.contextmanager
+    def side_by_side(
+        self, seated: Sequence[Callable[..., AbstractContextManager[Seats]]], together: Together, *, at_most: int | None
+    ) -> Iterator[Seats]:
+        """The seats that each model is asked for, as those of the mixture."""
         with contextlib.ExitStack() as opened:
             seats: list[Seats] = []
-            for number, part in enumerate(self.parts):
+            for number, (part, seat) in enumerate(zip(self.parts, seated, strict=True)):
                 mine = _as_read_by(together, number, n_ctx=part.facts.n_ctx_train)
-                seats.append(opened.enter_context(part.seats(mine, at_most=at_most)))
+                seats.append(opened.enter_context(seat(mine, at_most=at_most)))
                 at_most = seats[-1].parallel
             self.layout = {**self.parts[0].layout, "parallel": at_most, "mixes": [p.layout for p in self.parts]}
             slots = MixedSlots(seats, together)
@@ -272,11 +283,48 @@ class MixedEngine:
             else:
                 yield _Walk(asked, self.rule, self._words).log_probabilities
 
+    @contextlib.contextmanager
+    def live(self, prompt: Prompt, *, longest: int, at_once: int = AT_ONCE) -> Iterator[Live]:
+        """What every model keeps, mixed. Raises EngineError for a mixture that gives each word to one model."""
+        if self.rule.is_routed:
+            raise EngineError(
+                f"In {self._reference} each word is one model's, and a path that is taken by hand does not say whose. "
+                "Name a mixture by lambda, or one of its models."
+            )
+        with contextlib.ExitStack() as opened:
+            kept = [
+                opened.enter_context(part.live(prompt.of(number), longest=longest, at_once=at_once)).kept
+                for number, part in enumerate(self.parts)
+            ]
+            yield Live(self, prompt, _MixedKept(self, kept), longest=longest, reducer=self._reducer)
+
     def close(self) -> None:
         """Free the models."""
         self._reducer.close()
         for part in self.parts:
             part.close()
+
+
+class _MixedKept:
+    """What the models of a mixture keep of one prompt."""
+
+    def __init__(self, engine: MixedEngine, kept: Sequence[Kept]) -> None:
+        self._engine = engine
+        self._kept = kept
+
+    def after(self, paths: Sequence[TokenPath]) -> Float64:
+        """log p of every next token under the mixture, shape (len(paths), n_vocab)."""
+        return _normal(mixed(self._engine.rule, [_single(one.after(paths)) for one in self._kept]))
+
+    def rows(self, path: TokenPath) -> Iterator[tuple[int, Float32]]:
+        """Logits before each token of a path, as the models read it side by side."""
+        for pieces in zip(*(one.rows(path) for one in self._kept), strict=True):
+            rows = mixed(self._engine.rule, [rows for _, rows in pieces])
+            yield pieces[0][0], np.ascontiguousarray(rows)
+
+    def seats(self, together: Together, *, at_most: int | None = None) -> AbstractContextManager[Seats]:
+        """Those of all models, side by side."""
+        return self._engine.side_by_side([one.seats for one in self._kept], together, at_most=at_most)
 
 
 class _Walk:

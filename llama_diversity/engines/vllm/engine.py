@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llama_diversity.engines import (
+    AT_ONCE,
     Capabilities,
     EngineOptions,
     NextTokens,
@@ -17,6 +18,7 @@ from llama_diversity.engines import (
 )
 from llama_diversity.engines.batching import Seats
 from llama_diversity.engines.draws import Float32, unscored
+from llama_diversity.engines.live import Live
 from llama_diversity.engines.together import Together
 from llama_diversity.engines.vllm.client import Cluster, Server
 from llama_diversity.engines.vllm.drawing import Line, draw, read
@@ -135,6 +137,10 @@ class VllmEngine(BorrowedWords):
         raise self._no_distribution()
 
     def seats(self, together: Together, *, at_most: int | None = None) -> contextlib.AbstractContextManager[Seats]:
+        """Refused, as `logits`."""
+        raise self._no_distribution()
+
+    def live(self, prompt: Prompt, *, longest: int, at_once: int = AT_ONCE) -> contextlib.AbstractContextManager[Live]:
         """Refused, as `logits`."""
         raise self._no_distribution()
 
