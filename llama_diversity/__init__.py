@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llama_diversity import errors
     from llama_diversity.errors import LlamadivError
+    from llama_diversity.interface.branches import branch
     from llama_diversity.interface.found import Found, Report, Table
     from llama_diversity.interface.frontiers import frontier
     from llama_diversity.interface.models import Arm, Model, Pair, arm, ladder, model, pair
@@ -51,6 +52,7 @@ _NAMES = {  # module -> the public names that live there
     ),
     "interface.populations": ("population",),
     "interface.frontiers": ("frontier",),
+    "interface.branches": ("branch",),
     "interface.found": ("Found", "Report", "Table"),
     "errors": ("LlamadivError",),
 }  # fmt: skip
@@ -70,6 +72,7 @@ __all__ = [
     "Table",
     "__version__",
     "arm",
+    "branch",
     "collapse",
     "compare",
     "coverage",

@@ -45,6 +45,7 @@ STUDIES = {  # a call that is small and quick
     "syntactic": lambda: ld.syntactic(**PAIR, n=4, max_tokens=8, seed=3),
     "semantic": lambda: ld.semantic(**PAIR, prompt="She was", n=12, max_tokens=8),
     "personas": lambda: ld.personas(**PAIR, n=4, max_tokens=8),
+    "branch": lambda: ld.branch("scripted:base", "She was", then=[" a", " the"], top=2, n=6, max_tokens=8),
     "perturb": lambda: ld.perturb(
         base="scripted:base", aligned="scripted:attractor", prompts=["She was"], n=8, max_tokens=12, dose=(1, 2)
     ),
@@ -142,17 +143,17 @@ def options(name):
     found = {option_name(param): param for param in shown}
     if "prompts" in found:
         del found["prompt"]
-    return {RENAMED.get(key, key): param for key, param in found.items()}
+    return {RENAMED.get(key, key) if param.multiple else key: param for key, param in found.items()}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_parameters_are_the_options_of_the_command(name):
     parameters = set(inspect.signature(FUNCTIONS[name]).parameters) - {"self"}
-    if name in ("sample", "score"):
+    if name in ("sample", "score", "branch"):
         parameters |= OF_MODEL
     left = set(options(name)) - TERMINAL - OF_SAVE - OF_SESSION
     assert left - parameters == set()
-    assert parameters - left - (OF_MODEL if name in ("sample", "score") else set()) == set()
+    assert parameters - left - (OF_MODEL if name in ("sample", "score", "branch") else set()) == set()
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -32,6 +32,7 @@ COMMANDS = {  # name -> (module:attribute, the line in the list of commands)
     "syntactic": ("llama_diversity.cli.syntactic:syntactic", "Experiment 3: token entropies of base against aligned."),
     "perturb": ("llama_diversity.cli.perturb:perturb", "Section 5.1: does a nudged model find its way back?"),
     "tree": ("llama_diversity.cli.tree:tree", "The likeliest openings of a prompt, and the mass they hold."),
+    "branch": ("llama_diversity.cli.branch:branch", "Leave a text at a token, take another way, and see what follows."),
     "reframe": ("llama_diversity.cli.reframe:reframe", "Does the answer survive when the question is put otherwise?"),
     "valid": ("llama_diversity.cli.valid:valid", "How valid, and how varied, on sets of known answers? Exact."),
     "collapse": ("llama_diversity.cli.collapse:collapse", "Section 5.2: why rewarding narrows, as a bandit."),

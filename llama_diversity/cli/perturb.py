@@ -7,12 +7,13 @@ from typing import Any
 import click
 
 from llama_diversity.cli.arms import arms_options
+from llama_diversity.cli.complete import complete_run
 from llama_diversity.cli.prompts import prompts_options
 from llama_diversity.cli.results import Work, study_options
 from llama_diversity.studies.arms import Choice
 from llama_diversity.studies.perturb import analysis
 from llama_diversity.studies.perturb.perturbations import change_of
-from llama_diversity.studies.perturb.study import Perturb, default_prompts
+from llama_diversity.studies.perturb.study import perturb_of
 from llama_diversity.studies.prompts import Prompts
 
 
@@ -43,6 +44,9 @@ class _Doses(click.ParamType[tuple[int, ...]]):
 @click.option("--at", type=int, metavar="K", help="With --insert: behind the first K words.")
 @click.option("--swap-token", type=int, metavar="K", help="Instead: another token for number K of the completion.")
 @click.option("--typos", type=float, metavar="RATE", help="Instead: mistype this share of the opening's letters.")
+@click.option(
+    "--opening-of", metavar="RUN", shell_complete=complete_run, help="Instead: the openings of a run of `branch`."
+)
 @click.option("--dose", type=_Doses(), default=(1,), help="Sizes of the change, like 1,2,4.  [default: 1]")
 @click.option(
     "-n",
@@ -64,6 +68,7 @@ def perturb(
     at: int | None,
     swap_token: int | None,
     typos: float | None,
+    opening_of: str | None,
     dose: tuple[int, ...],
     n_samples: int,
     openings: int | None,
@@ -82,7 +87,6 @@ def perturb(
       llamadiv perturb --replace competed slept
       llamadiv perturb --typos 0.05 --dose 1,2,4
     """
-    change = change_of(replace, insert, at, swap_token, typos, work.drawing.seed)
-    texts, words, source = named or Prompts(default_prompts(), ())
-    one = Perturb(change, dose, texts, words, n_samples, openings, max_tokens, dict(source))
-    work.run_alone(one, choice)
+    typed = change_of(replace, insert, at, swap_token, typos, work.drawing.seed)
+    how = {"doses": dose, "n": n_samples, "n_openings": openings, "max_tokens": max_tokens}
+    work.run_alone(perturb_of(typed, opening_of, named, work.session, **how), choice)

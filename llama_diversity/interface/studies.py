@@ -48,7 +48,7 @@ from llama_diversity.studies.personas.exhibits import people_csv
 from llama_diversity.studies.personas.study import Personas
 from llama_diversity.studies.perturb import analysis as nudging
 from llama_diversity.studies.perturb.perturbations import change_of
-from llama_diversity.studies.perturb.study import Perturb, default_prompts
+from llama_diversity.studies.perturb.study import perturb_of
 from llama_diversity.studies.prompts import MAX_TOKENS, PROMPT, Prompts
 from llama_diversity.studies.reframe import analysis as surviving
 from llama_diversity.studies.reframe import specs as putting
@@ -467,6 +467,7 @@ def perturb(
     at: int | None = None,
     swap_token: int | None = None,
     typos: float | None = None,
+    opening_of: str | None = None,
     dose: int | Sequence[int] = (1,),
     n: int = nudging.N_SAMPLES,
     openings: int | None = None,
@@ -489,7 +490,8 @@ def perturb(
 
     One change of an opening: `replace` (old words, new ones; "was" and "was not" where nothing is named), `insert` a
     text behind the first `at` words, `swap_token` number k of the completion, or `typos`, the share of letters; each in
-    every `dose`. `n` continuations of each arm are spread over so many `openings`.
+    every `dose`. Or `opening_of`, the id of a run of `branch`: its openings, as they were taken. `n` continuations of
+    each arm are spread over so many `openings`.
 
     Raises BadUsage, BadValue, OneModel, NothingToChange, NoAnswer, NoEncoder, Interrupted, and what models and stores
     raise.
@@ -502,9 +504,9 @@ def perturb(
     """
     more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
     drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
-    texts, words, source = _prompts(prompts, set) or Prompts(default_prompts(), ())
-    change = change_of(replace, insert, at, swap_token, typos, seed)
-    study = Perturb(change, _doses(dose), texts, words, n, openings, max_tokens, dict(source))
+    change, session = change_of(replace, insert, at, swap_token, typos, seed), current("perturb")
+    how = {"doses": _doses(dose), "n": n, "n_openings": openings, "max_tokens": max_tokens}
+    study = perturb_of(change, opening_of, _prompts(prompts, set), session, **how)
     return _of_models("perturb", study, choice_of(pair, base, aligned, ladder), drawing)
 
 

@@ -98,8 +98,8 @@ def conducted(
             with _leniently(one.name, unfit, is_lenient=is_lenient):
                 one.check_arms(arms, drawing, session)
                 first[one.name] = work.checked(one, names)
-        commands = {one.name: _command(one, names, words, drawing) for one in studies}
-        kept = {**(about or {}), **_memory(studies, arms, commands), "unfit": unfit}
+        commands = {one.name: command_of(one, names, words, drawing) for one in studies}
+        kept = {**(about or {}), **memory(studies, arms, commands), "unfit": unfit}
         run_id = start_run(store, session, {**kept, **({} if place is None else {"encoder": _encoder()})})
         work.draw([planned for some in first.values() for planned in some], run_id)
         drawn = _drawn(store, store.run(run_id), place, session)
@@ -136,7 +136,7 @@ def _leniently(name: str, unfit: dict[str, str], *, is_lenient: bool) -> Iterato
         unfit[name] = str(error)
 
 
-def _command(study: Study, arms: Sequence[str], words: Sequence[str], drawing: Drawing) -> str:
+def command_of(study: Study, arms: Sequence[str], words: Sequence[str], drawing: Drawing) -> str:
     """The command line that makes the same again, with what differs from the defaults."""
     drawn = [[*words], drawing_words(drawing)] if study.asks(arms) else [[], []]
     return shlex.join(["llamadiv", study.name, *drawn[0], *study.options(), *drawn[1]])
@@ -183,28 +183,11 @@ class _Work(NamedTuple):
 
     def _cell(self, engine: Engine, renderer: Engine, arm: Arm, name: str, ask: Ask) -> Cell:
         prompt = self._prompt(engine, renderer, ask)
-        room = engine.facts.n_ctx_train - len(prompt.ids)
-        drawing = self.drawing
-        if ask.sampler:
-            drawing = dataclasses.replace(drawing, sampler=dataclasses.replace(drawing.sampler, **ask.sampler))  # type: ignore[arg-type]
-        cell = plan_cell(
-            engine,
-            arm.model,
-            prompt,
-            arm=f"{name}/{ask.label}",
-            n=ask.n,
-            max_tokens=min(ask.max_tokens, max(1, room)) if ask.is_shortened else ask.max_tokens,
-            drawing=drawing,
-            layout=self.session.layout,
-            stop=ask.stop,
-            grammar=ask.grammar,
-        )
-        if ask.repeat is None or cell.recipe.sampler.is_greedy:  # greedy decoding draws nothing
-            return cell
-        seed = own_seed(cell.recipe, ask.repeat)
-        return dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, seed=seed))
+        return cell_of(ask, engine, arm, prompt, name=name, drawing=self.drawing, session=self.session)
 
     def _prompt(self, engine: Engine, renderer: Engine, ask: Ask) -> Prompt:
+        if ask.prompt is not None:
+            return ask.prompt
         asking = dataclasses.replace(self.drawing.asking, **(ask.asking or {}))
         if not ask.is_chat:
             self.session.note_unknown_start(engine, asking)
@@ -265,6 +248,31 @@ class _Work(NamedTuple):
             ) from error
 
 
+def cell_of(
+    ask: Ask, engine: Engine, arm: Arm, prompt: Prompt, *, name: str, drawing: Drawing, session: Session
+) -> Cell:
+    """The cell of an ask of the study called `name`, which `engine` reads as `prompt`."""
+    room = engine.facts.n_ctx_train - len(prompt.ids)
+    if ask.sampler:
+        drawing = dataclasses.replace(drawing, sampler=dataclasses.replace(drawing.sampler, **ask.sampler))  # type: ignore[arg-type]
+    cell = plan_cell(
+        engine,
+        arm.model,
+        prompt,
+        arm=f"{name}/{ask.label}",
+        n=ask.n,
+        max_tokens=min(ask.max_tokens, max(1, room)) if ask.is_shortened else ask.max_tokens,
+        drawing=drawing,
+        layout=session.layout,
+        stop=ask.stop,
+        grammar=ask.grammar,
+    )
+    if ask.repeat is None or cell.recipe.sampler.is_greedy:  # greedy decoding draws nothing
+        return cell
+    seed = own_seed(cell.recipe, ask.repeat)
+    return dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, seed=seed))
+
+
 class _Planned(NamedTuple):
     """A cell of a study, the arm that draws it, and what its engine says of itself."""
 
@@ -280,7 +288,8 @@ def _encoder() -> dict[str, str]:
     return {"name": embed.REPO, "sha256": embed.WEIGHTS_SHA256}
 
 
-def _memory(studies: Sequence[Study], arms: Sequence[Arm], commands: Mapping[str, str]) -> dict[str, Any]:
+def memory(studies: Sequence[Study], arms: Sequence[Arm], commands: Mapping[str, str]) -> dict[str, Any]:
+    """What a run says of its studies, from which `remembered` shows them again."""
     return {
         "arms": [[arm.name, arm.model.reference] for arm in arms],  # in order, which a JSON object need not keep
         "experiments": [

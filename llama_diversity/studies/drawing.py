@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llama_diversity import __version__
-from llama_diversity.engines import Engine, EngineOptions
+from llama_diversity.engines import Engine, EngineOptions, SampleEach
 from llama_diversity.errors import BadValue, EngineError, PartialRun, Unfit
 from llama_diversity.mixtures import mixture_words
 from llama_diversity.records import Asking, Cell, ModelRef, Prompt, Recipe, Sample, Sampler
@@ -164,10 +164,19 @@ def fill(cells: Sequence[Cell], engine: Engine, store: Store, run_id: str, on_pr
         pass
 
 
-def draw(cells: Sequence[Cell], engine: Engine, store: Store, run_id: str, on_progress: OnProgress) -> Iterator[Sample]:
-    """The same; each new sample is yielded once it is stored."""
+def draw(
+    cells: Sequence[Cell],
+    engine: Engine,
+    store: Store,
+    run_id: str,
+    on_progress: OnProgress,
+    *,
+    sample_each: SampleEach | None = None,
+) -> Iterator[Sample]:
+    """The same; each new sample is yielded once it is stored. `sample_each`: in place of the engine's own."""
+    heard = functools.partial(on_progress, cells[0])
     try:
-        yield from run_each(cells, engine, store, run_id, on_progress=functools.partial(on_progress, cells[0]))
+        yield from run_each(cells, engine, store, run_id, on_progress=heard, sample_each=sample_each)
     except EngineError as error:
         n_stored = sum(store.counts(cell.recipe.key, cell.n).n_samples for cell in cells)
         if not n_stored:

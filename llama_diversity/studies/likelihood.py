@@ -19,7 +19,7 @@ def log_probabilities(engine: Engine, prompt: Prompt, texts: Sequence[str]) -> l
     and with any token that ends a text behind it: no more than the probability of the text, and near it. Raises
     PromptTooLong, OutOfMemory, EngineError.
     """
-    ways = {text: {_ids(engine, prompt, begun) for begun in (text, f" {text}")} for text in texts}
+    ways = {text: {ids_behind(engine, prompt, begun) for begun in (text, f" {text}")} for text in texts}
     paths = sorted(set().union(*ways.values()))
     found = dict(zip(paths, _of_paths(engine, prompt, paths), strict=True))
     return [float(np.logaddexp.reduce([found[path] for path in ways[text]])) for text in texts]
@@ -40,7 +40,7 @@ def _of_paths(engine: Engine, prompt: Prompt, paths: Sequence[TokenPath]) -> lis
     return found
 
 
-def _ids(engine: Engine, prompt: Prompt, text: str) -> TokenPath:
+def ids_behind(engine: Engine, prompt: Prompt, text: str) -> TokenPath:
     """The tokens of a text behind the prompt, as they are where both are read together, else by itself."""
     alone = Asking(start="none", reads_control=True)
     before, together = engine.tokenize(prompt.rendered, alone), engine.tokenize(prompt.rendered + text, alone)

@@ -40,6 +40,7 @@ STUDIES = {  # name -> module:class, in the order of a report
     "diff": "llama_diversity.studies.diff.study:Diff",
     "decan": "llama_diversity.studies.decan.study:Decan",
     "population": "llama_diversity.studies.population.study:Population",
+    "branch": "llama_diversity.studies.branch.study:Branch",
 }
 STANDS_ON = {  # room -> the rooms it is made of; no other room knows a second one
     "decan": {"compare"},
@@ -48,6 +49,7 @@ STANDS_ON = {  # room -> the rooms it is made of; no other room knows a second o
     "demo": {"semantic", "syntactic"},
     "reframe": {"compare"},
     "valid": {"compare"},
+    "perturb": {"branch"},
     "paper": {"personas", "semantic", "syntactic", "perturb", "collapse"},
     "suggest": {"paper"},
 }
@@ -82,6 +84,7 @@ class Ask(NamedTuple):
     template_args: str | None = None
     sampler: Mapping[str, float] | None = None  # fields of the sampler in place of the typed ones
     asking: Mapping[str, Any] | None = None  # fields of Asking in place of the typed ones
+    prompt: Prompt | None = None  # as it is, in place of the text: that is for a reader only
     # None: the typed seed. Else one of its own by model, prompt and sampler, wherever the ask stands among others;
     # repeats have other numbers.
     repeat: int | None = None

@@ -67,6 +67,7 @@ class Facts:
     examples: Sequence[tuple[str, Sequence[ScoredToken]]]
     endings: Mapping[str, Endings]
     unread: Mapping[str, str]
+    is_given: bool = False  # openings are not of completions, but were taken by hand
 
 
 def section(found: Mapping[int, Mapping[str, Over]], facts: Facts, command: str) -> Section:
@@ -76,13 +77,19 @@ def section(found: Mapping[int, Mapping[str, Over]], facts: Facts, command: str)
     about = (
         f"{_openings(how_many)} of {facts.n_prompts} "
         f"{'prompt' if facts.n_prompts == 1 else 'prompts'}, such as “{opening.unchanged}”, changed to "
-        f"“{opening.changed}”; {sum(one.is_own for one in facts.places)} have words of the aligned model's own. "
+        f"“{opening.changed}”; {_whose(facts)}. "
         f"{facts.n} continuations of each as it is and changed, at most {counted(facts.max_tokens, 'token')} ({arms}). "
         f"{_claim(facts)}"
     )
     exhibits = tuple(_exhibits(found, facts))
     told = plain(next(iter(found.values())), facts)
     return Section("perturb", "Section 5.1: does it find its way back?", about, command, exhibits, told)
+
+
+def _whose(facts: Facts) -> str:
+    if facts.is_given:
+        return "they were taken by hand"
+    return f"{sum(one.is_own for one in facts.places)} have words of the aligned model's own"
 
 
 def _openings(n: int) -> str:
@@ -118,7 +125,7 @@ def _exhibits(doses: Mapping[int, Mapping[str, Over]], facts: Facts) -> Iterator
 
 def _warnings(found: Mapping[str, Over], facts: Facts) -> Iterator[Remark]:
     """What the openings lack, and what of the continuations is left out."""
-    if not any(one.is_own for one in facts.places):
+    if not (facts.is_given or any(one.is_own for one in facts.places)):
         yield Remark(
             "No completion of the aligned model has the words to change in its own first sentences, so prompts "
             "alone are the openings: a weaker nudge than the paper's.",

@@ -272,6 +272,28 @@ class Typos:
         return "".join(typed)
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Openings that somebody took by hand in a run of `branch`, each with its prompt: nothing is asked for before.
+
+    Unchanged is what the text said where a way left it, and where it said nothing the text before.
+    """
+
+    name: ClassVar[str] = "taken"
+    run: str
+    prompts: tuple[str, ...]
+    openings: tuple[Opening, ...]  # of each of the prompts
+
+    def words(self) -> list[str]:
+        """The command-line options that make it."""
+        return ["--opening-of", self.run]
+
+    @classmethod
+    def of_fields(cls, run: str, prompts: Sequence[str], openings: Sequence[Sequence[str]]) -> Taken:
+        """The same after JSON."""
+        return cls(run, tuple(prompts), tuple(Opening(*one) for one in openings))
+
+
 Perturbation: TypeAlias = Replace | Insert | SwapToken | Typos
 KINDS: dict[str, type[Perturbation]] = {
     Replace.name: Replace,
@@ -408,8 +430,8 @@ def change_of(
     swap_token: int | None,
     typos: float | None,
     seed: int,
-) -> Perturbation:
-    """The one change that was asked for. Raises BadUsage for several, BadValue for an impossible one."""
+) -> Perturbation | None:
+    """The one change that was asked for, None for none. Raises BadUsage for several, BadValue for an impossible one."""
     named = [
         name
         for name, value in (
@@ -432,4 +454,4 @@ def change_of(
         return Typos(typos, seed)
     if replace is not None and not replace[0]:
         raise BadValue("--replace", "", "name the words that are to be replaced")
-    return Replace(*replace) if replace is not None else Replace()
+    return Replace(*replace) if replace is not None else None

@@ -13,9 +13,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from llama_diversity.answers import Endings
-from llama_diversity.errors import BadValue, LlamadivError
+from llama_diversity.errors import BadUsage, BadValue, LlamadivError
 from llama_diversity.records import Sample, seen_ids
 from llama_diversity.render.jsonl import finite
+from llama_diversity.studies.branch.gathering import openings_taken
 from llama_diversity.studies.measuring.kinds import KIND_CUT
 from llama_diversity.studies.measuring.languages import unread_arms
 from llama_diversity.studies.perturb import analysis
@@ -25,11 +26,13 @@ from llama_diversity.studies.perturb.perturbations import (
     Opening,
     Perturbation,
     Replace,
+    Taken,
     edit_share,
     from_settings,
 )
-from llama_diversity.studies.prompts import shipped
+from llama_diversity.studies.prompts import Prompts, shipped
 from llama_diversity.studies.results import Result, endings_as_json
+from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import Ask, Drawn, Method, NoAnswer, Study, check_n
 
 _N_SHOWN_TOKENS = 40
@@ -70,23 +73,43 @@ class Way(NamedTuple):
         return None if self.temperature is None else {"temperature": self.temperature}
 
 
+def taken_in(run: str, session: Session) -> Taken:
+    """The openings that a run of `branch` has. Raises UnknownName, BadValue, what a store raises."""
+    run_id, found = openings_taken(run, session)
+    openings = tuple(Opening(one.unchanged, one.changed) for one in found)
+    return Taken(run_id, tuple(one.prompt for one in found), openings)
+
+
 def default_prompts() -> tuple[str, ...]:
     """The paper's prompt, and the first of the openings that ship."""
     return (analysis.PROMPT, *shipped().texts)[: analysis.N_PROMPTS]
+
+
+def perturb_of(
+    change: Perturbation | None, opening_of: str | None, named: Prompts | None, session: Session, **how: Any
+) -> Perturb:
+    """The study of a change of completions, or of openings that were taken by hand. Raises BadUsage, `taken_in`'s."""
+    if opening_of is None:
+        texts, words, source = named or Prompts(default_prompts(), ())
+        return Perturb(change or Replace(), prompts=texts, prompt_words=words, prompt_source=dict(source), **how)
+    if change is not None or named is not None:
+        raise BadUsage("--opening-of has openings and their prompts: leave out what changes them, and other prompts.")
+    taken = taken_in(opening_of, session)
+    return Perturb(taken, prompts=tuple(dict.fromkeys(taken.prompts)), **how)
 
 
 @dataclass(frozen=True)
 class Perturb(Study):
     """The last arm's completions give openings; every arm continues each as it is and changed, in each dose.
 
-    The base does so also at a low temperature.
+    The base does so also at a low temperature. With `Taken` openings are given, and no completion is asked for.
     """
 
     name: ClassVar[str] = "perturb"
     title: ClassVar[str] = "Section 5.1: does it find its way back?"
     least: ClassVar[int] = analysis.LEAST_EACH
 
-    change: Perturbation = Replace()
+    change: Perturbation | Taken = Replace()
     doses: tuple[int, ...] = (1,)
     prompts: tuple[str, ...] = field(default_factory=default_prompts)
     prompt_words: tuple[str, ...] = ()  # the options that named the prompts
@@ -101,7 +124,8 @@ class Perturb(Study):
         given = dict(settings)
         if "prompts" not in given:
             raise OlderRun
-        change = from_settings(given.pop("kind"), given.pop("change"))
+        kind, fields = given.pop("kind"), given.pop("change")
+        change = Taken.of_fields(**fields) if kind == Taken.name else from_settings(kind, fields)
         given.setdefault("prompt_source", {})
         doses, prompts, words = (tuple(given.pop(name)) for name in ("doses", "prompts", "prompt_words"))
         return cls(change, doses, prompts, words, **given)
@@ -111,8 +135,9 @@ class Perturb(Study):
 
     def method(self) -> Method:
         doses = f" in doses of {', '.join(map(str, self.doses))}" if self.doses != (1,) else ""
+        source = "the last arm's own completions" if not isinstance(self.change, Taken) else "ways gone by hand"
         return Method(
-            "Openings were taken from the last arm's own completions and changed "
+            f"Openings were taken from {source} and changed "
             f"({' '.join(self.change.words())}{doses}); every arm continued each as it was and changed, the base also "
             f"at temperature {analysis.LOW_TEMPERATURE:g}. Only what follows the opening is judged.",
             {
@@ -133,6 +158,8 @@ class Perturb(Study):
 
     def check_settings(self) -> None:
         check_n(self.n, self.least, "continuations")
+        if isinstance(self.change, Taken) and self.doses != (1,):
+            raise BadUsage("What was taken by hand has one size: leave out --dose, or --opening-of.")
         if self.n_openings is not None and not 1 <= self.n_openings * self.least <= self.n:
             allowed = f"each needs {self.least} continuations, so -n {self.n} has room for 1 to"
             raise BadValue("--openings", self.n_openings, f"{allowed} {self.n // self.least}")
@@ -152,6 +179,8 @@ class Perturb(Study):
         return self.n_openings or max(1, min(analysis.N_OPENINGS, self.n // analysis.LEAST_EACH))
 
     def asks(self, arms: Sequence[str]) -> list[Ask]:
+        if isinstance(self.change, Taken):
+            return self._continuations([Way(arm, arm, None) for arm in arms], self._given(self.change))
         prompts = self.prompts if self.wanted > 1 else self.prompts[:1]
         n, length = math.ceil(self.n / len(prompts)), min(self.max_tokens, analysis.COMPLETION_TOKENS)
         return [
@@ -165,7 +194,14 @@ class Perturb(Study):
     def asks_next(self, drawn: Drawn) -> list[Ask]:
         if len(drawn.cells) > len(self.asks(tuple(drawn.arms))):
             return []
-        openings = self._openings(drawn)
+        if isinstance(self.change, Taken):
+            return self._continuations(
+                [way for way in self._ways(drawn) if way.temperature is not None], self._given(self.change)
+            )
+        return self._continuations(self._ways(drawn), self._openings(drawn))
+
+    def _continuations(self, ways: Sequence[Way], openings: Sequence[tuple[Place, list[Opening]]]) -> list[Ask]:
+        """What every way is asked: each opening as it is, and changed."""
         n = self.n // len(openings)
         return [
             Ask(
@@ -178,7 +214,7 @@ class Perturb(Study):
                 repeat=_repeat(self.prompts[place.prompt - 1], doses[0].unchanged, side),
             )
             for place, doses in openings
-            for way in self._ways(drawn)
+            for way in ways
             for side, text in [("unchanged", doses[0].unchanged), *self._changed(doses)]
         ]
 
@@ -198,8 +234,18 @@ class Perturb(Study):
         order = [(first, 0)] + [(at, turn) for _, turn, at in sorted(rounds) if (at, turn) != (first, 0)]
         return [(Place(at, number), kept[at][turn]) for number, (at, turn) in enumerate(order[: self.wanted], start=1)]
 
+    def _given(self, change: Taken) -> list[tuple[Place, list[Opening]]]:
+        """The openings that were taken by hand, as many as there is room for."""
+        most = self.n_openings or self.n // self.least
+        return [
+            (Place(self.prompts.index(prompt) + 1, number), [opening])
+            for number, (prompt, opening) in enumerate(zip(change.prompts, change.openings, strict=True), start=1)
+        ][:most]
+
     def _of_prompt(self, drawn: Drawn, at: int) -> list[list[Opening]] | LlamadivError:
         """The different openings of one prompt, those with words of the model's own first; or why there is none."""
+        change = self.change
+        assert not isinstance(change, Taken)
         found: dict[str, list[Opening]] = {}
         refusal: LlamadivError = NothingToChange("There is no completion to change", next_step="Ask for more with -n.")
         try:
@@ -209,9 +255,7 @@ class Perturb(Study):
         for sample in completed:
             said, tokens = sample.text.decode("utf-8", "replace"), _pieces(drawn, _completions(at), sample)
             try:
-                doses = [
-                    self.change.opening(self.prompts[at - 1], said, dose=dose, tokens=tokens) for dose in self.doses
-                ]
+                doses = [change.opening(self.prompts[at - 1], said, dose=dose, tokens=tokens) for dose in self.doses]
                 found.setdefault(doses[0].unchanged, doses)
             except (NothingToChange, BadValue) as error:  # of another completion it may be possible
                 refusal = error
@@ -224,7 +268,8 @@ class Perturb(Study):
         """Every arm, and the base once more at a low temperature, unless it is as low already."""
         base, *others = drawn.arms
         cold = analysis.LOW_TEMPERATURE
-        typed = drawn.recipe(_completions(1)).sampler.temperature
+        first = next(iter(drawn.cells))  # asked with the typed sampler
+        typed = drawn.recipe(first).sampler.temperature
         control = [Way(f"{base}, T {cold:g}", base, cold)] if typed > cold else []
         return [Way(base, base, None), *control, *(Way(arm, arm, None) for arm in others)]
 
@@ -264,6 +309,7 @@ class Perturb(Study):
                 for label, opening in zip(labels[:2], said[places[0]][:2], strict=True)
                 for way in ways
             ],
+            is_given=isinstance(self.change, Taken),
             endings={
                 way: _endings(drawn, [label for some in of_way.values() for label in some])
                 for way, of_way in cells.items()
