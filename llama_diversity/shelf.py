@@ -207,6 +207,14 @@ def _kind(one: neighbours.Found) -> tuple[str, str | None]:
     return kind, None if kind == "model" else f"it is no model by itself ({kind})"
 
 
+def groups_of(name: str, known: Registry) -> dict[str, list[str]]:
+    """The pairs and ladders that a model belongs to, by name."""
+    return {
+        "pairs": [pair.name for pair in known.pairs.values() if name in (pair.base, pair.aligned)],
+        "ladders": [ladder.name for ladder in known.ladders.values() if name in ladder.rungs],
+    }
+
+
 def groups_as_json(known: Registry) -> dict[str, Any]:
     """Pairs and ladders."""
     return {

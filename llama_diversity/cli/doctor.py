@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 import click
 from click.core import ParameterSource
+from rich.text import Text
 
-from llama_diversity.cli.checkup import check_model
 from llama_diversity.cli.complete import complete_model
 from llama_diversity.cli.options import asking_options, common_options, workers_option
 from llama_diversity.cli.output import Output, print_json
@@ -17,6 +17,8 @@ from llama_diversity.installation import Problem, collect_facts, find_problems
 from llama_diversity.records import Asking
 from llama_diversity.render.installation_pages import advice, page_of_installation
 from llama_diversity.render.terminal import console, described
+from llama_diversity.studies.checkup.exhibits import page
+from llama_diversity.studies.checkup.study import checked, checkup_as_json
 from llama_diversity.studies.session import Session
 
 
@@ -42,18 +44,23 @@ def doctor(
     if model is None and ParameterSource.COMMANDLINE in typed:
         raise BadUsage("--start and --control-tokens say how a model is read: name a MODEL, or leave them out.")
     if model is not None:
-        check_model(model, asking, session, output)
+        found = checked(session.model(model), asking, session)
+        if output.json:
+            print_json(checkup_as_json(found))
+        else:
+            for part in page(found, is_short=output.quiet):
+                console(output.color).print(part, soft_wrap=isinstance(part, Text))
         return
     facts = {**collect_facts(session.store), "terminal": described()}
-    found = look_at(workers) if workers else []
-    problems = [*find_problems(facts), *(Problem(*one) for one in complaints(found))]
+    machines = look_at(workers) if workers else []
+    problems = [*find_problems(facts), *(Problem(*one) for one in complaints(machines))]
     usable = not any(problem.blocks for problem in problems)
     if output.json:
-        print_json({**facts, "workers": found, "problems": list(map(asdict, problems)), "usable": usable})
+        print_json({**facts, "workers": machines, "problems": list(map(asdict, problems)), "usable": usable})
     else:
         target = console(output.color)
         if not output.quiet:
-            seen = {"workers": {one["name"]: words_of(one) for one in found}} if found else {}
+            seen = {"workers": {one["name"]: words_of(one) for one in machines}} if machines else {}
             target.print(page_of_installation({**facts, **seen}), soft_wrap=True)
         target.print(advice(problems, usable=usable), soft_wrap=True)
     context.exit(0 if usable else 1)

@@ -113,13 +113,10 @@ def grow(*, corpus: Path, out: Path, tokens: int, session: Session, output: Outp
     Example:
       llamadiv lab grow --corpus texts --out grown
     """
-    from llama_diversity.lab.stages import align_base, grow_base
+    from llama_diversity.lab.stages import grow_pair
 
-    with session.listener.working("base") as show:
-        first = grow_base(corpus, out, tokens=tokens, **how, show=show)
     usual: dict[str, Any] = {"preferences": PREFERENCES, "iterations": ITERATIONS, "beta": BETA}
-    with session.listener.working("align") as show:
-        second = align_base(corpus, out, **usual, **how, show=show)
+    first, second = grow_pair(corpus, out, tokens=tokens, **usual, **how, working=session.listener.working)
     lines = pages.of_base(first), pages.of_aligned(second), pages.written(out / "tiny-aligned-f16.gguf")
     _give(output, {"base": first, "aligned": second}, *lines)
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from llama_diversity.cli.output import Output, asked, say
-from llama_diversity.render.waiting import Line, Told, byte_bars, waiting_line
+from llama_diversity.render.waiting import Line, SharedLine, Told, byte_bars, waiting_line
 from llama_diversity.studies.session import Listener
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class TerminalListener(Listener):
 
     def __init__(self, output: Output, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._output, self._told = output, Told(say, clock)
-        self._sampling: _Sampling | None = None  # the line of the run that is being drawn
+        self._sampling: SharedLine | None = None  # the line of the run that is being drawn
 
     def say(self, words: str) -> None:
         say(words)
@@ -50,9 +50,9 @@ class TerminalListener(Listener):
     @contextlib.contextmanager
     def sampling(self, title: str) -> Iterator[Callable[[Standing], None]]:
         with self._line(title) as show:
-            self._sampling = _Sampling(show)
+            line = self._sampling = SharedLine(show)
             try:
-                yield self._sampling
+                yield lambda one: line.tell(one.n_done / one.n_total, one.words, one.now)
             finally:
                 self._sampling = None
 
@@ -70,19 +70,3 @@ class TerminalListener(Listener):
         from llama_diversity.render.terminal import console
 
         return console(self._output.color, stderr=True)
-
-
-class _Sampling:
-    """The line of a run's samples; what else is done meanwhile, such as the loading of the next model, stands in it."""
-
-    def __init__(self, show: Line) -> None:
-        self._show, self._share, self._words = show, 0.0, ""
-
-    def __call__(self, standing: Standing) -> None:
-        self._share, self._words = standing.n_done / standing.n_total, standing.words
-        self._show(self._share, self._words, standing.now)
-
-    def working(self, title: str) -> Show:
-        """Another piece of work begins."""
-        self._show(self._share, self._words, title)
-        return lambda share, words=None: self._show(self._share, self._words, f"{title} {words or f'{share:.0%}'}")

@@ -74,10 +74,7 @@ def show(name: str, session: Session, output: Output) -> None:
     """
     known = registry.load()
     one = shelf.look(known.find(name))
-    details = one.as_json() | {
-        "pairs": [pair.name for pair in known.pairs.values() if name in (pair.base, pair.aligned)],
-        "ladders": [ladder.name for ladder in known.ladders.values() if name in ladder.rungs],
-    }
+    details = one.as_json() | shelf.groups_of(name, known)
     lines = pages.of_model(details | {"here": one.here})
     output.answer(details, [str(one.path or one.entry.reference)], lines, indent=2)
     if any(one.files) and one.missing:

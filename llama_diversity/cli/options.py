@@ -21,6 +21,7 @@ from llama_diversity.engines import EngineOptions
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Sampler
 from llama_diversity.render.print_form import ON_SCREEN, PrintForm
+from llama_diversity.render.streams import standard_input
 from llama_diversity.studies.drawing import Drawing, refuse_idle
 from llama_diversity.studies.samplers import SETTINGS
 from llama_diversity.studies.session import Session
@@ -105,12 +106,7 @@ def read_text(argument: str) -> str:
 
     Bytes that are not UTF-8 survive as lone surrogates. Raises BadValue where standard input is closed.
     """
-    if argument != "-":
-        return argument
-    if sys.stdin is None:
-        raise BadValue("the text", "-", "standard input, which it means, is closed")
-    typed = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    return typed.removesuffix("\n").removesuffix("\r") if typed.endswith("\r\n") else typed.removesuffix("\n")
+    return standard_input() if argument == "-" else argument
 
 
 def prompt_option(default: str) -> Callable[[Command], Command]:

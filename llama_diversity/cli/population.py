@@ -27,7 +27,6 @@ from llama_diversity.studies.population.specs import (
 from llama_diversity.studies.population.study import MAX_TOKENS, N_PEOPLE, PER_CALL, Population
 from llama_diversity.studies.population.ways import MODES
 from llama_diversity.studies.results import check_file, make_folder
-from llama_diversity.studies.sampling import Request, rendered
 
 INIT = "init"
 
@@ -152,10 +151,7 @@ def _print_start(to: tuple[Path, ...]) -> None:
 
 def _print_prompts(one: Population, work: Work) -> None:
     """What each arm's first ask is, as the model sees it."""
-    shown = {}
-    for ask in one.first_asks():
-        model, request = work.session.model(one.model_of(ask.arm)), Request(ask.text, ask.is_chat)
-        shown[ask.arm] = rendered(model, request, work.drawing.asking, work.session).prompt
+    shown = one.first_prompts(work.drawing.asking, work.session)
     if work.output.json:
         print_json({arm: {"mode": prompt.mode, "rendered": prompt.rendered} for arm, prompt in shown.items()})
         return

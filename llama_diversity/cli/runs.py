@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -13,14 +12,13 @@ from llama_diversity.cli.complete import complete_run
 from llama_diversity.cli.options import common_options
 from llama_diversity.cli.output import Output, is_confirmed, print_json, say
 from llama_diversity.decimals import counted
-from llama_diversity.errors import BadUsage, StoreMissing
+from llama_diversity.errors import BadUsage
 from llama_diversity.render.run_pages import page_of_run, page_of_sample, table_of_runs
 from llama_diversity.render.safe import visible
 from llama_diversity.render.terminal import console
 from llama_diversity.store import Run, Store
 from llama_diversity.studies.session import Session
-from llama_diversity.studies.stored import described as described_run
-from llama_diversity.studies.stored import described_sample, export_samples
+from llama_diversity.studies.stored import described_run, described_runs, described_sample, export_samples
 
 _WIDE = 100  # columns from which `runs ls` has room for the commands
 _PIPE_WIDTH = 1000  # nothing is cut off or wrapped for want of columns where nobody looks
@@ -41,11 +39,7 @@ def runs() -> None:
 @common_options
 def ls(session: Session, output: Output) -> None:
     """List all runs, oldest first."""
-    try:
-        with Store.open(session.store, read_only=True) as store:
-            described = [described_run(store, run) for run in store.runs()]
-    except StoreMissing:
-        described = []  # the first command of a new user is no mistake
+    described = described_runs(session)
     if output.json or output.quiet:
         output.answer(described, [run["id"] for run in described], [])
     elif described:
@@ -66,20 +60,13 @@ def show(run: str, session: Session, output: Output) -> None:
     if "#" in run:
         _show_sample(run, session, output)
         return
-    with Store.open(session.store, read_only=True) as store:
-        found = store.run(run)
-        described = described_run(store, found)
-        recipes = {cell.recipe_key: store.recipe(cell.recipe_key) for cell in found.cells}
-    as_json = {key: json.loads(recipe.to_json()) for key, recipe in recipes.items()}
-    output.answer({**described, "recipes": as_json}, [found.id], page_of_run(described, recipes))
+    described, recipes = described_run(run, session)
+    output.answer(described, [described["id"]], page_of_run(described, recipes))
 
 
 def _show_sample(name: str, session: Session, output: Output) -> None:
-    with Store.open(session.store, read_only=True) as store:
-        described = described_sample(store, name)
-        recipe = store.recipe(described["recipe"])
-    as_json = {**described, "recipe": json.loads(recipe.to_json())}
-    output.answer(as_json, [described["sample"]], page_of_sample(described, recipe))
+    described, recipes = described_sample(name, session)
+    output.answer(described, [described["sample"]], page_of_sample(described, *recipes.values()))
 
 
 @runs.command()

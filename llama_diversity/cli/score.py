@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import click
 
 from llama_diversity.cli.options import asking_options, common_options, model_option, read_text, reading_options
 from llama_diversity.cli.output import Output, print_json
-from llama_diversity.decimals import decimals
 from llama_diversity.records import Asking
-from llama_diversity.render.jsonl import token_objects
 from llama_diversity.render.terminal import console
 from llama_diversity.render.token_table import token_table
 from llama_diversity.studies.scored import score_text
@@ -36,14 +32,9 @@ def score(*, model: str, text: str, asking: Asking, session: Session, output: Ou
     with session.opened(session.model(model)) as engine:
         scored = score_text(engine, read_text(text), asking, session)
     if output.json:
-        totals = {"total_bits": scored.total_bits, "bits_per_byte": scored.bits_per_byte}
-        known = {name: value if math.isfinite(value) else None for name, value in totals.items()}
-        tokens = token_objects(scored.tokens, scored.pieces, beside=scored.beside)
-        print_json({"tokens": tokens, "n_bytes": scored.n_bytes_scored, **known, "start": scored.start})
+        print_json(scored.to_dict())
         return
     if not output.quiet:
         console(output.color).print(token_table(scored.tokens, scored.pieces))
-    total, rate = decimals(scored.total_bits, ".2f"), decimals(scored.bits_per_byte, ".3f")
-    judged = f"{rate} bits per byte" if scored.n_bytes_scored else "of no token: the first has no context"
-    click.echo(f"{total} bits, {judged}")
+    click.echo(scored.words)
     output.remark(f"The text begins with {start_words(scored.start)}.")

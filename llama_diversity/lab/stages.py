@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,37 @@ def align_base(
         show((log.iteration + 1) / iterations, words)
 
     return align.reinforce(shop, reward, on_log=on_log)
+
+
+def grow_pair(
+    corpus: Path,
+    out: Path,
+    *,
+    tokens: int,
+    preferences: int,
+    iterations: int,
+    beta: float,
+    device: str,
+    seed: int,
+    fuse: bool,
+    working: Callable[[str], AbstractContextManager[Show]],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both, one after the other."""
+    with working("base") as show:
+        first = grow_base(corpus, out, tokens=tokens, device=device, seed=seed, fuse=fuse, show=show)
+    with working("align") as show:
+        second = align_base(
+            corpus,
+            out,
+            preferences=preferences,
+            iterations=iterations,
+            beta=beta,
+            device=device,
+            seed=seed,
+            fuse=fuse,
+            show=show,
+        )
+    return first, second
 
 
 def sweep_knobs(corpus: Path, out: Path, *, seeds: int, iterations: int, device: str, show: Show) -> list[Any]:

@@ -9,6 +9,7 @@ import io
 import os
 import sys
 
+from llama_diversity.errors import BadValue
 from llama_diversity.render import spelling
 from llama_diversity.render.safe import carries_unicode
 
@@ -38,3 +39,11 @@ def _occupy_closed() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")
+
+
+def standard_input() -> str:
+    """All of it, less one line break at its end; bytes that are not UTF-8 are lone surrogates. Raises BadValue."""
+    if sys.stdin is None:
+        raise BadValue("the text", "-", "standard input, which it means, is closed")
+    typed = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    return typed.removesuffix("\n").removesuffix("\r") if typed.endswith("\r\n") else typed.removesuffix("\n")

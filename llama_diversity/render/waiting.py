@@ -40,6 +40,23 @@ def waiting_line(terminal: Console, title: str, told: Told) -> AbstractContextMa
     return contextlib.nullcontext(lambda share, words, now: heartbeat("; ".join(filter(None, (words, now)))))
 
 
+class SharedLine:
+    """A line of long work; what else is done meanwhile, such as the loading of the next model, stands in it."""
+
+    def __init__(self, show: Line) -> None:
+        self._show, self._share, self._words = show, 0.0, ""
+
+    def tell(self, share: float, words: str, now: str) -> None:
+        """Where the long work is."""
+        self._share, self._words = share, words
+        self._show(share, words, now)
+
+    def working(self, title: str) -> Callable[..., None]:
+        """Another piece of work begins; it tells the share of it that is done, and words for that."""
+        self._show(self._share, self._words, title)
+        return lambda share, words=None: self._show(self._share, self._words, f"{title} {words or f'{share:.0%}'}")
+
+
 @contextlib.contextmanager
 def byte_bars(terminal: Callable[[], Console], told: Told) -> Iterator[Callable[[str], Bar]]:
     """A maker of bars by label, for files that are fetched or read. Until bytes come, nothing is shown or loaded."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from llama_diversity.decimals import counted
+from llama_diversity.decimals import counted, decimals
 from llama_diversity.engines import Engine
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Piece, TokenStats, seen_ids
+from llama_diversity.render.jsonl import finite, token_objects
 from llama_diversity.studies.session import Session
 
 
@@ -34,6 +35,19 @@ class Scored(NamedTuple):
     def bits_per_byte(self) -> float:
         """`total_bits` over the bytes of the tokens that have a context; nan where there are none."""
         return self.total_bits / self.n_bytes_scored if self.n_bytes_scored else math.nan
+
+    @property
+    def words(self) -> str:
+        """Both in a few words."""
+        rate = f"{decimals(self.bits_per_byte, '.3f')} bits per byte"
+        judged = rate if self.n_bytes_scored else "of no token: the first has no context"
+        return f"{decimals(self.total_bits, '.2f')} bits, {judged}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        totals = finite({"total_bits": self.total_bits, "bits_per_byte": self.bits_per_byte})
+        tokens = token_objects(self.tokens, self.pieces, beside=self.beside)
+        return {"tokens": tokens, "n_bytes": self.n_bytes_scored, **totals, "start": self.start}
 
 
 def score_text(engine: Engine, text: str, asking: Asking, session: Session) -> Scored:

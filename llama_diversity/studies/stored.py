@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from llama_diversity.answers import Reader
-from llama_diversity.errors import BadUsage, BadValue, LlamadivError, UnknownName
+from llama_diversity.errors import BadUsage, BadValue, LlamadivError, StoreMissing, UnknownName
 from llama_diversity.records import Piece, Recipe, seen_ids
 from llama_diversity.render.csv import write_csv
 from llama_diversity.render.jsonl import Exported, export_line, sample_object
@@ -20,7 +21,32 @@ from llama_diversity.studies.conduct import studies_of
 from llama_diversity.studies.session import Session
 
 
-def described(store: Store, run: Run) -> dict[str, Any]:
+def described_runs(session: Session) -> list[dict[str, Any]]:
+    """All runs, oldest first; none where there is no store yet, which is no mistake of a new user."""
+    try:
+        with Store.open(session.store, read_only=True) as store:
+            return [_described(store, run) for run in store.runs()]
+    except StoreMissing:
+        return []
+
+
+class Described(NamedTuple):
+    """Something of a store as JSON has it, with the recipes that it is of by their keys."""
+
+    as_json: dict[str, Any]
+    recipes: dict[str, Recipe]
+
+
+def described_run(name: str, session: Session) -> Described:
+    """One run in full. Raises UnknownName, BadValue, what a store raises."""
+    with Store.open(session.store, read_only=True) as store:
+        run = store.run(name)
+        recipes = {cell.recipe_key: store.recipe(cell.recipe_key) for cell in run.cells}
+        as_json = {key: json.loads(recipe.to_json()) for key, recipe in recipes.items()}
+        return Described({**_described(store, run), "recipes": as_json}, recipes)
+
+
+def _described(store: Store, run: Run) -> dict[str, Any]:
     """A run with what is stored of it, as JSON has it."""
     return {
         "id": run.id,
@@ -54,11 +80,16 @@ def prompts_of(run: Run, store: Store) -> list[Prompts]:
     return [one for one in found if one.texts]
 
 
-def described_sample(store: Store, name: str) -> dict[str, Any]:
-    """One sample by its id, as JSON has it: what it was asked, the newest run that asks for it, and all of its tokens.
+def described_sample(name: str, session: Session) -> Described:
+    """One sample by its id: what it was asked, the newest run that asks for it, and all of its tokens.
 
-    Raises BadValue, UnknownName.
+    Raises BadValue, UnknownName, what a store raises.
     """
+    with Store.open(session.store, read_only=True) as store:
+        return _described_sample(store, name)
+
+
+def _described_sample(store: Store, name: str) -> Described:
     key, _, number = name.rpartition("#")
     asked = {cell.recipe_key: (run, cell) for run in store.runs() for cell in run.cells}
     keys = [one for one in asked if key and one.startswith(key)]
@@ -71,15 +102,16 @@ def described_sample(store: Store, name: str) -> dict[str, Any]:
     pieces = store.pieces(recipe.vocab_digest, seen_ids(sample.tokens))
     run, cell = asked[keys[0]]
     answer = _reader(store, recipe, pieces).read(sample)
-    return {
+    about = {
         "sample": sample.id,
         "run": run.id,
         "arm": cell.arm,
         "model": cell.reference,
-        "recipe": recipe.key,
+        "recipe": json.loads(recipe.to_json()),
         "prompt": recipe.prompt.text,
-        **sample_object(sample, pieces, neutral=recipe.is_neutral, answer=answer),
     }
+    told = sample_object(sample, pieces, neutral=recipe.is_neutral, answer=answer)
+    return Described({**about, **told}, {recipe.key: recipe})
 
 
 def _described_cell(store: Store, cell: RunCell) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from llama_diversity.errors import BadValue
+from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.records import Prompt, seen_ids
 from llama_diversity.render.jsonl import finite
 from llama_diversity.render.scales import scored_tokens
@@ -44,8 +44,10 @@ class Branch(Study):
         check_n(self.n, self.least, "continuations")
         if self.max_tokens < 1:
             raise BadValue("--max-tokens", self.max_tokens, "it must be at least 1")
-        if not 1 <= len(self.ways) <= MOST_WAYS:
-            raise BadValue("--way", len(self.ways), f"so many ways in one run: 1 to {MOST_WAYS}")
+        if not self.ways:
+            raise BadUsage("There is no way left: leave out --only, or name one (--then TEXT, --top N, --way IDS).")
+        if len(self.ways) > MOST_WAYS:
+            raise BadValue("--way", len(self.ways), f"so many ways of one run are the most: {MOST_WAYS}")
 
     def options(self) -> list[str]:
         return [*self.words, *self.differing({"-n": "n", "--max-tokens": "max_tokens"})]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,17 @@ from llama_diversity.render.safe import visible
 from llama_diversity.studies.checkup.analysis import TEXTS, Checkup
 from llama_diversity.studies.measuring.noise import REFERENCE, Noise, floor
 from llama_diversity.studies.words import start_words
+
+
+def page(found: Checkup, *, is_short: bool) -> Iterator[RenderableType]:
+    """All of it for a terminal, or the advice alone."""
+    if not is_short:
+        yield stated(found.facts)
+        for table in (readings_table(found), *([noise_table(found.noise)] if found.noise else [])):
+            yield table
+            yield ""
+    lines = [*advice(found), noise_words(found.noise) if found.noise else found.server]
+    yield Text("\n".join(visible(line) for line in lines))
 
 
 def stated(facts: ModelFacts) -> Text:

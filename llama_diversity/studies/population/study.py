@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from llama_diversity.errors import BadValue
 from llama_diversity.metrics.choice import balanced_quotas
+from llama_diversity.records import Asking, Prompt
 from llama_diversity.studies.population import asking
 from llama_diversity.studies.population.analysis import Drew, analyse
 from llama_diversity.studies.population.as_json import as_json
@@ -24,6 +25,8 @@ from llama_diversity.studies.population.standing import Cell, Standing, advice, 
 from llama_diversity.studies.population.target import Target
 from llama_diversity.studies.population.ways import PLANNER, Way
 from llama_diversity.studies.results import Result
+from llama_diversity.studies.sampling import Request, rendered
+from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import Ask, Drawn, Method, Study, check_n
 
 N_PEOPLE, MAX_TOKENS, PER_CALL = 200, 200, 5
@@ -136,6 +139,15 @@ class Population(Study):
     def first_asks(self) -> list[Ask]:
         """One of each arm, to be shown."""
         return [self._ask(way, self._first(way)[0]) for way in self.ways]
+
+    def first_prompts(self, asking: Asking, session: Session) -> dict[str, Prompt]:
+        """These as the models see them, without weights."""
+        return {
+            ask.arm: rendered(
+                session.model(self.model_of(ask.arm)), Request(ask.text, ask.is_chat), asking, session
+            ).prompt
+            for ask in self.first_asks()
+        }
 
     def model_of(self, arm: str) -> str:
         """The model that is called so in an ask."""
