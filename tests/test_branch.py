@@ -20,8 +20,9 @@ from llama_diversity.engines.scripted import transition, vocabulary
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking, Prompt
 from llama_diversity.store import Store
-from llama_diversity.studies.branch.analysis import Distribution, Token, Way, matching, text_of
-from llama_diversity.studies.branch.gathering import Ids, Looking, ModelChanged, looking, parse_way, place_of
+from llama_diversity.studies.branch.analysis import Distribution, Spelled, Token, Way, text_of
+from llama_diversity.studies.branch.gathering import Looking, looking
+from llama_diversity.studies.branch.specs import Ids, ModelChanged, parse_way, place_of
 from llama_diversity.studies.branch.study import Branch
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.sampling import Request
@@ -350,7 +351,6 @@ def test_ways_of_one_sitting_are_one_run_that_the_command_makes_again(sitting: L
     assert [one.n for one in tree] == [12, 12]
     assert (tree[1].above, tree[1].expected) == (0, pytest.approx(row("base", b" was")[a], rel=1e-6))
     assert sitting.finish() == first.run
-    assert sitting.ways == ()
     with Store.open(store, read_only=True) as opened:
         stored = opened.run(first.run)
         assert stored.finished is not None
@@ -366,7 +366,8 @@ def test_ways_of_one_sitting_are_one_run_that_the_command_makes_again(sitting: L
     with Store.open(store, read_only=True) as opened:
         assert sum(opened.counts(key).n_samples for key in opened.recipe_keys()) == n_samples
     third = sitting.grow(Ids((), ()), Watch(ignored))
-    assert third.run != first.run
+    assert third == (2, first.run)
+    assert [len(sitting.samples(number)) for number in range(3)] == [12, 12, 12]
 
 
 def test_stopping_keeps_what_is_finished_and_the_rest_is_the_same_later(sitting: Looking, store: Path) -> None:
@@ -448,8 +449,10 @@ def test_more_room_is_made_where_it_is_needed(sitting: Looking) -> None:
 
 def test_tokens_that_are_looked_for() -> None:
     pieces = vocabulary("base")
-    assert [pieces[at].bytes for at in matching(pieces, "nurs")] == [b" nurse"]
-    assert pieces[int(matching(pieces, "</s")[0])].control == "</s>"
+    spelled = Spelled(pieces)
+    assert [pieces[at].bytes for at in spelled.matching("nurs")] == [b" nurse"]
+    assert pieces[int(spelled.matching("</s")[0])].control == "</s>"
+    assert [pieces[at].bytes for at in spelled.matching("She")] == [b"She"]
     found = Distribution(np.log(row("base", b"She")))
     order = found.order()
     assert [found.rank(int(at)) for at in order[:2]] == [1, 2]

@@ -9,7 +9,8 @@ from llama_diversity.cli.options import read_text, template_arg_option
 from llama_diversity.cli.results import Work, study_options
 from llama_diversity.studies.arms import Arm
 from llama_diversity.studies.branch.analysis import MAX_TOKENS, N_SAMPLES
-from llama_diversity.studies.branch.gathering import Taking, branch_of, parse_way, place_of
+from llama_diversity.studies.branch.gathering import branch_of
+from llama_diversity.studies.branch.specs import Taking, parse_way, place_of
 from llama_diversity.studies.branch.study import ARM
 from llama_diversity.studies.results import make_folder
 from llama_diversity.studies.sampling import Request

@@ -13,7 +13,8 @@ from llama_diversity.interface.studies import asking_of, drawing_of
 from llama_diversity.studies import conduct
 from llama_diversity.studies.arms import Arm
 from llama_diversity.studies.branch.analysis import MAX_TOKENS, N_SAMPLES
-from llama_diversity.studies.branch.gathering import Taking, branch_of, parse_way, place_of
+from llama_diversity.studies.branch.gathering import branch_of
+from llama_diversity.studies.branch.specs import Taking, parse_way, place_of
 from llama_diversity.studies.branch.study import ARM
 from llama_diversity.studies.sampling import Request
 

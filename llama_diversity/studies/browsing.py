@@ -13,7 +13,7 @@ from llama_diversity.records import Asking, ModelRef, Sample, seen_ids, without_
 from llama_diversity.store import Run, RunCell, Store
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.subjects import Subject, read_subjects, vocabulary_name
-from llama_diversity.studies.viewed import ScoredTexts, Source, Text
+from llama_diversity.studies.viewed import Origin, ScoredTexts, Source, Text
 
 ENDINGS = {"length": "cut off at its longest length", "stop": "ended"}
 WAIT_S = 2.0  # for another process that has the store locked: somebody is looking at a screen
@@ -103,6 +103,12 @@ class StoredRun:
             return theirs.index(wanted)
         return None
 
+    def origin(self, question: int, arm: int, row: int) -> Origin:
+        """The sample, by its run."""
+        place, index = self.rows(question, arm)[row]
+        cell = self._questions[question].arms[arm].cells[place]
+        return Origin(cell.reference, run=self._run.id, arm=cell.arm, number=index)
+
     def refresh(self) -> bool:
         """Whether another process has written since; then what is known of the run is read anew."""
         version = self._store.version()
@@ -140,7 +146,7 @@ def stored_source(run: str, session: Session) -> Iterator[Source]:
 @contextlib.contextmanager
 def scored_source(models: Sequence[ModelRef], text: str, asking: Asking, session: Session) -> Iterator[Source]:
     """A text under one model or two, which are closed by then. Raises what `read_subjects` raises."""
-    yield ScoredTexts([_scored(one) for one in read_subjects(models, text, asking, session)])
+    yield ScoredTexts([_scored(one) for one in read_subjects(models, text, asking, session)], text, asking)
 
 
 def _scored(one: Subject) -> Text:

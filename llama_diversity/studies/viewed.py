@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from llama_diversity.records import TOKEN_DTYPE, Piece, TokenStats
+from llama_diversity.records import TOKEN_DTYPE, Asking, Piece, TokenStats
 from llama_diversity.render import scales
 from llama_diversity.render.scales import (
     OF_MIXTURES,
@@ -94,6 +94,17 @@ class Row(NamedTuple):
     bits: float = math.nan
 
 
+class Origin(NamedTuple):
+    """Where a text is from, for who wants to go on from it: a sample of a run, or a text that a model read."""
+
+    model: str
+    run: str = ""
+    arm: str = ""
+    number: int = 0
+    text: str = ""
+    asking: Asking = Asking()
+
+
 class Source(Protocol):
     """Where texts come from. All numbers of questions, arms and rows are from 0."""
 
@@ -116,6 +127,9 @@ class Source(Protocol):
     def partner(self, question: int, arm: int, row: int, other: int) -> int | None:
         """The row of another arm that stands beside a row: the one with its number; None where there is none."""
 
+    def origin(self, question: int, arm: int, row: int) -> Origin:
+        """Where one of them is from."""
+
     def refresh(self) -> bool:
         """Look whether there is more than before; whether there is."""
 
@@ -125,8 +139,9 @@ class ScoredTexts:
 
     panels: Sequence[str] = ()
 
-    def __init__(self, texts: Sequence[Text]) -> None:
+    def __init__(self, texts: Sequence[Text], typed: str, asking: Asking) -> None:
         self._texts = tuple(texts)
+        self._typed, self._asking = typed, asking
         self.title = "a text under " + " and ".join(text.model for text in texts)
         self.questions: Sequence[str] = ("",)
 
@@ -145,6 +160,10 @@ class ScoredTexts:
     def partner(self, question: int, arm: int, row: int, other: int) -> int | None:
         """The same text."""
         return row
+
+    def origin(self, question: int, arm: int, row: int) -> Origin:
+        """The text, for that model."""
+        return Origin(self._texts[arm].model, text=self._typed, asking=self._asking)
 
     def refresh(self) -> bool:
         """What was read stays as it is."""

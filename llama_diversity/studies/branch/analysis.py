@@ -233,17 +233,23 @@ class Distribution:
         return np.argsort(-self.log_p, kind="stable")
 
 
-def matching(pieces: Sequence[Piece], wanted: str) -> npt.NDArray[np.int64]:
-    """Which tokens have `wanted` in what they add, or are the control token of that name; ids, ascending.
+class Spelled:
+    """All tokens of a vocabulary as texts, to look for some among them."""
 
-    Letters count alike in both cases where `wanted` is in lower case. A blank at the start of `wanted` counts.
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self.pieces = pieces
+        self._texts = [one.control or one.bytes.decode("utf-8", "replace") for one in pieces]
+        self._folded = [one.lower() for one in self._texts]
 
-    >>> matching([Piece(b" she"), Piece(b"She"), Piece(b"her"), Piece(b"", "</s>")], "she").tolist()
-    [0, 1]
-    >>> matching([Piece(b" she"), Piece(b"She"), Piece(b"", "</s>")], " she").tolist()
-    [0]
-    """
-    fold = wanted == wanted.lower()
-    texts = ((one.control or one.bytes.decode("utf-8", "replace")) for one in pieces)
-    found = [at for at, text in enumerate(texts) if wanted in (text.lower() if fold else text)]
-    return np.array(found, np.int64)
+    def matching(self, wanted: str) -> npt.NDArray[np.int64]:
+        """Which tokens have `wanted` in what they add, or in the name of a control token; ids, ascending.
+
+        Letters count alike in both cases where `wanted` is in lower case. A blank at the start of `wanted` counts.
+
+        >>> Spelled([Piece(b" she"), Piece(b"She"), Piece(b"her"), Piece(b"", "</s>")]).matching("she").tolist()
+        [0, 1]
+        >>> Spelled([Piece(b" she"), Piece(b"She"), Piece(b"", "</s>")]).matching(" she").tolist()
+        [0]
+        """
+        texts = self._folded if wanted == wanted.lower() else self._texts
+        return np.array([at for at, text in enumerate(texts) if wanted in text], np.int64)

@@ -1,4 +1,4 @@
-"""What is asked by hand: where a text is left and what is taken there; and a model that stays open on one prompt."""
+"""Ways with their masses; and models that stay open: what may follow anywhere, and ways that are gone."""
 
 from __future__ import annotations
 
@@ -6,202 +6,31 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import NamedTuple
 
 from llama_diversity import cache
 from llama_diversity.engines import Engine, TokenPath
 from llama_diversity.engines.live import Live
-from llama_diversity.errors import BadUsage, BadValue, LlamadivError, PromptTooLong, UnknownName
-from llama_diversity.records import Asking, Cell, ModelRef, Piece, Prompt, TokenStats
-from llama_diversity.store import Run, RunCell, Store
+from llama_diversity.errors import BadUsage, BadValue, PromptTooLong
+from llama_diversity.records import Cell, ModelRef, Prompt, Sample, TokenStats
+from llama_diversity.store import Store
 from llama_diversity.studies.arms import Arm
-from llama_diversity.studies.branch.analysis import Distribution, Gone, Token, Way, text_of
+from llama_diversity.studies.branch.analysis import Distribution, Gone, Spelled, Token, Way, analyse, text_of
+from llama_diversity.studies.branch.specs import Ids, Place, Taking
 from llama_diversity.studies.branch.study import ARM, Branch, ask_of
-from llama_diversity.studies.conduct import cell_of, command_of, memory, remembered, studies_of
+from llama_diversity.studies.conduct import cell_of, command_of, memory, studies_of
 from llama_diversity.studies.drawing import Drawing, draw, start_run, telling
 from llama_diversity.studies.likelihood import ids_behind
 from llama_diversity.studies.pace import Stored
-from llama_diversity.studies.sampling import Request
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.watching import Watch
-from llama_diversity.studies.words import template_words
 
 _ROOM = 128  # tokens behind the prompt for which there is room at first
+MOST_OPEN = 2  # models in memory: to see what two say of one place
 
 
-class ModelChanged(LlamadivError):
-    """A stored text cannot be gone on with by other weights than those that it is of."""
-
-    def __init__(self, reference: str, run: str, *, then: str, now: str) -> None:
-        super().__init__(
-            f"{reference} is not the model of run {run} any more: its digest was {then[:12]}, and is {now[:12]} now. "
-            "Name the file that it was by a path, or draw the run again."
-        )
-
-
-# ---- where
-
-
-@dataclass(frozen=True)
-class Place:
-    """A model, a prompt as it reads it, the tokens of a text behind that, and the options that name all this."""
-
-    model: ModelRef
-    prompt: Prompt
-    text: TokenPath
-    words: tuple[str, ...]
-    is_stored: bool = False  # the text is a sample, which a way can leave anywhere
-
-    @property
-    def model_words(self) -> tuple[str, ...]:
-        """The model as an option of a command line; a stored sample names it."""
-        return () if self.is_stored else ("-m", self.model.reference)
-
-
-def place_of(
-    reference: str | None,
-    request: Request | None,
-    stored: tuple[str, str | None, int] | None,
-    *,
-    at: int | None,
-    asking: Asking,
-    session: Session,
-) -> Place:
-    """What is to be left: a prompt for a model, or a stored sample by run, arm and number. Raises BadUsage, theirs."""
-    if (request is None) == (stored is None):
-        raise BadUsage("Name what to leave: a prompt (-m MODEL -p TEXT), or a stored sample (--run RUN --sample I).")
-    if stored is not None:
-        return stored_place(*stored, session)
-    assert request is not None
-    if reference is None:
-        raise BadUsage("A prompt needs a model: add -m MODEL.")
-    return typed_place(session.model(reference), request, asking, at, session)
-
-
-def typed_place(model: ModelRef, request: Request, asking: Asking, at: int | None, session: Session) -> Place:
-    """Behind a prompt; with `at` behind its first so many tokens: the rest of it is the text.
-
-    Raises BadValue, TemplateError, and what a model raises.
-    """
-    words = ["-p", request.text, *(["--chat"] if request.chat else [])]
-    words += ["--system", request.system] if request.system is not None else []
-    words += template_words(request.template_args)
-    with session.reading(model) as engine:
-        prompt, _ = request.of(engine, asking, session)
-        if at is None:
-            return Place(model, prompt, (), tuple(words))
-        if prompt.mode != "raw" or prompt.others:
-            raise BadValue("--at", at, "it counts the tokens of a raw prompt; leave it out")
-        n_start = len(engine.start(asking).ids)
-        n = len(prompt.ids) - n_start
-        if not 0 <= at <= n or not n_start + at:
-            raise BadValue("--at", at, f"the prompt has {n} tokens: 0 to {n}, and something must be left of it")
-        text = prompt.ids[n_start + at :]
-        rest = b"".join(engine.piece(token).bytes for token in text).decode("utf-8", "surrogateescape")
-    kept = dataclasses.replace(
-        prompt, ids=prompt.ids[: n_start + at], text=_before(prompt.text, rest), rendered=_before(prompt.rendered, rest)
-    )
-    return Place(model, kept, text, (*words, "--at", str(at)))
-
-
-def _before(text: str, rest: str) -> str:
-    """A text without its end, which may have a blank more at its start than the text."""
-    return text[: max(0, len(text) - len(rest))]
-
-
-def stored_place(run_name: str, arm: str | None, index: int, session: Session) -> Place:
-    """Behind the prompt of a stored sample, whose tokens are the text. Raises UnknownName, BadValue, ModelChanged."""
-    with Store.open(session.store, read_only=True) as store:
-        run = store.run(run_name)
-        cell = cell_called(run, arm)
-        recipe, sample = store.recipe(cell.recipe_key), store.sample(cell.recipe_key, index)
-        ids = tuple(sample.tokens["id"].tolist())
-    model = unchanged(run, cell, recipe.model_digest, session)
-    with session.reading(model) as engine:
-        text = ids[:-1] if ids and ids[-1] in engine.ends else ids
-    words = ("--run", run.id, "--arm", cell.arm, "--sample", str(index))
-    return Place(model, recipe.prompt, text, words, is_stored=True)
-
-
-def cell_called(run: Run, arm: str | None) -> RunCell:
-    """A cell of a run by its arm, the first one where none is named. Raises BadValue, UnknownName."""
-    cells = {cell.arm: cell for cell in reversed(run.cells)}
-    if not cells:
-        raise BadValue("--run", run.id, "this run has no samples yet")
-    if arm is None:
-        return run.cells[0]
-    if arm not in cells:
-        raise UnknownName("arm", arm, cells, list_command=f"llamadiv runs show {run.id}")
-    return cells[arm]
-
-
-def unchanged(run: Run, cell: RunCell, digest: str, session: Session) -> ModelRef:
-    """The model of a cell, if it is here and is what it was. Raises ModelChanged, and what a model raises."""
-    model = session.model(cell.reference)
-    with session.reading(model) as engine:
-        now = engine.facts.digest
-    if now != digest:
-        raise ModelChanged(cell.reference, run.id, then=digest, now=now)
-    return model
-
-
-# ---- what is taken
-
-
-class Ids(NamedTuple):
-    """A way by token ids: what stays of a text, what is taken, and what the text said there."""
-
-    stem: TokenPath
-    taken: TokenPath
-    said: int | None = None
-
-    @classmethod
-    def of(cls, way: Way) -> Ids:
-        """Those of a way."""
-        stem, taken = (tuple(one.id for one in some) for some in (way.stem, way.taken))
-        return cls(stem, taken, None if way.said is None else way.said.id)
-
-    @property
-    def word(self) -> str:
-        """As the command line has it.
-
-        >>> Ids((5, 31), (7,)).word, Ids((), (), 9).word
-        ('5,31:7', '::9')
-        """
-        parts = [",".join(map(str, some)) for some in (self.stem, self.taken)]
-        return ":".join([*parts, *([] if self.said is None else [str(self.said)])])
-
-
-@dataclass(frozen=True)
-class Taking:
-    """What is taken behind the first `at` tokens of the text: texts, and the likeliest tokens; and ways by their ids.
-
-    With `goes_on` the text is also left to the model there as it is.
-    """
-
-    at: int = 0
-    thens: tuple[str, ...] = ()
-    n_likeliest: int = 0
-    ways: tuple[Ids, ...] = ()
-    goes_on: bool = True
-
-    def words(self) -> tuple[str, ...]:
-        """The same as options of a command line."""
-        found = [word for one in self.thens for word in ("--then", one)]
-        found += ["--top", str(self.n_likeliest)] if self.n_likeliest else []
-        found += [word for one in self.ways for word in ("--way", one.word)]
-        return (*found, *([] if self.goes_on else ["--only"]))
-
-
-def parse_way(word: str) -> Ids:
-    """The inverse of `Ids.word`. Raises BadValue."""
-    parts = [[one for one in part.split(",") if one] for part in word.split(":")]
-    is_right = len(parts) in (2, 3) and all(one.isdecimal() for part in parts for one in part)
-    if not is_right or len(parts[2:] and parts[2]) > 1:
-        raise BadValue("--way", word, "write STEM:TAKEN or STEM:TAKEN:SAID, token ids with commas between, like 5,31:7")
-    stem, taken, *said = (tuple(map(int, part)) for part in parts)
-    return Ids(stem, taken, said[0][0] if said and said[0] else None)
+# ---- what is measured
 
 
 def branch_of(place: Place, taking: Taking, *, n: int, max_tokens: int, session: Session) -> Branch:
@@ -313,7 +142,7 @@ class Grown(NamedTuple):
 class Looking:
     """A model that is open on one prompt: what may follow anywhere, and ways that are gone, kept in the store.
 
-    For one thread. The ways of one sitting are one run of `branch`, which grows; `finish` ends it, and another begins.
+    For one thread. All ways are one run of `branch`, which grows; `finish` says that it stands for now.
     """
 
     def __init__(
@@ -327,6 +156,7 @@ class Looking:
         self._arm = Arm(ARM, place.model)
         self._empty = Branch(place.prompt, (), n, max_tokens)
         self._study = self._empty
+        self._cells: dict[TokenPath, Cell] = {}
         self._run: str | None = None
         self._opened = contextlib.ExitStack()
         self._live: Live | None = None
@@ -346,9 +176,9 @@ class Looking:
         return _typed(self.engine, self.place, path, text)
 
     @functools.cached_property
-    def pieces(self) -> list[Piece]:
-        """Every token of the vocabulary, by id."""
-        return [self.engine.piece(token) for token in range(self.engine.facts.n_vocab)]
+    def spelled(self) -> Spelled:
+        """Every token of the vocabulary."""
+        return Spelled([self.engine.piece(token) for token in range(self.engine.facts.n_vocab)])
 
     def _kept(self, n: int) -> Live:
         """The prompt with room for so many tokens behind it; opened anew, and decoded again, where there is too little.
@@ -370,6 +200,10 @@ class Looking:
         self._live = None
         self._opened.close()
 
+    def take_over(self, other: Looking) -> None:
+        """Go on with what grew on the same prompt when the model was open before."""
+        self._study, self._run, self._cells = other._study, other._run, other._cells
+
     # ---- ways
 
     def grow(self, ids: Ids, watch: Watch) -> Grown:
@@ -378,12 +212,13 @@ class Looking:
         Raises Stopped, BadValue, EngineError, OutOfMemory; what was finished is kept.
         """
         path = (*ids.stem, *ids.taken)
-        number = self._number(way_of(self.engine, self._kept(len(path) + self._empty.max_tokens), ids))
+        number = self._number(way_of(self.engine, self._kept(len(path) + 1), ids))
         ask = ask_of(self._study, number, ARM)
         assert ask.prompt is not None
         cell = cell_of(
             ask, self.engine, self._arm, ask.prompt, name="branch", drawing=self.drawing, session=self._session
         )
+        self._cells[path] = cell
         run = self._recorded(cell)
         live = self._kept(len(path) + cell.recipe.max_tokens)
         n_stored = self._store.counts(cell.recipe.key, cell.n).n_samples
@@ -419,6 +254,17 @@ class Looking:
         return (*self.place.words, *Taking(ways=tuple(map(Ids.of, self._study.ways)), goes_on=False).words())
 
     @property
+    def n(self) -> int:
+        """How often each way goes on."""
+        return self._study.n
+
+    def resize(self, n: int) -> None:
+        """Go on so often from each way. Raises BadUsage where ways have gone on already."""
+        if self.ways:
+            raise BadUsage(f"Each way of this tree goes on {self.n} times; that is chosen before the first one.")
+        self._study = self._empty = dataclasses.replace(self._empty, n=n)
+
+    @property
     def ways(self) -> tuple[Way, ...]:
         """Those that are gone in this sitting."""
         return self._study.ways
@@ -430,18 +276,77 @@ class Looking:
 
     def tree(self) -> list[Gone]:
         """Every way of this sitting with its mass and what followed it, as it is stored."""
-        if self._run is None:
-            return []
-        [(study, drawn)] = remembered(self._store, self._store.run(self._run), self._session)
-        found: list[Gone] = study.show(drawn).found
-        return found
+        tokens = {number: [one.tokens for one in self.samples(number)] for number in range(len(self.ways))}
+        return analyse(self.ways, tokens)
+
+    def samples(self, number: int) -> list[Sample]:
+        """The samples of a way that are stored, in order."""
+        cell = self._cells[self.ways[number].path]
+        return list(self._store.samples(cell.recipe.key, cell.n))
 
     def finish(self) -> str | None:
-        """End the run, so that it stands as it is, and return its id; the next way begins another one."""
-        run, self._run, self._study = self._run, None, self._empty
-        if run is not None:
-            self._store.finish_run(run)
-        return run
+        """Say that the run stands as it is, and return its id; what grows later belongs to it too."""
+        if self._run is not None:
+            self._store.finish_run(self._run)
+        return self._run
+
+
+class Sitting:
+    """Models that stay open while somebody looks around, two at most, and their prompts with all that grew there.
+
+    For one thread, which makes it and closes it.
+    """
+
+    def __init__(self, session: Session, drawing: Drawing, *, n: int, max_tokens: int) -> None:
+        self._session, self._drawing = session, drawing
+        self._n, self._max_tokens = n, max_tokens
+        self._open: dict[ModelRef, tuple[Engine, contextlib.ExitStack]] = {}  # the one that was asked last is last
+        self._store: Store | None = None
+        self._looking: dict[tuple[ModelRef, Prompt], Looking] = {}
+
+    def at(self, place: Place) -> Looking:
+        """The model on the place's prompt, opened if need be. Raises what engines and the store raise."""
+        if self._store is None:
+            self._store = Store.open(self._session.store)
+        key = (place.model, place.prompt)
+        engine = self._engine(place.model)
+        for other, one in self._looking.items():
+            if other[0] == place.model and other != key:
+                one.let_go()  # one prompt of a model is kept decoded
+        if key not in self._looking or self._looking[key].engine is not engine:
+            looks = Looking(
+                place, engine, self._store, self._session, self._drawing, n=self._n, max_tokens=self._max_tokens
+            )
+            if key in self._looking:
+                looks.take_over(self._looking[key])
+            self._looking[key] = looks
+        return self._looking[key]
+
+    def is_open(self, model: ModelRef) -> bool:
+        """Whether a model is in memory."""
+        return model in self._open
+
+    def _engine(self, model: ModelRef) -> Engine:
+        if model not in self._open:
+            while len(self._open) >= MOST_OPEN:
+                self._close(next(iter(self._open)))
+            stack = contextlib.ExitStack()
+            self._open[model] = (stack.enter_context(self._session.opened(model)), stack)
+        self._open[model] = self._open.pop(model)
+        return self._open[model][0]
+
+    def _close(self, model: ModelRef) -> None:
+        for (other, _), one in self._looking.items():
+            if other == model:
+                one.let_go()
+        self._open.pop(model)[1].close()
+
+    def close(self) -> None:
+        """Free the models, and close the store."""
+        for model in list(self._open):
+            self._close(model)
+        if self._store is not None:
+            self._store.close()
 
 
 @contextlib.contextmanager
