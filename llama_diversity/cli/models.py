@@ -53,13 +53,8 @@ def _ls_found(output: Output, *, alone: bool) -> None:
     if not alone:
         raise BadUsage("--found lists models without pairs or families; leave out --pair and --family.")
     beside = shelf.beside()
-    for problem in beside["problems"]:
-        output.remark(problem)
-    if not beside["found"]:
-        places = (
-            ", ".join(beside["folders"]) or "no folder of Ollama, LM Studio, llama.cpp or Hugging Face tools is here"
-        )
-        output.remark(f"No models of other programs were found: {places}.")
+    for words in pages.remarks_of_found(beside):
+        output.remark(words)
     lines = pages.of_found(beside["found"]) if beside["found"] else []
     output.answer(beside, [one["model"] for one in beside["found"] if not one["problem"]], lines, indent=2)
 

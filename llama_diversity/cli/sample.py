@@ -20,7 +20,6 @@ from llama_diversity.cli.output import Output, print_json, say
 from llama_diversity.errors import BadUsage
 from llama_diversity.records import Sample
 from llama_diversity.render import sample_pages as pages
-from llama_diversity.render.jsonl import sample_object
 from llama_diversity.render.terminal import console
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.sampling import Rendered, Request, Sampling, check_n, grammar_of, rendered, sampling
@@ -112,8 +111,7 @@ def _print_prompt(shown: Rendered, output: Output) -> None:
 
 def _print_sample(sample: Sample, samples: Sampling, output: Output) -> None:
     if output.json:
-        pieces, is_neutral = samples.pieces(sample), samples.cell.recipe.is_neutral
-        print_json(sample_object(sample, pieces, neutral=is_neutral, answer=samples.answer(sample)))
+        print_json(samples.to_dict(sample))
     elif not output.quiet:
         out = console(output.color)
         for line in pages.lines_of_sample(sample, out):

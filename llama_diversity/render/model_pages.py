@@ -46,6 +46,14 @@ def of_model(details: Described) -> Iterator[str]:
         yield f"{key:<{width}}  {', '.join(value) if isinstance(value, list) else value}"
 
 
+def remarks_of_found(beside: Described) -> Iterator[str]:
+    """What could not be read of other programs' models, and where none were found."""
+    yield from beside["problems"]
+    if not beside["found"]:
+        nowhere = "no folder of Ollama, LM Studio, llama.cpp or Hugging Face tools is here"
+        yield f"No models of other programs were found: {', '.join(beside['folders']) or nowhere}."
+
+
 def of_found(found: Iterable[Described]) -> Iterator[str]:
     """What other programs keep, those that can be opened first."""
     whole = sorted(found, key=lambda one: one["problem"] is not None)

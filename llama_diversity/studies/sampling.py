@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from llama_diversity.answers import Answer, Reader
 from llama_diversity.decimals import counted
 from llama_diversity.engines import Engine
 from llama_diversity.errors import BadValue
 from llama_diversity.records import MAX_SAMPLES, Asking, Cell, ModelRef, Piece, Prompt, Sample, seen_ids
+from llama_diversity.render.jsonl import sample_object
 from llama_diversity.store import Store
 from llama_diversity.studies import selfcheck
 from llama_diversity.studies.drawing import Drawing, draw_alone, in_order, plan_cell, start_run
@@ -82,6 +83,11 @@ class Sampling:
     def pieces(self, sample: Sample) -> dict[int, Piece]:
         """What each token of it says, and the likeliest others."""
         return self._store.pieces(self.cell.recipe.vocab_digest, seen_ids(sample.tokens))
+
+    def to_dict(self, sample: Sample) -> dict[str, Any]:
+        """One of them as JSON has it."""
+        is_neutral = self.cell.recipe.is_neutral
+        return sample_object(sample, self.pieces(sample), neutral=is_neutral, answer=self.answer(sample))
 
     def answer(self, sample: Sample) -> Answer:
         """What it answers, thoughts left out."""
