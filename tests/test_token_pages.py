@@ -267,7 +267,8 @@ def test_keys_walk_the_text(shown: Any, width: int, in_report: bool) -> None:
     texts = page.value("[...document.querySelectorAll('.text > span')].map((one) => one.textContent)")
     walk = [
         (["ArrowRight"], 1), (["ArrowRight"], 2), (["ArrowLeft"], 1), (["End"], len(texts) - 1), (["Home"], 0),
-        (["ArrowLeft"], 0), (["n"], texts.index("·nurse")), (["n"], texts.index("▪") + 1), (["N"], texts.index("·nurse")),
+        (["ArrowLeft"], 0), (["n"], texts.index("·nurse")), (["n"], texts.index("▪") + 1),
+        (["N"], texts.index("·nurse")),
         (["b"], texts.index("·a")), (["b"], texts.index("·not")),
         (["ArrowRight", "ctrl"], texts.index("·a")), (["ArrowRight", "ctrl"], texts.index("·nurse")),
         (["w"], texts.index("→if")), (["b"], texts.index("·nurse")), (["G"], len(texts) - 1), (["g"], 0),

@@ -1,9 +1,12 @@
-"""A tree of text for the terminal: where the heaviest openings of a prompt part, each branch with its probability."""
+"""Trees of text: where the heaviest openings of a prompt part, each branch with its probability.
+
+Here is what they hold and how a terminal shows them; branch_pages.py shows them on a page.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
@@ -12,17 +15,36 @@ from rich.tree import Tree
 from llama_diversity.records import Piece
 from llama_diversity.render.cells import Marks, inline
 
-MOST_BRANCHES = 12
+MOST_BRANCHES, MOST_ON_PAGE = 12, 150  # lines of a tree
 JOINED = 0.9  # a lone branch that holds so much of the one before goes on in its line
 
 
 @dataclass
 class Branch:
-    """Tokens behind those of the branch before, and the probability of all of them together."""
+    """Tokens behind those of the branch before, and the probability of all of them together.
+
+    What only a page has room for: `beside`, the same probability under other models, None where it is not known;
+    `told`, a sentence; and `texts`, what followed in samples.
+    """
 
     pieces: tuple[Piece, ...]
     probability: float
     branches: list[Branch] = field(default_factory=list)
+    beside: tuple[float | None, ...] = ()
+    told: str = ""
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grown:
+    """The tree of one arm, below what it begins with."""
+
+    arm: str
+    heading: str
+    branches: Sequence[Branch]
+
+
+Weights = Mapping[tuple[Piece, ...], float]  # beginnings of paths, and their probability
 
 
 @dataclass(frozen=True)
@@ -33,23 +55,47 @@ class WeightedPath:
     probabilities: Sequence[float]
 
 
+def weights_of(paths: Sequence[WeightedPath]) -> dict[tuple[Piece, ...], float]:
+    """Every beginning of the paths with its probability."""
+    return {
+        tuple(path.pieces[:n]): probability
+        for path in paths
+        for n, probability in enumerate(path.probabilities, start=1)
+    }
+
+
 def branches_of(paths: Sequence[WeightedPath], most: int = MOST_BRANCHES) -> list[Branch]:
     """The `most` heaviest beginnings of `paths` as a tree, heaviest first."""
-    weights: dict[tuple[Piece, ...], float] = {}
-    for path in paths:
-        for n, probability in enumerate(path.probabilities, start=1):
-            weights[tuple(path.pieces[:n])] = probability
+    weights = weights_of(paths)
     # A beginning is at least as likely as what it goes on with, so parents come before their children.
     heaviest = sorted(weights, key=lambda pieces: (-weights[pieces], len(pieces)))
     found: dict[tuple[Piece, ...], Branch] = {(): Branch((), 1.0)}
+    n_lines = 1
     for pieces in heaviest:
-        n_lines = sum(len(branch.branches) != 1 or not _goes_on(branch) for branch in found.values())
         if n_lines > most:
             break
-        branch = Branch(pieces[-1:], weights[pieces])
-        found[pieces[:-1]].branches.append(branch)
+        branch, above = Branch(pieces[-1:], weights[pieces]), found[pieces[:-1]]
+        n_lines -= not _goes_on(above)
+        above.branches.append(branch)
         found[pieces] = branch
+        n_lines += 1 + (not _goes_on(above))
     return [_joined(branch) for branch in found[()].branches]
+
+
+def compared(branches: Sequence[Branch], others: Sequence[Weights], above: tuple[Piece, ...] = ()) -> list[Branch]:
+    """The same branches, each with its probability under `others`, where these list that beginning.
+
+    >>> a, b = Piece(b"a"), Piece(b"b")
+    >>> [branch] = compared([Branch((a,), 0.5, [Branch((b,), 0.25)])], [{(a,): 0.75}])
+    >>> branch.beside, branch.branches[0].beside
+    ((0.75,), (None,))
+    """
+    found = []
+    for branch in branches:
+        path = (*above, *branch.pieces)
+        beside = tuple(weights.get(path) for weights in others)
+        found.append(replace(branch, branches=compared(branch.branches, others, path), beside=beside))
+    return found
 
 
 def _goes_on(branch: Branch) -> bool:

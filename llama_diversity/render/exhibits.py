@@ -17,6 +17,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from llama_diversity.decimals import decimals
+from llama_diversity.render.branches import Grown
 from llama_diversity.render.heatmap import TokenPicture
 from llama_diversity.render.safe import visible
 from llama_diversity.render.word_table import WordTable
@@ -128,7 +129,17 @@ class Remark:
     is_warning: bool = False
 
 
-Exhibit = Table | Figure | Tokens | Remark | Readings
+@dataclass(frozen=True)
+class Branching:
+    """Trees of text that open and close, one beside the other. A page's only: a terminal has those of a figure."""
+
+    name: str
+    title: str
+    trees: tuple[Grown, ...]
+    note: str = ""
+
+
+Exhibit = Table | Figure | Tokens | Remark | Readings | Branching
 
 Tells = Literal["a difference", "no difference", "nothing", "the scope"]
 TELLING: tuple[Tells, ...] = ("a difference", "no difference", "nothing", "the scope")  # what is said first

@@ -10,9 +10,11 @@ import base64
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from llama_diversity.render.exhibits import Exhibit, Figure, Plain, Readings, Remark, Section, Table, Tokens
+from llama_diversity.render.answering import scripts_of, style_of
+from llama_diversity.render.branch_pages import branching_html
+from llama_diversity.render.exhibits import Branching, Exhibit, Figure, Plain, Readings, Remark, Section, Table, Tokens
 from llama_diversity.render.heatmap import TokenPicture
-from llama_diversity.render.html import fragment, token_script, token_style
+from llama_diversity.render.html import fragment
 from llama_diversity.render.readings import readings_html
 from llama_diversity.render.report import table_html
 from llama_diversity.render.safe import visible
@@ -28,26 +30,25 @@ _STYLE = """
 
 def of_sections(sections: Sequence[Section]) -> str:
     """Sections as part of a page, the same bytes for the same sections."""
-    pictures = [one.picture for section in sections for one in section.exhibits if isinstance(one, Tokens)]
+    exhibits = [one for section in sections for one in section.exhibits]
     told = (_section(one, has_picture=not at) for at, one in enumerate(sections))  # one picture is enough
-    return _framed("".join(told), pictures)
+    return _framed("".join(told), exhibits)
 
 
 def of_exhibit(exhibit: Exhibit) -> str:
     """One exhibit as part of a page."""
-    return _framed("".join(_exhibit(exhibit)), [exhibit.picture] if isinstance(exhibit, Tokens) else [])
+    return _framed("".join(_exhibit(exhibit)), [exhibit])
 
 
 def of_pictures(pictures: Sequence[TokenPicture], title: str = "") -> str:
     """Coloured texts as part of a page."""
     head = f"<p><strong>{_text(title)}</strong></p>\n" if title else ""
-    return _framed(head + "".join(map(fragment, pictures)), pictures)
+    return _framed(head + "".join(map(fragment, pictures)), [Tokens("", title, picture) for picture in pictures])
 
 
-def _framed(inside: str, pictures: Sequence[TokenPicture]) -> str:
-    colours = token_style(pictures) if pictures else ""
-    script = f"<script>{token_script()}</script>\n" if pictures else ""
-    return f'<div class="llamadiv">\n<style>{_STYLE}{colours}</style>\n{inside}{script}</div>\n'
+def _framed(inside: str, exhibits: Sequence[Exhibit]) -> str:
+    style = f"<style>{_STYLE}{style_of(exhibits)}</style>"
+    return f'<div class="llamadiv">\n{style}\n{inside}{scripts_of(exhibits)}</div>\n'
 
 
 def _section(section: Section, *, has_picture: bool) -> str:
@@ -74,8 +75,8 @@ def _exhibit(exhibit: Exhibit) -> Iterator[str]:
     if isinstance(exhibit, Remark):
         yield f'<p class="{"warning" if exhibit.is_warning else "remark"}">{_text(exhibit.text)}</p>\n'
         return
-    if isinstance(exhibit, Readings):
-        yield readings_html(exhibit)
+    if isinstance(exhibit, Readings | Branching):
+        yield readings_html(exhibit) if isinstance(exhibit, Readings) else branching_html(exhibit)
         return
     if isinstance(exhibit, Figure) and not exhibit.panels:
         return

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from llama_diversity import cache
 from llama_diversity.decimals import counted
+from llama_diversity.render.answering import scripts_of, style_of
+from llama_diversity.render.branch_pages import branching_html
 from llama_diversity.render.exhibits import (
+    Branching,
     Exhibit,
     Figure,
     Plain,
@@ -25,7 +28,7 @@ from llama_diversity.render.exhibits import (
     Tokens,
     written,
 )
-from llama_diversity.render.html import fragment, token_script, token_style
+from llama_diversity.render.html import fragment
 from llama_diversity.render.readings import READ, readings_html
 from llama_diversity.render.safe import visible
 
@@ -123,17 +126,14 @@ def to_page(sections: Sequence[Section], title: str, plain: Plain | None = None)
     )
     links = "".join(f'<a href="#{escape(section.name)}">{_text(section.title)}</a>' for section in sections)
     nav = "" if is_one else f"<nav>{links}</nav>\n"
-    has_readings = any(isinstance(one, Readings) for section in sections for one in section.exhibits)
-    reading = f"<script>{READ}</script>\n" if has_readings else ""
-    pictures = [one.picture for section in sections for one in section.exhibits if isinstance(one, Tokens)]
-    asking = f"<script>{token_script()}</script>\n" if pictures else ""
-    style = _STYLE + (token_style(pictures) if pictures else "")
+    exhibits = [exhibit for section in sections for exhibit in section.exhibits]
+    reading = f"<script>{READ}</script>\n" if any(isinstance(one, Readings) for one in exhibits) else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f"<h1>{_text(title)}</h1>\n{screen}{nav}{body}{reading}{asking}{_scripts(specs)}</body>\n</html>\n"
+        f"<title>{_text(title)}</title>\n<style>{_STYLE}{style_of(exhibits)}</style>\n</head>\n<body>\n"
+        f"<h1>{_text(title)}</h1>\n{screen}{nav}{body}{reading}{scripts_of(exhibits)}{_scripts(specs)}</body>\n</html>\n"
     )
 
 
@@ -198,6 +198,8 @@ def _exhibit(exhibit: Exhibit, specs: dict[str, dict[str, Any]]) -> str:
         return ""
     if isinstance(exhibit, Readings):
         return readings_html(exhibit)
+    if isinstance(exhibit, Branching):
+        return branching_html(exhibit)
     note = f'<p class="note">{_text(exhibit.note)}</p>\n' if exhibit.note else ""
     inside = "".join(_inside(exhibit, specs))
     head = f"<h3>{_text(exhibit.title)}</h3>\n"

@@ -105,7 +105,7 @@ def _model(judged: Judged, pieces: _Pieces) -> dict[str, Any]:
     model: dict[str, Any] = {
         "heading": visible(judged.heading),
         "surprisal": _bits(token.surprisal_bits for token in tokens),
-        "percent": [_percent(2.0**-token.surprisal_bits) for token in tokens],
+        "percent": [as_percent(2.0**-token.surprisal_bits) for token in tokens],
         "entropy": _bits(token.entropy_bits for token in tokens),
         "varentropy": _bits(token.varentropy_bits2 for token in tokens),
         "rank": [token.rank or None for token in tokens],
@@ -124,7 +124,7 @@ def _model(judged: Judged, pieces: _Pieces) -> dict[str, Any]:
 def _likeliest(token: ScoredToken, pieces: _Pieces) -> list[Number]:
     found: list[Number] = []
     for alternative in token.alternatives:
-        found += [pieces.place(alternative.piece), _percent(alternative.probability)]
+        found += [pieces.place(alternative.piece), as_percent(alternative.probability)]
     return found
 
 
@@ -164,9 +164,10 @@ def _bits(values: Iterable[float]) -> list[Number]:
     return [_rounded(value, f"{value:.2f}") for value in values]
 
 
-def _percent(probability: float) -> Number:
-    """
-    >>> _percent(0.5), _percent(0.04126), _percent(0.000488), _percent(float("nan"))
+def as_percent(probability: float) -> Number:
+    """A probability in percent, three digits of it.
+
+    >>> as_percent(0.5), as_percent(0.04126), as_percent(0.000488), as_percent(float("nan"))
     (50, 4.13, 0.0488, None)
     """
     return _rounded(probability, f"{100 * probability:.3g}")

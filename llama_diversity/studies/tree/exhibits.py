@@ -12,8 +12,28 @@ from rich.text import Text
 
 from llama_diversity.decimals import counted
 from llama_diversity.records import Piece
-from llama_diversity.render.branches import BranchTree, WeightedPath, branches_of, words_of
-from llama_diversity.render.exhibits import Exhibit, Figure, Remark, Section, Share, Table, Value, percent, written
+from llama_diversity.render.branches import (
+    MOST_ON_PAGE,
+    BranchTree,
+    Grown,
+    WeightedPath,
+    branches_of,
+    compared,
+    weights_of,
+    words_of,
+)
+from llama_diversity.render.exhibits import (
+    Branching,
+    Exhibit,
+    Figure,
+    Remark,
+    Section,
+    Share,
+    Table,
+    Value,
+    percent,
+    written,
+)
 from llama_diversity.render.safe import visible
 from llama_diversity.studies.measuring.noise import Floor
 from llama_diversity.studies.tree.analysis import Opening, Ranks, Tree, possible_ranks
@@ -80,6 +100,7 @@ def _exhibits(trees: Mapping[str, Tree], facts: Facts) -> Iterator[Exhibit]:
         yield from _remarks(arm, tree, facts)
     yield _masses(trees)
     yield _curves(trees, facts)
+    yield _branching(trees, facts)
     yield _heaviest(trees, facts)
     yield _all(trees, facts)
 
@@ -157,16 +178,40 @@ def _curves(trees: Mapping[str, Tree], facts: Facts) -> Figure:
 
 def _branches(trees: Mapping[str, Tree], facts: Facts) -> RenderableType:
     parts: list[RenderableType] = [Text("Where the listed openings part", style="bold")]
-    for arm, tree in trees.items():
-        paths = [
+    for arm, paths in _paths(trees, facts).items():
+        parts.append(BranchTree(visible(f"{arm}: {facts.prompt}"), branches_of(paths)))
+    parts.append(Text("Heaviest beginnings with their probability; most of them go on in other ways too.", style="dim"))
+    return Group(*parts)
+
+
+def _branching(trees: Mapping[str, Tree], facts: Facts) -> Branching:
+    """The same for a page, which has room for more, and for what other arms give to a beginning."""
+    paths = _paths(trees, facts)
+    weights = {arm: weights_of(some) for arm, some in paths.items()}
+    grown = [
+        Grown(
+            arm,
+            f"{arm}: {facts.prompt}",
+            compared(branches_of(some, MOST_ON_PAGE), [weights[other] for other in weights if other != arm]),
+        )
+        for arm, some in paths.items()
+    ]
+    note = (
+        "Heaviest beginnings with their exact probability. Where an arm lists no such beginning it may still have one."
+    )
+    return Branching("tree-branches", "Where the listed openings part", tuple(grown), note)
+
+
+def _paths(trees: Mapping[str, Tree], facts: Facts) -> dict[str, list[WeightedPath]]:
+    return {
+        arm: [
             WeightedPath(
                 [facts.pieces[arm][token] for token in opening.ids], np.exp(opening.log_probabilities).tolist()
             )
             for opening in tree.openings
         ]
-        parts.append(BranchTree(visible(f"{arm}: {facts.prompt}"), branches_of(paths)))
-    parts.append(Text("Heaviest beginnings with their probability; most of them go on in other ways too.", style="dim"))
-    return Group(*parts)
+        for arm, tree in trees.items()
+    }
 
 
 def _heaviest(trees: Mapping[str, Tree], facts: Facts) -> Table:
