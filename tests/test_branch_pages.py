@@ -239,3 +239,30 @@ def test_hostile_text_stays_text(shown: Callable[..., Page]) -> None:
     assert page.value("document.querySelectorAll('img, u').length") == 0
     assert set(unsafe_in(page.value("document.body.innerText"))) <= {"\u200d"}
     assert not page.value(WIDE)
+
+
+# ---- of a stored run
+
+
+@pytest.fixture
+def stored(run: Callable, tmp_path: Path) -> dict[str, Any]:
+    """Branches of a model that were stored, as a folder of files has them, and the data of their page."""
+    taken = ("--then", " a", "--top", 2, "-n", 5, "--max-tokens", 4)
+    store = ("--store", tmp_path / "store.sqlite")
+    assert run("branch", "-m", "scripted:base", "-p", "She was", *taken, "--out", tmp_path, "-q", *store)[0] == 0
+    data = re.search(r'<div class="exhibit branching".*?<script type="application/json">(.*?)</script>',
+                     (tmp_path / "index.html").read_text("utf-8"), re.DOTALL)  # fmt: skip
+    assert data
+    return {"found": json.loads((tmp_path / "branch.json").read_text()), "trees": json.loads(data[1])["trees"]}
+
+
+def test_ways_that_were_stored_stand_in_their_tree_with_what_followed(stored: dict[str, Any]) -> None:
+    [tree] = stored["trees"]
+    [[text, percents, branches, told, texts]] = tree["branches"]
+    assert (text, percents, told, len(texts)) == ("(as it goes on)", [100], "way 1: 5 continuations.", 5)
+    ways = stored["found"]["ways"][1:]
+    assert [branch[0] for branch in branches] == ["".join(one["text"] for one in way["taken"]) for way in ways]
+    for branch, way in zip(branches, ways, strict=True):
+        assert branch[1] == [float(f"{100 * way['mass']:.3g}")]
+        assert f"{way['share']['k']} of {way['share']['n']} continuations of way 1 began so" in branch[3]
+        assert len(branch[4]) == way["n"] == 5

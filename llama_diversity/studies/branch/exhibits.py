@@ -13,9 +13,10 @@ from rich.text import Text
 from llama_diversity.decimals import counted
 from llama_diversity.metrics.inference import Proportion
 from llama_diversity.records import Piece
-from llama_diversity.render.branches import Branch, BranchTree, words_of
+from llama_diversity.render.branches import Branch, BranchTree, Grown, words_of
 from llama_diversity.render.exhibits import (
     Between,
+    Branching,
     Exhibit,
     Figure,
     Remark,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from llama_diversity.render.charts import Chart
 
 _MOST_FIRSTS = 8  # tokens of each way in the terminal's table
+MOST_TEXTS = 32  # continuations of a way on a page
 _QUOTED = 60  # characters of a text in a sentence
 
 
@@ -42,7 +44,8 @@ _QUOTED = 60  # characters of a text in a sentence
 class Facts:
     """What was asked of which model: the prompt, what each way is called, and the samples' pieces.
 
-    `examples`: the tokens of the first sample of each way that has one. `is_neutral`: samples are from the raw model.
+    `examples`: the tokens of the first sample of each way that has one; `texts`: its first MOST_TEXTS samples.
+    `is_neutral`: samples are from the raw model.
     """
 
     prompt: str
@@ -54,6 +57,7 @@ class Facts:
     max_tokens: int
     tokenizer: str
     is_neutral: bool
+    texts: Mapping[int, Sequence[str]]
 
     def before(self, gone: Gone) -> str:
         """What a way leaves, in one line: the end of the prompt and of the text."""
@@ -85,6 +89,7 @@ def _exhibits(found: Sequence[Gone], facts: Facts) -> Iterator[Exhibit]:
     yield _below(found, facts)
     yield _firsts(found, facts, in_terminal=True)
     yield _shares(found, facts)
+    yield _branching(found, facts)
     if facts.examples:
         yield Tokens(
             "branch-tokens",
@@ -214,6 +219,20 @@ def _shares(found: Sequence[Gone], facts: Facts) -> Figure:
 
 def _tree(found: Sequence[Gone], facts: Facts) -> RenderableType:
     """The ways below the prompt, each below the one that it goes on from."""
+    return Group(
+        Text("The ways, with their mass", style="bold"),
+        BranchTree(visible(f"{facts.model}: {_end(facts.prompt)}"), _grown(found, facts)),
+    )
+
+
+def _branching(found: Sequence[Gone], facts: Facts) -> Branching:
+    """The same for a page, where a way shows what followed it."""
+    grown = Grown(facts.model, f"{facts.model}: {_end(facts.prompt)}", _grown(found, facts))
+    note = f"Exact probabilities. A way that is chosen shows what followed it, {MOST_TEXTS} continuations at most."
+    return Branching("branch-tree", "The ways, with their mass", (grown,), note)
+
+
+def _grown(found: Sequence[Gone], facts: Facts) -> list[Branch]:
     below: dict[int | None, list[int]] = {}
     for number, one in enumerate(found):
         below.setdefault(one.above, []).append(number)
@@ -223,11 +242,21 @@ def _tree(found: Sequence[Gone], facts: Facts) -> RenderableType:
         tokens = one.way.tokens
         n_above = 0 if one.above is None else len(found[one.above].way.tokens)
         pieces = tuple(token.piece for token in tokens[n_above:]) or (Piece(b"(as it goes on)"),)
-        return Branch(pieces, one.mass, [grown(at) for at in below.get(number, [])])
+        branches = [grown(at) for at in below.get(number, [])]
+        return Branch(pieces, one.mass, branches, told=_told(number, one, facts), texts=tuple(facts.texts[number]))
 
-    return Group(
-        Text("The ways, with their mass", style="bold"),
-        BranchTree(visible(f"{facts.model}: {_end(facts.prompt)}"), [grown(at) for at in below.get(None, [])]),
+    return [grown(at) for at in below.get(None, [])]
+
+
+def _told(number: int, gone: Gone, facts: Facts) -> str:
+    """A way in a sentence: what it is called, and how often the one above went on so."""
+    share, expected = gone.share, gone.expected
+    if gone.above is None or share is None or expected is None or share.low is None or share.high is None:
+        return f"{facts.labels[number]}: {counted(gone.n, 'continuation')}."
+    return (
+        f"{facts.labels[number]}: {share.k} of {share.n} continuations of {facts.labels[gone.above]} began so (95 %: "
+        f"{_percent(share.low)} to {_percent(share.high)}; exact {_percent(expected)}); "
+        f"{counted(gone.n, 'continuation')} of its own."
     )
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llama_diversity.errors import BadUsage, BadValue
-from llama_diversity.records import Prompt, seen_ids
+from llama_diversity.records import Prompt, TokenStats, seen_ids
 from llama_diversity.render.jsonl import finite
 from llama_diversity.render.scales import scored_tokens
 from llama_diversity.studies.branch import analysis
 from llama_diversity.studies.branch.analysis import MAX_TOKENS, MOST_WAYS, N_SAMPLES, Gone, Token, Way, text_of
-from llama_diversity.studies.branch.exhibits import Facts, section
+from llama_diversity.studies.branch.exhibits import MOST_TEXTS, Facts, section
 from llama_diversity.studies.results import Result
 from llama_diversity.studies.study import Ask, Drawn, Method, Study, check_n
 
@@ -67,11 +67,15 @@ class Branch(Study):
         return [ask_of(self, number, arms[0]) for number in range(len(self.ways))]
 
     def show(self, drawn: Drawn) -> Result:
-        samples = {
-            number: [one.tokens for one in drawn.stream(label(number))]
-            for number in range(len(self.ways))
-            if label(number) in drawn.cells
-        }
+        samples: dict[int, list[TokenStats]] = {}
+        texts: dict[int, list[str]] = {number: [] for number in range(len(self.ways))}
+        for number in range(len(self.ways)):
+            if label(number) not in drawn.cells:
+                continue
+            samples[number] = []
+            for one in drawn.stream(label(number)):
+                samples[number].append(one.tokens)
+                texts[number] += [one.text.decode("utf-8", "replace")] if one.index < MOST_TEXTS else []
         found = analysis.analyse(self.ways, samples)
         digest = drawn.recipe(label(0)).vocab_digest
         seen = {first.id for one in found for first in one.firsts}
@@ -88,6 +92,7 @@ class Branch(Study):
             self.max_tokens,
             digest[:8],
             is_neutral=drawn.recipe(label(0)).is_neutral,
+            texts=texts,
         )
         return Result(section(found, facts, drawn.command), _as_json(found, facts), found)
 
