@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -13,12 +14,12 @@ from textual.pilot import Pilot
 from llama_diversity.records import Asking
 from llama_diversity.render.cells import Marks
 from llama_diversity.render.heatmap import Looks
-from llama_diversity.studies.browsing import scored_source, stored_source
 from llama_diversity.studies.session import Session
+from llama_diversity.studies.sources import scored_source, stored_source
+from llama_diversity.view.app import ViewApp
 from llama_diversity.view.columns import Columns
 from llama_diversity.view.ink import Ink
 from llama_diversity.view.keys import KEYS
-from llama_diversity.view.viewer import ViewApp
 
 Script = Callable[[Pilot[None]], Awaitable[None]]
 
@@ -141,3 +142,59 @@ def test_every_size_and_depth_draws_within_its_columns(stored, size, depth):
 
     with stored_source("last", stored) as source:
         play(source, script, size=size, drawn=ink(depth))
+
+
+async def settled(pilot) -> None:
+    """All that is worked out in the background is there."""
+    await pilot.app.workers.wait_for_complete()
+    await pilot.pause()
+
+
+def rows_of_list(pilot) -> list[list[str]]:
+    """Number, bits, bits a token and tokens of each sample in the list."""
+    lines = [line.split()[:4] for line in screen(pilot)]
+    return [words for words in lines if len(words) == 4 and all(re.fullmatch(r"[\d,.]+", word) for word in words)]
+
+
+def test_samples_are_listed_in_any_order(stored):
+    async def script(pilot):
+        await pilot.press("l")
+        await pilot.pause()
+        plain = rows_of_list(pilot)
+        assert [row[0] for row in plain] == ["0", "1", "2", "3", "4"]
+        for place, name in ((1, "likeliest first"), (2, "likeliest per token first")):
+            await pilot.press("o")
+            await settled(pilot)
+            shown = rows_of_list(pilot)
+            assert sorted(shown) == sorted(plain)
+            assert [float(row[place]) for row in shown] == sorted(float(row[place]) for row in plain)
+            assert name in "\n".join(screen(pilot))
+        await pilot.press("O")
+        await settled(pilot)
+        assert rows_of_list(pilot) == shown[::-1]
+        await pilot.press("home")
+        assert "1 of 5" in screen(pilot)[0]
+        await pilot.press("s")  # the keys of the texts follow the order of the list
+        assert pilot.app.screen.row == int(shown[-2][0])
+
+    with stored_source("last", stored) as source:
+        play(source, script, size=(110, 30))
+
+
+def test_only_samples_with_some_words_are_listed(stored):
+    async def script(pilot):
+        texts = [row.text for row in pilot.app.screen.source.listed(0, 0, range(5))]
+        words = next(text.split()[0] for text in texts if text.split())
+        await pilot.press("l", "slash", *words, "enter")
+        await settled(pilot)
+        found = [str(at) for at, text in enumerate(texts) if words.casefold() in text.casefold()]
+        assert [row[0] for row in rows_of_list(pilot)] == found
+        await pilot.press("slash", *["backspace"] * len(words), "enter")
+        await settled(pilot)
+        assert len(rows_of_list(pilot)) == 5
+        await pilot.press("slash", *"no such words", "enter")
+        await settled(pilot)
+        assert "No sample has “no such words”." in screen(pilot)[-1]
+
+    with stored_source("last", stored) as source:
+        play(source, script, size=(110, 30))

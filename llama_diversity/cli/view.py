@@ -13,8 +13,8 @@ from llama_diversity.installation import require_extra
 from llama_diversity.records import Asking
 from llama_diversity.render.heatmap import Looks
 from llama_diversity.render.terminal import is_screen
-from llama_diversity.studies.browsing import scored_source, stored_source
 from llama_diversity.studies.session import Session
+from llama_diversity.studies.sources import scored_source, stored_source
 
 
 @click.command()
@@ -43,7 +43,7 @@ def view(
             "and `llamadiv runs show` a stored run."
         )
     require_extra("view", "The viewer", ["textual"])
-    from llama_diversity.view.viewer import look
+    from llama_diversity.view.app import look
 
     named = [session.model(one) for one in (judges(models) if models else ())]
     with scored_source(named, subject, asking, session) if named else stored_source(subject, session) as source:

@@ -1,13 +1,13 @@
 """What can be told of samples without reading them: which there are, how they begin, how likely they are as a whole.
 
-All of it in windows or streams, so that a run of any size is looked through in little memory.
+All of it for as many samples as are asked for, so that a run of any size is looked through in little memory.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,20 +74,25 @@ class Glances(ABC):
             found.update({row[0]: self._glance(recipe_key, row) for row in rows})
         return found
 
-    def texts(self, recipe_key: str, n: int) -> Iterator[Glance]:
-        """All samples below `n` from outside, with their whole texts, in order, some in memory at a time."""
-        for row in self._stream("n_tokens, finish_reason, text", recipe_key, n, _AT_ONCE):
-            yield self._glance(recipe_key, row)
-
-    def sums(self, recipe_key: str, n: int) -> Iterator[Sum]:
-        """How likely each of the samples below `n` is as a whole, in order, some in memory at a time."""
-        for index, n_tokens, statistics in self._stream("n_tokens, statistics", recipe_key, n, _STATISTICS_AT_ONCE):
-            try:
-                surprisal = surprisal_of(statistics, n_tokens)
-            except (ValueError, TypeError) as error:
-                raise StoreDamaged(self.path, f"sample {index} of recipe {recipe_key}: {error}") from error
-            known = surprisal[surprisal == surprisal]  # not nan
-            yield Sum(index, n_tokens, float(known.sum(dtype="f8")), len(known))
+    def sums(self, recipe_key: str, indices: Sequence[int]) -> dict[int, Sum]:
+        """How likely each of the samples of these indices is as a whole; of a few at once the statistics are read."""
+        found = {}
+        for start in range(0, len(indices), _STATISTICS_AT_ONCE):
+            some = indices[start : start + _STATISTICS_AT_ONCE]
+            rows = self._rows(
+                "SELECT idx, n_tokens, statistics FROM samples JOIN recipes ON recipe = number"
+                f" WHERE key = ? AND idx IN ({', '.join('?' * len(some))})",
+                recipe_key,
+                *some,
+            )
+            for index, n_tokens, statistics in rows:
+                try:
+                    surprisal = surprisal_of(statistics, n_tokens)
+                except (ValueError, TypeError) as error:
+                    raise StoreDamaged(self.path, f"sample {index} of recipe {recipe_key}: {error}") from error
+                known = surprisal[surprisal == surprisal]  # not nan
+                found[index] = Sum(index, n_tokens, float(known.sum(dtype="f8")), len(known))
+        return found
 
     def prompts(self, recipe_keys: Sequence[str]) -> dict[str, str]:
         """The text that each recipe asks, some recipes in memory at a time."""
@@ -105,23 +110,6 @@ class Glances(ABC):
         if lost is not None:
             raise StoreDamaged(self.path, f"recipe {lost} is not there")
         return found
-
-    def _stream(self, columns: str, recipe_key: str, n: int, at_once: int) -> Iterator[Any]:
-        """Rows of samples by index, `at_once` in memory; no read transaction stays open between two queries."""
-        after = -1
-        while True:
-            rows = self._rows(
-                f"SELECT idx, {columns} FROM samples JOIN recipes ON recipe = number"
-                " WHERE key = ? AND idx > ? AND idx < ? ORDER BY idx LIMIT ?",
-                recipe_key,
-                after,
-                n,
-                at_once,
-            )
-            yield from rows
-            if len(rows) < at_once:
-                return
-            after = self._whole(rows[-1][0], recipe_key)
 
     def _glance(self, recipe_key: str, row: tuple[int, int, str, bytes]) -> Glance:
         index, n_tokens, finish_reason, text = row

@@ -69,7 +69,7 @@ def unpack_statistics(blob: bytes, n_tokens: int) -> Unpacked:
 def surprisal_of(blob: bytes, n_tokens: int) -> npt.NDArray[np.float32]:
     """The surprisal column alone, shape (n_tokens,): the first bytes of the rows, so the rest is not unpacked.
 
-    Raises ValueError on a blob that is damaged where it is read.
+    Raises ValueError on a blob that is damaged where it is read; what lies behind may be damaged all the same.
     """
     tag = blob[0] if blob else 0
     if tag not in (*_N_BYTES, _MIXED_COLUMNS, _BOUNDED_COLUMNS):

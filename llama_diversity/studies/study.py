@@ -170,6 +170,13 @@ class Study(ABC):
         """The same, and what raw prompts began with."""
         return with_starts(self.show(drawn), drawn.starts())
 
+    def attracted(self, drawn: Drawn, label: str) -> Mapping[int, int]:
+        """Of the samples of an ask, by index, the attractor that each lies within the reach of, -1 for none.
+
+        Nothing where the study knows of no attractors.
+        """
+        return {}
+
     def method(self) -> Method:
         """What `llamadiv methods` says of it."""
         return Method()

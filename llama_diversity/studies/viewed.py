@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from llama_diversity.records import TOKEN_DTYPE, Asking, Piece, TokenStats
 from llama_diversity.render import scales
@@ -27,6 +28,9 @@ from llama_diversity.render.scales import (
     scale_called,
     scored_tokens,
 )
+
+Keys = npt.NDArray[np.int64]  # of samples: numbers that stay theirs when others come
+Told = Callable[[float], None]  # hears the share that is done; may raise to stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +89,65 @@ class Text:
 
 
 class Row(NamedTuple):
-    """What a list says of a text without opening it; `bits` is nan until it is known."""
+    """What a list says of a text: its row, its number in its cell, and how likely it is as a whole."""
 
+    row: int
     number: int
     n_tokens: int
     ending: str
-    text: str
-    bits: float = math.nan
+    text: str  # its beginning
+    bits: float
+
+    @property
+    def bits_per_token(self) -> float:
+        """Of its tokens, each the same."""
+        return self.bits / self.n_tokens if self.n_tokens else math.nan
+
+
+class Wish(NamedTuple):
+    """How an arm's samples are wanted: in which order, and with which words in their texts, in any case."""
+
+    order: str = "number"
+    words: str = ""
+    is_reversed: bool = False
+
+
+class Labels(NamedTuple):
+    """A number for each of some samples, -1 for none, and what the numbers are of, in words."""
+
+    keys: Keys
+    numbers: Keys
+    words: str
+
+    def of(self, keys: Keys) -> list[int]:
+        """Those of these samples; -1 for one that is not among them."""
+        at = np.minimum(np.searchsorted(self.keys, keys), max(0, len(self.keys) - 1))
+        found = np.where(self.keys[at] == keys, self.numbers[at], -1) if len(self.keys) else np.full(len(keys), -1)
+        return [int(one) for one in found]
+
+
+class Map(NamedTuple):
+    """Where samples lie on a map of meanings: key by key a place, nan for none, shape (n, 2)."""
+
+    keys: Keys
+    spots: npt.NDArray[np.float64]
+
+
+class Arranging(Protocol):
+    """What brings the samples of a source into an order. It reads for itself, so a thread may call it."""
+
+    @property
+    def orders(self) -> Mapping[str, str]:
+        """By name, what each puts first."""
+
+    def arrange(self, question: int, arm: int, wish: Wish, told: Told) -> Keys:
+        """The samples of an arm as they are wanted. Raises what a store raises, and what `told` does."""
+
+    def labels(self, question: int, arm: int, order: str) -> Labels | None:
+        """What was found out for an order that sorts by labels; None where nothing was yet."""
+
+    def maps(self, question: int, told: Told) -> Sequence[Map]:
+        """Of each arm where its samples lie; empty where there is no map. Raises as `arrange`."""
 
 
 class Origin(NamedTuple):
@@ -110,6 +166,7 @@ class Source(Protocol):
 
     title: str
     panels: Sequence[str]  # names of what can be opened beside its texts
+    arranger: Arranging | None
 
     @property
     def questions(self) -> Sequence[str]:
@@ -130,6 +187,15 @@ class Source(Protocol):
     def origin(self, question: int, arm: int, row: int) -> Origin:
         """Where one of them is from."""
 
+    def rows(self, question: int, arm: int) -> Keys:
+        """The key of each text of an arm, ascending."""
+
+    def rows_of(self, question: int, arm: int, keys: Keys) -> list[int]:
+        """The rows with these keys, in their order; of those that are gone none."""
+
+    def listed(self, question: int, arm: int, rows: Sequence[int]) -> list[Row]:
+        """What a list says of these rows. Raises what a store raises."""
+
     def refresh(self) -> bool:
         """Look whether there is more than before; whether there is."""
 
@@ -138,6 +204,7 @@ class ScoredTexts:
     """A text that was typed, under one model or several."""
 
     panels: Sequence[str] = ()
+    arranger: Arranging | None = None
 
     def __init__(self, texts: Sequence[Text], typed: str, asking: Asking) -> None:
         self._texts = tuple(texts)
@@ -164,6 +231,19 @@ class ScoredTexts:
     def origin(self, question: int, arm: int, row: int) -> Origin:
         """The text, for that model."""
         return Origin(self._texts[arm].model, text=self._typed, asking=self._asking)
+
+    def rows(self, question: int, arm: int) -> Keys:
+        """One."""
+        return np.zeros(1, np.int64)
+
+    def rows_of(self, question: int, arm: int, keys: Keys) -> list[int]:
+        """The one."""
+        return [0 for key in keys if key == 0]
+
+    def listed(self, question: int, arm: int, rows: Sequence[int]) -> list[Row]:
+        """The one, without its words."""
+        text = self._texts[arm]
+        return [Row(0, 0, len(text), text.ending, "", text.total_bits)]
 
     def refresh(self) -> bool:
         """What was read stays as it is."""

@@ -105,9 +105,9 @@ class Columns(Widget):
     class Picked(Message):
         """Another text was clicked."""
 
-        def __init__(self, arm: int) -> None:
+        def __init__(self, arm: int, before: int) -> None:
             super().__init__()
-            self.arm = arm
+            self.arm, self.before = arm, before
 
     def __init__(self, ink: Ink, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -180,7 +180,7 @@ class Columns(Widget):
                 line = column.typeset.line(column.top + event.y - 1) if event.y else []
                 token = column.typeset.token_at(Spot(column.top + event.y - 1, x)) if line else None
                 if arm != self.arm:
-                    self.post_message(self.Picked(arm))
+                    self.post_message(self.Picked(arm, self.arm))
                 self.arm = arm
                 if token is not None:
                     self.go(token)

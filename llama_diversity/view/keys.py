@@ -21,7 +21,7 @@ def both(one: str, other: str, action: str) -> dict[str, str]:
     return {one: f"{action}(1)", other: f"{action}(-1)"}
 
 
-MOVING, LOOKING, OTHER = "To move", "What is shown", "Besides"
+MOVING, LOOKING, SAMPLES, OTHER = "To move", "What is shown", "Samples", "Besides"
 KEYS: dict[str, tuple[Keys, ...]] = {
     MOVING: (
         Keys("right left", "a token on, or back", both("right", "left", "token")),
@@ -32,7 +32,6 @@ KEYS: dict[str, tuple[Keys, ...]] = {
         Keys("home end", "ends of the line", {"home": "edge(False)", "end": "edge(True)"}),
         Keys("pgdn pgup", "a page down, or up", both("pagedown,space", "pageup", "page")),
         Keys("g G", "ends of the text", {"g": "whole(False)", "G": "whole(True)"}),
-        Keys("s S", "a sample on, or back", both("s", "S", "sample")),
         Keys("tab", "an arm on; shift tab back", both("tab", "shift+tab", "arm")),
         Keys("p P", "a prompt on, or back", both("p", "P", "question")),
     ),
@@ -41,6 +40,11 @@ KEYS: dict[str, tuple[Keys, ...]] = {
         Keys("v", "one arm alone, or abreast", {"v": "sides"}),
         Keys("d", "the token's place, or not", {"d": "detail"}),
         Keys("a", "choose an alternative", {"a": "alternatives"}),
+    ),
+    SAMPLES: (
+        Keys("s S", "a sample on, or back", both("s", "S", "sample")),
+        Keys("o O", "another order; backwards", {"o": "order", "O": "backwards"}),
+        Keys("/", "only those with some words", {"slash": "find"}),
     ),
     OTHER: (
         Keys("?", "this help", {"question_mark": "help"}),

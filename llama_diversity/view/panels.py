@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from rich.text import Text as Line
 from textual.message import Message
 
 from llama_diversity.studies.viewed import Abreast, Source, Text
 from llama_diversity.view.ink import Drawn, Ink
-from llama_diversity.view.keys import Keys
+from llama_diversity.view.keys import Keys, both
+
+if TYPE_CHECKING:
+    from llama_diversity.view.viewer import Viewer
 
 
 class Spot(NamedTuple):
@@ -40,6 +43,14 @@ class Open(Message):
     def __init__(self, question: int, arm: int, row: int, at: int = 0) -> None:
         super().__init__()
         self.question, self.arm, self.row, self.at = question, arm, row, at
+
+
+class Step(Message):
+    """Show the sample so many places on in the order of the list, or a certain row."""
+
+    def __init__(self, step: int, *, row: int | None = None) -> None:
+        super().__init__()
+        self.step, self.row = step, row
 
 
 class Say(Message):
@@ -67,6 +78,11 @@ class Panel(Drawn, can_focus=True):
         super().__init__(ink)
         self.source = source
 
+    @property
+    def viewer(self) -> Viewer:
+        """The screen that it stands on."""
+        return cast("Viewer", self.screen)
+
     def lines(self, width: int, height: int) -> Sequence[Line]:
         return ()
 
@@ -87,7 +103,18 @@ class Offer(NamedTuple):
     keys: tuple[Keys, ...] = ()  # that it has itself while it is open
 
 
-PANELS: dict[str, Offer] = {}  # by name; a source says which it has
+PANELS: dict[str, Offer] = {  # by name; a source says which it has
+    "list": Offer(
+        "llama_diversity.view.listing:Listing",
+        "l",
+        "the list of samples",
+        (
+            Keys("down up", "a sample on, or back", both("down", "up", "row")),
+            Keys("pgdn pgup", "a page of samples", both("pagedown,space", "pageup", "page")),
+            Keys("home end", "the first, the last", {"home": "end(False)", "end": "end(True)"}),
+        ),
+    ),
+}
 
 
 def panel_keys() -> dict[str, tuple[Keys, ...]]:

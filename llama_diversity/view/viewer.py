@@ -5,47 +5,58 @@ A panel that follows the cursor is told of it by `Viewer.follow`.
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from collections.abc import Sequence
 
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.filter import LineFilter, NoColor
 from textual.screen import Screen
+from textual.widgets import Input
+from textual.worker import WorkerCancelled, get_current_worker
 
 from llama_diversity.errors import Interrupted, LlamadivError
-from llama_diversity.render import ramps
-from llama_diversity.render.cells import Marks
-from llama_diversity.render.heatmap import Looks
 from llama_diversity.render.scales import Difference, Scale
-from llama_diversity.render.terminal import console
-from llama_diversity.studies.viewed import Abreast, Source, Text, next_surprise, next_word, scale_of
+from llama_diversity.studies.viewed import Abreast, Keys, Source, Text, Wish, next_surprise, next_word, scale_of
 from llama_diversity.view.bars import Footer, Legend, Title
 from llama_diversity.view.columns import Columns
 from llama_diversity.view.detail import Detail
 from llama_diversity.view.help import HelpScreen
 from llama_diversity.view.ink import Ink
 from llama_diversity.view.keys import all_bindings, bindings
-from llama_diversity.view.panels import PANELS, Chosen, Open, Panel, Say, Spot, panel_called, panel_keys
+from llama_diversity.view.ordering import Order
+from llama_diversity.view.panels import PANELS, Chosen, Open, Panel, Say, Spot, Step, panel_called, panel_keys
 
-WIDE = 120  # columns from which the token's own column stands beside the texts
+WIDE, BROAD = 120, 170  # columns from which one thing stands beside the texts, and two
 THRESHOLDS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)  # bits
 REMARK_S = 8.0  # how long a remark stands
 REFRESH_S = 1.0  # how often a run is asked whether there is more of it
+
+
+_ARRANGING = "arranging"  # the group of workers that bring samples into an order
+
+
+class Find(Input):
+    """A line for words."""
+
+    DEFAULT_CSS = "Find { height: 1; border: none; padding: 0; } Find:focus { border: none; }"
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words, placeholder="words that samples must have; none: all", compact=True)
 
 
 class Viewer(Screen[None]):
     """The texts of a source, with what is open beside them."""
 
     BINDINGS = [*all_bindings(), *bindings(panel_keys().get("To open", ()))]
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide"), (BROAD, "-broad")]
 
     def __init__(self, source: Source, ink: Ink) -> None:
         super().__init__()
         self.source, self.ink = source, ink
-        self.question = self.row = 0
+        self.question = self.row = 0  # the row is one of the arm that has the cursor
         self.quantity = "surprisal"
         self.threshold = 8
+        self.order = Order(source)
 
     def compose(self) -> ComposeResult:
         yield Title(self.ink)
@@ -83,6 +94,8 @@ class Viewer(Screen[None]):
             self.quantity = abreast.quantities[0]
         self.query_one(Legend).explain(self.scale, abreast)
         self.columns.show(abreast, min(arm, max(0, len(found) - 1)), self.scale, at=at)
+        if self.order.show(question, arm):
+            self._arrange()
         self._tell()
 
     def _texts(self, question: int, arm: int, row: int) -> list[Text]:
@@ -108,8 +121,10 @@ class Viewer(Screen[None]):
             words += "  no samples yet: they appear as they are drawn"
         else:
             prompt = columns.abreast.texts[arm].prompt
-            if n_rows > 1:
-                words += f"  {self.row + 1:,} of {n_rows:,}"
+            place = self.order.place_of(self.row)
+            if n_rows > 1 and place is not None:
+                words += f"  {place + 1:,} of {len(self.order.rows):,}"
+                words += "" if self.order.is_plain else f" ({self.ink.safe(self.order.words)})"
         self.query_one(Title).say(words, prompt)
 
     @property
@@ -128,13 +143,19 @@ class Viewer(Screen[None]):
         n = 0 if spot.text is None else len(spot.text)
         self.query_one(Footer).stand(f"{spot.at + 1}/{n}  {self.threshold} bits" if n else "")
 
-    def on_columns_picked(self) -> None:
+    def on_columns_picked(self, message: Columns.Picked) -> None:
         """Another arm was clicked."""
-        self._tell()
+        self._choose(message.arm, before=message.before)
 
     def on_open(self, message: Open) -> None:
         """A panel wants something else to be shown."""
         self.open(message.question, message.arm, message.row, at=message.at)
+
+    def on_step(self, message: Step) -> None:
+        """A panel wants another sample."""
+        row = self.order.step(self.row, message.step) if message.row is None else message.row
+        if row is not None and row != self.row:
+            self.open(self.question, self.columns.arm, row)
 
     def on_say(self, message: Say) -> None:
         """A panel has a remark."""
@@ -153,14 +174,82 @@ class Viewer(Screen[None]):
 
     def _look_again(self) -> None:
         """A run that is still drawn has more samples now."""
+        arm = self.columns.arm
         try:
+            keys = self.source.rows(self.question, arm)[self.row : self.row + 1] if self.source.questions else None
             if not self.source.refresh():
                 return
+            here = [] if keys is None else self.source.rows_of(self.question, arm, keys)
         except LlamadivError as error:
             self.say(str(error))
             return
-        if self.columns.abreast is None:
-            self.open(self.question, 0, 0)
+        self.row = here[0] if here else 0
+        self.order.show(self.question, arm)
+        if not here or any(not len(text) for text in self._shown_texts()):
+            self.open(self.question, arm, self.row, at=self.columns.at)
+        self._redraw_panels()
+
+    def _shown_texts(self) -> Sequence[Text]:
+        return () if self.columns.abreast is None else self.columns.abreast.texts
+
+    # ---- in which order samples stand
+
+    def want(self, wish: Wish) -> None:
+        """Bring the samples into another order, or show only some of them."""
+        if self.source.arranger is None:
+            self.say("Only a stored run has samples to list.")
+            return
+        if self.order.want(wish):
+            self._arrange()
+        else:
+            self.workers.cancel_group(self, _ARRANGING)
+            self._redraw_panels()
+
+    def _arrange(self) -> None:
+        """Work the order out in a thread, and show it as it becomes known."""
+        of, wish = self.order.of, self.order.wish
+
+        def work() -> None:
+            worker = get_current_worker()
+
+            def told(share: float) -> None:
+                if worker.is_cancelled:
+                    raise WorkerCancelled
+                self.app.call_from_thread(self._on_arranging, share)
+
+            with contextlib.suppress(WorkerCancelled):
+                try:
+                    keys = self.order.work(of, wish, told)
+                except LlamadivError as error:
+                    self.app.call_from_thread(self._on_refused, of, wish, str(error))
+                else:
+                    self.app.call_from_thread(self._on_arranged, of, wish, keys)
+
+        self.run_worker(work, group=_ARRANGING, thread=True, exclusive=True)
+
+    def _on_arranging(self, share: float | None) -> None:
+        self.order.tell(share)
+        self._redraw_panels()
+
+    def _on_refused(self, of: tuple[int, int], wish: Wish, sentence: str) -> None:
+        if (of, wish) == (self.order.of, self.order.wish):
+            self.order.refuse(sentence)
+            self.say(sentence)
+            self._redraw_panels()
+
+    def _on_arranged(self, of: tuple[int, int], wish: Wish, keys: Keys) -> None:
+        """Unless another order is wanted by now."""
+        if (of, wish) == (self.order.of, self.order.wish):
+            self.order.take(keys)
+            if self.order.place_of(self.row) is None and len(self.order.rows):
+                self.open(self.question, self.columns.arm, int(self.order.rows[0]))
+            if not len(self.order.rows):
+                self.say(f"No sample has “{wish.words}”.")
+            self._redraw_panels()
+
+    def _redraw_panels(self) -> None:
+        for panel in self.query(Panel):
+            panel.redraw()
         self._tell()
 
     # ---- what keys do
@@ -217,18 +306,54 @@ class Viewer(Screen[None]):
         self.on_columns_moved()
 
     def action_sample(self, step: int) -> None:
-        """Move by samples."""
-        n = self.source.n_rows(self.question, self.columns.arm) if self.source.questions else 0
-        row = max(0, min(self.row + step, n - 1))
-        if n and row != self.row:
+        """Move by samples, in the order of the list."""
+        row = self.order.step(self.row, step)
+        if row is not None and row != self.row:
             self.open(self.question, self.columns.arm, row)
 
+    def action_order(self) -> None:
+        """The next order."""
+        self.want(self.order.wish._replace(order=self.order.next_order()))
+
+    def action_backwards(self) -> None:
+        """The same order the other way round."""
+        self.want(self.order.wish._replace(is_reversed=not self.order.wish.is_reversed))
+
+    async def action_find(self) -> None:
+        """Ask for words that samples must have."""
+        if self.source.arranger is None:
+            self.say("Only a stored run has samples to list.")
+        elif not self.query(Find):
+            find = Find(self.order.wish.words)
+            await self.mount(find, before=self.query_one(Footer))
+            find.focus()
+
+    async def on_input_submitted(self, message: Find.Submitted) -> None:
+        """Words were typed, or none."""
+        await message.input.remove()
+        self.want(self.order.wish._replace(words=message.value))
+        self._give_keys_back()
+
+    def _give_keys_back(self) -> None:
+        for panel in self.query(Panel):
+            panel.focus()
+
     def action_arm(self, step: int) -> None:
-        """Move by arms."""
+        """Move by arms; the sample beside this one is then the one in view."""
         columns = self.columns
         if columns.abreast is not None:
-            columns.choose((columns.arm + step) % len(columns.abreast.texts), is_alone=columns.is_alone)
-            self._tell()
+            self._choose((columns.arm + step) % len(columns.abreast.texts), before=columns.arm)
+
+    def _choose(self, arm: int, *, before: int) -> None:
+        row = self.source.partner(self.question, before, self.row, arm)
+        if row is None and self.source.n_rows(self.question, arm):  # it has none of that number
+            self.open(self.question, arm, min(self.row, self.source.n_rows(self.question, arm) - 1))
+            return
+        self.row = row or 0
+        self.columns.choose(arm, is_alone=self.columns.is_alone)
+        if self.order.show(self.question, arm):
+            self._arrange()
+        self._redraw_panels()
 
     def action_question(self, step: int) -> None:
         """Move by prompts."""
@@ -270,6 +395,8 @@ class Viewer(Screen[None]):
 
     async def action_close(self) -> None:
         """Close what is open."""
+        for find in self.query(Find):
+            await find.remove()
         self.query_one(Detail).leave()
         for panel in self.query(Panel):
             await panel.remove()
@@ -290,40 +417,3 @@ class Viewer(Screen[None]):
     def action_interrupt(self) -> None:
         """Leave, as an interrupted command does."""
         self.app.exit(return_code=Interrupted.exit_code)
-
-
-class ViewApp(App[None]):
-    """The application around the viewer: a terminal's own colours, and no more."""
-
-    ENABLE_COMMAND_PALETTE = False
-    CSS = """
-    #body { height: 1fr; layout: vertical; }
-    Viewer.-wide #body { layout: horizontal; }
-    Viewer.-wide Detail { width: 46; height: 1fr; margin-left: 2; }
-    Viewer.-wide Panel { width: 52; margin-right: 2; }
-    Viewer.-narrow.-open Columns { display: none; }
-    .-hidden { display: none; }
-    """
-
-    def __init__(self, source: Source, ink: Ink) -> None:
-        super().__init__()
-        self.source, self.ink = source, ink
-        self.theme = "ansi-light" if ink.looks.background == "light" else "ansi-dark"
-
-    def get_default_screen(self) -> Viewer:
-        return Viewer(self.source, self.ink)
-
-    def get_line_filters(self) -> Sequence[LineFilter]:
-        """None but of colours where there are to be none: all that is drawn has those of the terminal."""
-        return [NoColor()] if self.ink.depth == "none" else []
-
-
-def look(source: Source, looks: Looks, color: str) -> None:
-    """Open the viewer on this terminal until it is left. Raises Interrupted for Ctrl-C."""
-    out = console(color)
-    depth = ramps.depth_of(no_color=out.no_color, color_system=out.color_system)
-    marks = Marks(ascii=looks.ascii, encoding=sys.stderr.encoding or "ascii", dots=depth != "none")
-    app = ViewApp(source, Ink(looks, depth, marks))
-    app.run()
-    if app.return_code == Interrupted.exit_code:
-        raise Interrupted("Interrupted; the store is as it was.")

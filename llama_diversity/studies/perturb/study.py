@@ -14,6 +14,7 @@ import numpy as np
 
 from llama_diversity.answers import Endings
 from llama_diversity.errors import BadUsage, BadValue, LlamadivError
+from llama_diversity.metrics import clusters
 from llama_diversity.records import Sample, seen_ids
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.branch.gathering import openings_taken
@@ -37,6 +38,8 @@ from llama_diversity.studies.study import Ask, Drawn, Method, NoAnswer, Study, c
 
 _N_SHOWN_TOKENS = 40
 _PLACE = re.compile(r"(?P<way>.*), prompt (?P<prompt>\d+), opening (?P<opening>\d+), unchanged")
+
+_ASKED = re.compile(r"(?P<place>.*, prompt \d+, opening \d+), .*")
 
 
 class OlderRun(LlamadivError):
@@ -275,6 +278,20 @@ class Perturb(Study):
 
     def _changed(self, openings: Sequence[Opening]) -> list[tuple[str, str]]:
         return [(_changed(dose), opening.changed) for dose, opening in zip(self.doses, openings, strict=True)]
+
+    def attracted(self, drawn: Drawn, label: str) -> Mapping[int, int]:
+        asked = _ASKED.fullmatch(label)
+        if asked is None:
+            return {}
+        home = f"{asked['place']}, unchanged"
+        said = {name: list(drawn.answered(name)) for name in dict.fromkeys((home, label))}
+        texts = {name: [one.text.decode("utf-8", "replace") for one in some] for name, some in said.items()}
+        vectors = {name: one.vectors for name, one in drawn.embedded(texts).items()}
+        opening = drawn.recipe(home).prompt.text
+        whole = np.array([not analysis.undoes(opening, text) for text in texts[home]], np.bool_)
+        places = analysis.attractors_of(vectors[home][whole][0::2])  # as they are learned for the report
+        classes = clusters.return_share(vectors[label], places).classes.tolist()
+        return {one.index: place for one, place in zip(said[label], classes, strict=True)}
 
     def show(self, drawn: Drawn) -> Result:
         ways, labels = self._ways(drawn), ["unchanged", *map(_changed, self.doses)]

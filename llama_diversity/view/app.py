@@ -1,0 +1,57 @@
+"""The application around the viewer, and the door to it: `look`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from textual.app import App
+from textual.filter import LineFilter, NoColor
+
+from llama_diversity.errors import Interrupted
+from llama_diversity.render import ramps
+from llama_diversity.render.cells import Marks
+from llama_diversity.render.heatmap import Looks
+from llama_diversity.render.terminal import console
+from llama_diversity.studies.viewed import Source
+from llama_diversity.view.ink import Ink
+from llama_diversity.view.viewer import Viewer
+
+
+class ViewApp(App[None]):
+    """The application around the viewer: a terminal's own colours, and no more."""
+
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    #body { height: 1fr; layout: vertical; }
+    Viewer.-wide #body, Viewer.-broad #body { layout: horizontal; }
+    Viewer.-wide Detail, Viewer.-broad Detail { width: 46; height: 1fr; margin-left: 2; }
+    Viewer.-wide.-open Detail { display: none; }
+    Viewer.-wide Panel { width: 56; margin-right: 2; }
+    Viewer.-broad Panel { width: 72; margin-right: 2; }
+    Viewer.-narrow.-open Columns { display: none; }
+    .-hidden { display: none; }
+    """
+
+    def __init__(self, source: Source, ink: Ink) -> None:
+        super().__init__()
+        self.source, self.ink = source, ink
+        self.theme = "ansi-light" if ink.looks.background == "light" else "ansi-dark"
+
+    def get_default_screen(self) -> Viewer:
+        return Viewer(self.source, self.ink)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """None but of colours where there are to be none: all that is drawn has those of the terminal."""
+        return [NoColor()] if self.ink.depth == "none" else []
+
+
+def look(source: Source, looks: Looks, color: str) -> None:
+    """Open the viewer on this terminal until it is left. Raises Interrupted for Ctrl-C."""
+    out = console(color)
+    depth = ramps.depth_of(no_color=out.no_color, color_system=out.color_system)
+    marks = Marks(ascii=looks.ascii, encoding=sys.stderr.encoding or "ascii", dots=depth != "none")
+    app = ViewApp(source, Ink(looks, depth, marks))
+    app.run()
+    if app.return_code == Interrupted.exit_code:
+        raise Interrupted("Interrupted; the store is as it was.")
