@@ -205,7 +205,7 @@ def test_what_is_told_is_what_was_found(shown: Callable[..., Page], width: int) 
     assert page.value("document.querySelectorAll('.twin').length") == 1
     assert page.value("document.querySelector('.twin').closest('.arm').dataset.arm") == "1"
     page.tap(row(" a"))
-    assert "27 % of it is listed below it." in page.value(TOLD)
+    assert "Of it 27 % is listed below it." in page.value(TOLD)
     assert " nurse" in page.value(lines(0))
     page.tap(row(" a"))
     assert " nurse" not in page.value(lines(0))
@@ -227,6 +227,19 @@ def test_a_screen_reader_hears_the_branch(shown: Callable[..., Page]) -> None:
     items = [node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "treeitem"]
     assert "32 percent: American" in items
     assert page.value("document.querySelector('[role=status]').textContent").startswith(" an American base 32 %")
+
+
+@in_browser
+def test_a_branch_without_tokens_is_said_and_is_no_part_of_a_path(shown: Callable[..., Page]) -> None:
+    below = [Branch((Piece(b" nurse"),), 1e-9, texts=(" from Leeds",))]
+    page = shown(Branching("b", "B", (Grown("base", "base", [Branch((), 1.0, below)]),)), width=390)
+    assert page.value(lines(0)) == ["(as it goes on)", " nurse"]
+    page.value(f"{row(' nurse')}.click()")
+    assert page.value(TOLD).split() == "nurse base 1e-7 %. It is under 1 % of the branch above it. from Leeds".split()
+    boxes = page.value(
+        f"[...{row(' nurse')}.children].map((one) => [one.getBoundingClientRect().left, one.scrollWidth])"
+    )
+    assert boxes[2][0] + boxes[2][1] <= boxes[3][0]  # a long number stands beside the words
 
 
 @in_browser
@@ -259,7 +272,7 @@ def stored(run: Callable, tmp_path: Path) -> dict[str, Any]:
 def test_ways_that_were_stored_stand_in_their_tree_with_what_followed(stored: dict[str, Any]) -> None:
     [tree] = stored["trees"]
     [[text, percents, branches, told, texts]] = tree["branches"]
-    assert (text, percents, told, len(texts)) == ("(as it goes on)", [100], "way 1: 5 continuations.", 5)
+    assert (text, percents, told, len(texts)) == ("", [100], "way 1: 5 continuations.", 5)
     ways = stored["found"]["ways"][1:]
     assert [branch[0] for branch in branches] == ["".join(one["text"] for one in way["taken"]) for way in ways]
     for branch, way in zip(branches, ways, strict=True):

@@ -13,7 +13,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from llama_diversity.render.branches import MOST_BRANCHES, Branch, Grown, words_of
+from llama_diversity.render.branches import GOES_ON, MOST_BRANCHES, Branch, Grown, words_of
 from llama_diversity.render.exhibits import Branching
 from llama_diversity.render.ramps import ARM_COLOURS, arm_place
 from llama_diversity.render.safe import visible
@@ -80,7 +80,7 @@ def _least(branches: Sequence[Branch]) -> float:
 def _list(branches: Sequence[Branch], least: float) -> str:
     lines = "".join(
         f'<li><span class="share">{as_percent(branch.probability)} %</span> '
-        f'<span class="words">{escape(words_of(branch.pieces))}</span>{_list(branch.branches, least)}</li>\n'
+        f'<span class="words">{escape(words_of(branch.pieces) or GOES_ON)}</span>{_list(branch.branches, least)}</li>\n'
         for branch in branches
         if branch.probability >= least
     )

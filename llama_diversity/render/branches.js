@@ -6,6 +6,7 @@
   "use strict";
 
   const FIRST_LINES = 12; // of each tree, before anybody opens or closes anything
+  const GOES_ON = "(as it goes on)"; // a branch without tokens of its own
   const HINT =
     "Tap a branch, or use the arrow keys: ↑ ↓ to the next line, → opens, ← closes, * opens all beside it. " +
     "A bar is the probability of all the text up to there.";
@@ -19,7 +20,8 @@
 
   // A branch as branch_pages.py writes it, with what lies above it.
   function read([text, percents, branches = [], told = "", texts = []], above) {
-    const branch = { text, percents, told, texts, above, path: (above?.path ?? "") + text };
+    const shown = text || GOES_ON;
+    const branch = { text: shown, percents, told, texts, above, path: (above?.path ?? "") + text };
     branch.branches = branches.map((one) => read(one, branch));
     return branch;
   }
@@ -204,10 +206,10 @@
       if (branch.above) sentences.push(`It is ${this.part(own, branch.above.percents[0])} of the branch above it.`);
       if (branch.branches.length) {
         const listed = branch.branches.reduce((sum, one) => sum + one.percents[0], 0);
-        sentences.push(`${this.part(listed, own)} of it is listed below it.`);
+        sentences.push(`Of it ${this.part(listed, own)} is listed below it.`);
       }
       if (branch.told) sentences.push(branch.told);
-      const path = make("b", { class: "words" }, branch.path);
+      const path = make("b", { class: "words" }, branch.path || GOES_ON);
       this.status.replaceChildren(path, ` ${each.join(", ")}. ${sentences.join(" ")}`);
       const texts = branch.texts.map((text) => make("li", { class: "words" }, text));
       this.told.replaceChildren(this.status, ...(texts.length ? [make("ul", {}, ...texts)] : []));

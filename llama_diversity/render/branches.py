@@ -16,6 +16,7 @@ from llama_diversity.records import Piece
 from llama_diversity.render.cells import Marks, inline
 
 MOST_BRANCHES, MOST_ON_PAGE = 12, 150  # lines of a tree
+GOES_ON = "(as it goes on)"  # what stands for a branch without tokens
 JOINED = 0.9  # a lone branch that holds so much of the one before goes on in its line
 
 
@@ -143,5 +144,5 @@ class BranchTree:
     def _grow(self, tree: Tree, branches: Sequence[Branch], marks: Marks) -> None:
         for branch in branches:
             label = Text(f"{100 * branch.probability:.3g} % ", style="dim", no_wrap=True, overflow="ellipsis")
-            label.append(words_of(branch.pieces, marks), style="not dim")
+            label.append(words_of(branch.pieces, marks) or GOES_ON, style="not dim")
             self._grow(tree.add(label), branch.branches, marks)

@@ -13,7 +13,7 @@ from rich.text import Text
 from llama_diversity.decimals import counted
 from llama_diversity.metrics.inference import Proportion
 from llama_diversity.records import Piece
-from llama_diversity.render.branches import Branch, BranchTree, Grown, words_of
+from llama_diversity.render.branches import GOES_ON, Branch, BranchTree, Grown, words_of
 from llama_diversity.render.exhibits import (
     Between,
     Branching,
@@ -121,7 +121,7 @@ def _ways(found: Sequence[Gone], facts: Facts) -> Table:
         (
             facts.labels[number],
             *([facts.before(one)] if several else []),
-            facts.taken(one) or "(as it goes on)",
+            facts.taken(one) or GOES_ON,
             Share(one.taken),
             *([Share(one.mass)] if several else []),
             one.n,
@@ -241,7 +241,7 @@ def _grown(found: Sequence[Gone], facts: Facts) -> list[Branch]:
         one = found[number]
         tokens = one.way.tokens
         n_above = 0 if one.above is None else len(found[one.above].way.tokens)
-        pieces = tuple(token.piece for token in tokens[n_above:]) or (Piece(b"(as it goes on)"),)
+        pieces = tuple(token.piece for token in tokens[n_above:])
         branches = [grown(at) for at in below.get(number, [])]
         return Branch(pieces, one.mass, branches, told=_told(number, one, facts), texts=tuple(facts.texts[number]))
 
