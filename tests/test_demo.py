@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from llama_diversity.store import Store
-from llama_diversity.studies.browsing import stored_source
 from llama_diversity.studies.session import Session
+from llama_diversity.studies.sources import stored_source
 
 pytestmark = pytest.mark.model
 ARMS = ("base", "aligned")
