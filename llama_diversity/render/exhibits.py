@@ -40,6 +40,12 @@ class Share(NamedTuple):
     value: float
 
 
+class ShareBetween(Between):
+    """The interval of a proportion, shown in percent as the proportion beside it."""
+
+    __slots__ = ()
+
+
 _ROUNDING = 1e-12  # below 0 no more than this is a 0 that was computed
 
 Value = str | int | float | Between | Share | None  # None is undefined
@@ -284,6 +290,8 @@ def written(value: Value) -> str:
 
     >>> written(0.12345), written(12), written(Share(0.5)), written(Between(0.1, 0.25)), written(None)
     ('0.123', '12', '50 %', '0.100 to 0.250', '–')
+    >>> written(ShareBetween(0.0, 0.2785)), written(ShareBetween(0.7221, 1.0))
+    ('0 to 27.9 %', '72.2 to 100 %')
     >>> written(0.0002), written(0.0), written(-0.0), written(-2.8e-16)
     ('2.0e-04', '0.000', '0.000', '0.000')
     """
@@ -291,6 +299,8 @@ def written(value: Value) -> str:
         return "–"
     if isinstance(value, Share):
         return "–" if math.isnan(value.value) else f"{percent(value.value, 3)} %"
+    if isinstance(value, ShareBetween) and not math.isnan(value.low):
+        return f"{percent(value.low, 3)} to {percent(value.high, 3)} %"
     if isinstance(value, Between):
         return "–" if math.isnan(value.low) else f"{_number(value.low)} to {_number(value.high)}"
     return _number(value) if isinstance(value, float) else str(value)

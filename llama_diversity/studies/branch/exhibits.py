@@ -15,13 +15,13 @@ from llama_diversity.metrics.inference import Proportion
 from llama_diversity.records import Piece
 from llama_diversity.render.branches import GOES_ON, Branch, BranchTree, Grown, words_of
 from llama_diversity.render.exhibits import (
-    Between,
     Branching,
     Exhibit,
     Figure,
     Remark,
     Section,
     Share,
+    ShareBetween,
     Table,
     Tokens,
     Value,
@@ -267,7 +267,7 @@ def _heading(gone: Gone, facts: Facts, number: int) -> str:
 def _share(found: Proportion | None) -> tuple[Value, Value]:
     if found is None or found.value is None or found.low is None or found.high is None:
         return None, None
-    return Share(found.value), Between(found.low, found.high)
+    return Share(found.value), ShareBetween(found.low, found.high)
 
 
 def _percent(p: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llama_diversity.decimals import counted
 from llama_diversity.metrics.inference import Estimate, quantile
 from llama_diversity.metrics.stated import Stated
-from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value
+from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, ShareBetween, Table, Value
 from llama_diversity.studies.compare.analysis import (
     INCLUDES_EQUALITY,
     NOT_AFTER_HOLM,
@@ -111,7 +111,7 @@ def _exhibits(found: Result, facts: Facts) -> Iterator[Exhibit]:
                 arm,
                 words,
                 None if found.valid[arm].value is None else Share(found.valid[arm].value or 0.0),
-                Between(found.valid[arm].low or 0.0, found.valid[arm].high or 0.0) if found.valid[arm].n else None,
+                ShareBetween(found.valid[arm].low or 0.0, found.valid[arm].high or 0.0) if found.valid[arm].n else None,
                 found.valid[arm].n,
                 cut_off(found.endings[arm]),
                 found.lengths[arm],

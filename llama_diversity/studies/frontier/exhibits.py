@@ -18,6 +18,7 @@ from llama_diversity.render.exhibits import (
     Remark,
     Section,
     Share,
+    ShareBetween,
     Table,
     Value,
     written,
@@ -215,7 +216,9 @@ def _families(found: Result) -> Table:
 
 def _family_row(one: Family) -> tuple[Value, ...]:
     owned = one.of_front
-    share: tuple[Value, ...] = (None, None) if owned is None else (Share(owned.value), Between(owned.low, owned.high))
+    share: tuple[Value, ...] = (
+        (None, None) if owned is None else (Share(owned.value), ShareBetween(owned.low, owned.high))
+    )
     return (one.name, one.area.value, Between(one.area.low, one.area.high), *share)
 
 

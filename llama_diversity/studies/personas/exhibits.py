@@ -12,7 +12,7 @@ import numpy as np
 
 from llama_diversity.metrics.inference import wilson
 from llama_diversity.render import csv
-from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Value
+from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, ShareBetween, Table, Value
 from llama_diversity.studies.personas.analysis import CATEGORIES, Arm, Result, Row
 from llama_diversity.studies.personas.parser import FIELDS
 from llama_diversity.studies.personas.plain import plain
@@ -132,7 +132,9 @@ def _validity(arms: Mapping[str, Arm]) -> Table:
             (
                 name,
                 None if arm.valid.value is None else Share(arm.valid.value),
-                None if arm.valid.low is None or arm.valid.high is None else Between(arm.valid.low, arm.valid.high),
+                None
+                if arm.valid.low is None or arm.valid.high is None
+                else ShareBetween(arm.valid.low, arm.valid.high),
                 arm.n,
                 Share(arm.n_cut_off / arm.n) if arm.n else None,
                 _in_words(arm.reasons),

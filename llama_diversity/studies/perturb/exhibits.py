@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 from llama_diversity.answers import Endings
 from llama_diversity.decimals import counted
 from llama_diversity.metrics.inference import Proportion
-from llama_diversity.render.exhibits import Between, Exhibit, Figure, Remark, Section, Share, Table, Tokens, Value
+from llama_diversity.render.exhibits import (
+    Between,
+    Exhibit,
+    Figure,
+    Remark,
+    Section,
+    Share,
+    ShareBetween,
+    Table,
+    Tokens,
+    Value,
+)
 from llama_diversity.render.heatmap import GenerationsHeatmap
 from llama_diversity.render.scales import ScoredToken
 from llama_diversity.studies.perturb.analysis import (
@@ -230,7 +241,7 @@ def _calm(calm: Calm) -> tuple[Value, Value]:
 def _share(found: Proportion) -> tuple[Value, Value]:
     if found.value is None or found.low is None or found.high is None:
         return None, None
-    return Share(found.value), Between(found.low, found.high)
+    return Share(found.value), ShareBetween(found.low, found.high)
 
 
 def _points(found: Disturbance) -> tuple[Value, Value]:
