@@ -163,12 +163,12 @@ TOLD = "document.querySelector('.branching .told').innerText"
 
 def lines(arm: int) -> str:
     """The lines of a tree that can be seen."""
-    rows = f"[...document.querySelectorAll('.arm')[{arm}].querySelectorAll('.row')]"
+    rows = f"[...document.querySelectorAll('.arm')[{arm}].querySelectorAll('.line')]"
     return f"{rows}.filter((one) => one.checkVisibility()).map((one) => one.querySelector('.words').textContent)"
 
 
 def row(text: str, arm: int = 0) -> str:
-    rows = f"[...document.querySelectorAll('.arm')[{arm}].querySelectorAll('.row')]"
+    rows = f"[...document.querySelectorAll('.arm')[{arm}].querySelectorAll('.line')]"
     return f"{rows}.find((one) => one.querySelector('.words').textContent === {json.dumps(text)})"
 
 
@@ -245,8 +245,8 @@ def test_a_branch_without_tokens_is_said_and_is_no_part_of_a_path(shown: Callabl
 @in_browser
 def test_hostile_text_stays_text(shown: Callable[..., Page]) -> None:
     page = shown(hostile(), width=390)
-    page.value("[...document.querySelectorAll('.row')].forEach((one) => one.click())")
-    page.value("document.querySelector('.row').click()")
+    page.value("[...document.querySelectorAll('.line')].forEach((one) => one.click())")
+    page.value("document.querySelector('.line').click()")
     assert "<img src=x onerror=" in page.value(TOLD)
     assert page.value("document.title") == "Report"
     assert page.value("document.querySelectorAll('img, u').length") == 0

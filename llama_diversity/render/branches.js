@@ -73,7 +73,7 @@
       const toggle = make("span", { class: "toggle" });
       const row = make(
         "div",
-        { class: "row" },
+        { class: "line" },
         toggle,
         this.bars(branch, tree),
         make("span", { class: "share" }, `${branch.percents[0]} %`),

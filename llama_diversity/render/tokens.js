@@ -7,6 +7,7 @@
   "use strict";
 
   const SURPRISE_BITS = 8; // from here a token is a surprise, until the reader says otherwise
+  const WIDE = 768; // pixels from which there is room for the panel beside the text
   const BLANK = /[\s·⏎→]/;
   const MARKED = /^⟨.*⟩$/; // a control token, or bytes that are no text
   const HINT =
@@ -73,6 +74,7 @@
       this.colour(this.data.first);
       this.close();
       section.classList.add("alive");
+      new ResizeObserver(() => section.classList.toggle("wide", section.clientWidth >= WIDE)).observe(section);
     }
 
     textOf(place) {
@@ -142,7 +144,7 @@
       this.legend = legend;
       const head = make("div", { class: "head" }, controls, make("p", { class: "hint" }, HINT));
       this.section.prepend(...this.section.querySelectorAll("h2"), head);
-      head.after(make("div", { class: "main" }, ...this.blocks, legend), this.panel);
+      head.after(make("div", { class: "texts" }, ...this.blocks, legend), this.panel);
       this.section.addEventListener("keydown", (event) => {
         if (event.key === "Escape" && this.chosen !== null) this.close();
       });
