@@ -7,7 +7,8 @@ take turns, each in a process of its own, and the median of the round-by-round r
 machine does not matter. The metrics have no rival that computes the same: they are timed alone. Opening a model with
 a large vocabulary is CPU time beside llama.cpp's own. `valid` holds one tree of known answers against a score of each.
 `mixing` draws from two models at once, beside each alone and beside two `Llama` objects. `vllm` asks a real vLLM server
-with and without llamadiv's plugin, and holds llama.cpp beside it. `busy`, `exact`, `setup`,
+with and without llamadiv's plugin, and holds llama.cpp beside it.
+`view` times keys of the viewer, beside a busy process. `busy`, `exact`, `setup`,
 `demo`, `reproduce` and `prompts` (many prompts, each continued once) stand beside an earlier commit of llamadiv itself.
 """
 
@@ -32,6 +33,7 @@ import bench_mixing
 import bench_opening
 import bench_prompts
 import bench_valid
+import bench_view
 import bench_vllm
 import bench_workers
 
@@ -101,7 +103,7 @@ DIFF_TEXTS, DIFF_LENGTH = 4, 512
 FEWEST_TEXTS = 20
 USUAL = ("sampling", "diff", "metrics", "opening", "valid", "decan")
 BESIDE_EARLIER = ("busy", "exact", "setup", "demo", "reproduce", "prompts")
-PARTS = (*USUAL, "mixing", "vllm", "workers", *BESIDE_EARLIER)
+PARTS = (*USUAL, "mixing", "vllm", "workers", "view", *BESIDE_EARLIER)
 
 
 def main() -> None:
@@ -138,9 +140,10 @@ def main() -> None:
             )
         say("vLLM servers")
         report["vllm"] = bench_vllm.measured(arguments.vllm_python, arguments.rounds)
-    if "workers" in arguments.only:
-        say("workers")
-        report["workers"] = bench_workers.measured(arguments.rounds)
+    for part, module in (("workers", bench_workers), ("view", bench_view)):
+        if part in arguments.only:
+            say(part)
+            report[part] = module.measured(arguments.rounds)
     report |= beside_earlier(arguments)
     report["help_cpu_seconds"] = help_cpu_seconds()
     print(json.dumps(report) if arguments.json else table(report))
@@ -357,6 +360,7 @@ def table(report: dict) -> str:
     lines += bench_decan.table(report["decan"]) if "decan" in report else []
     lines += bench_vllm.table(report["vllm"]) if "vllm" in report else []
     lines += bench_workers.table(report["workers"]) if "workers" in report else []
+    lines += bench_view.table(report["view"]) if "view" in report else []
     lines += bench_earlier.table(report)
     lines += bench_prompts.table(report["prompts"]) if "prompts" in report else []
     return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])

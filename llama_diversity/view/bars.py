@@ -42,8 +42,10 @@ class Legend(Drawn):
 
     def explain(self, scale: Scale, abreast: Abreast | None) -> None:
         """Another scale, or other texts."""
+        before = (self.scale, None if self.abreast is None else self._source(self.abreast))
         self.scale, self.abreast = scale, abreast
-        self.redraw(layout=True)
+        if before != (scale, None if abreast is None else self._source(abreast)):  # else it stays as high as it is
+            self.redraw(layout=True)
 
     def lines(self, width: int, height: int) -> Sequence[Line]:
         if self.scale is None:
@@ -55,7 +57,8 @@ class Legend(Drawn):
         return found
 
     def _source(self, abreast: Abreast) -> str:
-        assert self.scale is not None
+        if self.scale is None:
+            return ""
         names = dict.fromkeys(f"{text.arm} {text.model}" for text in abreast.texts)
         vocabularies = " and ".join(dict.fromkeys(text.vocabulary for text in abreast.texts))
         words = DISTRIBUTIONS["raw"]

@@ -117,12 +117,14 @@ class Columns(Widget):
         self.is_alone = False  # only the arm that has the cursor
         self._scale: Scale | None = None
         self._columns: dict[int, Column] = {}
+        self._made: tuple[tuple[object, ...], list[tuple[int, Column]]] | None = None
         self._wish: int | None = None  # the column that moves up and down keep to
 
     def show(self, abreast: Abreast | None, arm: int, scale: Scale, *, at: int = 0) -> None:
         """Other texts; none where there is nothing to show."""
         self.abreast, self.arm, self._scale = abreast, arm, scale
         self._columns.clear()
+        self._made = None
         self.at = 0
         self.go(at)
 
@@ -170,6 +172,7 @@ class Columns(Widget):
     def on_resize(self) -> None:
         """Set the texts anew, to the new width."""
         self._columns.clear()
+        self._made = None
         self._go(self.at)
 
     def on_click(self, event: events.Click) -> None:
@@ -211,11 +214,12 @@ class Columns(Widget):
         for more in filter(None, [text.heading, *facts, text.ending]):  # as many as there is room for
             if cell_len(words) + len(more) + 2 <= column.width:
                 words += f"  {more}"
+        is_whole = words.startswith(name) and cell_len(name) <= column.width
         name = cut(name, column.width)
         style = self.ink.arm(text.arm, arm)
         if arm == self.arm and len(self._arms) > 1:
             style += Style(underline=True)
-        rest = words[len(name) :].ljust(column.width - cell_len(name))
+        rest = (words[len(name) :] if is_whole else "").ljust(column.width - cell_len(name))
         return [Segment(name, style), Segment(rest, DIM)]
 
     def _line(self, arm: int, column: Column, y: int) -> Iterator[Segment]:
@@ -239,8 +243,13 @@ class Columns(Widget):
         first = max(0, min(self.arm - fit + 1, n - fit)) if n > fit else 0
         return range(first, min(n, first + fit))
 
-    def _shown(self) -> Iterator[tuple[int, Column]]:
-        return ((arm, column) for arm in self._arms if (column := self._column(arm)) is not None)
+    def _shown(self) -> list[tuple[int, Column]]:
+        """The arms on the screen with their columns; worked out once for all lines of a drawing."""
+        made = (self.abreast, self.arm, self.is_alone, self.size.width, len(self._columns))
+        if self._made is None or self._made[0] != made:
+            found = [(arm, column) for arm in self._arms if (column := self._column(arm)) is not None]
+            self._made = ((*made[:-1], len(self._columns)), found)
+        return self._made[1]
 
     def _column(self, arm: int) -> Column | None:
         if self.abreast is None or self._scale is None or not self.size.width:
