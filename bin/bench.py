@@ -140,13 +140,19 @@ def main() -> None:
             )
         say("vLLM servers")
         report["vllm"] = bench_vllm.measured(arguments.vllm_python, arguments.rounds)
+    report |= by_themselves(arguments) | beside_earlier(arguments)
+    report["help_cpu_seconds"] = help_cpu_seconds()
+    print(json.dumps(report) if arguments.json else table(report))
+
+
+def by_themselves(arguments: argparse.Namespace) -> dict:
+    """The parts that need no model and no rival."""
+    found = {}
     for part, module in (("workers", bench_workers), ("view", bench_view)):
         if part in arguments.only:
             say(part)
-            report[part] = module.measured(arguments.rounds)
-    report |= beside_earlier(arguments)
-    report["help_cpu_seconds"] = help_cpu_seconds()
-    print(json.dumps(report) if arguments.json else table(report))
+            found[part] = module.measured(arguments.rounds)
+    return found
 
 
 def beside_earlier(arguments: argparse.Namespace) -> dict:

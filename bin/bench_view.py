@@ -130,7 +130,9 @@ async def driven(store: Path) -> dict:
                     await asyncio.sleep(0.02)  # the screen is drawn at most 60 times a second
                 return 1000 * (drawn[-1] - before) if drawn else None
 
+            cpu = time.process_time()
             took = [ms for key in WALK * 3 if (ms := await press(key)) is not None]
+            cpu = 1000 * (time.process_time() - cpu) / (3 * len(WALK))
             await press("l")
             before, during = time.perf_counter(), []
             await press("o")
@@ -145,6 +147,7 @@ async def driven(store: Path) -> dict:
         "median_ms": took[len(took) // 2],
         "p95_ms": took[int(0.95 * len(took))],
         "most_ms": took[-1],
+        "cpu_ms": cpu,
         "sorting_s": sorting,
         "while_sorting_median_ms": during[len(during) // 2],
         "while_sorting_p95_ms": during[int(0.95 * len(during))],
@@ -158,7 +161,8 @@ def table(report: dict) -> list[str]:
         "",
         f"llamadiv view, {N_SAMPLES:,} samples of {N_TOKENS} tokens, two arms, beside a busy process:",
         f"  {report['keys']} keys: median {report['median_ms']:.0f} ms, 95 % within {report['p95_ms']:.0f} ms, "
-        f"most {report['most_ms']:.0f} ms; at most {report['peak_mb']:.0f} MB",
+        f"most {report['most_ms']:.0f} ms",
+        f"  of CPU {report['cpu_ms']:.0f} ms a key on average; memory at most {report['peak_mb']:.0f} MB",
         f"  sorting by likelihood {report['sorting_s']:.1f} s; meanwhile a key takes "
         f"{report['while_sorting_median_ms']:.0f} ms, 95 % within {report['while_sorting_p95_ms']:.0f} ms",
     ]
