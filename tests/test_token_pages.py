@@ -387,6 +387,23 @@ def test_on_a_small_screen_the_panel_stays_in_view_and_covers_no_chosen_token(sh
 
 
 @in_browser
+def test_the_panel_is_in_view_inside_boxes_that_scroll_too(browser: Browser, tmp_path: Path) -> None:
+    """As a notebook's or a site's are: nothing sticks in them."""
+    long = one([kept for _ in range(60) for kept in SENTENCE[1:7]])
+    box = '<!DOCTYPE html><meta name="viewport" content="width=device-width"><div style="overflow: auto">'
+    (tmp_path / "page.html").write_text(f"{box}{of_pictures([long])}{of_pictures([long])}</div>", "utf-8")
+    page = browser.page()
+    page.open(tmp_path / "page.html", width=390, touch=True)
+    for at in (0, 1):
+        page.tap(span(0, at))
+        panel = f"document.querySelectorAll('.asked')[{at}].getBoundingClientRect()"
+        assert page.value(f"{panel}.top > 0 && {panel}.bottom <= innerHeight + 1")
+        assert page.value(f"{span(0, at)}.getBoundingClientRect().bottom <= {panel}.top + 1")
+    assert page.value("document.querySelectorAll('.afloat').length") == 1
+    assert page.complaints == []
+
+
+@in_browser
 def test_the_mouse_looks_without_choosing(shown: Any) -> None:
     page = shown(one(), width=1440)
     page.value(f"{span(2)}.click()")

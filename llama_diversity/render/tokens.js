@@ -7,6 +7,7 @@
   "use strict";
 
   const SURPRISE_BITS = 8; // from here a token is a surprise, until the reader says otherwise
+  const FLOATS = "llamadiv-floats";
   const WIDE = 768; // pixels from which there is room for the panel beside the text
   const BLANK = /[\s·⏎→]/;
   const MARKED = /^⟨.*⟩$/; // a control token, or bytes that are no text
@@ -74,6 +75,7 @@
       this.colour(this.data.first);
       this.close();
       section.classList.add("alive");
+      document.addEventListener(FLOATS, () => section.matches(".afloat") && this.close());
       new ResizeObserver(() => section.classList.toggle("wide", section.clientWidth >= WIDE)).observe(section);
     }
 
@@ -211,6 +213,16 @@
       this.section.style.setProperty("--covered", `${this.panel.offsetHeight}px`);
       if (takesFocus) span.focus({ preventScroll: true });
       span.scrollIntoView({ block: "nearest" });
+      this.float(span);
+    }
+
+    // Where a page's own boxes keep the panel from staying in view, it floats over the page; one of them at a time.
+    float(span) {
+      if (this.section.matches(".wide, .afloat") || this.panel.getBoundingClientRect().bottom <= innerHeight + 1) return;
+      document.dispatchEvent(new Event(FLOATS)); // heard by other copies of this script too
+      this.section.classList.add("afloat");
+      this.section.style.setProperty("--covered", `${this.panel.offsetHeight}px`);
+      span.scrollIntoView({ block: "nearest" });
     }
 
     // The chosen cell, in every block that shows its text.
@@ -228,7 +240,7 @@
       this.mark("false");
       this.chosen = null;
       this.spoken.textContent = "";
-      this.section.classList.remove("open");
+      this.section.classList.remove("open", "afloat");
       this.tell(this.place, null);
     }
 
