@@ -47,4 +47,4 @@ def view(
 
     named = [session.model(one) for one in (judges(models) if models else ())]
     with scored_source(named, subject, asking, session) if named else stored_source(subject, session) as source:
-        look(source, looks, output.color)
+        look(source, looks, output.color, session)

@@ -13,9 +13,13 @@ from llama_diversity.render import ramps
 from llama_diversity.render.cells import Marks
 from llama_diversity.render.heatmap import Looks
 from llama_diversity.render.terminal import console
+from llama_diversity.studies.session import Session
 from llama_diversity.studies.viewed import Source
+from llama_diversity.view.branching import BranchScreen
 from llama_diversity.view.ink import Ink
+from llama_diversity.view.thread import Answered, Models
 from llama_diversity.view.viewer import Viewer
+from llama_diversity.view.whole import WholeScreen
 
 
 class ViewApp(App[None]):
@@ -33,25 +37,39 @@ class ViewApp(App[None]):
     .-hidden { display: none; }
     """
 
-    def __init__(self, source: Source, ink: Ink) -> None:
+    def __init__(self, source: Source, ink: Ink, session: Session | None = None) -> None:
         super().__init__()
         self.source, self.ink = source, ink
+        self.models = None if session is None else Models(self, session, self._say)
         self.theme = "ansi-light" if ink.looks.background == "light" else "ansi-dark"
 
     def get_default_screen(self) -> Viewer:
-        return Viewer(self.source, self.ink)
+        return Viewer(self.source, self.ink, self.models)
+
+    def _say(self, words: str) -> None:
+        if isinstance(self.screen, Viewer | WholeScreen | BranchScreen):
+            self.screen.say(words)
+
+    def on_answered(self, message: Answered) -> None:
+        """A model has something to say."""
+        message.do()
+
+    def on_unmount(self) -> None:
+        """Free the models."""
+        if self.models is not None:
+            self.models.close()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """None but of colours where there are to be none: all that is drawn has those of the terminal."""
         return [NoColor()] if self.ink.depth == "none" else []
 
 
-def look(source: Source, looks: Looks, color: str) -> None:
+def look(source: Source, looks: Looks, color: str, session: Session) -> None:
     """Open the viewer on this terminal until it is left. Raises Interrupted for Ctrl-C."""
     out = console(color)
     depth = ramps.depth_of(no_color=out.no_color, color_system=out.color_system)
     marks = Marks(ascii=looks.ascii, encoding=sys.stderr.encoding or "ascii", dots=depth != "none")
-    app = ViewApp(source, Ink(looks, depth, marks))
+    app = ViewApp(source, Ink(looks, depth, marks), session)
     app.run()
     if app.return_code == Interrupted.exit_code:
         raise Interrupted("Interrupted; the store is as it was.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.text import Text
 from textual import events
@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 
 from llama_diversity.view.ink import BOLD, DIM, Drawn, Ink
-from llama_diversity.view.keys import KEYS
+from llama_diversity.view.keys import KEYS, Keys
 from llama_diversity.view.panels import panel_keys
 
 _KEY, _COLUMN = 13, 40  # cells
@@ -20,6 +20,10 @@ class Help(Drawn):
     """The keys and what they do."""
 
     DEFAULT_CSS = "Help { height: 1fr; }"
+
+    def __init__(self, ink: Ink, groups: Mapping[str, Sequence[Keys]]) -> None:
+        super().__init__(ink)
+        self.groups = groups
 
     def lines(self, width: int, height: int) -> Sequence[Text]:
         made = list(self._all())
@@ -37,7 +41,7 @@ class Help(Drawn):
         return rows
 
     def _all(self) -> Iterator[Text]:
-        for heading, keys in {**KEYS, **panel_keys()}.items():
+        for heading, keys in self.groups.items():
             yield Text(heading, BOLD)
             for one in keys:
                 yield Text.assemble((f"  {one.shown:<{_KEY - 2}}", BOLD), one.words)
@@ -46,12 +50,12 @@ class Help(Drawn):
 class HelpScreen(Screen[None]):
     """The help over everything else, until a key is pressed."""
 
-    def __init__(self, ink: Ink) -> None:
+    def __init__(self, ink: Ink, groups: Mapping[str, Sequence[Keys]] | None = None) -> None:
         super().__init__()
-        self._ink = ink
+        self._ink, self._groups = ink, groups or {**KEYS, **panel_keys()}
 
     def compose(self) -> ComposeResult:
-        yield Help(self._ink)
+        yield Help(self._ink, self._groups)
 
     def on_key(self, event: events.Key) -> None:
         """Any key goes back."""

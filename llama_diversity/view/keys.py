@@ -47,9 +47,44 @@ KEYS: dict[str, tuple[Keys, ...]] = {
         Keys("/", "only those with some words", {"slash": "find"}),
     ),
     OTHER: (
+        Keys("B", "branch here, by its model", {"B": "branch"}),
         Keys("?", "this help", {"question_mark": "help"}),
         Keys("esc", "close what is open", {"escape": "close"}),
         Keys("q", "leave", {"q": "quit"}),
+    ),
+}
+
+
+INTERRUPT = Binding("ctrl+c", "interrupt", "leave", show=False, priority=True)
+CHOOSING: dict[str, tuple[Keys, ...]] = {  # of all that may follow at a place
+    "What may follow": (
+        Keys("down up", "a token down, or up", both("down", "up", "row")),
+        Keys("pgdn pgup", "a page down, or up", both("pagedown", "pageup", "rows")),
+        Keys("home end", "ends of the list", {"home": "rim(False)", "end": "rim(True)"}),
+        Keys("/", "look for tokens; esc all", {"slash": "search"}),
+        Keys("m", "what another model says", {"m": "model"}),
+        Keys("o", "another order", {"o": "order"}),
+        Keys("enter", "take this token, and go on", {"enter": "take"}),
+        Keys("t", "take a text that is typed", {"t": "type"}),
+        Keys(".", "take nothing, and go on", {"full_stop": "go_on"}),
+        Keys("+ -", "go on more or less often", both("plus,equals_sign", "minus", "times")),
+        Keys("esc", "back", {"escape": "back"}),
+        Keys("?", "this help", {"question_mark": "help"}),
+    ),
+}
+BRANCHING: dict[str, tuple[Keys, ...]] = {  # of the ways behind a prompt
+    "Ways": (
+        Keys("down up", "another way, or sample", {"down": "move(0, 1)", "up": "move(0, -1)"}),
+        Keys("right left", "among tokens: on, or back", {"right": "move(1, 0)", "left": "move(-1, 0)"}),
+        Keys("tab", "to the tokens, or the ways", {"tab": "tokens"}),
+        Keys("b", "branch at the token, or way", {"b": "branch"}),
+        Keys("space", "pause what grows; go on", {"space": "pause"}),
+        Keys("x", "stop it; what ended is kept", {"x": "stop"}),
+        Keys("g", "draw what a way lacks", {"g": "more"}),
+        Keys("c C", "colour by another quantity", both("c", "C", "colour")),
+        Keys("s", "save: the run stands", {"s": "save"}),
+        Keys("esc", "back to the texts", {"escape": "back"}),
+        Keys("?", "this help", {"question_mark": "help"}),
     ),
 }
 
@@ -62,4 +97,9 @@ def bindings(keys: Iterable[Keys]) -> list[Binding | tuple[str, str] | tuple[str
 def all_bindings() -> list[Binding | tuple[str, str] | tuple[str, str, str]]:
     """All keys of the screen; Ctrl-C leaves too, as it does everywhere."""
     found = bindings(key for some in KEYS.values() for key in some)
-    return [*found, Binding("ctrl+c", "interrupt", "leave", show=False, priority=True)]
+    return [*found, INTERRUPT]
+
+
+def bindings_of(groups: Mapping[str, Iterable[Keys]]) -> list[Binding | tuple[str, str] | tuple[str, str, str]]:
+    """The keys of another screen, and Ctrl-C."""
+    return [*bindings(key for some in groups.values() for key in some), INTERRUPT]

@@ -6,7 +6,7 @@ A panel that follows the cursor is told of it by `Viewer.follow`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -16,15 +16,20 @@ from textual.worker import WorkerCancelled, get_current_worker
 
 from llama_diversity.errors import Interrupted, LlamadivError
 from llama_diversity.render.scales import Difference, Scale
+from llama_diversity.studies.branch.specs import Ids
 from llama_diversity.studies.viewed import Abreast, Keys, Source, Text, Wish, next_surprise, next_word, scale_of
 from llama_diversity.view.bars import Footer, Legend, Title
+from llama_diversity.view.branching import BranchScreen
 from llama_diversity.view.columns import Columns
 from llama_diversity.view.detail import Detail
 from llama_diversity.view.help import HelpScreen
+from llama_diversity.view.here import Here, stand
 from llama_diversity.view.ink import Ink
 from llama_diversity.view.keys import all_bindings, bindings
 from llama_diversity.view.ordering import Order
 from llama_diversity.view.panels import PANELS, Chosen, Open, Panel, Say, Spot, Step, panel_called, panel_keys
+from llama_diversity.view.thread import Models
+from llama_diversity.view.whole import WholeScreen
 
 WIDE, BROAD = 120, 170  # columns from which one thing stands beside the texts, and two
 THRESHOLDS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)  # bits
@@ -50,9 +55,9 @@ class Viewer(Screen[None]):
     BINDINGS = [*all_bindings(), *bindings(panel_keys().get("To open", ()))]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide"), (BROAD, "-broad")]
 
-    def __init__(self, source: Source, ink: Ink) -> None:
+    def __init__(self, source: Source, ink: Ink, models: Models | None = None) -> None:
         super().__init__()
-        self.source, self.ink = source, ink
+        self.source, self.ink, self.models = source, ink, models
         self.question = self.row = 0  # the row is one of the arm that has the cursor
         self.quantity = "surprisal"
         self.threshold = 8
@@ -162,9 +167,10 @@ class Viewer(Screen[None]):
         self.say(message.words)
 
     def on_chosen(self, message: Chosen) -> None:
-        """An alternative was chosen: a panel may know what to do with it."""
+        """An alternative was chosen: a panel may know what to do with it, else its model goes on with it."""
         if not any(panel.chosen(message.spot, message.token) for panel in self.query(Panel)):
-            self.say("Only a model that is open can go on from here.")
+            token = message.token
+            self._stand(message.spot, lambda here: self._go(here, here.taking([token])))
 
     def say(self, words: str) -> None:
         """A remark on the last line, until the cursor moves or it has been read."""
@@ -405,6 +411,38 @@ class Viewer(Screen[None]):
     def action_alternatives(self) -> None:
         """Choose among what else could have stood here."""
         self.query_one(Detail).enter()
+
+    # ---- what a model that is open can do
+
+    def action_branch(self) -> None:
+        """All that may follow here, and ways to take: the model of the text is opened, if it is here and unchanged."""
+        self._stand(self.spot, self._offer)
+
+    def _stand(self, spot: Spot, then: Callable[[Here], None]) -> None:
+        """Open the model of a text at a token of it."""
+        if self.models is None:
+            self.say("Only a model that is open can go on from here.")
+            return
+        if spot.text is None or not len(spot.text):
+            self.say("There is no text here that a model could go on with.")
+            return
+        origin, at, session = self.source.origin(spot.question, spot.arm, spot.row), spot.at, self.models.session
+        self.models.ask(lambda sitting: stand(sitting, origin, at, session), then, self.say)
+
+    @property
+    def _others(self) -> list[str]:
+        """The models of all arms here."""
+        abreast = self.columns.abreast
+        return [] if abreast is None else [text.model for text in abreast.texts if text.model]
+
+    def _offer(self, here: Here) -> None:
+        if self.is_current and self.models is not None:
+            screen = WholeScreen(here, self._others, self.models, self.ink)
+            self.app.push_screen(screen, lambda ids: None if ids is None else self._go(here, ids))
+
+    def _go(self, here: Here, ids: Ids) -> None:
+        if self.models is not None:
+            self.app.push_screen(BranchScreen(here, ids, self._others, self.models, self.ink))
 
     def action_help(self) -> None:
         """All keys."""

@@ -206,20 +206,26 @@ class Looking:
 
     # ---- ways
 
+    def begin(self, ids: Ids) -> int:
+        """The number of a way, whose place is in the run from now on; nothing is drawn. Raises BadValue."""
+        path = (*ids.stem, *ids.taken)
+        number = self._number(way_of(self.engine, self._kept(len(path) + 1), ids))
+        ask = ask_of(self._study, number, ARM)
+        assert ask.prompt is not None
+        self._cells[path] = cell_of(
+            ask, self.engine, self._arm, ask.prompt, name="branch", drawing=self.drawing, session=self._session
+        )
+        self._recorded(self._cells[path])
+        return number
+
     def grow(self, ids: Ids, watch: Watch) -> Grown:
         """Go on behind a way as often as this sitting does; what is stored already is not drawn again.
 
         Raises Stopped, BadValue, EngineError, OutOfMemory; what was finished is kept.
         """
-        path = (*ids.stem, *ids.taken)
-        number = self._number(way_of(self.engine, self._kept(len(path) + 1), ids))
-        ask = ask_of(self._study, number, ARM)
-        assert ask.prompt is not None
-        cell = cell_of(
-            ask, self.engine, self._arm, ask.prompt, name="branch", drawing=self.drawing, session=self._session
-        )
-        self._cells[path] = cell
-        run = self._recorded(cell)
+        path, number = (*ids.stem, *ids.taken), self.begin(ids)
+        cell, run = self._cells[path], self._run
+        assert run is not None
         live = self._kept(len(path) + cell.recipe.max_tokens)
         n_stored = self._store.counts(cell.recipe.key, cell.n).n_samples
         with telling([Stored(cell, n_stored, self.engine.facts.n_params)], self._session) as on_progress:

@@ -1,0 +1,201 @@
+"""Branches by hand in the viewer, driven by keys: from a run to a branch to a saved run."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from test_view import ink, screen
+
+from llama_diversity.errors import BadValue
+from llama_diversity.records import Asking
+from llama_diversity.store import Store
+from llama_diversity.studies.browsing import scored_source, stored_source
+from llama_diversity.studies.session import Session
+from llama_diversity.view.branching import BranchScreen
+from llama_diversity.view.columns import Columns
+from llama_diversity.view.viewer import ViewApp, Viewer
+from llama_diversity.view.whole import WholeScreen
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(named_store=tmp_path / "store.sqlite", command=("llamadiv", "view"))
+
+
+def play(source, session, script, *, size=(80, 24), drawn=None):
+    async def playing():
+        app = ViewApp(source, drawn or ink(), session)
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            await script(pilot)
+
+    asyncio.run(playing())
+
+
+async def until(pilot, is_so, n=2000):
+    """Let the app and the models work until something is so."""
+    for _ in range(n):
+        if is_so():
+            return
+        await pilot.pause(0.01)
+    raise AssertionError("\n".join(screen(pilot)))
+
+
+def is_idle(pilot):
+    return pilot.app.models.n_waiting == 0
+
+
+async def branched(pilot, *keys):
+    """From the texts to all that may follow, with some keys there, to the ways; until all has grown."""
+    await pilot.press("B")
+    await until(pilot, lambda: isinstance(pilot.app.screen, WholeScreen))
+    await pilot.press(*keys)
+    await until(pilot, lambda: isinstance(pilot.app.screen, BranchScreen) and is_idle(pilot))
+
+
+def shown(pilot):
+    return "\n".join(screen(pilot))
+
+
+def sample(run, session, model, *options):
+    words = ["-m", model, "-p", "Grace Hopper was", "-n", 3, "--max-tokens", 8, *options, "--store", session.store]
+    assert run("sample", *words)[0] == 0
+
+
+def from_a_run_to_a_saved_one(run, session, model):
+    async def script(pilot):
+        await pilot.press("right", "right")
+        await branched(pilot, "down", "enter")
+        ways = pilot.app.screen.ways
+        assert [one.n for one in ways.found] == [16]
+        assert [len(one.way.stem) for one in ways.found] == [2]
+        assert ways.found[0].way.said is not None
+        await pilot.press("tab", "right", "b")
+        await until(pilot, lambda: isinstance(pilot.app.screen, WholeScreen))
+        await pilot.press("full_stop")
+        await until(pilot, lambda: isinstance(pilot.app.screen, BranchScreen) and is_idle(pilot))
+        assert [one.n for one in ways.found] == [16, 16]
+        assert ways.found[1].above == 0
+        await pilot.press("s")
+        await until(pilot, lambda: "Kept as run" in shown(pilot))
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, Viewer)
+
+    with stored_source("last", session) as source:
+        play(source, session, script, size=(100, 30))
+    code, out, _ = run("report", "last", "--json", "--store", session.store)
+    assert code == 0
+    with Store.open(session.store, read_only=True) as store:
+        saved = store.run("last")
+        assert saved.finished is not None
+        assert [one.n for one in saved.cells] == [16, 16]
+        assert sum(store.counted([(one.recipe_key, one.n) for one in saved.cells])) == 32
+        [study] = saved.about["experiments"]
+    assert study["command"].startswith("llamadiv branch --run")
+
+
+def test_from_a_run_to_a_branch_to_a_saved_run(run, session):
+    sample(run, session, "scripted:base")
+    from_a_run_to_a_saved_one(run, session, "scripted:base")
+
+
+@pytest.mark.model
+def test_the_same_on_the_tiny_pair(run, session):
+    sample(run, session, "tiny-aligned")
+    from_a_run_to_a_saved_one(run, session, "tiny-aligned")
+
+
+@pytest.mark.real
+def test_the_same_on_a_real_model(run, session, smollm2):
+    sample(run, session, smollm2)
+    from_a_run_to_a_saved_one(run, session, smollm2)
+
+
+def test_where_is_a_token_under_each_of_two_models(session):
+    async def script(pilot):
+        await pilot.press("right", "right", "B")
+        await until(pilot, lambda: isinstance(pilot.app.screen, WholeScreen))
+        await until(pilot, lambda: "290 tokens" in shown(pilot))
+        await pilot.press("slash", *"nurs", "enter")
+        whole = pilot.app.screen.whole
+        assert len(whole.shown) == 1
+        await pilot.press("m")
+        await until(pilot, lambda: len(whole.judges) == 2)
+        await pilot.pause()
+        row = next(line for line in screen(pilot)[3:] if "·nurse" in line)
+        token = int(whole.shown[0])
+        for judge in whole.judges:
+            assert f"{judge.distribution.rank(token)}" in row
+        await pilot.press("o", "slash", "escape")
+        assert len(whole.shown) == 290
+        await pilot.press("t", *" brave", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, BranchScreen) and is_idle(pilot))
+        [one] = pilot.app.screen.ways.found
+        assert one.way.taken[0].text == " brave"
+
+    models = [session.model(name) for name in ("scripted:base", "scripted:aligned")]
+    with scored_source(models, "She was a nurse.", Asking(), session) as source:
+        play(source, session, script, size=(100, 30))
+
+
+def test_pause_and_stop_lose_nothing(run, session):
+    """The models' thread is held until the key was pressed, so that growth is paused from its first step on."""
+    sample(run, session, "scripted:base")
+
+    async def script(pilot):
+        held = threading.Event()
+        await pilot.press("B")
+        await until(pilot, lambda: isinstance(pilot.app.screen, WholeScreen))
+        pilot.app.models.ask(lambda sitting: held.wait(60), lambda found: None, pytest.fail)
+        await pilot.press("full_stop")
+        await until(pilot, lambda: isinstance(pilot.app.screen, BranchScreen))
+        await pilot.press("space")
+        assert "paused" in shown(pilot)
+        held.set()
+        branches = pilot.app.screen
+        await until(pilot, lambda: len(branches.samples.numbers) > 0)
+        assert {len(tokens) for tokens, _ in branches.samples._tokens.values()} == {1}
+        await pilot.press("x")
+        await until(pilot, lambda: is_idle(pilot))
+        assert "Stopped. Finished samples are kept" in shown(pilot)
+        assert branches.ways.found[0].n < 16
+        await pilot.press("g")
+        await until(pilot, lambda: is_idle(pilot))
+        assert [one.n for one in branches.ways.found] == [16]
+
+    with stored_source("last", session) as source:
+        play(source, session, script)
+
+
+def test_a_model_that_is_gone_is_one_sentence(run, session, monkeypatch):
+    sample(run, session, "scripted:base")
+
+    async def script(pilot):
+        def gone(self, name):
+            raise BadValue("-m", name, "it is not here")
+
+        monkeypatch.setattr(Session, "model", gone)
+        await pilot.press("B")
+        await until(pilot, lambda: "it is not here" in shown(pilot))
+        assert pilot.app.screen.query_one(Columns).abreast is not None
+
+    with stored_source("last", session) as source:
+        play(source, session, script)
+
+
+def test_hostile_tokens_stay_on_their_lines(session):
+    async def script(pilot):
+        await pilot.press("B")
+        await until(pilot, lambda: isinstance(pilot.app.screen, WholeScreen))
+        await pilot.press("slash", *"[2J", "enter")
+        await until(pilot, lambda: "U+001B" in shown(pilot))
+        assert "\x1b" not in shown(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, BranchScreen) and is_idle(pilot))
+        assert "\x1b" not in shown(pilot)
+
+    with scored_source([session.model("scripted:base")], "She was", Asking(), session) as source:
+        play(source, session, script)
