@@ -287,7 +287,7 @@ def test_a_model_that_was_changed_is_not_gone_on_with(
 # ---- continued by perturb
 
 
-def test_perturb_goes_on_with_what_was_taken(run: Run) -> None:
+def test_perturb_goes_on_with_what_was_taken(run: Run, tmp_path: Path) -> None:
     run("sample", "-m", "scripted:attractor", "-p", "She was", "-n", 1, "--max-tokens", 6, "-q")
     code, out, _ = run("runs", "export", "last")
     said = [bytes.fromhex(one["bytes"]).decode() for one in json.loads(out)["tokens"]]
@@ -309,7 +309,7 @@ def test_perturb_goes_on_with_what_was_taken(run: Run) -> None:
     assert one == other
     code, out, _ = run("runs", "show", "last", "--json")
     assert all("completions" not in cell["arm"] for cell in json.loads(out)["cells"])
-    code, out, _ = run("report", told["run"], "--json")
+    code, out, _ = run("report", told["run"], "--out", tmp_path / "page")
     assert code == 0
     for options in (("--dose", "1,2"), ("--replace", "was", "met"), ("-p", "He")):
         code, _, error = run(*command, *options)

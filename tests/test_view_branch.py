@@ -12,11 +12,12 @@ from test_view import ink, screen
 from llama_diversity.errors import BadValue
 from llama_diversity.records import Asking
 from llama_diversity.store import Store
-from llama_diversity.studies.browsing import scored_source, stored_source
 from llama_diversity.studies.session import Session
+from llama_diversity.studies.sources import scored_source, stored_source
+from llama_diversity.view.app import ViewApp
 from llama_diversity.view.branching import BranchScreen
 from llama_diversity.view.columns import Columns
-from llama_diversity.view.viewer import ViewApp, Viewer
+from llama_diversity.view.viewer import Viewer
 from llama_diversity.view.whole import WholeScreen
 
 
@@ -86,7 +87,7 @@ def from_a_run_to_a_saved_one(run, session, model):
 
     with stored_source("last", session) as source:
         play(source, session, script, size=(100, 30))
-    code, out, _ = run("report", "last", "--json", "--store", session.store)
+    code, out, _ = run("report", "last", "--out", session.store.parent / "page", "--store", session.store)
     assert code == 0
     with Store.open(session.store, read_only=True) as store:
         saved = store.run("last")
