@@ -75,6 +75,7 @@ td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
   .prose td { border: 0; padding: 0.1rem 0; min-width: 0; }
   .prose td:nth-child(n + 2)[data-label]::before { content: attr(data-label) ": "; color: var(--pale); }
 }
+.prose td.short:first-child { white-space: nowrap; }
 .panels { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; }
 .panel { max-width: 100%; overflow-x: auto; } .panel svg { max-width: 100%; height: auto; }
 .vega-bindings { font-size: 0.85rem; margin-top: 0.3rem; }

@@ -81,8 +81,8 @@ class Facts:
     is_given: bool = False  # openings are not of completions, but were taken by hand
 
 
-def section(found: Mapping[int, Mapping[str, Over]], facts: Facts, command: str) -> Section:
-    """The whole experiment for a reader; `found` by dose, the first one in full."""
+def section(found: Mapping[int, Mapping[str, Over]], facts: Facts, command: str, own: Mapping[str, Over]) -> Section:
+    """The whole experiment for a reader; `found` by dose, the first one in full; `own`: over openings of own words."""
     arms = "; ".join(f"{arm}: {words}" for arm, words in facts.arms.items())
     opening, how_many = facts.places[0].first, len(facts.places)
     about = (
@@ -93,7 +93,7 @@ def section(found: Mapping[int, Mapping[str, Over]], facts: Facts, command: str)
         f"{_claim(facts)}"
     )
     exhibits = tuple(_exhibits(found, facts))
-    told = plain(next(iter(found.values())), facts)
+    told = plain(own, facts)
     return Section("perturb", "Section 5.1: does it find its way back?", about, command, exhibits, told)
 
 

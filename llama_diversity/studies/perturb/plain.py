@@ -20,8 +20,11 @@ _PARTS = 100  # dots of a panel
 
 
 def plain(found: Mapping[str, Over], facts: Facts) -> Plain:
-    """Who has habits, who returns to them, and how long the last arm is thrown off; `found` at the first dose."""
-    said = [*_habits(found), *_returns(found, facts), *_surprise(found, facts), _scope(facts)]
+    """Who has habits, who returns to them, and how long the last arm is thrown off.
+
+    `found`: at the first dose, over the openings with words of the aligned model's own, over all where none has.
+    """
+    said = [*_habits(found, facts), *_returns(found, facts), *_surprise(found, facts), _scope(facts)]
     return told(said, facts.arms, _named)
 
 
@@ -35,12 +38,14 @@ def _named(arm: str) -> str:
     return f"{called(model)} at temperature {colder}" if colder else called(model)
 
 
-def _few(found: Mapping[str, Over]) -> str:
-    n = next(iter(found.values())).n_openings
-    return f"{counted(n, 'opening')} are too few" if n < LEAST_OPENINGS else ""
+def _few(facts: Facts) -> str:
+    """Why too few openings are there for a claim, as in the ledger; empty where there are enough."""
+    n = sum(one.is_own for one in facts.places)
+    what = f"{counted(n, 'opening')} in words of the aligned model's own"
+    return f"{what} {'is' if n == 1 else 'are'} too few" if n < LEAST_OPENINGS else ""
 
 
-def _habits(found: Mapping[str, Over]) -> Iterator[Sentence]:
+def _habits(found: Mapping[str, Over], facts: Facts) -> Iterator[Sentence]:
     shares = {arm: one.with_attractors for arm, one in found.items()}
     if any(one.value is None for one in shares.values()):
         reason = next(iter(one.reason for one in shares.values() if one.value is None)) or "the texts cannot be read"
@@ -51,7 +56,7 @@ def _habits(found: Mapping[str, Over]) -> Iterator[Sentence]:
     parts = {arm: f"{_named(arm)} after {one.k}" for arm, one in shares.items()}
     parts[first] = f"{_named(first)} has a habit after {shares[first].k}"
     changes = {arm: proportion_difference(shares[first], one) for arm, one in shares.items() if arm != first}
-    few = _few(found)
+    few = _few(facts)
     signs = {arm: None if few else sign_of(one.low, one.high) for arm, one in changes.items()}
     yield judged(
         f"Of {counted(n, 'opening')}",
@@ -77,7 +82,7 @@ def _returns(found: Mapping[str, Over], facts: Facts) -> Iterator[Sentence]:
         parts[arm] = f"{_named(arm)}{'' if parts else ' returns to a habit'} {share}{'' if parts else ' of the time'}"
     without = [_named(arm) for arm in found if arm not in there]
     rest = f"; {listed(without)} {'has' if len(without) == 1 else 'have'} none to return to" if without else ""
-    few = _few(found)
+    few = _few(facts)
     few = few or next((f"{_named(arm)} has habits after {one.n_returned} openings only" for arm, one in there.items()
                        if one.n_returned < LEAST_OPENINGS), "")  # fmt: skip
     if first not in there or len(there) < 2:
@@ -102,7 +107,7 @@ def _surprise(found: Mapping[str, Over], facts: Facts) -> Iterator[Sentence]:
     more, calm = one.disturbance, one.calm
     if more.value is None or one.disturbed.value is None:
         return
-    few = _few(found)
+    few = _few(facts)
     sign = None if few else sign_of(more.low, more.high)
     points = percent_of(more.value, more.low, more.high).replace(" %", " points", 1)
     by = f"stumbles within {N_FIRST} tokens in {decimals(100 * one.disturbed.value, '.0f')} % of continuations"

@@ -335,7 +335,8 @@ class Perturb(Study):
         )
         judged = own or places
         outcome = analysis.Outcome(_over(judged, [singles[at][first] for at in judged]), len(own), len(places))
-        return Result(section(found, facts, drawn.command), _as_json(found, facts), outcome)
+        told = section(found, facts, drawn.command, outcome.arms)
+        return Result(told, _as_json(found, facts, outcome), outcome)
 
     def _analysed(
         self, sides: Mapping[str, Sequence[analysis.Side]], unread: Mapping[str, str]
@@ -426,12 +427,18 @@ def _pieces(drawn: Drawn, label: str, sample: Sample) -> list[tuple[bytes, bytes
     return found
 
 
-def _as_json(found: Mapping[int, Mapping[str, analysis.Over]], facts: Facts) -> dict[str, Any]:
+def _as_json(
+    found: Mapping[int, Mapping[str, analysis.Over]], facts: Facts, outcome: analysis.Outcome
+) -> dict[str, Any]:
     first = next(iter(found))
     return {
         "arms": {
             arm: {**_over_as_json(one, facts.arms[arm]), **endings_as_json(facts.endings[arm])}
             for arm, one in found[first].items()
+        },
+        "own_openings": {
+            "n": outcome.n_own,
+            "arms": {arm: _over_as_json(one, facts.arms[arm]) for arm, one in outcome.arms.items()},
         },
         "doses": {
             str(dose): {
