@@ -205,7 +205,8 @@ def test_the_section_says_verdicts_deviations_and_errata() -> None:
     shown = section(lines, facts, "llamadiv reproduce")
     remarks = [one for one in shown.exhibits if isinstance(one, Remark)]
     assert remarks[0].text == (
-        "5 lines, 4 of them arithmetic that no model enters: ✓ agrees 3, ✓ same direction 1, ✗ differs 1."
+        "1 line about these models: ✓ same direction 1. 4 lines of arithmetic, which no model enters: ✓ agrees 3, ✗ "
+        "differs 1."
     )
     assert remarks[1].is_warning
     assert "personas" in remarks[1].text

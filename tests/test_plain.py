@@ -32,7 +32,7 @@ from llama_diversity.studies.personas.plain import plain as people
 from llama_diversity.studies.perturb import analysis as perturb
 from llama_diversity.studies.perturb.perturbations import Opening
 from llama_diversity.studies.perturb.plain import plain as perturbed
-from llama_diversity.studies.plain import UNFINISHED, judged, quoted, ranged, sign_of, together, unfinished
+from llama_diversity.studies.plain import IN_BRACKETS, UNFINISHED, judged, quoted, ranged, sign_of, together, unfinished
 from llama_diversity.studies.semantic import analysis as semantic
 from llama_diversity.studies.semantic.plain import alike
 from llama_diversity.studies.semantic.plain import picture as picture_of_pairs
@@ -115,53 +115,58 @@ def told(*lines: Line, is_general: bool = False, parts: Any = None, **more: Any)
     return compared(found, facts)
 
 
-KINDS = "Of 25 texts on one prompt the base model writes about 24 that differ in meaning, the aligned model about "
-TWO = "Compared with two texts of the base model on one prompt, two of the aligned model differ "
+KINDS = "Of 25 texts on one prompt about 24 of the base model's differ in meaning, about "
+WHOSE = " of the aligned model's, "
+TWO = "Two texts of the aligned model on one prompt differ in "
 
 
 @pytest.mark.parametrize(
     ("one", "expected", "tells"),
     [
-        (line("kinds", "less diverse", 0.299, (0.221, 0.371)), KINDS + "7 (5 to 9), which is fewer.", "a difference"),
+        (
+            line("kinds", "less diverse", 0.299, (0.221, 0.371)),
+            KINDS + "7 (5 to 9)" + WHOSE + "which is fewer.",
+            "a difference",
+        ),
         (
             line("kinds", "more diverse", 1.6, (1.2, 2.1), reference_value=10.0, value=16.0),
-            KINDS.replace("24", "10") + "16 (12 to 21), which is more.",
+            KINDS.replace("24", "10") + "16 (12 to 21)" + WHOSE + "which is more.",
             "a difference",
         ),
         (
             line("kinds", "equivalent", 0.99, (0.96, 1.03)),
-            KINDS + "23.9 (23.1 to 24.9), the same within a tenth.",
+            KINDS + "23.9 (23.1 to 24.9)" + WHOSE + "the same within a tenth.",
             "no difference",
         ),
         (
             line("kinds", "inconclusive", 0.93, (0.84, 1.03), p=0.2),
-            KINDS + "22 (20 to 25), too close to call.",
+            KINDS + "22 (20 to 25)" + WHOSE + "too close to call.",
             "nothing",
         ),
         (
             line("kinds", "inconclusive", 0.9, (0.82, 0.996), p=0.04),
-            KINDS + "22 (19 to 25), which may be chance among so many questions.",
+            KINDS + "22 (19 to 25)" + WHOSE + "which may be chance among so many questions.",
             "nothing",
         ),
         (
             line("distance", "less diverse", 0.524, (0.45, 0.601)),
-            TWO + "52 % (45 to 61) as much in meaning.",
+            TWO + "meaning 52 % (45 to 61) as much as two of the base model.",
             "a difference",
         ),
         (
             line("words", "more diverse", 1.08, (1.02, 1.14)),
-            TWO + "108 % (102 to 114) as much in wording.",
+            TWO + "wording 108 % (102 to 114) as much as two of the base model.",
             "a difference",
         ),
         (
             line("distance", "inconclusive", 0.98, (0.94, 1.004), p=0.3),
-            TWO + "98 % (94 to 101) as much in meaning, too close to call.",
+            TWO + "meaning 98 % (94 to 101) as much as two of the base model, too close to call.",
             "nothing",
         ),
         (
             line("entropy", "less diverse", 0.7, (0.65, 0.75)),
-            "The base model chooses each token as if among 13 equally likely ones, the aligned model as if among 6 "
-            "(5.2 to 6.9), which is fewer.",
+            "The base model has in effect 13 equally likely next tokens, the aligned model 6 (5.2 to 6.9), which is "
+            "fewer.",
             "a difference",
         ),
         (
@@ -180,7 +185,7 @@ TWO = "Compared with two texts of the base model on one prompt, two of the align
 def test_each_line_of_a_comparison_has_its_sentence(one: Line, expected: str, tells: str) -> None:
     first, scope = told(one).sentences
     assert first[:2] == (expected, tells)
-    assert scope.text == "This holds for “She was”, and need not hold for other prompts."
+    assert scope.text == "This holds for this one prompt, and need not hold for others."
 
 
 def test_refusals_are_said_once_and_what_was_found_comes_before_them() -> None:
@@ -196,10 +201,10 @@ def test_refusals_are_said_once_and_what_was_found_comes_before_them() -> None:
         "It cannot be told how many texts differ in meaning and how far two texts differ in meaning: similarity not "
         "reported: 40 % of base's texts exceed the encoder's 256 word pieces."
     )
-    assert found.texts[2] == "This is about prompts like these 5, the first of which is “She was”."
+    assert found.texts[2] == "This is about prompts like these 5."
     assert found.picture is not None
     assert found.picture.name == "compare-choices"
-    assert list(found.picture.panels) == ["base: as if 13", "aligned: as if 6"]
+    assert list(found.picture.panels) == ["base: 13 in effect", "aligned: 6 in effect"]
 
 
 def test_of_three_arms_each_is_said_with_its_own_verdict() -> None:
@@ -207,7 +212,9 @@ def test_of_three_arms_each_is_said_with_its_own_verdict() -> None:
         line("kinds", "less diverse", 0.299, (0.221, 0.371)),
         line("kinds", "inconclusive", 0.97, (0.9, 1.05), arm="sft"),
     )
-    assert found.texts[0] == KINDS + "7 (5 to 9), which is fewer; “sft” about 23 (21 to 25), too close to call."
+    assert found.texts[0] == (
+        KINDS + "7 (5 to 9)" + WHOSE + "which is fewer; about 23 (21 to 25) of “sft”'s, too close to call."
+    )
     assert found.picture is not None
     assert list(found.picture.panels) == ["base: 24 of 25", "aligned: 7 of 25", "sft: 23 of 25"]
 
@@ -216,9 +223,8 @@ def test_of_many_arms_the_ends_are_said() -> None:
     lines = [line("kinds", "less diverse", 0.1 * at, (0.1 * at - 0.05, 0.1 * at + 0.05), arm=f"a{at}")
              for at in range(1, 7)]  # fmt: skip
     assert told(*lines).texts[0] == (
-        KINDS.replace("the aligned model", "“a1”")
-        + "2.4 (1.2 to 3.7), which is fewer; “a6” about 14.5 (13.2 to 15.7), "
-        "which is fewer; the other 4 lie between."
+        KINDS + "2.4 (1.2 to 3.7) of “a1”'s, which is fewer; about 14.5 (13.2 to 15.7) of “a6”'s, which is fewer; the "
+        "other 4 lie between."
     )
 
 
@@ -231,12 +237,11 @@ def test_joint_effects_and_chance_are_said() -> None:
             "The aligned model and the base model differ in weights and template together: so does what is said here."
         )
     )
-    assert (
-        told(one, parts={("base", "aligned"): []})
-        .texts[-1]
-        .endswith(
-            "The aligned model and the base model are one recipe, drawn twice: whatever they differ in is chance."
-        )
+    chance = told(one, parts={("base", "aligned"): []})
+    said = TWO + "meaning 50 % (40 to 60) as much as two of the base model, by chance: both are one recipe."
+    assert chance.sentences[0][:2] == (said, "nothing")
+    assert chance.texts[-1].endswith(
+        "The aligned model and the base model are one recipe, drawn twice: whatever they differ in is chance."
     )
 
 
@@ -257,21 +262,20 @@ def entropies(difference: Difference, *, ends: tuple[float, float] | None = (5.1
 
 
 CHOICES = (
-    "Going on from “Steve is”, the base model chooses each token as if among 13 (11 to 16) equally likely ones and "
+    "After “Steve is” the base model has in effect 13 (11 to 16) equally likely next tokens and the aligned model "
 )
 
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
-        (-0.9, -0.5, "the aligned model as if among 5.9 (5.1 to 7.1), which is fewer."),
-        (0.5, 0.9, "the aligned model as if among 5.9 (5.1 to 7.1), which is more."),
-        (-0.1, 0.1, "the aligned model as if among 5.9 (5.1 to 7.1): no difference that could be seen."),
+        (-0.9, -0.5, "5.9 (5.1 to 7.1), which is fewer."),
+        (0.5, 0.9, "5.9 (5.1 to 7.1), which is more."),
+        (-0.1, 0.1, "5.9 (5.1 to 7.1): no difference that could be seen."),
         (
             math.nan,
             math.nan,
-            "the aligned model as if among 5.9 (5.1 to 7.1): whether they differ cannot be told (100 completions of "
-            "each, or they are all alike).",
+            "5.9 (5.1 to 7.1): whether they differ cannot be told (100 completions of each, or they are all alike).",
         ),
     ],
 )
@@ -279,13 +283,12 @@ def test_choices_at_each_step(low: float, high: float, expected: str) -> None:
     found = syntactic_plain(
         entropies(Difference(-0.7, 0.1, low, high)), "Steve is", {"base": "b.gguf", "aligned": "a.gguf"}
     )
-    assert found.legend.startswith(
-        "A token is a word or a piece of one. The base model is b.gguf, the aligned model is a.gguf. "
-    )
+    assert found.who == "The base model is b.gguf, the aligned model is a.gguf."
+    assert found.legend == f"A token is a word or a piece of one. {IN_BRACKETS}"
     assert found.texts[0] == CHOICES + expected
     assert found.texts[1] == "This holds for “Steve is”, and need not hold for other beginnings."
     panels = None if found.picture is None else list(found.picture.panels)
-    assert panels == (None if math.isnan(low) else ["base: as if 13", "aligned: as if 5.9"])
+    assert panels == (None if math.isnan(low) else ["base: 13 in effect", "aligned: 5.9 in effect"])
 
 
 def likeness(base: Proportion, aligned: Proportion, difference: Difference) -> semantic.Result:
@@ -296,8 +299,8 @@ def likeness(base: Proportion, aligned: Proportion, difference: Difference) -> s
 @pytest.mark.parametrize(
     ("difference", "expected", "tells"),
     [
-        (Difference(0.58, math.nan, 0.5, 0.65), ", which is more often.", "a difference"),
-        (Difference(-0.58, math.nan, -0.65, -0.5), ", which is less often.", "a difference"),
+        (Difference(0.58, math.nan, 0.5, 0.65), ", which is more.", "a difference"),
+        (Difference(-0.58, math.nan, -0.65, -0.5), ", which is less.", "a difference"),
         (Difference(0.01, math.nan, -0.05, 0.07), ": no difference that could be seen.", "no difference"),
         (
             Difference(*[math.nan] * 4),
@@ -311,9 +314,9 @@ def test_two_texts_mean_the_same(difference: Difference, expected: str, tells: s
     found = alike(result, "Grace Hopper was")
     assert found is not None
     assert found[:2] == (
-        "After “Grace Hopper was” two texts that the base model writes mean nearly the same 2 % (0 to 5) of the time "
-        "and "
-        f"two of the aligned model 60 % (52 to 67){expected}",
+        "After “Grace Hopper was” 2 % (0 to 5) of the base model's pairs of texts mean nearly the same and 60 % (52 "
+        "to 67) "
+        f"of the aligned model's{expected}",
         tells,
     )
     picture = picture_of_pairs(result)
@@ -355,16 +358,16 @@ def test_personas_in_words() -> None:
     aligned = [card("American" if at % 10 else "German", 30 + at % 3, "Female", "I love this machine, it is the best, "
                     + ("wonderful." if at % 2 else "great.")) for at in range(100)]  # fmt: skip
     found = asked(base, aligned)
-    assert [one.tells for one in found.sentences] == ["a difference"] * 4 + ["the scope"]
+    assert [one.tells for one in found.sentences] == ["a difference"] * 2 + ["another difference"] * 2 + ["the scope"]
     patterns = (
         r"The nationalities of the base model's personas are as varied as 3.* in equal numbers and those of the "
         r"aligned model as 1.*, which is less varied\.",
-        r"20 % \(13 to 29\) of the base model's personas are women and 100 % \(96 to 100\) of the aligned model's, "
-        r"which is more\.",
         r"The ages of the base model's personas differ from their mean by 1\d.* years and those of the aligned model "
         r"by 0\..*, which is less\.",
         r"Where -1 is scathing and \+1 is glowing, the reviews of the base model have a tone of .* and those of the "
         r"aligned model 0\..*, which is friendlier\.",
+        r"20 % \(13 to 29\) of the base model's personas are women and 100 % \(96 to 100\) of the aligned model's, "
+        r"which is more\.",
         r"Only outputs that hold a whole persona count, 100 % of the base model's and 100 % of the aligned model's; "
         r"the base model went on with filled-in forms and the aligned model was asked, so that is part of every "
         r"difference\.",
@@ -375,7 +378,7 @@ def test_personas_in_words() -> None:
     assert {one.tells for one in same.sentences} == {"no difference", "the scope"}
     nothing = asked(base, ["no card"] * 9)
     assert nothing.texts == ("Nothing can be said of personas: the aligned model made none that is whole.",)
-    assert nothing.note == "The base model is b, the aligned model is a."
+    assert nothing.who == "The base model is b, the aligned model is a."
     assert found.picture is not None
     assert found.picture.name == "personas-nationalities"
 
@@ -412,28 +415,31 @@ class _Facts:
     n_prompts = 8
 
 
-NUDGE = "Nudged from “Grace was” to “Grace was not” and the like, "
-
-
-FIRST = NUDGE + "the base model returns to a habit {} of the time and the aligned model 70 % (60 to 79)"
+CHANGED = "When “Grace was” is changed to “Grace was not” and the like, "
+RETURN = (
+    CHANGED
+    + "{} of the texts of the base model return to what it says again and again and 70 % (60 to 79) of the texts "
+    "of the aligned model"
+)
 
 
 @pytest.mark.parametrize(
     ("base", "aligned", "expected"),
     [
-        (after(5, 100), after(70, 100), FIRST.format("5 % (2 to 12)") + ", which is more often."),
-        (after(65, 100), after(70, 100), FIRST.format("65 % (55 to 74)") + ": no difference that could be seen."),
+        (after(5, 100), after(70, 100), RETURN.format("5 % (2 to 12)") + ", which is more."),
+        (after(65, 100), after(70, 100), RETURN.format("65 % (55 to 74)") + ": no difference that could be seen."),
         (
             after(0, 100, with_attractors=0),
             after(70, 100),
-            NUDGE
-            + "the aligned model returns to a habit 70 % (60 to 79) of the time; the base model has none to return to.",
+            CHANGED
+            + "70 % (60 to 79) of the texts of the aligned model return to what it says again and again; the base "
+            "model has nothing to return to.",
         ),
         (
             after(5, 100, with_attractors=2),
             after(70, 100),
-            FIRST.format("5 % (2 to 12)")
-            + ": whether they differ cannot be told (the base model has habits after 2 openings only).",
+            RETURN.format("5 % (2 to 12)")
+            + ": whether they differ cannot be told (the base model has something to return to after 2 openings only).",
         ),
     ],
 )
@@ -443,16 +449,28 @@ def test_who_returns_after_a_nudge(base: perturb.Over, aligned: perturb.Over, ex
     assert found.texts[-1] == "This is about prompts like these 8."
 
 
-def test_habits_and_surprise() -> None:
-    found = perturbed({"base": after(0, 100, with_attractors=0), "aligned": after(70, 100)}, _Facts())  # type: ignore[arg-type]
-    assert found.texts[0] == (
-        "Of 8 openings the base model has a habit after 0 and the aligned model after 8, which is more."
+class _Prompt:
+    first = Opening("Grace was", "Grace was not")
+    is_own = False
+
+
+class _FewOwn(_Facts):
+    places = (_Spot(),) * 4 + (_Prompt(),) * 4  # type: ignore[assignment]
+
+
+def test_who_says_one_thing_again_and_again() -> None:
+    both = {"base": after(0, 100, with_attractors=0), "aligned": after(70, 100)}
+    found = perturbed(both, _Facts())  # type: ignore[arg-type]
+    said = "Of 8 openings the base model says one thing again and again after 0 and the aligned model after 8"
+    assert found.sentences[0][:2] == (f"{said}, which is more.", "a difference")
+    assert found.picture is not None
+    assert list(found.picture.panels) == ["base: 0 of 8", "aligned: 8 of 8"]
+    few = perturbed(both, _FewOwn())  # type: ignore[arg-type]
+    assert few.sentences[0][:2] == (
+        f"{said}: whether they differ cannot be told (4 openings in words of the aligned model's own are too few).",
+        "nothing",
     )
-    assert found.texts[1] == (
-        NUDGE
-        + "the aligned model stumbles within 5 tokens in 90 % of continuations, 60 points (40 to 80) more than by "
-        "chance; half of the time it is calm again within 3 tokens."
-    )
+    assert few.picture is None
 
 
 # ---- the ledger
@@ -489,20 +507,24 @@ def test_every_line_has_a_question() -> None:
 
 
 def test_the_ledger_counts_what_depends_on_models() -> None:
-    lines = [entry(id, verdict, Number(), Number()) for id, verdict in (
+    ages = Number(12.0, 9.0, 15.0), Number(14.0, 11.0, 17.0)
+    lines = [entry(id, verdict, *ages) for id, verdict in (
         ("E3.entropy", "same direction"), ("E2.tfidf", "agrees"), ("E1.age", "differs"), ("E1.k", "not comparable"),
         ("T1.t1", "agrees"),
     )]  # fmt: skip
     found = ledger.plain(lines, [Plain((Sentence("Found.", "a difference"),))], ("a", "b"), ["perturb"])
+    paper = "“Creativity Has Left the Chat” (Mohammadi 2024)"
     assert found.texts == (
         "Found.",
-        "How 4 findings of the paper fare on these models: same number 1, same direction 1, opposite direction 1, "
-        "cannot be told 1. Each is of one prompt or request, and need not hold for others. Nothing is there of "
-        "perturb.",
+        f"4 findings of {paper}, put to these models: 1 with the paper's number, 1 in the paper's direction, 1 "
+        f"against it "
+        "(spread of ages 12 → 14 years), 1 undecided. Each rests on one prompt, or one request for personas, and "
+        "need not "
+        "hold for others. Nothing is there of perturb.",
     )
-    assert found.note == "The base model is a, the aligned model is b."
+    assert found.who == "The base model is a, the aligned model is b. These are not the paper's models."
     nothing = ledger.plain(lines[-1:], [], ("a", "b"), [])
-    assert nothing.texts == ("No finding of the paper could be put to these models.",)
+    assert nothing.texts == (f"No finding of {paper} could be put to these models.",)
 
 
 # ---- on the page, in the terminal, as JSON
@@ -511,13 +533,15 @@ def test_the_ledger_counts_what_depends_on_models() -> None:
 def screen() -> Section:
     picture = figure_of_dots("semantic-alike", "Pairs", COUNTS, "A note.")
     first = Sentence("First <b>.", "a difference", picture=picture)
-    plain = Plain((first, Sentence("Last.", "the scope")), "In brackets.")
+    plain = Plain((first, Sentence("Last.", "the scope")), "Who.", "In brackets.")
     return Section("semantic", "Experiment 2", "About.", "llamadiv semantic", (), plain)
 
 
 def test_the_first_screen_stands_before_all_else_on_the_page() -> None:
     page = to_page([screen()], "Title")
-    places = [page.index(words) for words in ("<h1>", "First &lt;b&gt;.", "semantic-alike-0", "Last.", "About.")]
+    places = [
+        page.index(words) for words in ("<h1>", "Who.", "First &lt;b&gt;.", "semantic-alike-0", "Last.", "About.")
+    ]
     assert places == sorted(places)
     assert "base: less than 1 of 100" in page
     two = to_page([screen(), screen()], "Title", screen().plain)
@@ -542,8 +566,7 @@ def test_the_first_screen_in_a_terminal(width: int) -> None:
         console.print(in_terminal(screen()))
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= width
-    assert lines[:2] == ["Experiment 2", ""]
-    assert lines[2].rstrip() == "- First <b>."
+    assert [one.rstrip() for one in lines[:4]] == ["Experiment 2", "Who.", "", "- First <b>."]
     assert any("█" in one and "60 of 100" in one for one in lines)
     with console.capture() as capture:
         console.print(CountBars(COUNTS, ascii=True))
@@ -604,8 +627,7 @@ def test_every_number_of_the_first_screen_is_one_of_the_result(run: Run, command
     report = json.loads(out)
     assert 1 < len(report["plain"]) <= MOST_PLAIN
     numbers = list(numbers_of({name: part for name, part in report.items() if name not in ("plain", "by_prompt")}))
-    # Numbers that are said of the method: five tokens of a stumble, the ends of the scale of tones.
-    assert unknown(report, [*numbers, 5.0, -1.0, 1.0]) == []
+    assert unknown(report, [*numbers, -1.0, 1.0]) == []  # and the ends of the scale of tones
 
 
 @pytest.mark.model

@@ -147,12 +147,16 @@ class Branching:
 
 Exhibit = Table | Figure | Tokens | Remark | Readings | Branching
 
-Tells = Literal["a difference", "no difference", "nothing", "the scope"]
-TELLING: tuple[Tells, ...] = ("a difference", "no difference", "nothing", "the scope")  # what is said first
+Tells = Literal["a difference", "no difference", "another difference", "nothing", "the scope"]
+TELLING: tuple[Tells, ...] = (  # what is said first
+    "a difference", "no difference", "another difference", "nothing", "the scope",
+)  # fmt: skip
 
 
 class Sentence(NamedTuple):
-    """What was found of one thing, for a reader without statistics, and what it tells; "nothing": it cannot be told.
+    """What was found of one thing, for a reader without statistics, and what it tells.
+
+    "another difference" is one that is not of variety; "nothing": it cannot be told.
 
     `term` says what a word in it means, in a sentence of its own; `picture` shows its numbers.
     """
@@ -165,14 +169,15 @@ class Sentence(NamedTuple):
 
 @dataclass(frozen=True)
 class Plain:
-    """What was found in plain sentences, the most telling first, at most MOST_PLAIN; `note` holds for all of them.
+    """What was found in plain sentences, the most telling first, at most MOST_PLAIN; `who` is compared, and a note.
 
-    Differences come first, then what was shown to be alike or showed no difference, then what cannot be told, and last
-    how far all that holds; among equals they stay as they were given. What is left over is left out from behind, but
-    never the scope.
+    Differences of variety come first, then what was shown to be alike or showed no difference, then other differences,
+    then what cannot be told, and last how far all that holds; among equals they stay as they were given. What is left
+    over is left out from behind, but never the scope.
     """
 
     sentences: tuple[Sentence, ...] = ()
+    who: str = ""
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -250,6 +255,8 @@ def plain_in_terminal(plain: Plain) -> Iterator[RenderableType]:
     """Its sentences, each behind a dash, and what stands for the picture; between empty lines where there is any."""
     if not plain.sentences:
         return
+    if plain.who:
+        yield Text(visible(plain.who), style="dim")
     yield Text()
     for text in plain.texts:
         told = Grid.grid(padding=(0, 1))
@@ -257,8 +264,10 @@ def plain_in_terminal(plain: Plain) -> Iterator[RenderableType]:
         yield told
     if plain.picture is not None and plain.picture.terminal is not None:
         yield Text()
+        yield Text(visible(plain.picture.title))
         yield plain.picture.terminal
-    yield Text(visible(plain.legend), style="dim")
+    if plain.legend:
+        yield Text(visible(plain.legend), style="dim")
     yield Text()
 
 

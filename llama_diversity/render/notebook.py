@@ -67,7 +67,7 @@ def _plain(plain: Plain, *, has_picture: bool) -> str:
     told = "".join(f"<li>{_text(text)}</li>" for text in plain.texts)
     is_seen = has_picture and plain.picture is not None and plain.picture.panels
     seen = _picture(plain.picture) if is_seen and plain.picture is not None else ""
-    note = f'<p class="note">{_text(plain.legend)}</p>\n'
+    note = f'<p class="note">{_text(" ".join(filter(None, (plain.who, plain.legend))))}</p>\n'
     return f"<ul>{told}</ul>\n{seen}{note}"
 
 

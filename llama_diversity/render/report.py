@@ -54,11 +54,12 @@ h3 { font-size: 1rem; margin: 0 0 0.4rem; } h4 { font-size: 0.95rem; margin: 0 0
 .plain { display: grid; gap: 0.8rem 2.5rem; margin: 1rem 0 2rem; } .plain > * { margin: 0; }
 .plain .lead { font-size: 1.2rem; line-height: 1.4; } .plain ul { padding-left: 1.1rem; }
 .plain li { margin: 0.4rem 0; }
+.plain figure p { margin: 0 0 0.5rem; }
 .plain figcaption { color: var(--pale); font-size: 0.85rem; } .plain .panels { gap: 0.6rem 1rem; }
 .plain .panel { max-width: 10.5rem; }
 @media (min-width: 54rem) {
-  .plain.seen { grid-template-columns: minmax(0, 1fr) 23rem; grid-template-rows: auto auto 1fr; }
-  .plain figure { grid-area: 1 / 2 / span 3; }
+  .plain.seen { grid-template-columns: minmax(0, 1fr) 23rem; grid-template-rows: auto auto auto 1fr; }
+  .plain figure { grid-area: 1 / 2 / span 4; }
 }
 nav a { margin-right: 1rem; } a { color: inherit; }
 .exhibit { margin: 1.6rem 0; } .note, .command { color: var(--pale); font-size: 0.85rem; margin: 0.4rem 0; }
@@ -163,12 +164,13 @@ def _first_screen(plain: Plain, specs: dict[str, dict[str, Any]]) -> str:
     figure = ""
     if plain.picture is not None and plain.picture.panels:
         panels = "".join(_panels(plain.picture, specs))
-        caption = f"{plain.picture.title}. {plain.picture.note}"
-        figure = f"<figure>\n{panels}<figcaption>{_text(caption)}</figcaption>\n</figure>\n"
-    note = f'<p class="note">{_text(plain.legend)}</p>\n'
+        title, caption = _text(plain.picture.title), _text(plain.picture.note)
+        figure = f"<figure>\n<p>{title}</p>\n{panels}<figcaption>{caption}</figcaption>\n</figure>\n"
+    note = f'<p class="note">{_text(plain.legend)}</p>\n' if plain.legend else ""
+    who = f'<p class="note who">{_text(plain.who)}</p>\n' if plain.who else ""
     return (
         f'<section class="plain{" seen" if figure else ""}" id="in-short" aria-label="In short">\n'
-        f'<p class="lead">{_sentence(first)}</p>\n{figure}{_told(others)}{note}</section>\n'
+        f'{who}<p class="lead">{_sentence(first)}</p>\n{figure}{_told(others)}{note}</section>\n'
     )
 
 

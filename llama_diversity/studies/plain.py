@@ -15,10 +15,7 @@ from llama_diversity.decimals import decimals
 from llama_diversity.render.exhibits import Figure, Plain, Sentence, Tells
 
 A_TOKEN = "A token is a word or a piece of one."
-IN_BRACKETS = (
-    "In brackets stands the range in which the number would lie if one sampled without end; such ranges are right 19 "
-    "times of 20."
-)
+IN_BRACKETS = "In brackets: where the number would lie with endlessly many texts; such ranges are right 19 times of 20."
 _MODELS = {"base", "aligned"}  # whose names are words
 _MOST_DECIMALS = 6
 _NO_WIDTH = 1e-9
@@ -35,19 +32,18 @@ def called(arm: str) -> str:
     return f"the {arm} model" if arm in _MODELS else f"“{arm}”"
 
 
-def told(sentences: Sequence[Sentence], models: Mapping[str, str], name: Callable[[str], str] = called) -> Plain:
-    """The first screen of a study: beside its sentences which model each arm is, and what brackets hold.
+def told(
+    sentences: Sequence[Sentence], models: Mapping[str, str], *, more: str = "", name: Callable[[str], str] = called
+) -> Plain:
+    """The first screen of a study: before its sentences which model each arm is and `more`, and what brackets hold.
 
-    >>> told([Sentence("Two.", "nothing")], {"base": "tiny-base", "aligned": "tiny-aligned"}).note
+    >>> told([Sentence("Two.", "nothing")], {"base": "tiny-base", "aligned": "tiny-aligned"}).who
     'The base model is tiny-base, the aligned model is tiny-aligned.'
     """
     named = ", ".join(f"{name(arm)} is {model}" for arm, model in models.items())
-    notes = [f"{named[:1].upper()}{named[1:]}."] if models else []
-    return Plain(tuple(sentences), " ".join([*notes, *_brackets(sentences)]))
-
-
-def _brackets(sentences: Sequence[Sentence]) -> list[str]:
-    return [IN_BRACKETS] if any(_RANGE.search(one.text) for one in sentences) else []
+    who = f"{named[:1].upper()}{named[1:]}." if models else ""
+    brackets = IN_BRACKETS if any(_RANGE.search(one.text) for one in sentences) else ""
+    return Plain(tuple(sentences), " ".join(filter(None, (who, more))), brackets)
 
 
 def quoted(prompt: str) -> str:
@@ -198,14 +194,18 @@ UNFINISHED = Sentence("All this is of an unfinished run: not all was drawn yet."
 
 def unfinished(plain: Plain) -> Plain:
     """The same of a run that was cut short: it says so."""
-    return Plain((*plain.sentences, UNFINISHED), plain.note) if plain.sentences else plain
+    return Plain((*plain.sentences, UNFINISHED), plain.who, plain.note) if plain.sentences else plain
 
 
 # ---- several studies together
 
 
 def together(
-    several: Sequence[Plain], models: Mapping[str, str] | None = None, *, more: Sequence[Sentence] = ()
+    several: Sequence[Plain],
+    models: Mapping[str, str] | None = None,
+    *,
+    more: Sequence[Sentence] = (),
+    who: str = "",
 ) -> Plain:
     """One first screen of several: the first sentence of each, then their second ones, as far as there is room.
 
@@ -214,4 +214,4 @@ def together(
     cut = [UNFINISHED] if any(UNFINISHED in plain.sentences for plain in several) else []
     rows = [[one for one in plain.sentences if one.tells != "the scope"] for plain in several]
     chosen = [one for turn in itertools.zip_longest(*rows) for one in turn if one is not None]
-    return told([*chosen, *more, *cut], models or {})
+    return told([*chosen, *more, *cut], models or {}, more=who)

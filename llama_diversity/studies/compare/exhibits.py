@@ -92,7 +92,9 @@ def section(found: Result, facts: Facts, command: str) -> Section:
         f"{_set_against(facts)} Meanings by {facts.encoder}."
     )
     exhibits = tuple(_exhibits(found, facts))
-    return Section("compare", "Which arm is more diverse?", about, command, exhibits, plain(found, facts))
+    are_models = all(list(parts) == ["weights"] for parts in facts.parts.values())
+    title = f"Which {'model' if are_models else 'arm'} is more diverse?"
+    return Section("compare", title, about, command, exhibits, plain(found, facts))
 
 
 def _set_against(facts: Facts) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llama_diversity.decimals import decimals
+from llama_diversity.decimals import counted, decimals
 from llama_diversity.render.dots import Count, figure_of_dots
 from llama_diversity.render.exhibits import Figure, Plain, Sentence, Tells
 from llama_diversity.studies.compare.analysis import Line, Result, branching, ends_of_value
@@ -29,7 +29,7 @@ from llama_diversity.studies.plain import (
 if TYPE_CHECKING:
     from llama_diversity.studies.compare.exhibits import Facts
 
-ORDER = ("kinds", "distance", "entropy", "bits_per_byte", "words")  # of the sentences, the plainest first
+ORDER = ("kinds", "distance", "words", "entropy", "bits_per_byte")  # of the sentences, the plainest first
 _NAMES = {
     "kinds": "how many texts differ in meaning",
     "distance": "how far two texts differ in meaning",
@@ -40,6 +40,7 @@ _NAMES = {
 _COUNTED = ("kinds", "entropy", "bits_per_byte")  # measures of which the values themselves are said
 _MOST_ARMS = 4  # of a sentence
 _SURE = 0.05  # of p before Holm
+_MOSTLY = 0.5  # of an arm's texts, those that are cut off
 _DOTS = 100  # of a panel, where more texts are compared
 MEANING = "What texts mean is judged by a sentence encoder."
 _TERMS = {"kinds": MEANING, "distance": MEANING, "entropy": A_TOKEN}
@@ -50,7 +51,11 @@ def plain(found: Result, facts: Facts) -> Plain:
     """The lines of `ORDER` in words, those that were refused by reason, and how far it all holds."""
     said = [_sentence(group, found, facts) for group in _groups(found.lines) if _known(group[1])]
     arms = facts.arms if len(facts.arms) <= _MOST_ARMS else {}
-    return told([*said, *_refused(found.lines), _scope(found, facts)], arms)
+    n = len(facts.prompts)
+    asked = (
+        f"Asked: {quoted(facts.prompts[0])}." if n == 1 else f"Asked: {n} prompts, such as {quoted(facts.prompts[0])}."
+    )
+    return told([*said, *_refused(found.lines), _scope(found, facts)], arms, more=asked)
 
 
 def _groups(lines: Sequence[Line]) -> Iterator[Group]:
@@ -83,7 +88,7 @@ def _sentence(group: Group, found: Result, facts: Facts) -> Sentence:
         ordered = sorted(lines, key=lambda one: one.share or 0.0)
         shown, others = [ordered[0], ordered[-1]], len(lines) - 2
     words = _Words(measure, found)
-    parts = [f"{words.part(one)}{_ending(one, facts)}" for one in shown]
+    parts = [f"{words.part(one, is_first=not at)}{_ending(one, facts)}" for at, one in enumerate(shown)]
     between = [f"the other {others} lie between"] if others else []
     text = f"{words.head(lines[0])}{'; '.join([*parts, *between])}."
     picture = _PICTURES[measure](lines, found) if measure in _PICTURES and len(lines) == len(every) else None
@@ -126,25 +131,28 @@ class _Words:
         """What stands before all arms, with the value of the reference."""
         first = called(line.reference)
         if self.measure == "kinds":
-            many = f"about {_about(line.reference_value)} that differ in meaning"
-            return f"Of {_m(self.found)} texts on one prompt {first} writes {many}, "
+            many = f"about {_about(line.reference_value)} of {first}'s differ in meaning"
+            return f"Of {_m(self.found)} texts on one prompt {many}, "
         if self.measure == "entropy":
-            among = f"as if among {_choices(line.reference_value)} equally likely ones"
-            return f"{_capital(first)} chooses each token {among}, "
+            return f"{_capital(first)} has in effect {_choices(line.reference_value)} equally likely next tokens, "
         if self.measure == "bits_per_byte":
             return f"For each byte of text {first} has {_digits(line.reference_value)} bits to choose with, "
-        return f"Compared with two texts of {first} on one prompt, "
+        return ""
 
-    def part(self, line: Line) -> str:
+    def part(self, line: Line, *, is_first: bool) -> str:
         """What is said of one arm."""
         arm = called(line.arm)
         if self.measure == "kinds":
-            return f"{arm} about {_valued(line, most=float(max(self.found.m_kinds)))}"
+            return f"about {_valued(line, most=float(max(self.found.m_kinds)))} of {arm}'s"
         if self.measure == "entropy":
-            return f"{arm} as if among {_valued(line, of=branching)}"
+            return f"{arm} {_valued(line, of=branching)}"
         if self.measure == "bits_per_byte":
             return f"{arm} {_valued(line)}"
-        return f"two of {arm} differ {_share(line)} as much in {'meaning' if self.measure == 'distance' else 'wording'}"
+        what = "meaning" if self.measure == "distance" else "wording"
+        if not is_first:
+            return f"two of {arm} {_share(line)} as much"
+        of = f"as two of {called(line.reference)}"
+        return f"Two texts of {arm} on one prompt differ in {what} {_share(line)} as much {of}"
 
 
 def _share(line: Line) -> str:
@@ -201,9 +209,9 @@ def _refused(lines: Sequence[Line]) -> Iterator[Sentence]:
 def _scope(found: Result, facts: Facts) -> Sentence:
     prompts = facts.prompts
     if found.is_general:
-        held = f"This is about prompts like these {len(prompts)}, the first of which is {quoted(prompts[0])}"
+        held = f"This is about prompts like these {len(prompts)}"
     elif len(prompts) == 1:
-        held = f"This holds for {quoted(prompts[0])}, and need not hold for other prompts"
+        held = "This holds for this one prompt, and need not hold for others"
     else:
         held = f"This holds for these {len(prompts)} prompts, and need not hold for others"
     return Sentence(" ".join([f"{held}.", *_conditions(found, facts)]), "the scope")
@@ -216,6 +224,10 @@ def _conditions(found: Result, facts: Facts) -> Iterator[str]:
             yield f"{both} differ in {' and '.join(parts)} together: so does what is said here."
         elif not parts:
             yield f"{both} are one recipe, drawn twice: whatever they differ in is chance."
+    cut = [one.share_cut_off for one in found.endings.values()]
+    if max((share or 0.0 for share in cut), default=0.0) > _MOSTLY:
+        end = counted(facts.max_tokens, "token")
+        yield f"Most texts of a model are cut off after {end}: what is compared are beginnings."
     if found.counted_as_lost:
         shares = [f"{100 * (one.value or 0):.0f} % of {called(arm)}" for arm, one in found.valid.items()]
         yield f"Only texts that are valid count, {listed(shares)}."
@@ -231,16 +243,16 @@ def _different(lines: Sequence[Line], found: Result) -> Figure | None:
         Count(arm, value * shrink, round(m * shrink), f"{_about(value)} of {_m(found)}")
         for arm, value in _values(lines)
     ]
-    note = "A filled dot is a text that says something else than those before it, a ring one that repeats."
+    note = "A ring: a text that means nearly the same as an earlier one."
     if shrink < 1:
         note += f" {_DOTS} dots stand for {_m(found)} texts."
-    return figure_of_dots("compare-different", "How many texts differ in meaning", counts, note)
+    return figure_of_dots("compare-different", "Filled: a text that says something new", counts, note)
 
 
 def _openness(lines: Sequence[Line], found: Result) -> Figure | None:
-    counts = [Count(arm, branching(bits), None, f"as if {_choices(bits)}") for arm, bits in _values(lines)]
-    note = "Each dot is a token; the choice is as open as one among so many that are all equally likely."
-    return figure_of_dots("compare-choices", "Among how many tokens the next one is chosen", counts, note)
+    counts = [Count(arm, branching(bits), None, f"{_choices(bits)} in effect") for arm, bits in _values(lines)]
+    note = "Some tokens are likelier than others; the choice is as open as one among so many equal ones."
+    return figure_of_dots("compare-choices", "Filled: a token that may come next, all equally likely", counts, note)
 
 
 _PICTURES: Mapping[str, Callable[[Sequence[Line], Result], Figure | None]] = {"kinds": _different, "entropy": _openness}

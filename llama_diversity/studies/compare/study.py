@@ -476,6 +476,7 @@ def _as_json(found: analysis.Result, facts: Facts, rules: Rules, inputs: str) ->
         ],
         "prompts": list(facts.prompts),
         "n": facts.n,
+        "max_tokens": facts.max_tokens,
         **measuring(rules, found.m_kinds, found.m_words),
         "inputs": inputs,
     }

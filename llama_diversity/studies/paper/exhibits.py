@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from llama_diversity.decimals import counted
 from llama_diversity.render.exhibits import Between, Exhibit, Plain, Remark, Section, Table, Value
 from llama_diversity.studies.paper.analysis import ERRATA, VERDICTS, Entry, Number
 from llama_diversity.studies.paper.plain import MARKS, asked_of, is_arithmetic, plain, row
@@ -49,16 +50,17 @@ def section(found: Sequence[Entry], facts: Facts, command: str, plains: Sequence
             else "This is another pair than the paper's: only directions are compared, not numbers."
         )
     )
-    told = plain(found, plains, (facts.base, facts.aligned), facts.absent)
+    told = plain(found, plains, (facts.base, facts.aligned), facts.absent, is_paper_pair=facts.is_paper_pair)
     return Section("ledger", "Does the paper hold?", about, command, tuple(_exhibits(found, facts)), told)
 
 
 def _exhibits(found: Sequence[Entry], facts: Facts) -> Iterator[Exhibit]:
-    counted = Counter(entry.verdict for entry in found)
-    said = ", ".join(f"{MARKS[verdict]} {counted[verdict]}" for verdict in VERDICTS if counted[verdict])
-    n_computed = sum(map(is_arithmetic, found))
-    computed = f", {n_computed} of them arithmetic that no model enters" if n_computed else ""
-    yield Remark(f"{len(found)} lines{computed}: {said or 'none'}.")
+    computed = [entry for entry in found if is_arithmetic(entry)]
+    lines = [entry for entry in found if not is_arithmetic(entry)]
+    told = [f"{counted(len(lines), 'line')} about these models{_counts(lines)}."]
+    if computed:
+        told.append(f"{counted(len(computed), 'line')} of arithmetic, which no model enters{_counts(computed)}.")
+    yield Remark(" ".join(told))
     if facts.absent:
         yield Remark(f"Not there yet, so without lines: {', '.join(facts.absent)}.", is_warning=True)
     yield _ledger(found)
@@ -73,6 +75,12 @@ def _exhibits(found: Sequence[Entry], facts: Facts) -> Iterator[Exhibit]:
     )
     errata = tuple((words,) for words in ERRATA)
     yield Table("ledger-errata", "Errata found in the paper", ("erratum",), errata, is_prose=True, is_folded=True)
+
+
+def _counts(found: Sequence[Entry]) -> str:
+    counts = Counter(entry.verdict for entry in found)
+    said = ", ".join(f"{MARKS[verdict]} {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
+    return f": {said}" if said else ""
 
 
 def _ledger(found: Sequence[Entry]) -> Table:

@@ -28,7 +28,7 @@ def plain(found: Result, models: Mapping[str, str]) -> Plain:
     if none:
         said = Sentence(f"Nothing can be said of personas: {listed(none)} made none that is whole.", "nothing")
         return told([said], models)
-    return told([*_nationalities(found), *_women(found), *_ages(found), *_tone(found), _scope(found)], models)
+    return told([*_nationalities(found), *_ages(found), *_tone(found), *_women(found), _scope(found)], models)
 
 
 def _scope(found: Result) -> Sentence:
@@ -85,9 +85,9 @@ def _women(found: Result) -> Iterator[Sentence]:
         Count(arm, _PART * (one.value or 0.0), _PART, f"{decimals(_PART * (one.value or 0.0), '.0f')} of {_PART}")
         for arm, one in shares.items()
     ]
-    note = "A filled dot is a woman, a ring a persona that is none."
-    picture = figure_of_dots("personas-women", f"How many of {_PART} personas are women", counts, note)
-    yield _capital(judged("", parts, signs, ("fewer", "more"), picture=picture))
+    note = "A ring: a persona that is none."
+    picture = figure_of_dots("personas-women", "Filled: a woman among the personas", counts, note)
+    yield _aside(_capital(judged("", parts, signs, ("fewer", "more"), picture=picture)))
 
 
 def _ages(found: Result) -> Iterator[Sentence]:
@@ -117,7 +117,12 @@ def _tone(found: Result) -> Iterator[Sentence]:
     parts = {arm: f"those of {called(arm)} {number}" for arm, number in numbers.items()}
     parts[first] = f"the reviews of {called(first)} have a tone of {numbers[first]}"
     signs = {arm: sign_of(some["sentiment"].low, some["sentiment"].high) for arm, some in found.differences.items()}
-    yield judged("Where -1 is scathing and +1 is glowing,", parts, signs, ("less friendly", "friendlier"))
+    yield _aside(judged("Where -1 is scathing and +1 is glowing,", parts, signs, ("less friendly", "friendlier")))
+
+
+def _aside(one: Sentence) -> Sentence:
+    """A difference that is not of variety."""
+    return one._replace(tells="another difference") if one.tells == "a difference" else one
 
 
 def _capital(one: Sentence) -> Sentence:
@@ -136,5 +141,5 @@ def _mixed(found: Result) -> Figure | None:
     ]
     if len(counts) < len(varied):
         return None
-    note = "Each dot is a nationality; the personas are as mixed as if so many occurred, all equally often."
-    return figure_of_dots("personas-nationalities", "How varied the nationalities are", counts, note)
+    note = "The personas are as mixed as if so many nationalities occurred, all equally often."
+    return figure_of_dots("personas-nationalities", "Filled: a nationality, all equally frequent", counts, note)

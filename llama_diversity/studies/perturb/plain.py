@@ -1,4 +1,4 @@
-"""Section 5.1 in plain words: who says something again and again, and who comes back to it after a nudge."""
+"""Section 5.1 in plain words: who says one thing again and again, and who returns to it when an opening is changed."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from llama_diversity.decimals import counted, decimals
 from llama_diversity.metrics.inference import proportion_difference
 from llama_diversity.render.dots import Count, figure_of_dots
 from llama_diversity.render.exhibits import Figure, Plain, Sentence
-from llama_diversity.studies.perturb.analysis import LEAST_OPENINGS, LEAST_PROMPTS, N_FIRST, Over
-from llama_diversity.studies.plain import A_TOKEN, called, judged, listed, percent_of, quoted, sign_of, told
+from llama_diversity.studies.perturb.analysis import LEAST_OPENINGS, LEAST_PROMPTS, Over
+from llama_diversity.studies.plain import called, judged, listed, percent_of, quoted, sign_of, told
 
 if TYPE_CHECKING:
     from llama_diversity.studies.perturb.exhibits import Facts
 
-HABIT = "A habit is a meaning that a twentieth of a model's continuations of an opening share, and three at least."
+HABIT = (
+    "One thing again and again: a meaning that a twentieth of a model's texts after an opening share, three at least."
+)
 _PARTS = 100  # dots of a panel
 
 
 def plain(found: Mapping[str, Over], facts: Facts) -> Plain:
-    """Who has habits, who returns to them, and how long the last arm is thrown off.
+    """Who says one thing again and again, and who returns to it.
 
     `found`: at the first dose, over the openings with words of the aligned model's own, over all where none has.
     """
-    said = [*_habits(found, facts), *_returns(found, facts), *_surprise(found, facts), _scope(facts)]
-    return told(said, facts.arms, _named)
+    said = [*_habits(found, facts), *_returns(found, facts), _scope(facts)]
+    return told(said, facts.arms, name=_named)
 
 
 def _named(arm: str) -> str:
@@ -49,12 +51,15 @@ def _habits(found: Mapping[str, Over], facts: Facts) -> Iterator[Sentence]:
     shares = {arm: one.with_attractors for arm, one in found.items()}
     if any(one.value is None for one in shares.values()):
         reason = next(iter(one.reason for one in shares.values() if one.value is None)) or "the texts cannot be read"
-        yield Sentence(f"It cannot be told who has habits: {reason[:1].lower()}{reason[1:].rstrip('.')}.", "nothing")
+        yield Sentence(
+            f"It cannot be told who says one thing again and again: {reason[:1].lower()}{reason[1:].rstrip('.')}.",
+            "nothing",
+        )
         return
     first = next(iter(shares))
     n = found[first].n_openings
     parts = {arm: f"{_named(arm)} after {one.k}" for arm, one in shares.items()}
-    parts[first] = f"{_named(first)} has a habit after {shares[first].k}"
+    parts[first] = f"{_named(first)} says one thing again and again after {shares[first].k}"
     changes = {arm: proportion_difference(shares[first], one) for arm, one in shares.items() if arm != first}
     few = _few(facts)
     signs = {arm: None if few else sign_of(one.low, one.high) for arm, one in changes.items()}
@@ -79,18 +84,20 @@ def _returns(found: Mapping[str, Over], facts: Facts) -> Iterator[Sentence]:
     parts: dict[str, str] = {}
     for arm, one in there.items():
         share = percent_of(one.returned.value or 0.0, one.returned.low, one.returned.high)
-        parts[arm] = f"{_named(arm)}{'' if parts else ' returns to a habit'} {share}{'' if parts else ' of the time'}"
+        verb = "" if parts else " return to what it says again and again"
+        parts[arm] = f"{share} of the texts of {_named(arm)}{verb}"
     without = [_named(arm) for arm in found if arm not in there]
-    rest = f"; {listed(without)} {'has' if len(without) == 1 else 'have'} none to return to" if without else ""
+    rest = f"; {listed(without)} {'has' if len(without) == 1 else 'have'} nothing to return to" if without else ""
     few = _few(facts)
-    few = few or next((f"{_named(arm)} has habits after {one.n_returned} openings only" for arm, one in there.items()
-                       if one.n_returned < LEAST_OPENINGS), "")  # fmt: skip
+    for arm, one in there.items():
+        if not few and one.n_returned < LEAST_OPENINGS:
+            few = f"{_named(arm)} has something to return to after {counted(one.n_returned, 'opening')} only"
     if first not in there or len(there) < 2:
         yield Sentence(f"{nudge} {listed(list(parts.values()))}{rest}.", "nothing", HABIT)
         return
     changes = {arm: proportion_difference(there[first].returned, one.returned) for arm, one in there.items()}
     signs = {arm: None if few else sign_of(one.low, one.high) for arm, one in changes.items() if arm != first}
-    words = ("less often", "more often")
+    words = ("less", "more")
     said = judged(nudge, parts, signs, words, untold=few, term=HABIT, picture=_returning(found), name=_named)
     yield said._replace(text=f"{said.text.rstrip('.')}{rest}.")
 
@@ -98,31 +105,7 @@ def _returns(found: Mapping[str, Over], facts: Facts) -> Iterator[Sentence]:
 def _nudge(facts: Facts) -> str:
     opening = facts.places[0].first
     like = " and the like" if len(facts.places) > 1 else ""
-    return f"Nudged from {quoted(opening.unchanged)} to {quoted(opening.changed)}{like},"
-
-
-def _surprise(found: Mapping[str, Over], facts: Facts) -> Iterator[Sentence]:
-    """How much oftener the last arm stumbles after a nudge than by chance, and for how long."""
-    arm, one = list(found.items())[-1]
-    more, calm = one.disturbance, one.calm
-    if more.value is None or one.disturbed.value is None:
-        return
-    few = _few(facts)
-    sign = None if few else sign_of(more.low, more.high)
-    points = percent_of(more.value, more.low, more.high).replace(" %", " points", 1)
-    by = f"stumbles within {N_FIRST} tokens in {decimals(100 * one.disturbed.value, '.0f')} % of continuations"
-    lasts = "" if calm.median is None else f"; half of the time it is calm again within {calm.median:g} tokens"
-    if sign is None:
-        untold = few or "there is no interval"
-        yield Sentence(f"It cannot be told whether the nudge throws {_named(arm)} off: {untold}.", "nothing")
-    elif sign == 0:
-        text = f"{_nudge(facts)} {_named(arm)} {by}: no more than by chance, as far as can be seen."
-        yield Sentence(text, "no difference")
-    else:
-        how = "more" if sign > 0 else "less"
-        yield Sentence(
-            f"{_nudge(facts)} {_named(arm)} {by}, {points} {how} than by chance{lasts}.", "a difference", A_TOKEN
-        )
+    return f"When {quoted(opening.unchanged)} is changed to {quoted(opening.changed)}{like},"
 
 
 def _scope(facts: Facts) -> Sentence:
@@ -141,8 +124,8 @@ def _returning(found: Mapping[str, Over]) -> Figure | None:
         Count(arm, _PARTS * value, _PARTS, f"{decimals(_PARTS * value, '.0f')} of {_PARTS}")
         for arm, value in there.items()
     ]
-    note = "A filled dot is a continuation that returns to a habit, a ring one that does not; who has none is left out."
-    return figure_of_dots("perturb-returned", f"Of {_PARTS} nudged continuations so many return", counts, note)
+    note = "A ring: one that does not. A model without such a thing is left out."
+    return figure_of_dots("perturb-returned", "Filled: a text that returns to what is always said", counts, note)
 
 
 def _openings(found: Mapping[str, Over]) -> Figure | None:
@@ -150,5 +133,5 @@ def _openings(found: Mapping[str, Over]) -> Figure | None:
         Count(arm, float(one.with_attractors.k), one.n_openings, f"{one.with_attractors.k} of {one.n_openings}")
         for arm, one in found.items()
     ]
-    note = "A filled dot is an opening after which the model says one thing again and again, a ring one without."
-    return figure_of_dots("perturb-habits", "After how many openings a model has a habit", counts, note)
+    title = "Filled: an opening after which a model says one thing again and again"
+    return figure_of_dots("perturb-habits", title, counts, "A ring: an opening after which it does not.")

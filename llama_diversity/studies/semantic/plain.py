@@ -25,13 +25,13 @@ MEANING = (
     "Two texts mean nearly the same where a sentence encoder sees them as near each other "
     f"(a cosine of {KIND_CUT:g} or more)."
 )
-DIFFERENT = "A filled dot is a text that says something else than those before it, a ring one that repeats."
+DIFFERENT = "A ring: a text that means nearly the same as an earlier one."
 _PAIRS = 100  # dots of a panel
 
 
 def plain(found: Whole, prompt: str, models: Mapping[str, str]) -> Plain:
     """Likeness of meanings, kinds and distance; of meanings that the encoder cannot read why not."""
-    said = [one for one in (alike(found.result, prompt), *_more(found)) if one is not None]
+    said = [one for one in (alike(found.result, prompt), *_more(found, prompt)) if one is not None]
     return told([*said, scope(prompt)], models) if said else Plain()
 
 
@@ -45,12 +45,10 @@ def alike(found: Result, prompt: str) -> Sentence | None:
         return None
     shares = {arm: percent_of(one.value or 0.0, one.low, one.high) for arm, one in pairs.items()}
     first = next(iter(shares))
-    parts = {arm: f"two of {called(arm)} {share}" for arm, share in shares.items()}
-    parts[first] = f"two texts that {called(first)} writes mean nearly the same {shares[first]} of the time"
+    parts = {arm: f"{share} of {called(arm)}'s" for arm, share in shares.items()}
+    parts[first] = f"{shares[first]} of {called(first)}'s pairs of texts mean nearly the same"
     signs = {arm: sign_of(one.low, one.high) for arm, one in found.alike_differences.items()}
-    return judged(
-        f"After {quoted(prompt)}", parts, signs, ("less often", "more often"), term=MEANING, picture=picture(found)
-    )
+    return judged(f"After {quoted(prompt)}", parts, signs, ("less", "more"), term=MEANING, picture=picture(found))
 
 
 def picture(found: Result) -> Figure | None:
@@ -63,9 +61,9 @@ def picture(found: Result) -> Figure | None:
     ]
     return figure_of_dots(
         "semantic-alike",
-        f"Of {_PAIRS} pairs of texts so many mean nearly the same",
+        "Filled: two texts that mean nearly the same",
         counts,
-        "A filled dot is a pair that does, a ring one that does not.",
+        f"{_PAIRS} dots for all pairs of texts of a model; a ring: two texts that do not.",
     )
 
 
@@ -77,13 +75,13 @@ def _of_hundred(share: float) -> str:
     return "more than 99" if 99 < number < _PAIRS else decimals(number, ".0f")
 
 
-def _more(found: Whole) -> Iterator[Sentence]:
+def _more(found: Whole, prompt: str) -> Iterator[Sentence]:
     if not found.unreadable:
-        yield from _kinds(found)
+        yield from _kinds(found, prompt)
         yield from _compared(found.distance_retained, "differ", "as far in meaning", next(iter(found.distance)))
 
 
-def _kinds(found: Whole) -> Iterator[Sentence]:
+def _kinds(found: Whole, prompt: str) -> Iterator[Sentence]:
     """How many of m texts differ in meaning."""
     limits = {arm: limits_of(one) for arm, one in found.rarefied.items()}
     if any(one.value is None for one in found.rarefied.values()) or found.m_kinds < 2:
@@ -98,35 +96,45 @@ def _kinds(found: Whole) -> Iterator[Sentence]:
         for arm, ends in limits.items()
     }
     first = next(iter(numbers))
-    parts = {arm: f"{called(arm)} {number}" for arm, number in numbers.items()}
-    parts[first] = f"{called(first)} has about {numbers[first]} that differ in meaning"
+    parts = {arm: f"{number} of {called(arm)}'s" for arm, number in numbers.items()}
+    parts[first] = f"about {numbers[first]} of {called(first)}'s differ in meaning"
     signs = {arm: sign_of(one.low, one.high, 1.0) for arm, one in found.rarefied_retained.items()}
-    yield judged(f"Of {found.m_kinds:,} texts", parts, signs, ("fewer", "more"), picture=_picture_of_kinds(found))
+    yield judged(
+        f"Of {found.m_kinds:,} texts after {quoted(prompt)}",
+        parts,
+        signs,
+        ("fewer", "more"),
+        picture=_picture_of_kinds(found),
+    )
 
 
 def _picture_of_kinds(found: Whole) -> Figure | None:
     m = found.m_kinds
     values = {arm: one.value or 0.0 for arm, one in found.rarefied.items()}
     counts = [Count(arm, value, m, f"{decimals(value, '.0f')} of {m:,}") for arm, value in values.items()]
-    return figure_of_dots("semantic-different", "How many texts differ in meaning", counts, DIFFERENT)
+    return figure_of_dots("semantic-different", "Filled: a text that says something new", counts, DIFFERENT)
 
 
 def _compared(retained: Mapping[str, Retained], verb: str, how: str, first: str) -> Iterator[Sentence]:
     """A measure of which an arm keeps a share."""
-    parts, signs = {}, {}
+    parts: dict[str, str] = {}
+    signs: dict[str, int | None] = {}
     for arm, one in retained.items():
         if one.share is None or one.low is None or one.high is None:
             return
         share = percent_of(one.share, one.low, one.high, edges=(100.0,))
-        parts[arm] = f"two of {called(arm)} {verb} {share} {how}"
+        start, end = ("two of", "") if parts else ("Two texts of", f" as two of {called(first)}")
+        parts[arm] = f"{start} {called(arm)} {verb} {share} {how}{end}"
         signs[arm] = sign_of(one.low, one.high, 1.0)
     if not parts:
         return
-    ends = {0: "no difference that could be seen", None: "whether that is a difference cannot be told"}
-    told = [f"{part}{'' if signs[arm] else ' (' + ends[signs[arm]] + ')'}" for arm, part in parts.items()]
+    ends: dict[int | None, str] = {
+        0: "no difference that could be seen",
+        None: "whether that is a difference cannot be told",
+    }
+    said = [f"{part}{'' if signs[arm] else ' (' + ends[signs[arm]] + ')'}" for arm, part in parts.items()]
     is_any = any(signs.values())
-    opening = f"Compared with two texts of {called(first)}, "
-    yield Sentence(f"{opening}{' and '.join(told)}.", "a difference" if is_any else "no difference")
+    yield Sentence(f"{' and '.join(said)}.", "a difference" if is_any else "no difference")
 
 
 def _lower(reason: str) -> str:

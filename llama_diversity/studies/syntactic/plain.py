@@ -24,8 +24,8 @@ def choices(found: Result, prompt: str) -> Sentence | None:
         return None
     numbers = {arm: ranged(one.value or 0.0, one.low, one.high, edges=(1.0,)) for arm, one in arms.items()}
     first = next(iter(arms))
-    parts = {arm: f"{called(arm)} as if among {number}" for arm, number in numbers.items()}
-    parts[first] = f"{called(first)} chooses each token as if among {numbers[first]} equally likely ones"
+    parts = {arm: f"{called(arm)} {number}" for arm, number in numbers.items()}
+    parts[first] = f"{called(first)} has in effect {numbers[first]} equally likely next tokens"
     signs = {
         arm: sign_of(changed["entropy_bits"].low, changed["entropy_bits"].high)
         for arm, changed in found.differences.items()
@@ -33,7 +33,7 @@ def choices(found: Result, prompt: str) -> Sentence | None:
     fewest = min(one.n for one in found.arms.values())
     untold = f"{counted(fewest, 'completion')} of each, or they are all alike"
     return judged(
-        f"Going on from {quoted(prompt)},",
+        f"After {quoted(prompt)}",
         parts,
         signs,
         ("fewer", "more"),
@@ -45,6 +45,6 @@ def choices(found: Result, prompt: str) -> Sentence | None:
 
 def _picture(found: Result) -> Figure | None:
     values = {arm: one.choices.value or 0.0 for arm, one in found.arms.items()}
-    counts = [Count(arm, value, None, f"as if {decimals(value, '.2g')}") for arm, value in values.items()]
-    note = "Each dot is a token; the choice is as open as one among so many that are all equally likely."
-    return figure_of_dots("syntactic-choices", "Among how many tokens the next one is chosen", counts, note)
+    counts = [Count(arm, value, None, f"{decimals(value, '.2g')} in effect") for arm, value in values.items()]
+    note = "Some tokens are likelier than others; the choice is as open as one among so many equal ones."
+    return figure_of_dots("syntactic-choices", "Filled: a token that may come next, all equally likely", counts, note)
