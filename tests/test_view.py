@@ -198,3 +198,20 @@ def test_only_samples_with_some_words_are_listed(stored):
 
     with stored_source("last", stored) as source:
         play(source, script, size=(110, 30))
+
+
+def test_the_sample_in_view_has_the_bar_of_the_list(stored):
+    def bars(pilot) -> list[str]:
+        strips = pilot.app.screen._compositor.render_strips()
+        segments = (segment for strip in strips for segment in strip)
+        return [one.text.split()[0] for one in segments if one.style and one.style.reverse and len(one.text) > 40]
+
+    async def script(pilot):
+        await pilot.press("l")
+        await pilot.pause()
+        assert bars(pilot) == ["0"]
+        await pilot.press("down", "down")
+        assert bars(pilot) == ["2"]
+
+    with stored_source("last", stored) as source:
+        play(source, script, size=(130, 30))

@@ -28,7 +28,7 @@ _MOST_BYTES = 16
 class Detail(Drawn, can_focus=True):
     """Everything about one token. While it has the keys, one of the alternatives is marked to be chosen."""
 
-    DEFAULT_CSS = "Detail { width: 1fr; height: 9; }"
+    DEFAULT_CSS = "Detail { width: 1fr; height: 10; }"
     BINDINGS = bindings([Keys("up down", "another one", {"down": "mark(1)", "up": "mark(-1)"})]) + bindings(
         [Keys("enter", "take it", {"enter": "take"})]
     )

@@ -108,7 +108,8 @@ class Drawn(Widget):
 
 def strip_of(line: Text, width: int) -> Strip:
     """A line cut and filled to a width."""
-    segments = [Segment(text, style) for text, style, _ in line.render(_CONSOLE) if text]
+    base = line.style if isinstance(line.style, Style) else None  # which Rich leaves out of a text without spans
+    segments = [Segment(text, style or base) for text, style, _ in line.render(_CONSOLE) if text]
     return Strip(segments).adjust_cell_length(width)
 
 
