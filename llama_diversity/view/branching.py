@@ -245,7 +245,7 @@ class BranchScreen(Screen[None]):
         place = self.place
 
         def saved(run: str | None) -> None:
-            self.say(f"Kept as run {run}. `llamadiv perturb --opening-of {run}` goes on with it." if run else "")
+            self.say(f"Kept as run {run}; `perturb --opening-of` goes on with it." if run else "")
 
         self.models.ask(lambda sitting: sitting.at(place).finish(), saved, self.say)
 
