@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
+from scripted_work import realistic_stats, recipe_without_engine
 from textual.pilot import Pilot
 
-from llama_diversity.records import Asking
+from llama_diversity.records import Asking, Cell, Piece, Sample
 from llama_diversity.render.cells import Marks
 from llama_diversity.render.heatmap import Looks
+from llama_diversity.store import Store
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.sources import scored_source, stored_source
 from llama_diversity.view.app import ViewApp
@@ -215,3 +219,84 @@ def test_the_sample_in_view_has_the_bar_of_the_list(stored):
 
     with stored_source("last", stored) as source:
         play(source, script, size=(130, 30))
+
+
+HOSTILE = [
+    b"\x1b[2J", b"\x1b]0;pwned\x07", "\u202eevil".encode(), b"[/b]", b"[bold red]", "\u009b2J".encode(), b"\xf0\x9f",
+    "你好".encode(), b"\t", b"\n", b"", "⟨≠⟩".encode(), "\u2028".encode(), b":smile:", b"\xff\xfe",
+]  # fmt: skip
+
+
+def run_of(store_path: Path, pieces: list[bytes], *, n_stored: int = 1) -> None:
+    """A run of one arm whose samples are these pieces."""
+    tokens = realistic_stats(len(pieces), np.random.default_rng(0))
+    tokens["id"] = np.arange(len(pieces)) % 50_000
+    tokens["top_ids"] = tokens["id"][:, None]
+    cell = Cell("base", "m\x1b[2J", recipe_without_engine(0), 3)
+    with Store.open(store_path) as store:
+        run_id = store.start_run(command=["llamadiv", "sample"], about={})
+        store.add_cells(run_id, [(cell, {})])
+        store.put_pieces(cell.recipe.vocab_digest, {at: Piece(piece) for at, piece in enumerate(pieces)})
+        text = b"".join(pieces)
+        store.add([Sample(cell.recipe.key, at, "length", text, tokens) for at in range(n_stored)], run_id)
+
+
+@pytest.mark.parametrize("is_ascii", [False, True])
+def test_hostile_text_reaches_no_terminal(session, is_ascii):
+    run_of(session.store, HOSTILE)
+
+    async def script(pilot):
+        for keys in (["l"], ["escape", *["right"] * len(HOSTILE)], ["c"], ["question_mark", "x"]):
+            await pilot.press(*keys)
+            await pilot.pause()
+            shown = "".join(screen(pilot))
+            assert shown.isprintable()
+            assert not {"\x1b", "\u202e", "\u009b"} & set(shown)
+            assert {cell_len(line) for line in screen(pilot)} == {100}
+        assert "[/b]" in shown
+        if is_ascii:
+            assert {one for one in shown if ord(one) > 127} <= set("你好⟨≠⟩")  # the text's own
+
+    with stored_source("last", session) as source:
+        play(source, script, size=(100, 30), drawn=ink(ascii=is_ascii))
+
+
+def test_a_run_without_samples_waits_for_them(session):
+    run_of(session.store, [b" a", b" b"], n_stored=0)
+
+    async def script(pilot):
+        assert "no samples yet" in screen(pilot)[0]
+        await pilot.press("right", "s", "tab", "l", "o", "n", "c", "a", "enter", "p")
+        await settled(pilot)
+
+    with stored_source("last", session) as source:
+        play(source, script)
+
+
+def test_a_damaged_sample_costs_itself_alone(session):
+    run_of(session.store, [b" a", b" b"], n_stored=3)
+    with sqlite3.connect(session.store) as connection:
+        connection.execute("UPDATE samples SET statistics = x'09' WHERE idx = 1")
+
+    async def script(pilot):
+        await pilot.press("s")
+        assert "this sample store is damaged" in screen(pilot)[-1] + "".join(screen(pilot))
+        await pilot.press("s")
+        assert len(pilot.app.screen.query_one(Columns).abreast.texts[0]) == 2
+
+    with stored_source("last", session) as source:
+        play(source, script, size=(160, 30))
+
+
+def test_a_sample_of_8000_tokens_is_set_as_far_as_it_is_looked_at(session):
+    run_of(session.store, [b" word"] * 8000)
+
+    async def script(pilot):
+        columns = pilot.app.screen.query_one(Columns)
+        assert columns._columns[0].typeset.n_lines < 200
+        await pilot.press("G")
+        assert columns.at == 7999
+        assert "token 8000 of 8000" in "\n".join(screen(pilot))
+
+    with stored_source("last", session) as source:
+        play(source, script)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from rich.text import Text as RichText
 from textual import events
 from textual.message import Message
 from textual.strip import Strip
@@ -22,7 +23,7 @@ from llama_diversity.render.layout import Line
 from llama_diversity.render.scales import Scale
 from llama_diversity.render.typeset import Spot, Typeset
 from llama_diversity.studies.viewed import Abreast, Text
-from llama_diversity.view.ink import DIM, HERE, THERE, Ink, cut
+from llama_diversity.view.ink import DIM, HERE, THERE, Ink, cut, folded, strip_of
 
 NARROWEST = 24  # cells of a text, below which fewer stand side by side
 _CHUNK = 128  # tokens whose values are worked out together
@@ -113,6 +114,7 @@ class Columns(Widget):
         super().__init__(id=id)
         self.ink = ink
         self.abreast: Abreast | None = None
+        self.notice = ""  # why there is nothing to show
         self.arm = self.at = 0
         self.is_alone = False  # only the arm that has the cursor
         self._scale: Scale | None = None
@@ -199,6 +201,9 @@ class Columns(Widget):
         self.go_line(-3)
 
     def render_line(self, y: int) -> Strip:
+        if self.notice:
+            lines = folded(RichText(self.ink.safe(self.notice)), self.size.width)
+            return strip_of(lines[y] if y < len(lines) else RichText(), self.size.width)
         segments: list[Segment] = []
         for arm, column in self._shown():
             if segments:

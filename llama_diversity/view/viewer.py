@@ -89,11 +89,12 @@ class Viewer(Screen[None]):
     def open(self, question: int, arm: int, row: int, *, at: int = 0) -> None:
         """Show a row of an arm, beside it those of the others; where it cannot be read, say why."""
         self.question, self.row = question, row
+        self.columns.notice = ""
         try:
             found = self._texts(question, arm, row)
         except LlamadivError as error:
             found = []
-            self.say(str(error))
+            self.columns.notice = str(error)
         abreast = Abreast(found) if found else None
         if abreast is not None and self.quantity not in abreast.quantities:
             self.quantity = abreast.quantities[0]
@@ -123,7 +124,7 @@ class Viewer(Screen[None]):
             words += f"  prompt {self.question + 1} of {len(questions)}"
         n_rows = self.source.n_rows(self.question, arm) if questions else 0
         if columns.abreast is None:
-            words += "  no samples yet: they appear as they are drawn"
+            words += "" if columns.notice else "  no samples yet: they appear as they are drawn"
         else:
             prompt = columns.abreast.texts[arm].prompt
             place = self.order.place_of(self.row)
