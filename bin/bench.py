@@ -35,6 +35,7 @@ import bench_prompts
 import bench_valid
 import bench_view
 import bench_vllm
+import bench_watching
 import bench_workers
 
 from llama_diversity import paths
@@ -103,7 +104,7 @@ DIFF_TEXTS, DIFF_LENGTH = 4, 512
 FEWEST_TEXTS = 20
 USUAL = ("sampling", "diff", "metrics", "opening", "valid", "decan")
 BESIDE_EARLIER = ("busy", "exact", "setup", "demo", "reproduce", "prompts")
-PARTS = (*USUAL, "mixing", "vllm", "workers", "view", *BESIDE_EARLIER)
+PARTS = (*USUAL, "mixing", "vllm", "workers", "view", "watching", *BESIDE_EARLIER)
 
 
 def main() -> None:
@@ -133,6 +134,10 @@ def main() -> None:
         say("answers in random orders")
         model = arguments.model or bench_earlier.real_model() or made(arguments.shape, arguments.vocab)
         report["decan"] = bench_decan.measured(model, arguments.rounds, arguments.threads)
+    if "watching" in arguments.only:
+        say("samples that are watched")
+        model = arguments.model or bench_earlier.real_model() or made(arguments.shape, arguments.vocab)
+        report["watching"] = bench_watching.measured(model, arguments.rounds)
     if "vllm" in arguments.only:
         if arguments.vllm_python is None:
             sys.exit(
@@ -367,6 +372,7 @@ def table(report: dict) -> str:
     lines += bench_vllm.table(report["vllm"]) if "vllm" in report else []
     lines += bench_workers.table(report["workers"]) if "workers" in report else []
     lines += bench_view.table(report["view"]) if "view" in report else []
+    lines += bench_watching.table(report["watching"]) if "watching" in report else []
     lines += bench_earlier.table(report)
     lines += bench_prompts.table(report["prompts"]) if "prompts" in report else []
     return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])
