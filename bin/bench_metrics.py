@@ -97,6 +97,7 @@ def calls(n: int) -> Iterator[tuple[str, Callable[[], object]]]:
         indices.mean_squared_cosine, indices.corrected_vendi,
     ):  # fmt: skip
         yield of_vectors.__name__, lambda of_vectors=of_vectors: of_vectors(one.vectors)
+    yield "alike_pairs", lambda: similarity.alike_pairs(one.vectors, CUT)
     for of_two in (similarity.energy_distance, similarity.mmd):
         yield of_two.__name__, lambda of_two=of_two: of_two(one.vectors, other.vectors)
     for q in (0.5, 1, 2, np.inf):

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from llama_diversity.metrics import similarity
 from llama_diversity.metrics.indices import corrected_vendi, leinster_cobbold, vendi
 from llama_diversity.metrics.similarity import (
+    alike_pairs,
     energy_distance,
     mean_cosine,
     mean_nearest_distance,
@@ -35,6 +36,7 @@ EXAMPLES: dict[str, Callable[[Any], Any]] = {  # every public function of the mo
     "mean_cosine": lambda rows: [*mean_cosine(rows).summary, *mean_cosine(rows).of_each],
     "mean_pairwise_distance": lambda rows: mean_pairwise_distance(rows)[:3],
     "rao_q": lambda rows: rao_q(rows)[:3],
+    "alike_pairs": lambda rows: alike_pairs(rows, 0.7)[:3],
     "mean_nearest_distance": lambda rows: [mean_nearest_distance(rows).value],
     "energy_distance": lambda rows: [energy_distance(rows, rows[1:]).value],
     "mmd": lambda rows: [mmd(rows, rows[1:]).value],
@@ -375,3 +377,18 @@ def test_pooled_tf_idf_cosines_keep_still_with_n_and_own_ones_do_not() -> None:
         assert abs(fixed.mean() - whole) < 4 * fixed.std(ddof=1) / math.sqrt(repetitions)
         own = [mean_cosine(tf_idf({"a": [texts[i] for i in subset]})["a"]).summary.mean for subset in subsets[:60]]
         assert np.mean(own) > 1.1 * whole
+
+
+@pytest.mark.parametrize("shares", [[0.1] * 10, [0.6] + [0.004] * 100, [0.3, 0.25, 0.2, 0.15, 0.1], [0.9, 0.05, 0.05]])
+def test_the_interval_of_alike_pairs_holds_the_truth(shares: list[float]) -> None:
+    """Texts of kinds whose shares are known: the probability that two are alike is the sum of their squares."""
+    rng, truth = np.random.default_rng(7), float(np.square(shares).sum() / sum(shares) ** 2)
+    kinds, runs = np.eye(len(shares)), 300
+    p = np.array(shares) / sum(shares)
+    held = 0
+    for _ in range(runs):
+        found = alike_pairs(kinds[rng.choice(len(p), 30, p=p)], 0.7)
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= truth <= found.high
+    assert held >= 0.92 * runs  # of 95 %, three standard errors below

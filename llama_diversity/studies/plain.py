@@ -159,9 +159,10 @@ def judged(
     `opening` stands before `parts`, which say of each arm its number; `signs` of every later one how it differs from
     the first, and `words` what that means below and above, like ("fewer", "more").
 
-    >>> judged("There are", {"base": "5 of the base model", "aligned": "2 of the aligned model"}, {"aligned": -1},
-    ...     ("fewer", "more"))
-    Sentence(text='There are 5 of the base model and 2 of the aligned model, which is fewer.', tells='a difference')
+    >>> told = judged("There are", {"base": "5 of the base model", "aligned": "2 of the aligned model"},
+    ...     {"aligned": -1}, ("fewer", "more"))
+    >>> told.text, told.tells
+    ('There are 5 of the base model and 2 of the aligned model, which is fewer.', 'a difference')
     """
     numbers = f"{opening} {listed(list(parts.values()))}"
     kinds: dict[int | None, list[str]] = {}
