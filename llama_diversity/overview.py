@@ -158,7 +158,8 @@ def _steps(known: Registry, runs: Headlines, pairs: Sequence[str]) -> Iterator[S
 def _look(newest: Sequence[Headline]) -> Step:
     if not newest:
         return Step("llamadiv demo", "what post-training costs, in a minute")
-    if newest[0].finished is None and newest[0].command[:1] == ("llamadiv",):
+    # `view` of a run that was drawn on its screen shows it; what it was typed to look at is another run.
+    if newest[0].finished is None and newest[0].command[:1] == ("llamadiv",) and newest[0].command[1:2] != ("view",):
         return Step(shlex.join(newest[0].command), "go on with the newest run")
     return Step("llamadiv view last", "the newest run, token by token")
 

@@ -102,6 +102,12 @@ def test_a_run_that_is_not_finished_is_gone_on_with(home):
     assert steps(lines(store))[0] == "llamadiv view last"
 
 
+def test_looking_at_a_run_is_no_work_to_go_on_with(home):
+    store = home / "s.sqlite"
+    a_run(store, "llamadiv", "view", "20260504-old", is_finished=False)
+    assert steps(lines(store))[0] == "llamadiv view last"
+
+
 def put_in_cache(home: Path, pair: str) -> None:
     """Empty files where the hub's client keeps those of a pair."""
     known = registry.load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from llama_diversity.records import Asking
 from llama_diversity.store import Store
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.sources import scored_source, stored_source
-from llama_diversity.view.app import ViewApp
+from llama_diversity.view.app import ViewApp, farewell
 from llama_diversity.view.branching import BranchScreen
 from llama_diversity.view.columns import Columns
 from llama_diversity.view.viewer import Viewer
@@ -81,7 +82,7 @@ def from_a_run_to_a_saved_one(run, session, model):
         assert [one.n for one in ways.found] == [16, 16]
         assert ways.found[1].above == 0
         await pilot.press("s")
-        await until(pilot, lambda: "Kept as run" in shown(pilot))
+        await until(pilot, lambda: "kept as run" in shown(pilot))
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, Viewer)
 
@@ -200,3 +201,67 @@ def test_hostile_tokens_stay_on_their_lines(session):
 
     with scored_source([session.model("scripted:base")], "She was", Asking(), session) as source:
         play(source, session, script)
+
+
+def left(source, session, script):
+    """Play to an end that the script makes; how the app ended, and what is said of the trees."""
+
+    async def playing():
+        app = ViewApp(source, ink(), session)
+        async with app.run_test(size=(100, 30)) as pilot:
+            await pilot.pause()
+            await script(pilot)
+        return app
+
+    app = asyncio.run(playing())
+    return app.return_code, app.models.kept
+
+
+def test_a_tree_that_is_left_is_said_to_be_kept_and_is_a_finished_run(run, session):
+    sample(run, session, "scripted:base")
+
+    async def script(pilot):
+        await branched(pilot, "full_stop")
+        await pilot.press("escape")
+        await until(pilot, lambda: "The tree is kept as run" in shown(pilot))
+        await pilot.press("q")
+
+    with stored_source("last", session) as source:
+        code, [kept] = left(source, session, script)
+    assert code == 0
+    assert (kept.n_ways, kept.n_samples, kept.n_wanted) == (1, 16, 16)
+    assert f"llamadiv runs rm {kept.run}" in " ".join(farewell([kept]))
+    with Store.open(session.store, read_only=True) as store:
+        found = store.run(kept.run)
+    assert found.finished is not None
+    assert found.command[:2] == ("llamadiv", "branch")
+    code, out, error = run(*found.command[1:], "--store", session.store, "--json", "-q")
+    assert code == 0, error
+    assert json.loads(out)["ways"][0]["n"] == 16
+
+
+def test_a_tree_that_is_interrupted_says_what_is_kept_and_how_to_go_on(run, session):
+    sample(run, session, "scripted:base")
+
+    async def script(pilot):
+        await pilot.press("B")
+        await until(pilot, lambda: isinstance(pilot.app.screen, WholeScreen))
+        held = threading.Event()
+        pilot.app.models.ask(lambda sitting: held.wait(60), lambda found: None, pytest.fail)
+        await pilot.press("full_stop")
+        await until(pilot, lambda: isinstance(pilot.app.screen, BranchScreen))
+        await pilot.press("space")
+        held.set()
+        await until(pilot, lambda: len(pilot.app.screen.samples.numbers) > 0)
+        await pilot.press("ctrl+c")
+
+    with stored_source("last", session) as source:
+        code, [kept] = left(source, session, script)
+    assert code == 130
+    assert kept.n_samples < kept.n_wanted == 16
+    said = " ".join(farewell([kept]))
+    assert f"{kept.n_samples} of 16 samples" in said
+    assert kept.command.startswith("llamadiv branch --run")
+    assert kept.command in said
+    with Store.open(session.store, read_only=True) as store:
+        assert store.run(kept.run).finished is None

@@ -250,11 +250,13 @@ class Store(Glances):
                     (run, self._number("recipes", "key", recipe.key), cell.arm, cell.reference, cell.n, _json(about)),
                 )
 
-    def tell(self, run_id: str, about: Mapping[str, Any]) -> None:
+    def tell(self, run_id: str, *, command: Sequence[str], about: Mapping[str, Any]) -> None:
         """Replace what a run says of itself, for one that grows while somebody looks on."""
         with self._transaction():
-            number = self._number("runs", "id", run_id)
-            self._connection.execute("UPDATE runs SET about = ? WHERE number = ?", (_json(about), number))
+            number, words = self._number("runs", "id", run_id), _json(list(command))
+            self._connection.execute(
+                "UPDATE runs SET command = ?, about = ? WHERE number = ?", (words, _json(about), number)
+            )
 
     def about_drawing(self, recipe_keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """What the last run that drew samples of each recipe recorded of model and layout; nothing where none did.

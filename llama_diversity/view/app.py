@@ -13,6 +13,7 @@ from llama_diversity.render import ramps
 from llama_diversity.render.cells import Marks
 from llama_diversity.render.heatmap import Looks
 from llama_diversity.render.terminal import console
+from llama_diversity.studies.branch.gathering import Kept
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.viewed import Source
 from llama_diversity.view.branching import BranchScreen
@@ -71,5 +72,13 @@ def look(source: Source, looks: Looks, color: str, session: Session) -> None:
     marks = Marks(ascii=looks.ascii, encoding=sys.stderr.encoding or "ascii", dots=depth != "none")
     app = ViewApp(source, Ink(looks, depth, marks), session)
     app.run()
+    kept = () if app.models is None else app.models.kept
+    for words in farewell(kept):
+        session.listener.say(words)
     if app.return_code == Interrupted.exit_code:
-        raise Interrupted("Interrupted; the store is as it was.")
+        raise Interrupted("Interrupted." if kept else "Interrupted; nothing was drawn, and the store is as it was.")
+
+
+def farewell(kept: Sequence[Kept]) -> list[str]:
+    """What is said of trees when the viewer is left: that they are kept, where, and what can be done with them."""
+    return [words for one in kept for words in (one.sentence, one.next_step)]

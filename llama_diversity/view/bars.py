@@ -79,7 +79,7 @@ class Footer(Drawn):
         """A remark."""
         if remark != self.remark:
             self.remark = remark
-            self.redraw()
+            self.redraw(layout=True)
 
     def forget(self, remark: str) -> None:
         """The remark, unless there is another by now."""
@@ -95,6 +95,8 @@ class Footer(Drawn):
     def lines(self, width: int, height: int) -> Sequence[Line]:
         keys = "? help  q quit  c colour  n surprise  s sample  tab arm"
         room = max(0, width - len(self.where) - 1)
+        if len(self.remark) > room:  # a sentence is read to its end, or not at all
+            return folded(Line(self.ink.safe(self.remark), BOLD), width)
         line = Line(no_wrap=True)
         line.append(cut(self.ink.safe(self.remark) or keys, room), BOLD if self.remark else DIM)
         line.append(" " * max(1, width - line.cell_len - len(self.where)))

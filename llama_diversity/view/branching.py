@@ -75,7 +75,7 @@ class BranchScreen(Screen[None]):
             yield Tree(self.ink)
             yield Samples(self.ink)
         yield Legend(self.ink)
-        yield Words(self.ink, id="foot")
+        yield Words(self.ink, id="foot", is_folded=True)
 
     def on_mount(self) -> None:
         """Go the first way."""
@@ -96,7 +96,8 @@ class BranchScreen(Screen[None]):
     def say(self, remark: str) -> None:
         """A remark, until the next key."""
         self.remark = remark
-        self._tell()
+        if self.is_mounted:  # what a model was still doing may end after the screen was left
+            self._tell()
 
     def _tell(self) -> None:
         text = self.ink.safe(self._words + self._stem())
@@ -111,7 +112,7 @@ class BranchScreen(Screen[None]):
             state = "paused" if self.running.is_paused else "growing"
             foot = Line.assemble((f"{state}  ", BOLD), ("space pause  x stop  tab tokens  esc back  ? help", DIM))
         else:
-            foot = Line("b branch  tab tokens  g go on  c colour  s save  esc back  ? help", DIM)
+            foot = Line("b branch  tab tokens  g go on  c colour  s its run  esc back  ? help", DIM)
         self.query_one("#foot", Words).say(foot)
 
     def _stem(self) -> str:
@@ -244,19 +245,25 @@ class BranchScreen(Screen[None]):
         """Say that the run stands, and how it is named."""
         place = self.place
 
-        def saved(run: str | None) -> None:
-            self.say(f"Kept as run {run}; `perturb --opening-of` goes on with it." if run else "")
+        def save(sitting: Sitting) -> str:
+            looking = sitting.at(place)
+            run, kept = looking.finish(), looking.kept()
+            return f"{kept.sentence} llamadiv perturb --opening-of {run} goes on with it." if kept else ""
 
-        self.models.ask(lambda sitting: sitting.at(place).finish(), saved, self.say)
+        self.models.ask(save, self.say, self.say)
 
     def action_colour(self, step: int) -> None:
         """Colour by another quantity."""
         self.query_one(Legend).explain(self.samples.colour(step, NAMES), None)
 
     def action_back(self) -> None:
-        """To the texts; what grows is stopped."""
+        """To the texts; what grows is stopped, and what is kept is said there."""
         self.action_stop()
+        place, models = self.place, self.models
         self.dismiss()
+        models.ask(
+            lambda sitting: sitting.kept(place), lambda kept: models.say(kept.sentence if kept else ""), models.say
+        )
 
     def action_help(self) -> None:
         """The keys of this screen."""

@@ -82,7 +82,7 @@ BRANCHING: dict[str, tuple[Keys, ...]] = {  # of the ways behind a prompt
         Keys("x", "stop; what ended is kept", {"x": "stop"}),
         Keys("g", "draw what a way lacks", {"g": "more"}),
         Keys("c C", "colour by another quantity", both("c", "C", "colour")),
-        Keys("s", "save: the run stands", {"s": "save"}),
+        Keys("s", "the run that keeps it", {"s": "save"}),
         Keys("esc", "back to the texts", {"escape": "back"}),
         Keys("?", "this help", {"question_mark": "help"}),
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from textual.message import Message
 
 from llama_diversity.errors import LlamadivError
 from llama_diversity.studies.branch.analysis import MAX_TOKENS, N_SAMPLES
-from llama_diversity.studies.branch.gathering import Sitting
+from llama_diversity.studies.branch.gathering import Kept, Sitting
 from llama_diversity.studies.drawing import Drawing
 from llama_diversity.studies.session import Listener, Session, Show
 from llama_diversity.studies.watching import Watch
@@ -45,6 +45,7 @@ class Models:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="models")
         self.n_waiting = 0
         self.watch: Watch | None = None  # of what grows now
+        self.kept: Sequence[Kept] = ()  # once they are closed
 
     def ask(
         self, question: Callable[[Sitting], Found], done: Callable[[Found], None], failed: Callable[[str], None]
@@ -86,8 +87,9 @@ class Models:
         """End what grows, wait for what is being done, and free the models."""
         if self.watch is not None:
             self.watch.stop()
-        self._thread.submit(self._sitting.close)
+        closing = self._thread.submit(self._sitting.close)
         self._thread.shutdown()
+        self.kept = closing.result()
 
 
 class _Telling(Listener):

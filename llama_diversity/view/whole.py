@@ -21,7 +21,7 @@ from llama_diversity.render.plots import bar, fit
 from llama_diversity.studies.branch.specs import Ids
 from llama_diversity.view.help import HelpScreen
 from llama_diversity.view.here import Here, Judge, judged
-from llama_diversity.view.ink import BOLD, DIM, HERE, Drawn, Ink, cut
+from llama_diversity.view.ink import BOLD, DIM, HERE, Drawn, Ink, cut, folded
 from llama_diversity.view.keys import CHOOSING, bindings_of
 from llama_diversity.view.thread import Models
 
@@ -122,9 +122,13 @@ def share(p: float) -> str:
 
 
 class Words(Drawn):
-    """A line or two that say where one stands."""
+    """A line or two that say where one stands; those that are folded take as many as they need."""
 
     text: Sequence[Line] = ()
+
+    def __init__(self, ink: Ink, *, id: str, is_folded: bool = False) -> None:
+        super().__init__(ink, id=id)
+        self.is_folded = is_folded
 
     def say(self, *text: Line) -> None:
         """Other words."""
@@ -132,6 +136,8 @@ class Words(Drawn):
         self.redraw(layout=True)
 
     def lines(self, width: int, height: int) -> Sequence[Line]:
+        if self.is_folded:
+            return [line for one in self.text for line in folded(one, width)]
         found = []
         for one in self.text:
             line = one.copy()
@@ -166,7 +172,7 @@ class WholeScreen(Screen[Ids | None]):
     def compose(self) -> ComposeResult:
         yield Words(self.ink, id="where")
         yield Whole(self.here, self.ink)
-        yield Words(self.ink, id="foot")
+        yield Words(self.ink, id="foot", is_folded=True)
 
     def on_mount(self) -> None:
         """Say where this is."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import NamedTuple
 
 from llama_diversity import cache
+from llama_diversity.decimals import counted
 from llama_diversity.engines import Engine, TokenPath
 from llama_diversity.engines.live import Live
 from llama_diversity.errors import BadUsage, BadValue, PromptTooLong
@@ -139,6 +141,33 @@ class Grown(NamedTuple):
     run: str
 
 
+class Kept(NamedTuple):
+    """What the store has of a tree: its run, how many ways and samples, and the command that makes it whole."""
+
+    run: str
+    n_ways: int
+    n_samples: int
+    n_wanted: int
+    command: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it is missing."""
+        return self.n_samples >= self.n_wanted
+
+    @property
+    def sentence(self) -> str:
+        """How much there is, and under which name."""
+        n = f"{self.n_samples:,}" if self.is_whole else f"{self.n_samples:,} of {self.n_wanted:,}"
+        return f"The tree is kept as run {self.run}: {counted(self.n_ways, 'way')}, {n} samples."
+
+    @property
+    def next_step(self) -> str:
+        """What can be done with it."""
+        look = f"Look at it: llamadiv view {self.run}. Drop it: llamadiv runs rm {self.run}."
+        return look if self.is_whole else f"Draw the rest: {self.command}. {look}"
+
+
 class Looking:
     """A model that is open on one prompt: what may follow anywhere, and ways that are gone, kept in the store.
 
@@ -246,15 +275,18 @@ class Looking:
     def _recorded(self, cell: Cell) -> str:
         """The run of this sitting, which knows of all its ways from now on."""
         self._study = dataclasses.replace(self._study, words=self._words())
-        command = command_of(self._study, [ARM], self.place.model_words, self.drawing)
+        command = self._command()
         about = memory([self._study], [self._arm], {"branch": command})
         if self._run is None:
             self._run = start_run(self._store, self._session, about)
-        else:
-            told = {**self._store.run(self._run).about, **about}
-            self._store.tell(self._run, told)
+        # A run is known by the command that makes it again, not by the screen on which it grew.
+        told = {**self._store.run(self._run).about, **about}
+        self._store.tell(self._run, command=shlex.split(command), about=told)
         self._store.add_cells(self._run, [(cell, {"model": asdict(self.engine.facts), "build": self.engine.build})])
         return self._run
+
+    def _command(self) -> str:
+        return command_of(self._study, [ARM], self.place.model_words, self.drawing)
 
     def _words(self) -> tuple[str, ...]:
         return (*self.place.words, *Taking(ways=tuple(map(Ids.of, self._study.ways)), goes_on=False).words())
@@ -296,6 +328,14 @@ class Looking:
             self._store.finish_run(self._run)
         return self._run
 
+    def kept(self) -> Kept | None:
+        """What the store has of this sitting; None before there is a run."""
+        if self._run is None:
+            return None
+        counts = [self._store.counts(cell.recipe.key, cell.n).n_samples for cell in self._cells.values()]
+        n_wanted = sum(cell.n for cell in self._cells.values())
+        return Kept(self._run, len(self.ways), sum(counts), n_wanted, self._command())
+
 
 class Sitting:
     """Models that stay open while somebody looks around, two at most, and their prompts with all that grew there.
@@ -328,6 +368,11 @@ class Sitting:
             self._looking[key] = looks
         return self._looking[key]
 
+    def kept(self, place: Place) -> Kept | None:
+        """What the store has of the tree of a place; no model is opened for it."""
+        looks = self._looking.get((place.model, place.prompt))
+        return None if looks is None else looks.kept()
+
     def is_open(self, model: ModelRef) -> bool:
         """Whether a model is in memory."""
         return model in self._open
@@ -347,12 +392,21 @@ class Sitting:
                 one.let_go()
         self._open.pop(model)[1].close()
 
-    def close(self) -> None:
-        """Free the models, and close the store."""
+    def close(self) -> list[Kept]:
+        """Free the models, close the store, and return what is kept; the trees that are whole are finished runs."""
         for model in list(self._open):
             self._close(model)
-        if self._store is not None:
-            self._store.close()
+        if self._store is None:
+            return []
+        found = []
+        for one in self._looking.values():
+            kept = one.kept()
+            if kept is not None:
+                found.append(kept)
+                if kept.is_whole:
+                    one.finish()
+        self._store.close()
+        return found
 
 
 @contextlib.contextmanager
