@@ -123,6 +123,27 @@ def test_an_alternative_can_be_chosen_where_a_model_is_open(stored):
         play(source, script)
 
 
+def test_a_key_draws_only_the_lines_that_it_changes(stored, monkeypatch):
+    drawn: list[int] = []
+    render_line = Columns.render_line
+    monkeypatch.setattr(Columns, "render_line", lambda self, y: drawn.append(y) or render_line(self, y))
+
+    async def script(pilot):
+        for key in ["right"] * 5 + ["down", "up", "G", "g", "n", "c", "s", "tab"]:
+            drawn.clear()
+            await pilot.press(key)
+            await pilot.pause()
+            if key == "right":
+                assert len(drawn) <= 2
+            strips = [list(strip) for strip in pilot.app.screen._compositor.render_strips()]
+            pilot.app.screen.query_one(Columns).refresh()
+            await pilot.pause()
+            assert strips == [list(strip) for strip in pilot.app.screen._compositor.render_strips()], key
+
+    with stored_source("last", stored) as source:
+        play(source, script, size=(24, 40))
+
+
 @pytest.mark.parametrize(("key", "code"), [("q", 0), ("ctrl+c", 130)])
 def test_leaving(stored, key, code):
     async def leaving() -> int:

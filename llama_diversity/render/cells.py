@@ -10,6 +10,7 @@ small cell per token with the token's own value. Everything that is not text is 
 from __future__ import annotations
 
 import codecs
+import functools
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -231,12 +232,18 @@ def carries(character: str) -> bool:
 
 def draw(group: Group, marks: Marks, *, following: str = "") -> tuple[Part, ...]:
     """The parts of a group; `following` is the text after it, for marks that somebody typed in pieces."""
+    rest = following if b"<" in group.data else ""  # which alone may begin a mark that goes on
+    return _drawn(group.data, group.control, marks, rest)
+
+
+@functools.lru_cache(4096)  # the same few pieces make up most of any text
+def _drawn(data: bytes, control: str | None, marks: Marks, following: str) -> tuple[Part, ...]:
     ascii = marks.in_ascii
-    if group.control is not None:
-        return (Part(_control_name(group.control, marks), "control"),)
-    if not group.data:
+    if control is not None:
+        return (Part(_control_name(control, marks), "control"),)
+    if not data:
         return (Part("<>" if ascii else "∅", "mark"),)
-    segments = _segments(group.data)
+    segments = _segments(data)
     parts: list[Part] = []
     for position, segment in enumerate(segments):
         if isinstance(segment, bytes):

@@ -6,13 +6,13 @@ It keeps numbers of samples and no sample; of a run of a hundred thousand that i
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from llama_diversity.answers import Reader
-from llama_diversity.records import Sample, seen_ids, without_number
+from llama_diversity.records import Piece, Recipe, Sample, seen_ids, without_number
 from llama_diversity.store import Run, RunCell, Store
 from llama_diversity.studies.subjects import vocabulary_name
 from llama_diversity.studies.viewed import Arranging, Keys, Origin, Row, Text, Told
@@ -24,6 +24,7 @@ WAIT_S = 2.0  # for another process that has the store locked: somebody is looki
 LISTED_BYTES = 400  # of a sample's text, in a list
 _AT_ONCE = 200  # samples between two words of progress
 _WHOLE = 1 << 30  # bytes of a text
+_MOST_PIECES, _MOST_RECIPES = 50_000, 200  # that are kept in memory
 _BITS, _MASK = 32, 2**32 - 1
 
 
@@ -59,6 +60,8 @@ class StoredRun:
         self._questions: list[Question] = []
         self._rows: dict[tuple[int, int], Keys] = {}
         self._version = -1
+        self._recipes: dict[str, Recipe] = {}  # by key, which says what is in it
+        self._pieces: dict[str, dict[int, Piece]] = {}  # by digest of the vocabulary
         self.refresh()
 
     @property
@@ -101,12 +104,12 @@ class StoredRun:
         return self._text(asked, cell, sample, number=row if len(asked.cells) > 1 else index)
 
     def _text(self, arm: Arm, cell: RunCell, sample: Sample, *, number: int) -> Text:
-        recipe = self.store.recipe(cell.recipe_key)
+        recipe = self._recipe(cell.recipe_key)
         return Text(
             arm=arm.name,
             model=cell.reference,
             tokens=sample.tokens,
-            pieces=self.store.pieces(recipe.vocab_digest, seen_ids(sample.tokens)),
+            pieces=self._spelled(recipe.vocab_digest, seen_ids(sample.tokens)),
             vocabulary=vocabulary_name(cell.about.get("model", {}).get("n_vocab", "?"), recipe.vocab_digest),
             heading=f"sample {number}",
             prompt=recipe.prompt.rendered,
@@ -115,6 +118,25 @@ class StoredRun:
             bounds=sample.bounds,
             is_drawn=True,
         )
+
+    def _recipe(self, key: str) -> Recipe:
+        """The recipe, which is read once."""
+        if key not in self._recipes:
+            if len(self._recipes) >= _MOST_RECIPES:
+                self._recipes.clear()
+            self._recipes[key] = self.store.recipe(key)
+        return self._recipes[key]
+
+    def _spelled(self, vocab_digest: str, ids: Iterable[int]) -> dict[int, Piece]:
+        """The stored pieces among `ids`; each is read once."""
+        known = self._pieces.setdefault(vocab_digest, self.store.pieces(vocab_digest, ()))
+        missing = set(ids) - known.keys()
+        if missing:
+            if len(known) > _MOST_PIECES:  # a text in view keeps its own
+                known = self._pieces[vocab_digest] = self.store.pieces(vocab_digest, ())
+                missing = set(ids)
+            known.update(self.store.pieces(vocab_digest, missing))
+        return known
 
     def partner(self, question: int, arm: int, row: int, other: int) -> int | None:
         """The row of another arm whose sample has the same number of an ask of the same place."""

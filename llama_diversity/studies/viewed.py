@@ -66,10 +66,10 @@ class Text:
         """The piece of every token, in order."""
         return [self.pieces[token] for token in self.tokens["id"].tolist()]
 
-    def scored(self, start: int, end: int) -> tuple[ScoredToken, ...]:
+    def scored(self, start: int, end: int, *, has_alternatives: bool = True) -> tuple[ScoredToken, ...]:
         """The tokens from `start` to before `end`, as scales and pictures take them."""
         beside = None if self.beside is None else self.beside[start:end]
-        return scored_tokens(self.tokens[start:end], self.pieces.__getitem__, beside)
+        return scored_tokens(self.tokens[start:end], self.pieces.__getitem__, beside, has_alternatives=has_alternatives)
 
     @functools.cached_property
     def total_bits(self) -> float:
@@ -284,7 +284,7 @@ class Abreast:
         """
         end = min(end, len(self.texts[arm]))
         if isinstance(scale, TokenScale):
-            return [scale.value(token) for token in self.texts[arm].scored(start, end)]
+            return [scale.value(token) for token in self.texts[arm].scored(start, end, has_alternatives=False)]
         other = max(1, arm)
         n = max(start, min(self.shared(0, other), end))
         first, second = (self.texts[at].tokens["surprisal_bits"][start:n].astype(np.float64) for at in (0, other))

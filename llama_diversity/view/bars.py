@@ -45,7 +45,8 @@ class Legend(Drawn):
         before = (self.scale, None if self.abreast is None else self._source(self.abreast))
         self.scale, self.abreast = scale, abreast
         if before != (scale, None if abreast is None else self._source(abreast)):  # else it stays as high as it is
-            self.redraw(layout=True)
+            width, height = self.size
+            self.redraw(layout=len(self.lines(width, 0)) != height)  # else nothing around it has to move
 
     def lines(self, width: int, height: int) -> Sequence[Line]:
         if self.scale is None:

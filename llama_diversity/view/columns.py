@@ -6,13 +6,14 @@ business; a click is this widget's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text as RichText
 from textual import events
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -100,9 +101,6 @@ class Columns(Widget):
 
     DEFAULT_CSS = "Columns { width: 1fr; height: 1fr; }"
 
-    class Moved(Message):
-        """The cursor stands elsewhere."""
-
     class Picked(Message):
         """Another text was clicked."""
 
@@ -110,9 +108,11 @@ class Columns(Widget):
             super().__init__()
             self.arm, self.before = arm, before
 
-    def __init__(self, ink: Ink, *, id: str | None = None) -> None:
-        super().__init__(id=id)
+    def __init__(self, ink: Ink, moved: Callable[[], None]) -> None:
+        """`moved` hears at once that the cursor stands elsewhere, so that all is drawn together."""
+        super().__init__()
         self.ink = ink
+        self._moved = moved
         self.abreast: Abreast | None = None
         self.notice = ""  # why there is nothing to show
         self.arm = self.at = 0
@@ -135,6 +135,7 @@ class Columns(Widget):
         self._scale = scale
         for column in self._columns.values():
             column.colour(scale)
+        self._made = None
         self.go(self.at)
 
     def choose(self, arm: int, *, is_alone: bool) -> None:
@@ -268,12 +269,26 @@ class Columns(Widget):
         return found
 
     def _go(self, token: int) -> None:
+        before, made = self.at, self._made
+        shown = self._shown()
+        tops = [column.top for _, column in shown]
         if self.abreast is not None:
             self.at = max(0, min(token, len(self.abreast.texts[self.arm]) - 1))
-            for _, column in self._shown():
+            for _, column in shown:
                 column.keep_in_sight(min(self.at, max(0, len(column.text) - 1)), self._height)
-        self.refresh()
-        self.post_message(self.Moved())
+        if made is None or made is not self._made or tops != [column.top for _, column in shown]:
+            self.refresh()
+        else:
+            self._refresh_lines(before, self.at)
+        self._moved()
+
+    def _refresh_lines(self, *tokens: int) -> None:
+        """Draw anew the lines with these tokens."""
+        for y in range(self._height):
+            if any(
+                span.cell.first in tokens for _, column in self._shown() for span in column.typeset.line(column.top + y)
+            ):
+                self.refresh(Region(0, y + 1, self.size.width, 1))
 
 
 def _is_at(cell: TokenCell, token: int) -> bool:

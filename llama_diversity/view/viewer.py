@@ -66,7 +66,7 @@ class Viewer(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Title(self.ink)
         with Vertical(id="body"):
-            yield Columns(self.ink)
+            yield Columns(self.ink, self._moved)
             yield Detail(self.ink)
         yield Legend(self.ink)
         yield Footer(self.ink)
@@ -139,7 +139,7 @@ class Viewer(Screen[None]):
         columns = self.columns
         return Spot(columns.abreast, columns.arm, columns.at, self.question, self.row)
 
-    def on_columns_moved(self) -> None:
+    def _moved(self) -> None:
         """The cursor stands elsewhere: tell all that depends on it."""
         spot = self.spot
         self.query_one(Detail).follow(spot)
@@ -310,7 +310,7 @@ class Viewer(Screen[None]):
         """Change how surprising a surprise is."""
         at = THRESHOLDS.index(self.threshold) + step
         self.threshold = THRESHOLDS[max(0, min(at, len(THRESHOLDS) - 1))]
-        self.on_columns_moved()
+        self._moved()
 
     def action_sample(self, step: int) -> None:
         """Move by samples, in the order of the list."""
