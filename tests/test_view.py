@@ -22,6 +22,7 @@ from llama_diversity.studies.session import Session
 from llama_diversity.studies.sources import scored_source, stored_source
 from llama_diversity.view.app import ViewApp
 from llama_diversity.view.columns import Columns
+from llama_diversity.view.detail import Detail
 from llama_diversity.view.ink import Ink
 from llama_diversity.view.keys import KEYS
 
@@ -321,3 +322,42 @@ def test_a_sample_of_8000_tokens_is_set_as_far_as_it_is_looked_at(session):
 
     with stored_source("last", session) as source:
         play(source, script)
+
+
+def text_of_sample(pilot) -> tuple[int, int]:
+    """Lines of the screen that the texts have, and the most of anything else."""
+    heights = {type(one).__name__: one.size.height for one in pilot.app.screen.query("*") if one.display}
+    return heights["Columns"] - 1, max(heights.get(name, 0) for name in ("Detail", "Legend"))
+
+
+@pytest.mark.parametrize("size", [(40, 10), (60, 15), (70, 18), (80, 22), (80, 24)])
+def test_on_a_small_screen_the_text_has_the_most_lines(stored, size):
+    async def script(pilot):
+        text, other = text_of_sample(pilot)
+        assert text > other
+        await pilot.press("l")
+        await settled(pilot)
+        assert "-open" in pilot.app.screen.classes
+        assert sum(line.split()[:1] == [str(n)] for n, line in enumerate(screen(pilot)[2:])) >= 3
+        await pilot.press("escape", "a")
+        await pilot.pause()
+        assert pilot.app.screen.query_one(Detail).size.height >= 6
+
+    with stored_source("last", stored) as source:
+        play(source, script, size=size)
+
+
+def test_help_is_scrolled_where_it_does_not_fit(stored):
+    async def script(pilot):
+        await pilot.press("question_mark")
+        assert "leave" not in "\n".join(screen(pilot))
+        seen = ""
+        for _ in range(10):
+            await pilot.press("pagedown")
+            seen += "\n".join(screen(pilot))
+        assert "close what is open" in seen
+        await pilot.press("x")
+        assert "of 5" in screen(pilot)[0]
+
+    with stored_source("last", stored) as source:
+        play(source, script, size=(40, 10))

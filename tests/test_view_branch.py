@@ -265,3 +265,15 @@ def test_a_tree_that_is_interrupted_says_what_is_kept_and_how_to_go_on(run, sess
     assert kept.command in said
     with Store.open(session.store, read_only=True) as store:
         assert store.run(kept.run).finished is None
+
+
+@pytest.mark.parametrize("size", [(40, 10), (60, 15)])
+def test_on_a_small_screen_ways_and_what_followed_are_seen(session, size):
+    async def script(pilot):
+        await pilot.press("right")
+        await branched(pilot, "t", *" nurse", "enter")
+        assert "─ ·nurse" in shown(pilot) or "─  nurse" in shown(pilot)
+        assert pilot.app.screen.samples.size.height >= 4
+
+    with scored_source([session.model("scripted:base")], "She was", Asking(), session) as source:
+        play(source, session, script, size=size)

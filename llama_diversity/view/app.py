@@ -35,6 +35,14 @@ class ViewApp(App[None]):
     Viewer.-wide Panel { width: 56; margin-right: 2; }
     Viewer.-broad Panel { width: 72; margin-right: 2; }
     Viewer.-narrow.-open Columns { display: none; }
+    .-flat Legend { display: none; }
+    Viewer.-narrow.-middling Detail { height: 8; }
+    Viewer.-narrow.-middling.-choosing Detail { height: 10; }
+    Viewer.-narrow.-low Detail { height: 4; }
+    Viewer.-narrow.-flat Detail, Viewer.-narrow.-low.-open Detail { display: none; }
+    Viewer.-narrow.-low.-choosing Detail { display: block; height: 9; }
+    Viewer.-narrow.-flat.-choosing Detail { display: block; height: 1fr; }
+    Viewer.-narrow.-flat.-choosing Columns { display: none; }
     .-hidden { display: none; }
     """
 

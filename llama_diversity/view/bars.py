@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.text import Text as Line
+from textual.geometry import Size
 
 from llama_diversity.render.heatmap import ramp_of
 from llama_diversity.render.scales import Difference, Scale
 from llama_diversity.render.token_pages import DISTRIBUTIONS
 from llama_diversity.studies.viewed import Abreast
-from llama_diversity.view.ink import BOLD, DIM, Drawn, cut, folded
+from llama_diversity.view.ink import BOLD, DIM, TALL, Drawn, cut, folded
 
 
 class Title(Drawn):
@@ -39,6 +40,7 @@ class Legend(Drawn):
 
     scale: Scale | None = None
     abreast: Abreast | None = None
+    _most = 0  # lines that the screen has for it, 0 for as many as it takes
 
     def explain(self, scale: Scale, abreast: Abreast | None) -> None:
         """Another scale, or other texts."""
@@ -55,7 +57,16 @@ class Legend(Drawn):
         found = [*folded(Line(self.scale.sentence()), width), *steps]
         if self.abreast is not None:
             found += folded(Line(self._source(self.abreast), DIM), width)
+        if (
+            self._most and len(found) > self._most
+        ):  # the text comes first, then what colours it: whole sentences give way
+            sentence = folded(Line(self.scale.sentence()), width)
+            found = [*sentence, *steps] if len(sentence) + len(steps) <= self._most else list(steps)
         return found
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        self._most = 0 if viewport.height >= TALL else max(1, viewport.height // 8)
+        return super().get_content_height(container, viewport, width)
 
     def _source(self, abreast: Abreast) -> str:
         if self.scale is None:

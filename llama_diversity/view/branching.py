@@ -22,7 +22,7 @@ from llama_diversity.view.bars import Legend
 from llama_diversity.view.growing import Growth, Samples, Tree
 from llama_diversity.view.help import HelpScreen
 from llama_diversity.view.here import Here, stand_behind
-from llama_diversity.view.ink import BOLD, DIM, Ink
+from llama_diversity.view.ink import BOLD, DIM, HEIGHTS, Ink
 from llama_diversity.view.keys import BRANCHING, bindings_of
 from llama_diversity.view.thread import Models
 from llama_diversity.view.whole import WholeScreen, Words
@@ -53,9 +53,12 @@ class BranchScreen(Screen[None]):
 
     BINDINGS = bindings_of(BRANCHING)
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]
+    VERTICAL_BREAKPOINTS = HEIGHTS
     CSS = """
     BranchScreen { layout: vertical; }
     #ways { height: 1fr; layout: vertical; }
+    BranchScreen.-low Tree { max-height: 4; }
+    BranchScreen.-flat Tree { max-height: 3; }
     BranchScreen.-wide #ways { layout: horizontal; }
     BranchScreen.-wide Tree { width: 60; height: 1fr; max-height: 100%; margin-right: 2; }
     """

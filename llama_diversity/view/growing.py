@@ -23,6 +23,7 @@ from llama_diversity.studies.viewed import scale_of
 from llama_diversity.view.ink import BOLD, DIM, HERE, Drawn, Ink, cut
 
 _MARGIN = 5  # cells of a sample's number
+_ALL_COLUMNS = 58  # cells of a tree from which there is room for the mass and what was seen, beside what is taken
 
 
 class _Shown:
@@ -224,7 +225,8 @@ class Tree(Drawn):
         places = [number for number, _ in order]
         n_rows = max(1, height - 1) if height else len(order)
         top = max(0, places.index(self.at) - n_rows + 1) if self.at in places else 0
-        heading = Line(cut("       p     mass  began so (95 %)     n  takes", width), DIM, no_wrap=True)
+        words = "       p     mass  began so (95 %)     n  takes" if width >= _ALL_COLUMNS else "       p     n  takes"
+        heading = Line(cut(words, width), DIM, no_wrap=True)
         return [heading, *(self._line(number, depth, width) for number, depth in order[top : top + n_rows])]
 
     def _line(self, number: int, depth: int, width: int) -> Line:
@@ -232,7 +234,8 @@ class Tree(Drawn):
         growth = self.growing.get(number, Growth(one.n, one.n))
         n = f"{growth.n}" if growth.n == growth.of else f"{growth.n}/{growth.of}"
         p = one.taken if one.expected is None else one.expected
-        line = Line(f"{_percent(p):>8} {_percent(one.mass):>8}  {_seen(one):<15} {n:>5}  ", no_wrap=True)
+        more = f" {_percent(one.mass):>8}  {_seen(one):<15}" if width >= _ALL_COLUMNS else ""
+        line = Line(f"{_percent(p):>8}{more} {n:>5}  ", no_wrap=True)
         line.append("  " * depth + ("- " if self.ink.marks.in_ascii else "─ "), DIM)
         taken = words_of([token.piece for token in one.way.tokens[self._n_above(one) :]], self.ink.marks)
         line.append(taken or "(as it goes on)", HERE if number == self.at else BOLD)

@@ -67,6 +67,11 @@ class Ink:
         return ramps.rich_style(ramps.arm_text(name, position, self.depth), bold=True)
 
 
+TALL = 30
+# Lines of a screen from which there is room for less than the text, for some of what explains it, and for all.
+HEIGHTS = [(0, "-flat"), (15, "-low"), (24, "-middling"), (TALL, "-high")]
+
+
 @functools.lru_cache(4096)
 def _token_style(ink: Ink, kind: PartKind, step: int | None, is_diverging: bool) -> Style:  # noqa: FBT001
     looks = ink.looks

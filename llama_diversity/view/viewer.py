@@ -24,7 +24,7 @@ from llama_diversity.view.columns import Columns
 from llama_diversity.view.detail import Detail
 from llama_diversity.view.help import HelpScreen
 from llama_diversity.view.here import Here, stand
-from llama_diversity.view.ink import Ink
+from llama_diversity.view.ink import HEIGHTS, Ink
 from llama_diversity.view.keys import all_bindings, bindings
 from llama_diversity.view.ordering import Order
 from llama_diversity.view.panels import PANELS, Chosen, Open, Panel, Say, Spot, Step, panel_called, panel_keys
@@ -54,6 +54,7 @@ class Viewer(Screen[None]):
 
     BINDINGS = [*all_bindings(), *bindings(panel_keys().get("To open", ()))]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide"), (BROAD, "-broad")]
+    VERTICAL_BREAKPOINTS = HEIGHTS
 
     def __init__(self, source: Source, ink: Ink, models: Models | None = None) -> None:
         super().__init__()
@@ -405,12 +406,14 @@ class Viewer(Screen[None]):
         for find in self.query(Find):
             await find.remove()
         self.query_one(Detail).leave()
+        self.remove_class("-choosing")
         for panel in self.query(Panel):
             await panel.remove()
         self.remove_class("-open")
 
     def action_alternatives(self) -> None:
         """Choose among what else could have stood here."""
+        self.add_class("-choosing")
         self.query_one(Detail).enter()
 
     # ---- what a model that is open can do
