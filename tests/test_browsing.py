@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from llama_diversity.studies.measuring.kinds import KIND_CUT
 from llama_diversity.studies.perturb.study import Perturb
 from llama_diversity.studies.semantic.study import Semantic
 from llama_diversity.studies.session import Session
-from llama_diversity.studies.viewed import Abreast, Text, Wish, begins_word, next_surprise, next_word
+from llama_diversity.studies.viewed import Abreast, Alike, Text, Wish, begins_word, next_surprise, next_word
 
 
 class Counting(Store):
@@ -114,6 +115,25 @@ def test_what_a_list_says_is_what_the_samples_say(pair):
         for row in found.listed(0, 0, range(40)):
             text = found.text(0, 0, row.row)
             assert (row.n_tokens, row.bits) == (len(text), pytest.approx(text.total_bits))
+
+
+def test_beside_a_sample_stands_what_begins_most_like_it(pair):
+    with Counting.open(pair, read_only=True) as store:
+        found = StoredRun(store, "last")
+        ids = [[found.text(0, arm, row).tokens["id"].tolist() for row in range(40)] for arm in (0, 1)]
+        shares: list[float] = []
+        arranger, best = Arranger(pair, found.run.id), set()
+        for row in (0, 7, 39):
+            own, other = arranger.alike(0, 0, int(found.rows(0, 0)[row]), shares.append)
+            assert own == Alike(int(found.rows(0, 0)[row]), len(ids[0][row]))
+            shared = [len(os.path.commonprefix([ids[0][row], theirs])) for theirs in ids[1]]
+            assert (found.rows_of(0, 1, np.array([other.key])), other.n_shared) == (
+                [shared.index(max(shared))],
+                max(shared),
+            )
+            best.add(other.key)
+        assert len(best) > 1
+        assert shares[-1] == 1.0
 
 
 @pytest.mark.parametrize("order", ["likelihood", "per token", "length"])

@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.cells import cell_len
-from scripted_work import realistic_stats, recipe_without_engine
+from scripted_work import cell_of, open_scripted, realistic_stats, recipe_without_engine
 from textual.pilot import Pilot
 
 from llama_diversity.records import Asking, Cell, Piece, Sample
 from llama_diversity.render.cells import Marks
 from llama_diversity.render.heatmap import Looks
+from llama_diversity.runner import run as draw
 from llama_diversity.store import Store
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.sources import scored_source, stored_source
+from llama_diversity.studies.viewed import Abreast
 from llama_diversity.view.app import ViewApp
 from llama_diversity.view.columns import Columns
 from llama_diversity.view.detail import Detail
@@ -241,6 +243,61 @@ def test_the_sample_in_view_has_the_bar_of_the_list(stored):
 
     with stored_source("last", stored) as source:
         play(source, script, size=(130, 30))
+
+
+@pytest.fixture
+def paired(session: Session) -> Session:
+    """A session whose last run has 40 samples of each of two arms."""
+    base, aligned = open_scripted("base"), open_scripted("aligned")
+    with Store.open(session.store) as store:
+        run_id = store.start_run(command=["llamadiv", "sample"], about={})
+        for name, engine in (("base", base), ("aligned", aligned)):
+            for _ in draw(cell_of(engine, 40, arm=name), engine, store, run_id):
+                pass
+    return session
+
+
+def test_samples_stand_beside_those_that_begin_like_them(paired):
+    def beside(pilot) -> tuple[str, int | None]:
+        abreast = pilot.app.screen.query_one(Columns).abreast
+        return abreast.texts[1].heading, abreast.parting
+
+    async def script(pilot):
+        source = pilot.app.screen.source
+        texts = [[source.text(0, arm, row) for row in range(40)] for arm in (0, 1)]
+        shared = [[Abreast([mine, other]).shared(0, 1) for other in texts[1]] for mine in texts[0]]
+        row = next(at for at, some in enumerate(shared) if some[at] < max(some))
+        most = max(shared[row])
+        await pilot.press(*"s" * row)
+        assert beside(pilot) == (f"sample {row}", shared[row][row])
+        await pilot.press("x")
+        await settled(pilot)
+        heading, parting = beside(pilot)
+        assert re.fullmatch(rf"sample \d+, {most} tokens? shared", heading)
+        assert parting == most
+        assert "aligned by shared beginning" in screen(pilot)[0]
+        assert f"{most} token" in screen(pilot)[1]
+        await pilot.press("tab")  # to that very sample
+        assert heading.startswith(f"sample {pilot.app.screen.row},")
+        await pilot.press("shift+tab", "s")
+        await settled(pilot)
+        assert "shared" in beside(pilot)[0]
+        await pilot.press("x")
+        await settled(pilot)
+        assert beside(pilot)[0] == f"sample {pilot.app.screen.row}"
+        assert "aligned by" not in screen(pilot)[0]
+
+    with stored_source("last", paired) as source:
+        play(source, script, size=(160, 30))
+
+
+def test_one_arm_has_nothing_beside_it(stored):
+    async def script(pilot):
+        await pilot.press("x")
+        assert "Only a stored run of several arms" in screen(pilot)[-1]
+
+    with stored_source("last", stored) as source:
+        play(source, script)
 
 
 HOSTILE = [

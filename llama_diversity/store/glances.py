@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from llama_diversity.errors import StoreDamaged
-from llama_diversity.store.statistics import surprisal_of
+from llama_diversity.store.statistics import ids_of, surprisal_of
 
 _AT_ONCE = 200  # samples, or keys, in one query
 _STATISTICS_AT_ONCE = 16  # those of long samples are large
@@ -77,6 +80,19 @@ class Glances(ABC):
     def sums(self, recipe_key: str, indices: Sequence[int]) -> dict[int, Sum]:
         """How likely each of the samples of these indices is as a whole; of a few at once the statistics are read."""
         found = {}
+        for index, surprisal in self._columns(recipe_key, indices, surprisal_of):
+            known = surprisal[surprisal == surprisal]  # not nan
+            found[index] = Sum(index, len(surprisal), float(known.sum(dtype="f8")), len(known))
+        return found
+
+    def ids(self, recipe_key: str, indices: Sequence[int]) -> dict[int, npt.NDArray[np.int32]]:
+        """The tokens of the samples of these indices, by id."""
+        return dict(self._columns(recipe_key, indices, ids_of))
+
+    def _columns(
+        self, recipe_key: str, indices: Sequence[int], column_of: Callable[[bytes, int], npt.NDArray[Any]]
+    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """A column of the statistics of each of these samples, a few in memory at a time."""
         for start in range(0, len(indices), _STATISTICS_AT_ONCE):
             some = indices[start : start + _STATISTICS_AT_ONCE]
             rows = self._rows(
@@ -87,12 +103,10 @@ class Glances(ABC):
             )
             for index, n_tokens, statistics in rows:
                 try:
-                    surprisal = surprisal_of(statistics, n_tokens)
+                    column = column_of(statistics, n_tokens)
                 except (ValueError, TypeError) as error:
                     raise StoreDamaged(self.path, f"sample {index} of recipe {recipe_key}: {error}") from error
-                known = surprisal[surprisal == surprisal]  # not nan
-                found[index] = Sum(index, n_tokens, float(known.sum(dtype="f8")), len(known))
-        return found
+                yield index, column
 
     def prompts(self, recipe_keys: Sequence[str]) -> dict[str, str]:
         """The text that each recipe asks, some recipes in memory at a time."""

@@ -67,14 +67,24 @@ def unpack_statistics(blob: bytes, n_tokens: int) -> Unpacked:
 
 
 def surprisal_of(blob: bytes, n_tokens: int) -> npt.NDArray[np.float32]:
-    """The surprisal column alone, shape (n_tokens,): the first bytes of the rows, so the rest is not unpacked.
+    """The surprisal column alone, shape (n_tokens,). Raises as `_column_of`."""
+    return _column_of("surprisal_bits", blob, n_tokens)
+
+
+def ids_of(blob: bytes, n_tokens: int) -> npt.NDArray[np.int32]:
+    """The tokens alone, by id, shape (n_tokens,). Raises as `_column_of`."""
+    return _column_of("id", blob, n_tokens)
+
+
+def _column_of(name: str, blob: bytes, n_tokens: int) -> npt.NDArray[Any]:
+    """One of the first columns alone, shape (n_tokens,): the first bytes of the rows, so the rest is not unpacked.
 
     Raises ValueError on a blob that is damaged where it is read; what lies behind may be damaged all the same.
     """
     tag = blob[0] if blob else 0
     if tag not in (*_N_BYTES, _MIXED_COLUMNS, _BOUNDED_COLUMNS):
         raise ValueError(f"its statistics begin with {tag}, which no version wrote")
-    kind, first = TOKEN_DTYPE.fields["surprisal_bits"][:2]  # type: ignore[index]  # it has fields
+    kind, first = TOKEN_DTYPE.fields[name][:2]  # type: ignore[index]  # it has fields
     end = first + kind.itemsize
     try:
         columns = zlib.decompressobj().decompress(blob[2 if tag == _MIXED_COLUMNS else 1 :], n_tokens * end)
@@ -83,8 +93,7 @@ def surprisal_of(blob: bytes, n_tokens: int) -> npt.NDArray[np.float32]:
     if len(columns) != n_tokens * end:
         raise ValueError(f"its statistics are not those of {n_tokens} tokens")
     rows = np.frombuffer(columns, np.uint8).reshape(end, n_tokens)[first:].T
-    surprisal: npt.NDArray[np.float32] = np.ascontiguousarray(rows).reshape(-1).view(kind)
-    return surprisal
+    return np.ascontiguousarray(rows).reshape(-1).view(kind)
 
 
 def _unpack_mixed(blob: bytes, n_tokens: int) -> tuple[TokenStats, TokenStats]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from llama_diversity.store import Store
 from llama_diversity.studies import meanings
 from llama_diversity.studies.browsing import WAIT_S, StoredRun
-from llama_diversity.studies.viewed import Keys, Labels, Map, Told, Wish
+from llama_diversity.studies.viewed import Alike, Keys, Labels, Map, Told, Wish
 
 _AT_ONCE = 200  # samples between two words of progress
 Rows = npt.NDArray[np.int64]
@@ -84,6 +84,11 @@ class Arranger:
         """What was found out for `kind` or `attractor`."""
         return self._labels.get((question, arm, order))
 
+    def alike(self, question: int, arm: int, key: int, told: Told) -> Sequence[Alike]:
+        """Of each arm the sample with the longest beginning like that of one of an arm. Raises what a store raises."""
+        with Store.open(self._path, read_only=True, timeout_s=WAIT_S) as store:
+            return alike(StoredRun(store, self._run), question, arm, key, told)
+
     def maps(self, question: int, told: Told) -> Sequence[Map]:
         """Of each arm where its samples lie; empty without the encoder, and of fewer than four texts."""
         if question not in self._maps:
@@ -103,6 +108,38 @@ class Arranger:
     def _keep(self, question: int, order: str, found: meanings.Meanings) -> None:
         for arm, (keys, numbers) in enumerate(found.labels):
             self._labels[question, arm, order] = Labels(keys, numbers, found.words)
+
+
+def alike(run: StoredRun, question: int, arm: int, key: int, told: Told) -> list[Alike]:
+    """Of each arm the sample that shares most of its first tokens with one; of those alike the first by number."""
+    [(cell, _, numbers)] = run.by_cell(question, arm, np.array([key], np.int64))
+    [wanted] = run.store.ids(cell.recipe_key, numbers).values()
+    vocabulary = run.store.recipe(cell.recipe_key).vocab_digest
+    others = [
+        run.rows(question, other) if other != arm else np.zeros(0, np.int64) for other in range(len(run.arms(question)))
+    ]
+    n, n_read = sum(map(len, others)), 0
+    found = []
+    for other, keys in enumerate(others):
+        best = Alike(key, len(wanted)) if other == arm else Alike(None, -1)
+        for start in range(0, len(keys), _AT_ONCE):
+            for cell, places, numbers in run.by_cell(question, other, some := keys[start : start + _AT_ONCE]):
+                if run.store.recipe(cell.recipe_key).vocab_digest == vocabulary:
+                    ids = run.store.ids(cell.recipe_key, numbers)
+                    for at, number in zip(places.tolist(), numbers, strict=True):
+                        n_shared = _n_shared(wanted, ids[number]) if number in ids else -1
+                        if n_shared > best.n_shared:
+                            best = Alike(int(some[at]), n_shared)
+            n_read += len(some)
+            told(n_read / n)
+        found.append(best)
+    return found
+
+
+def _n_shared(one: npt.NDArray[np.int32], other: npt.NDArray[np.int32]) -> int:
+    n = min(len(one), len(other))
+    apart = np.flatnonzero(one[:n] != other[:n])
+    return int(apart[0]) if len(apart) else n
 
 
 def measured(run: StoredRun, question: int, arm: int, known: Measures, told: Told) -> Measures:

@@ -133,6 +133,16 @@ class Map(NamedTuple):
     spots: npt.NDArray[np.float64]
 
 
+class Alike(NamedTuple):
+    """Of an arm the sample that shares the longest beginning with another one, and how many tokens that is.
+
+    No key where the arm has no sample whose tokens are those of the same vocabulary.
+    """
+
+    key: int | None
+    n_shared: int
+
+
 class Arranging(Protocol):
     """What brings the samples of a source into an order. It reads for itself, so a thread may call it."""
 
@@ -145,6 +155,9 @@ class Arranging(Protocol):
 
     def labels(self, question: int, arm: int, order: str) -> Labels | None:
         """What was found out for an order that sorts by labels; None where nothing was yet."""
+
+    def alike(self, question: int, arm: int, key: int, told: Told) -> Sequence[Alike]:
+        """Of each arm the sample that begins most like one of an arm; itself of its own. Raises as `arrange`."""
 
     def maps(self, question: int, told: Told) -> Sequence[Map]:
         """Of each arm where its samples lie; empty where there is no map. Raises as `arrange`."""

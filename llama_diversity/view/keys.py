@@ -44,6 +44,7 @@ KEYS: dict[str, tuple[Keys, ...]] = {
     SAMPLES: (
         Keys("s S", "a sample on, or back", both("s", "S", "sample")),
         Keys("o O", "another order; backwards", {"o": "order", "O": "backwards"}),
+        Keys("x", "beside by number, or alike", {"x": "beside"}),
         Keys("/", "only those with some words", {"slash": "find"}),
     ),
     OTHER: (

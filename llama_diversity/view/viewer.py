@@ -5,20 +5,20 @@ A panel that follows the cursor is told of it by `Viewer.follow`.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import Input
-from textual.worker import WorkerCancelled, get_current_worker
 
 from llama_diversity.errors import Interrupted, LlamadivError
 from llama_diversity.render.scales import Difference, Scale
 from llama_diversity.studies.branch.specs import Ids
-from llama_diversity.studies.viewed import Abreast, Keys, Source, Text, Wish, next_surprise, next_word, scale_of
+from llama_diversity.studies.viewed import Abreast, Alike, Keys, Source, Text, Wish, next_surprise, next_word, scale_of
+from llama_diversity.view.background import in_background
 from llama_diversity.view.bars import Footer, Legend, Title
+from llama_diversity.view.beside import Beside
 from llama_diversity.view.branching import BranchScreen
 from llama_diversity.view.columns import Columns
 from llama_diversity.view.detail import Detail
@@ -36,8 +36,7 @@ THRESHOLDS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)  # bits
 REMARK_S = 8.0  # how long a remark stands
 REFRESH_S = 1.0  # how often a run is asked whether there is more of it
 
-
-_ARRANGING = "arranging"  # the group of workers that bring samples into an order
+_ARRANGING, _ALIGNING = "arranging", "aligning"  # groups of workers: samples into an order, and what is like one
 
 
 class Find(Input):
@@ -63,6 +62,7 @@ class Viewer(Screen[None]):
         self.quantity = "surprisal"
         self.threshold = 8
         self.order = Order(source)
+        self.beside = Beside(source)
 
     def compose(self) -> ComposeResult:
         yield Title(self.ink)
@@ -103,6 +103,8 @@ class Viewer(Screen[None]):
         self.columns.show(abreast, min(arm, max(0, len(found) - 1)), self.scale, at=at)
         if self.order.show(question, arm):
             self._arrange()
+        if found and self.beside.look_at(question, arm, row):
+            self._align()
         self._tell()
 
     def _texts(self, question: int, arm: int, row: int) -> list[Text]:
@@ -110,11 +112,12 @@ class Viewer(Screen[None]):
         arms = self.source.arms(question)
         if not arms or not 0 <= row < self.source.n_rows(question, arm):
             return []
-        rows = [row if at == arm else self.source.partner(question, arm, row, at) for at in range(len(arms))]
-        return [
+        rows = self.beside.rows(question, arm, row)
+        found = [
             Text.missing(arms[at]) if one is None else self.source.text(question, at, one)
             for at, one in enumerate(rows)
         ]
+        return [self.beside.headed(at, text) for at, text in enumerate(found)]
 
     def _tell(self) -> None:
         """The title: what is looked at."""
@@ -132,6 +135,7 @@ class Viewer(Screen[None]):
             if n_rows > 1 and place is not None:
                 words += f"  {place + 1:,} of {len(self.order.rows):,}"
                 words += "" if self.order.is_plain else f" ({self.ink.safe(self.order.words)})"
+            words += f"  {self.beside.words}" if self.beside.is_alike else ""
         self.query_one(Title).say(words, prompt)
 
     @property
@@ -216,24 +220,14 @@ class Viewer(Screen[None]):
     def _arrange(self) -> None:
         """Work the order out in a thread, and show it as it becomes known."""
         of, wish = self.order.of, self.order.wish
-
-        def work() -> None:
-            worker = get_current_worker()
-
-            def told(share: float) -> None:
-                if worker.is_cancelled:
-                    raise WorkerCancelled
-                self.app.call_from_thread(self._on_arranging, share)
-
-            with contextlib.suppress(WorkerCancelled):
-                try:
-                    keys = self.order.work(of, wish, told)
-                except LlamadivError as error:
-                    self.app.call_from_thread(self._on_refused, of, wish, str(error))
-                else:
-                    self.app.call_from_thread(self._on_arranged, of, wish, keys)
-
-        self.run_worker(work, group=_ARRANGING, thread=True, exclusive=True)
+        in_background(
+            self,
+            _ARRANGING,
+            lambda told: self.order.work(of, wish, told),
+            heard=self._on_arranging,
+            done=lambda keys: self._on_arranged(of, wish, keys),
+            refused=lambda sentence: self._on_refused(of, wish, sentence),
+        )
 
     def _on_arranging(self, share: float | None) -> None:
         self.order.tell(share)
@@ -259,6 +253,42 @@ class Viewer(Screen[None]):
         for panel in self.query(Panel):
             panel.redraw()
         self._tell()
+
+    # ---- what stands beside a sample
+
+    def action_beside(self) -> None:
+        """Align by a shared beginning, or by number again."""
+        if self.source.arranger is None or len(self._shown_texts()) < 2:
+            self.say("Only a stored run of several arms has other samples to set beside this one.")
+            return
+        self.workers.cancel_group(self, _ALIGNING)
+        self.beside.turn()
+        self.open(self.question, self.columns.arm, self.row, at=self.columns.at)
+
+    def _align(self) -> None:
+        """Look in a thread for what begins like the sample in view, and show it."""
+        of = self.beside.of
+        assert of is not None
+
+        def heard(share: float) -> None:
+            if of == self.beside.of:
+                self.beside.tell(share)
+                self._tell()
+
+        def ended(found: Sequence[Alike] | None, trouble: str) -> None:
+            if of == self.beside.of:
+                self.beside.take(found)
+                self.open(self.question, self.columns.arm, self.row, at=self.columns.at)
+                self.say(trouble)
+
+        in_background(
+            self,
+            _ALIGNING,
+            lambda told: self.beside.work(of, told),
+            heard=heard,
+            done=lambda found: ended(found, ""),
+            refused=lambda sentence: ended(None, sentence),
+        )
 
     # ---- what keys do
 
@@ -353,7 +383,7 @@ class Viewer(Screen[None]):
             self._choose((columns.arm + step) % len(columns.abreast.texts), before=columns.arm)
 
     def _choose(self, arm: int, *, before: int) -> None:
-        row = self.source.partner(self.question, before, self.row, arm)
+        row = self.beside.partner(self.question, before, self.row, arm)
         if row is None and self.source.n_rows(self.question, arm):  # it has none of that number
             self.open(self.question, arm, min(self.row, self.source.n_rows(self.question, arm) - 1))
             return
