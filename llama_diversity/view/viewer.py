@@ -418,7 +418,7 @@ class Viewer(Screen[None]):
 
     async def action_panel(self, name: str) -> None:
         """Open a panel, or close it; one is open at a time."""
-        is_open = any(panel.name == name for panel in self.query(Panel))
+        is_open = any(panel.called == name for panel in self.query(Panel))
         await self.action_close()
         if is_open:
             return
