@@ -28,7 +28,7 @@ else:
     import tomli as tomllib
 
 from llama_diversity import gguf, neighbours, paths
-from llama_diversity.errors import BadValue, LlamadivError, ModelFileError, NoHome, RegistryError, UnknownName
+from llama_diversity.errors import BadUsage, BadValue, LlamadivError, ModelFileError, NoHome, RegistryError, UnknownName
 from llama_diversity.mixtures import is_mixture, parse_mixture
 from llama_diversity.served import Served, is_served, parse_served, plain_url, urls_problem, without_secrets
 
@@ -149,7 +149,7 @@ class Registry:
     ladders: Mapping[str, Ladder] = field(default_factory=dict)
 
     def find(self, reference: str) -> ModelEntry:
-        """What `reference` means. Raises UnknownName, BadValue, and ModelFileError for a path without a file."""
+        """What `reference` means. Raises UnknownName, BadUsage for a pair, BadValue, ModelFileError."""
         if reference in self.models:
             return self.models[reference]
         if is_mixture(reference):
@@ -164,6 +164,11 @@ class Registry:
             return ModelEntry(reference, path=neighbours.locate(reference))
         if _looks_like_path(reference) or os.path.isfile(reference):
             return _path_entry(reference)
+        if reference in self.pairs:
+            pair = self.pairs[reference]
+            raise BadUsage(
+                f"{reference} is a pair, not a model. Name one of its models: {pair.base} or {pair.aligned}."
+            )
         raise UnknownName("model", reference, self.models, list_command=LIST_COMMAND)
 
     def pair(self, name: str) -> Pair:

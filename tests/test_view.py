@@ -476,3 +476,22 @@ def test_help_is_scrolled_where_it_does_not_fit(stored):
 
     with stored_source("last", stored) as source:
         play(source, script, size=(40, 10))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("-m", "scripted:base", "-p", "She was"), "`view` fills a terminal"),
+        (("-m", "scripted:base", "She was"), "`view` fills a terminal"),
+        (("-m", "scripted:base", "-p", "She was", "She"), "Name one text"),
+        (("-p", "She was"), "add -m MODEL"),
+        ((), "Name what to look at"),
+        (("nothing",), "no run called 'nothing'"),
+        (("-m", "nothing", "She"), "no model called 'nothing'"),
+        (("-m", "tiny", "She"), "tiny is a pair, not a model"),
+    ],
+)
+def test_what_is_named_is_looked_for_before_the_terminal(run, stored, options, said):
+    code, out, error = run("view", *options, "--store", stored.store)
+    assert (code, out) == (2, "")
+    assert said in error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from click.core import ParameterSource
 from llama_diversity.cli.complete import complete_model, complete_run
 from llama_diversity.cli.options import Command, asking_options, common_options, read_text, reading_options, with_one
 from llama_diversity.cli.output import Output, print_json, say
-from llama_diversity.errors import BadUsage, BadValue
+from llama_diversity.errors import BadUsage
 from llama_diversity.records import Asking
 from llama_diversity.render.heatmap import Looks, TokenPicture
 from llama_diversity.render.ramps import RAMPS
@@ -23,6 +22,7 @@ from llama_diversity.render.terminal import console
 from llama_diversity.studies.session import Session
 from llama_diversity.studies.subjects import (
     Subject,
+    judges,
     picture_of_one,
     picture_of_two,
     read_subjects,
@@ -61,14 +61,6 @@ def _looks(palette: str, background: str, numbers: bool, ascii: bool) -> Looks: 
 def looks_options(command: Command) -> Command:
     """Add how coloured text looks; the command receives it as one argument `looks`."""
     return with_one(command, "looks", _looks, _LOOKS)
-
-
-def judges(models: Sequence[str]) -> Sequence[str]:
-    """The models that were named, or that of the environment: not through Click, which would split it at blanks."""
-    found = models or tuple(filter(None, [os.environ.get("LLAMADIV_MODEL")]))
-    if len(found) > 2:
-        raise BadValue("-m", ", ".join(found), "one or two models can be shown")
-    return found
 
 
 @click.command()

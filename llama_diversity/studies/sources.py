@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+from llama_diversity.errors import BadUsage
 from llama_diversity.records import Asking, ModelRef
 from llama_diversity.store import Store
 from llama_diversity.studies.arranging import Arranger
@@ -21,6 +22,21 @@ def stored_source(run: str, session: Session) -> Iterator[Source]:
         found = StoredRun(store, run)
         found.arranger = Arranger(store.path, found.run.id)
         yield found
+
+
+def named_source(models: Sequence[ModelRef], subject: str | None, prompt: str | None, session: Session) -> str:
+    """The run or the text that is named, in either way, if it is one. Raises BadUsage, UnknownName, StoreError."""
+    if subject is not None and prompt is not None:
+        raise BadUsage("Name one text: behind -p, or without it.")
+    if prompt is not None and not models:
+        raise BadUsage("A text needs a model that reads it: add -m MODEL.")
+    found = subject if prompt is None else prompt
+    if found is None:
+        raise BadUsage("Name what to look at: a stored run (`last` is the newest), or a text (-m MODEL -p TEXT).")
+    if not models:
+        with Store.open(session.store, read_only=True, timeout_s=WAIT_S) as store:
+            store.run(found)
+    return found
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,14 @@ from llama_diversity.studies.session import Session
 from llama_diversity.studies.tokens import DifferentTokens
 
 _EXPORT_WIDTH = 100
+
+
+def judges(models: Sequence[str]) -> Sequence[str]:
+    """The models that were named, or that of the environment: not through Click, which would split it at blanks."""
+    found = models or tuple(filter(None, [os.environ.get("LLAMADIV_MODEL")]))
+    if len(found) > 2:
+        raise BadValue("-m", ", ".join(found), "one or two models can be shown")
+    return found
 
 
 class Subject(NamedTuple):
