@@ -245,6 +245,8 @@ def test_hostile_text_and_halves_of_characters_are_shown_safely(run: Run) -> Non
         ((*BASE, "-n", "0"), "ask for 1 to"),
         ((*BASE, "--max-tokens", "0"), "it must be at least 1"),
         ((*BASE, "--only"), "There is no way left"),
+        ((*BASE, "--top", "99999"), "so many ways of one run are the most: 200"),
+        (("-m", "tiny", "-p", "She"), "tiny is a pair, not a model. Name one of its models: tiny-base or tiny-aligned"),
         (("--run", "nothing"), "no run called 'nothing'"),
     ],
 )
@@ -257,6 +259,27 @@ def test_what_cannot_be_meant_is_one_sentence(
     assert (code, out) == (2, "") or (code == 1 and "nothing" in options)
     assert said in error
     assert error.count("\n") == 1 or "Usage" in error
+
+
+def test_settings_are_refused_before_anything_is_measured(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*given: object) -> None:
+        raise AssertionError("a model works")
+
+    monkeypatch.setattr("llama_diversity.studies.branch.gathering._measured", measured)
+    for options in (("-n", 0), ("--max-tokens", 0), ("--top", 201)):
+        assert run("branch", *BASE, *options)[0] == 2
+
+
+def test_more_can_be_drawn_of_a_tree_but_not_fewer(sitting: Looking, store: Path) -> None:
+    sitting.grow(Ids((), ()), Watch(ignored))
+    sitting.resize(20)
+    assert sitting.kept()[2:4] == (12, 20)
+    sitting.grow(Ids((), ()), Watch(ignored))
+    assert sitting.kept()[2:4] == (20, 20)
+    with Store.open(store, read_only=True) as opened:
+        assert [one.n for one in opened.run("last").cells] == [20]
+    with pytest.raises(ld.errors.BadUsage, match="more can be drawn, not fewer"):
+        sitting.resize(4)
 
 
 def test_workers_are_refused(run: Run) -> None:

@@ -277,3 +277,56 @@ def test_on_a_small_screen_ways_and_what_followed_are_seen(session, size):
 
     with scored_source([session.model("scripted:base")], "She was", Asking(), session) as source:
         play(source, session, script, size=size)
+
+
+def test_how_often_is_chosen_before_an_alternative_is_taken(session):
+    async def script(pilot):
+        await pilot.press("right", "a")
+        assert "enter take, esc back" in screen(pilot)[-1]
+        assert "goes on 16 times" in screen(pilot)[-1]
+        await pilot.press("minus", "minus")
+        await until(pilot, lambda: "goes on 4 times" in screen(pilot)[-1])
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, BranchScreen) and is_idle(pilot))
+        [one] = pilot.app.screen.ways.found
+        assert one.n == 4
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(pilot.app.screen, WholeScreen))
+        await pilot.press("plus", "full_stop")
+        await until(pilot, lambda: isinstance(pilot.app.screen, BranchScreen) and is_idle(pilot))
+        await pilot.press("escape", "escape")
+        assert "enter take" not in screen(pilot)[-1]
+
+    with scored_source([session.model("scripted:base")], "She was a nurse.", Asking(), session) as source:
+        play(source, session, script, size=(100, 30))
+
+
+def test_another_model_is_put_away_and_q_leaves(session):
+    async def script(pilot):
+        await pilot.press("right", "right", "B")
+        await until(pilot, lambda: isinstance(pilot.app.screen, WholeScreen))
+        whole = pilot.app.screen.whole
+        await pilot.press("m")
+        await until(pilot, lambda: len(whole.judges) == 2)
+        await pilot.press("o", "m")
+        assert (len(whole.judges), whole.order) == (1, 0)
+        await pilot.press("full_stop")
+        await until(pilot, lambda: isinstance(pilot.app.screen, BranchScreen) and is_idle(pilot))
+        await pilot.press("q")
+
+    models = [session.model(name) for name in ("scripted:base", "scripted:aligned")]
+    with scored_source(models, "She was a nurse.", Asking(), session) as source:
+        code, [kept] = left(source, session, script)
+    assert (code, kept.n_samples) == (0, 16)
+
+
+def test_a_long_remark_is_read_to_its_end(run, session):
+    sample(run, session, "scripted:base")
+
+    async def script(pilot):
+        await branched(pilot, "full_stop")
+        await pilot.press("s")
+        await until(pilot, lambda: "goes on with it." in shown(pilot))
+
+    with stored_source("last", session) as source:
+        play(source, session, script, size=(60, 24))

@@ -13,6 +13,8 @@ from llama_diversity.render.token_pages import DISTRIBUTIONS
 from llama_diversity.studies.viewed import Abreast
 from llama_diversity.view.ink import BOLD, DIM, TALL, Drawn, cut, folded
 
+KEYS_FIRST = "? help  q quit  c colour  n surprise  s sample  tab arm"
+
 
 class Title(Drawn):
     """What is looked at, on one line."""
@@ -86,6 +88,7 @@ class Footer(Drawn):
 
     remark = ""
     where = ""
+    keys = KEYS_FIRST
 
     def say(self, remark: str) -> None:
         """A remark."""
@@ -98,6 +101,12 @@ class Footer(Drawn):
         if remark == self.remark:
             self.say("")
 
+    def offer(self, keys: str = KEYS_FIRST) -> None:
+        """Other keys."""
+        if keys != self.keys:
+            self.keys = keys
+            self.redraw()
+
     def stand(self, where: str) -> None:
         """Where the cursor is, in a few words."""
         if where != self.where:
@@ -105,12 +114,11 @@ class Footer(Drawn):
             self.redraw()
 
     def lines(self, width: int, height: int) -> Sequence[Line]:
-        keys = "? help  q quit  c colour  n surprise  s sample  tab arm"
         room = max(0, width - len(self.where) - 1)
         if len(self.remark) > room:  # a sentence is read to its end, or not at all
             return folded(Line(self.ink.safe(self.remark), BOLD), width)
         line = Line(no_wrap=True)
-        line.append(cut(self.ink.safe(self.remark) or keys, room), BOLD if self.remark else DIM)
+        line.append(cut(self.ink.safe(self.remark) or self.keys, room), BOLD if self.remark else DIM)
         line.append(" " * max(1, width - line.cell_len - len(self.where)))
         line.append(self.where, DIM)
         return [line]

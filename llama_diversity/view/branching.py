@@ -272,6 +272,10 @@ class BranchScreen(Screen[None]):
         """The keys of this screen."""
         self.app.push_screen(HelpScreen(self.ink, BRANCHING))
 
+    def action_quit(self) -> None:
+        """Leave the viewer; what is kept is said then."""
+        self.app.exit()
+
     def action_interrupt(self) -> None:
         """Leave, as an interrupted command does."""
         self.app.exit(return_code=Interrupted.exit_code)

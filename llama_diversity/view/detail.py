@@ -17,8 +17,8 @@ from llama_diversity.render.plots import bar, fit
 from llama_diversity.render.scales import ScoredToken
 from llama_diversity.studies.viewed import Text
 from llama_diversity.view.ink import BOLD, DIM, HERE, Drawn, cut, folded
-from llama_diversity.view.keys import Keys, bindings
-from llama_diversity.view.panels import Chosen, Spot
+from llama_diversity.view.keys import Keys, bindings, both
+from llama_diversity.view.panels import Chosen, Spot, Times
 
 _NAME, _NUMBER = 14, 6  # cells of an alternative's name, and of its probability
 _NARROWEST = 32  # of a list of alternatives
@@ -30,7 +30,10 @@ class Detail(Drawn, can_focus=True):
 
     DEFAULT_CSS = "Detail { width: 1fr; height: 10; }"
     BINDINGS = bindings([Keys("up down", "another one", {"down": "mark(1)", "up": "mark(-1)"})]) + bindings(
-        [Keys("enter", "take it", {"enter": "take"})]
+        [
+            Keys("enter", "take it", {"enter": "take"}),
+            Keys("+ -", "go on more or less often", both("plus,equals_sign", "minus", "times")),
+        ]
     )
 
     spot = Spot(None)
@@ -66,6 +69,10 @@ class Detail(Drawn, can_focus=True):
         tokens = self._tokens()
         if self.marked is not None and self.marked < len(tokens):
             self.post_message(Chosen(self.spot, tokens[self.marked]))
+
+    def action_times(self, step: int) -> None:
+        """Go on more or less often from it."""
+        self.post_message(Times(step))
 
     def _tokens(self) -> list[int]:
         """The stored alternatives in the text with the cursor, by id."""

@@ -59,7 +59,8 @@ class Help(Drawn):
         for heading, keys in self.groups.items():
             yield Text(heading, BOLD)
             for one in keys:
-                yield Text.assemble((f"  {one.shown:<{_KEY - 2}}", BOLD), one.words)
+                shown = one.shown if self.ink.marks.in_ascii else one.shown.replace("<!=>", "⟨≠⟩")  # as texts have it
+                yield Text.assemble((f"  {shown:<{_KEY - 2}}", BOLD), one.words)
 
 
 class HelpScreen(Screen[None]):

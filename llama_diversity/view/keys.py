@@ -53,6 +53,13 @@ KEYS: dict[str, tuple[Keys, ...]] = {
         Keys("esc", "close what is open", {"escape": "close"}),
         Keys("q", "leave", {"q": "quit"}),
     ),
+    "Words": (
+        Keys("<!=>", "texts part here, first", {}),
+        Keys("bits", "-log2 p: 1 is p = 1/2", {}),
+        Keys("entropy", "bits expected here", {}),
+        Keys("varentropy", "variance of bits here", {}),
+        Keys("sampler", "p after temperature, cuts", {}),
+    ),
 }
 
 
@@ -63,13 +70,14 @@ CHOOSING: dict[str, tuple[Keys, ...]] = {  # of all that may follow at a place
         Keys("pgdn pgup", "a page down, or up", both("pagedown", "pageup", "rows")),
         Keys("home end", "ends of the list", {"home": "rim(False)", "end": "rim(True)"}),
         Keys("/", "look for tokens; esc all", {"slash": "search"}),
-        Keys("m", "what another model says", {"m": "model"}),
+        Keys("m", "another model, or without", {"m": "model"}),
         Keys("o", "another order", {"o": "order"}),
         Keys("enter", "take this token, and go on", {"enter": "take"}),
         Keys("t", "take a text that is typed", {"t": "type"}),
         Keys(".", "take nothing, and go on", {"full_stop": "go_on"}),
         Keys("+ -", "go on more or less often", both("plus,equals_sign", "minus", "times")),
         Keys("esc", "back", {"escape": "back"}),
+        Keys("q", "leave", {"q": "quit"}),
         Keys("?", "this help", {"question_mark": "help"}),
     ),
 }
@@ -85,7 +93,14 @@ BRANCHING: dict[str, tuple[Keys, ...]] = {  # of the ways behind a prompt
         Keys("c C", "colour by another quantity", both("c", "C", "colour")),
         Keys("s", "the run that keeps it", {"s": "save"}),
         Keys("esc", "back to the texts", {"escape": "back"}),
+        Keys("q", "leave; the tree is kept", {"q": "quit"}),
         Keys("?", "this help", {"question_mark": "help"}),
+    ),
+    "Words": (
+        Keys("p", "exact: what it takes, here", {}),
+        Keys("mass", "exact: from the beginning", {}),
+        Keys("began so", "seen in the way above, 95 %", {}),
+        Keys("", "(none above: nothing there)", {}),
     ),
 }
 

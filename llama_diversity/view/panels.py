@@ -69,6 +69,14 @@ class Chosen(Message):
         self.spot, self.token = spot, token
 
 
+class Times(Message):
+    """Go on more or less often from what is chosen."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+
 class Panel(Drawn, can_focus=True):
     """Something that can be opened."""
 

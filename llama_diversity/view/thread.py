@@ -23,6 +23,7 @@ from llama_diversity.studies.session import Listener, Session, Show
 from llama_diversity.studies.watching import Watch
 
 Found = TypeVar("Found")
+MOST_GROWN = 256  # continuations of a way
 SHOWN_S = 0.1  # between two shares of a work that are shown
 
 
@@ -43,6 +44,7 @@ class Models:
         self._sitting = Sitting(session, Drawing(), n=N_SAMPLES, max_tokens=MAX_TOKENS)
         self.session = session
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="models")
+        self.n = N_SAMPLES  # continuations of each way of a tree that is not begun
         self.n_waiting = 0
         self.watch: Watch | None = None  # of what grows now
         self.kept: Sequence[Kept] = ()  # once they are closed
@@ -68,6 +70,11 @@ class Models:
 
         self._thread.submit(work)
 
+    def resize(self, step: int) -> None:
+        """Continue ways half or twice as often in trees that are not begun."""
+        n = self.n = stepped(self.n, step)
+        self.ask(lambda sitting: sitting.resize(n), lambda found: None, self._say)
+
     def _ended(self, then: Callable[[], None]) -> None:
         self.n_waiting -= 1
         then()
@@ -90,6 +97,15 @@ class Models:
         closing = self._thread.submit(self._sitting.close)
         self._thread.shutdown()
         self.kept = closing.result()
+
+
+def stepped(n: int, step: int) -> int:
+    """Twice as many continuations, or half, within bounds.
+
+    >>> stepped(16, 1), stepped(16, -1), stepped(1, -1), stepped(256, 1)
+    (32, 8, 1, 256)
+    """
+    return max(1, min(MOST_GROWN, n * 2 if step > 0 else n // 2))
 
 
 class _Telling(Listener):

@@ -27,7 +27,7 @@ from llama_diversity.view.here import Here, stand
 from llama_diversity.view.ink import HEIGHTS, Ink
 from llama_diversity.view.keys import all_bindings, bindings
 from llama_diversity.view.ordering import Order
-from llama_diversity.view.panels import PANELS, Chosen, Open, Panel, Say, Spot, Step, panel_called, panel_keys
+from llama_diversity.view.panels import PANELS, Chosen, Open, Panel, Say, Spot, Step, Times, panel_called, panel_keys
 from llama_diversity.view.thread import Models
 from llama_diversity.view.whole import WholeScreen
 
@@ -176,7 +176,12 @@ class Viewer(Screen[None]):
         """An alternative was chosen: a panel may know what to do with it, else its model goes on with it."""
         if not any(panel.chosen(message.spot, message.token) for panel in self.query(Panel)):
             token = message.token
-            self._stand(message.spot, lambda here: self._go(here, here.taking([token])))
+            self._stand(message.spot, lambda here: self._take(here, token))
+
+    def _take(self, here: Here, token: int) -> None:
+        if self.models is not None and (n := self.models.n) > here.n:  # its tree was begun with fewer
+            self.models.ask(lambda sitting: sitting.at(here.place).resize(n), lambda found: None, self.say)
+        self._go(here, here.taking([token]))
 
     def say(self, words: str) -> None:
         """A remark on the last line, until the cursor moves or it has been read."""
@@ -437,6 +442,7 @@ class Viewer(Screen[None]):
             await find.remove()
         self.query_one(Detail).leave()
         self.remove_class("-choosing")
+        self.query_one(Footer).offer()
         for panel in self.query(Panel):
             await panel.remove()
         self.remove_class("-open")
@@ -445,6 +451,18 @@ class Viewer(Screen[None]):
         """Choose among what else could have stood here."""
         self.add_class("-choosing")
         self.query_one(Detail).enter()
+        self._tell_choosing()
+
+    def _tell_choosing(self) -> None:
+        n = 0 if self.models is None else self.models.n
+        times = f"{n} times  + - how many" if n else "needs its model"
+        self.query_one(Footer).offer(f"enter take, esc back, up down others: goes on {times}")
+
+    def on_times(self, message: Times) -> None:
+        """What is chosen is to be gone on with more or less often."""
+        if self.models is not None:
+            self.models.resize(message.step)
+            self._tell_choosing()
 
     # ---- what a model that is open can do
 

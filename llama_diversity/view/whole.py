@@ -23,11 +23,10 @@ from llama_diversity.view.help import HelpScreen
 from llama_diversity.view.here import Here, Judge, judged
 from llama_diversity.view.ink import BOLD, DIM, HERE, Drawn, Ink, cut, folded
 from llama_diversity.view.keys import CHOOSING, bindings_of
-from llama_diversity.view.thread import Models
+from llama_diversity.view.thread import Models, stepped
 
 _NAME, _RANK, _SHARE = 18, 8, 7
 _ORDERS = ("the first model's order", "the second model's order", "what the second finds likelier first")
-MOST_GROWN = 256
 
 
 class Whole(Drawn):
@@ -186,7 +185,8 @@ class WholeScreen(Screen[Ids | None]):
     def say(self, remark: str) -> None:
         """A remark, until the next key."""
         self.remark = remark
-        self._tell()
+        if self.is_mounted:
+            self._tell()
 
     def _tell(self) -> None:
         whole = self.whole
@@ -209,7 +209,7 @@ class WholeScreen(Screen[Ids | None]):
         if self.remark:
             return Line(self.ink.safe(self.remark), BOLD)
         wanted = f"  looking for {self.ink.safe(self.whole.wanted)!r}" if self.whole.wanted else ""
-        second = "  m other model" if self._others and len(self.whole.judges) == 1 else ""
+        second = "" if not self._others else "  m other model" if len(self.whole.judges) == 1 else "  m one model"
         return Line(
             f"enter take it  t type  . go on  / look for{second}  + - times {self.n}  esc back  ? help{wanted}", DIM
         )
@@ -285,21 +285,29 @@ class WholeScreen(Screen[Ids | None]):
             self._tell()
 
     def action_model(self) -> None:
-        """Set another model beside."""
-        if not self._others or len(self.whole.judges) > 1:
+        """Set another model beside, or put it away."""
+        whole = self.whole
+        if len(whole.judges) > 1:
+            del whole.judges[1:]
+            whole.order = 0
+            whole.sort()
+            self._tell()
+            return
+        if not self._others:
+            self.say("There is no other model here; open a text with two: -m ONE -m OTHER.")
             return
         here, model, session = self.here, self._others[0], self.models.session
         self.models.ask(lambda sitting: judged(sitting, here, model, session), self._beside, self.say)
 
     def _beside(self, judge: Judge) -> None:
-        if self.is_mounted:
+        if self.is_mounted and len(self.whole.judges) == 1:
             self.whole.judges.append(judge)
             self.whole.redraw()
             self.say("")
 
     def action_times(self, step: int) -> None:
         """How often a way goes on: half or double."""
-        n = max(1, min(MOST_GROWN, self.n * 2 if step > 0 else self.n // 2))
+        n = stepped(self.n, step)
         here = self.here
 
         def resized(found: Any) -> None:
@@ -333,6 +341,10 @@ class WholeScreen(Screen[Ids | None]):
     def action_help(self) -> None:
         """The keys of this screen."""
         self.app.push_screen(HelpScreen(self.ink, CHOOSING))
+
+    def action_quit(self) -> None:
+        """Leave the viewer."""
+        self.app.exit()
 
     def action_interrupt(self) -> None:
         """Leave, as an interrupted command does."""

@@ -18,7 +18,16 @@ from llama_diversity.errors import BadUsage, BadValue, PromptTooLong
 from llama_diversity.records import Cell, ModelRef, Prompt, Sample, TokenStats
 from llama_diversity.store import Store
 from llama_diversity.studies.arms import Arm
-from llama_diversity.studies.branch.analysis import Distribution, Gone, Spelled, Token, Way, analyse, text_of
+from llama_diversity.studies.branch.analysis import (
+    MOST_WAYS,
+    Distribution,
+    Gone,
+    Spelled,
+    Token,
+    Way,
+    analyse,
+    text_of,
+)
 from llama_diversity.studies.branch.specs import Ids, Place, Taking
 from llama_diversity.studies.branch.study import ARM, Branch, ask_of
 from llama_diversity.studies.conduct import cell_of, command_of, memory, studies_of
@@ -40,6 +49,9 @@ def branch_of(place: Place, taking: Taking, *, n: int, max_tokens: int, session:
 
     Raises BadValue, PromptTooLong, and what engines raise.
     """
+    Branch(place.prompt, (Way(),), n, max_tokens).check_settings()  # before anything is measured
+    if taking.n_likeliest > MOST_WAYS:
+        raise BadValue("--top", taking.n_likeliest, f"so many ways of one run are the most: {MOST_WAYS}")
     with session.reading(place.model) as engine:
         layout = session.layout
         kind = (layout.kv_type, str(layout.exact), str(layout.flash_attention))
@@ -65,7 +77,11 @@ def _measured(place: Place, taking: Taking, session: Session) -> tuple[Way, ...]
                 order = Distribution(live.after([stem])[0]).order()[: taking.n_likeliest]
                 likeliest = [Ids(stem, (int(one),), said) for one in order if int(one) not in engine.ends]
                 asked[len(takes) : len(takes)] = likeliest
-            ways = [way_of(engine, live, one) for one in asked]
+            with session.listener.working("Probabilities of the ways") as show:
+                ways = []
+                for number, one in enumerate(asked):
+                    show(number / len(asked))
+                    ways.append(way_of(engine, live, one))
     return tuple({way.path: way for way in reversed(ways)}.values())[::-1]
 
 
@@ -297,10 +313,13 @@ class Looking:
         return self._study.n
 
     def resize(self, n: int) -> None:
-        """Go on so often from each way. Raises BadUsage where ways have gone on already."""
-        if self.ways:
-            raise BadUsage(f"Each way of this tree goes on {self.n} times; that is chosen before the first one.")
-        self._study = self._empty = dataclasses.replace(self._empty, n=n)
+        """Go on so often from each way; those that are gone lack the rest. Raises BadUsage for less than they have."""
+        if self.ways and n < self.n:
+            raise BadUsage(f"Each way of this tree goes on {self.n} times already; more can be drawn, not fewer.")
+        self._empty, self._study = (dataclasses.replace(one, n=n) for one in (self._empty, self._study))
+        self._cells = {path: dataclasses.replace(cell, n=n) for path, cell in self._cells.items()}
+        for cell in self._cells.values():
+            self._recorded(cell)
 
     @property
     def ways(self) -> tuple[Way, ...]:
@@ -367,6 +386,13 @@ class Sitting:
                 looks.take_over(self._looking[key])
             self._looking[key] = looks
         return self._looking[key]
+
+    def resize(self, n: int) -> None:
+        """Go on so often from each way of what is not begun yet."""
+        self._n = n
+        for one in self._looking.values():
+            if not one.ways:
+                one.resize(n)
 
     def kept(self, place: Place) -> Kept | None:
         """What the store has of the tree of a place; no model is opened for it."""
