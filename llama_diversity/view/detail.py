@@ -25,7 +25,7 @@ _NARROWEST = 32  # of a list of alternatives
 _MOST_BYTES = 16
 
 
-class Detail(Drawn, can_focus=True):
+class Detail(Drawn):
     """Everything about one token. While it has the keys, one of the alternatives is marked to be chosen."""
 
     DEFAULT_CSS = "Detail { width: 1fr; height: 10; }"
@@ -46,7 +46,8 @@ class Detail(Drawn, can_focus=True):
         self.redraw()
 
     def enter(self) -> None:
-        """Take the keys, to choose among the alternatives."""
+        """Take the keys, to choose among the alternatives; at no other time are they given to it."""
+        self.can_focus = True
         self.focus()
         self.marked = 0
         self.redraw()
@@ -54,6 +55,7 @@ class Detail(Drawn, can_focus=True):
     def leave(self) -> None:
         """Give the keys back."""
         self.blur()
+        self.can_focus = False
         self.marked = None
         self.redraw()
 
