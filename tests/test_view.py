@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import pty
 import re
+import select
 import sqlite3
+import struct
+import subprocess
+import sys
+import termios
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -87,6 +96,21 @@ def test_a_run_is_walked_through_by_keys(stored):
 
     with stored_source("last", stored) as source:
         play(source, script)
+
+
+def test_up_and_down_are_lines_unless_an_alternative_is_chosen(stored):
+    async def script(pilot):
+        columns = pilot.app.screen.query_one(Columns)
+        for keys in ((), ("l", "escape"), ("a", "escape")):
+            await pilot.press(*keys)
+            await pilot.pause()
+            await pilot.press("down")
+            assert columns.at > 0, keys
+            await pilot.press("up")
+            assert columns.at == 0, keys
+
+    with stored_source("last", stored) as source:
+        play(source, script, size=(40, 24))
 
 
 def test_a_text_under_two_models_is_coloured_by_their_difference(session):
@@ -495,3 +519,51 @@ def test_what_is_named_is_looked_for_before_the_terminal(run, stored, options, s
     code, out, error = run("view", *options, "--store", stored.store)
     assert (code, out) == (2, "")
     assert said in error
+
+
+BROKEN = """
+import sys
+from llama_diversity import cli
+from llama_diversity.view.beside import Beside
+from llama_diversity.view.columns import Columns
+def broken(*given):
+    raise RuntimeError("it\x1b[2J broke")
+Columns.go_line = Beside.work = broken
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("is_debugging", [False, True])
+@pytest.mark.parametrize("key", ["j", "x"])  # in the app's thread, and in another
+def test_a_defect_ends_in_one_sentence_and_gives_the_terminal_back(paired, key, is_debugging):
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    words = ["view", "last", "--store", str(paired.store), *(["--debug"] if is_debugging else [])]
+    child = subprocess.Popen(
+        [sys.executable, "-c", BROKEN, *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )
+    shown = b""
+    while b"help" not in shown:
+        assert select.select([ours], [], [], 60)[0], shown
+        shown += os.read(ours, 1 << 16)
+    os.write(ours, {"j": b"\x1b[B", "x": b"x"}[key])
+    until = time.monotonic() + 60
+    while (child.poll() is None and time.monotonic() < until) or select.select([ours], [], [], 0)[0]:
+        if select.select([ours], [], [], 0.1)[0]:
+            shown += os.read(ours, 1 << 16)
+    child.kill()  # of no matter to one that has ended
+    after = termios.tcgetattr(theirs)
+    os.close(ours)
+    os.close(theirs)
+    _, _, said = shown.rpartition(b"\x1b[?1049l")  # the screen of before is there again
+    assert child.returncode == 1
+    assert b"\x1b[?1049h" not in said
+    assert re.search(rb"llamadiv: RuntimeError: it.* broke. This is a defect of llamadiv; `--debug` shows where.", said)
+    assert b"\x1b[2J" not in said.splitlines()[-1]
+    assert (b"Traceback" in said) == is_debugging
+    assert after == before

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from textual.app import App
 from textual.filter import LineFilter, NoColor
+from textual.worker import WorkerFailed
 
 from llama_diversity.errors import Interrupted
 from llama_diversity.render import ramps
@@ -49,6 +50,7 @@ class ViewApp(App[None]):
     def __init__(self, source: Source, ink: Ink, session: Session | None = None) -> None:
         super().__init__()
         self.source, self.ink = source, ink
+        self.defect: BaseException | None = None  # the first exception that nobody expected, which ended it
         self.models = None if session is None else Models(self, session, self._say)
         self.theme = "ansi-light" if ink.looks.background == "light" else "ansi-dark"
 
@@ -68,18 +70,30 @@ class ViewApp(App[None]):
         if self.models is not None:
             self.models.close()
 
+    def _handle_exception(self, error: Exception) -> None:
+        """Leave; whoever opened the viewer raises it again, and says it as of any other command."""
+        if self.defect is None:
+            self.defect = error.error if isinstance(error, WorkerFailed) else error
+        super()._handle_exception(error)
+
+    def _fatal_error(self) -> None:
+        """Without Textual's own pages of traceback, which would have the texts in them."""
+        self._close_messages_no_wait()
+
     def get_line_filters(self) -> Sequence[LineFilter]:
         """None but of colours where there are to be none: all that is drawn has those of the terminal."""
         return [NoColor()] if self.ink.depth == "none" else []
 
 
 def look(source: Source, looks: Looks, color: str, session: Session) -> None:
-    """Open the viewer on this terminal until it is left. Raises Interrupted for Ctrl-C."""
+    """Open the viewer on this terminal until it is left. Raises Interrupted for Ctrl-C, and what went wrong inside."""
     out = console(color)
     depth = ramps.depth_of(no_color=out.no_color, color_system=out.color_system)
     marks = Marks(ascii=looks.ascii, encoding=sys.stderr.encoding or "ascii", dots=depth != "none")
     app = ViewApp(source, Ink(looks, depth, marks), session)
     app.run()
+    if app.defect is not None:
+        raise app.defect
     kept = () if app.models is None else app.models.kept
     for words in farewell(kept):
         session.listener.say(words)
