@@ -567,3 +567,21 @@ def test_a_defect_ends_in_one_sentence_and_gives_the_terminal_back(paired, key, 
     assert b"\x1b[2J" not in said.splitlines()[-1]
     assert (b"Traceback" in said) == is_debugging
     assert after == before
+
+
+def test_a_filter_that_moves_the_view_or_finds_nothing_says_so(stored):
+    async def script(pilot):
+        texts = [row.text for row in pilot.app.screen.source.listed(0, 0, range(5))]
+        words = next(word for text in texts for word in text.split() if word.casefold() not in texts[0].casefold())
+        await pilot.press("slash", *words, "enter")
+        await settled(pilot)
+        await pilot.pause()
+        assert f"The first sample here that has “{words}”." in screen(pilot)[-1]
+        await pilot.press("slash", *["backspace"] * len(words), *"no such words", "enter")
+        await settled(pilot)
+        assert "none of 5 has “no such words”, this one neither" in screen(pilot)[0]
+        await pilot.press("escape")
+        assert "none of 5" in screen(pilot)[0]
+
+    with stored_source("last", stored) as source:
+        play(source, script, size=(110, 30))

@@ -282,8 +282,8 @@ def test_on_a_small_screen_ways_and_what_followed_are_seen(session, size):
 def test_how_often_is_chosen_before_an_alternative_is_taken(session):
     async def script(pilot):
         await pilot.press("right", "a")
-        assert "enter take, esc back" in screen(pilot)[-1]
-        assert "goes on 16 times" in screen(pilot)[-1]
+        assert "enter take  esc back" in screen(pilot)[-1]
+        assert "it goes on 16 times" in screen(pilot)[-1]
         await pilot.press("minus", "minus")
         await until(pilot, lambda: "goes on 4 times" in screen(pilot)[-1])
         await pilot.press("down", "enter")

@@ -103,4 +103,4 @@ def look(source: Source, looks: Looks, color: str, session: Session) -> None:
 
 def farewell(kept: Sequence[Kept]) -> list[str]:
     """What is said of trees when the viewer is left: that they are kept, where, and what can be done with them."""
-    return [words for one in kept for words in (one.sentence, one.next_step)]
+    return [words for one in kept for words in (one.sentence, *one.next_steps)]

@@ -99,8 +99,8 @@ BRANCHING: dict[str, tuple[Keys, ...]] = {  # of the ways behind a prompt
     "Words": (
         Keys("p", "exact: what it takes, here", {}),
         Keys("mass", "exact: from the beginning", {}),
-        Keys("began so", "seen in the way above, 95 %", {}),
-        Keys("", "(none above: nothing there)", {}),
+        Keys("began so", "seen above it; 95 % range", {}),
+        Keys("", "(empty: no way is above)", {}),
     ),
 }
 

@@ -135,6 +135,8 @@ class Viewer(Screen[None]):
             if n_rows > 1 and place is not None:
                 words += f"  {place + 1:,} of {len(self.order.rows):,}"
                 words += "" if self.order.is_plain else f" ({self.ink.safe(self.order.words)})"
+            elif n_rows > 1 and self.order.wish.words and not len(self.order.rows):
+                words += f"  none of {n_rows:,} has “{self.ink.safe(self.order.wish.words)}”, this one neither"
             words += f"  {self.beside.words}" if self.beside.is_alike else ""
         self.query_one(Title).say(words, prompt)
 
@@ -250,6 +252,9 @@ class Viewer(Screen[None]):
             self.order.take(keys)
             if self.order.place_of(self.row) is None and len(self.order.rows):
                 self.open(self.question, self.columns.arm, int(self.order.rows[0]))
+                if wish.words:  # behind what the move itself clears
+                    first = f"The first sample here that has “{wish.words}”."
+                    self.call_after_refresh(lambda: self.say(first))
             if not len(self.order.rows):
                 self.say(f"No sample has “{wish.words}”.")
             self._redraw_panels()
@@ -455,8 +460,8 @@ class Viewer(Screen[None]):
 
     def _tell_choosing(self) -> None:
         n = 0 if self.models is None else self.models.n
-        times = f"{n} times  + - how many" if n else "needs its model"
-        self.query_one(Footer).offer(f"enter take, esc back, up down others: goes on {times}")
+        times = f"it goes on {n} times  + - how many" if n else "it needs its model"
+        self.query_one(Footer).offer(f"enter take  esc back: {times}")
 
     def on_times(self, message: Times) -> None:
         """What is chosen is to be gone on with more or less often."""

@@ -178,10 +178,10 @@ class Kept(NamedTuple):
         return f"The tree is kept as run {self.run}: {counted(self.n_ways, 'way')}, {n} samples."
 
     @property
-    def next_step(self) -> str:
-        """What can be done with it."""
-        look = f"Look at it: llamadiv view {self.run}. Drop it: llamadiv runs rm {self.run}."
-        return look if self.is_whole else f"Draw the rest: {self.command}. {look}"
+    def next_steps(self) -> list[str]:
+        """What can be done with it, a command at the end of each line."""
+        rest = [] if self.is_whole else [f"  to draw the rest: {self.command}"]
+        return [*rest, f"  to look at it: llamadiv view {self.run}", f"  to drop it: llamadiv runs rm {self.run}"]
 
 
 class Looking:
