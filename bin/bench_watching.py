@@ -1,8 +1,9 @@
 """What looking costs: samples that grow in the viewer, beside the same samples drawn with nobody looking.
 
 One model in one process, its prompt decoded; sixteen sequences grow together. In turns: nobody looks; the tokens so far
-are asked for ten times a second, as the viewer does; the viewer itself shows them, through Textual's pilot. Seconds are
-of the clock and of this process's processor time, from the first step to the last. Each turn has a seed of its own.
+are asked for as often as the viewer does; the viewer itself shows them, through Textual's pilot. Seconds are of the
+clock and of this process's processor time, from the first step to the last. Each turn has a seed of its own, and every
+other round goes through the ways backwards.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def drawn(model: str, rounds: int) -> list[dict]:
     from llama_diversity.studies.branch.specs import place_of
     from llama_diversity.studies.sampling import Request
     from llama_diversity.studies.session import Session
+    from llama_diversity.studies.watching import EVERY_S
 
     with tempfile.TemporaryDirectory() as folder:
         session = Session(named_store=Path(folder) / "store.sqlite")
@@ -57,11 +59,12 @@ def drawn(model: str, rounds: int) -> list[dict]:
         turns = []
         for number in range(-1, rounds):  # the first warms up
             seeds = iter(range(10 * number + 100, 10 * number + 110))
-            turn = {
-                "nobody": _grown(place, session, next(seeds), every_s=1e9),
-                "looked at": _grown(place, session, next(seeds), every_s=0.1),
-                "in the viewer": asyncio.run(_shown(place, session, next(seeds))),
-            }
+            turn = {}
+            for way in WAYS[:: 1 if number % 2 else -1]:
+                if way == "in the viewer":
+                    turn[way] = asyncio.run(_shown(place, session, next(seeds)))
+                else:
+                    turn[way] = _grown(place, session, next(seeds), every_s=1e9 if way == "nobody" else EVERY_S)
             turns.append(turn)
         return turns[1:]
 

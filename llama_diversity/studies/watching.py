@@ -11,7 +11,7 @@ from llama_diversity.engines import Growing, SampleEach, Step, Works
 from llama_diversity.errors import Interrupted
 from llama_diversity.records import Sample
 
-EVERY_S = 0.1  # as often as an eye follows; each look makes the statistics of what was drawn since
+EVERY_S = 0.2  # as often as an eye needs; each look makes the statistics of what was drawn since
 
 
 class Seen(NamedTuple):
