@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 N_SAMPLES, MAX_TOKENS = 48, 64
 WAYS = ("nobody", "looked at", "in the viewer")
@@ -85,13 +86,23 @@ def _grown(place, session, seed: int, *, every_s: float) -> dict:  # type: ignor
 async def _shown(place, session, seed: int) -> dict:  # type: ignore[no-untyped-def]
     from llama_diversity.render.cells import Marks
     from llama_diversity.render.heatmap import Looks
-    from llama_diversity.studies.branch.gathering import Sitting
+    from llama_diversity.studies.branch.gathering import Looking, Sitting
     from llama_diversity.studies.branch.specs import Ids
     from llama_diversity.studies.drawing import Drawing
     from llama_diversity.view.app import ViewApp
     from llama_diversity.view.branching import BranchScreen
     from llama_diversity.view.here import stand_behind
     from llama_diversity.view.ink import Ink
+
+    took: list[dict] = []
+
+    grow = Looking.grow
+
+    def timed(self, ids, watch):  # type: ignore[no-untyped-def]
+        before = _now()
+        grown = grow(self, ids, watch)
+        took.append(_since(before))
+        return grown
 
     ink = Ink(Looks(), "truecolor", Marks())
     app = ViewApp(_Nothing(), ink, session)
@@ -102,12 +113,11 @@ async def _shown(place, session, seed: int) -> dict:  # type: ignore[no-untyped-
         app.models.ask(lambda sitting: stand_behind(sitting, place, (), None), found.append, sys.exit)
         while not found:
             await asyncio.sleep(0.02)
-        before = _now()
-        app.push_screen(BranchScreen(found[0], Ids((), ()), [], app.models, ink))
-        await asyncio.sleep(0.05)
-        while app.models.n_waiting:
-            await asyncio.sleep(0.02)
-        return _since(before)
+        with mock.patch.object(Looking, "grow", timed):
+            app.push_screen(BranchScreen(found[0], Ids((), ()), [], app.models, ink))
+            while not took:
+                await asyncio.sleep(0.02)
+        return took[0]
 
 
 class _Nothing:
