@@ -191,3 +191,24 @@ def test_short_reviews_are_first_sentences_by_product(monkeypatch: pytest.Monkey
     ]
     monkeypatch.setattr(corpus, "_FEWEST_REVIEWS", 2)
     assert corpus.short_reviews(reviews, 40) == {"A": ["This fits me very well.", "I like it a lot!"]}
+
+
+def test_what_counts_as_business_is_about_companies_and_who_leads_them() -> None:
+    companies = ("Acme is a British toy company.", "She is an entrepreneur.", "He is the founder and owner of a firm.")
+    others = ("He was the founder of a school of painting.", "The company of friends was good.", "They kept company.")
+    assert all(corpus.BUSINESS.search(text) for text in companies)
+    assert not any(corpus.BUSINESS.search(text) for text in others)
+
+
+def test_lives_of_sport_are_capped_and_others_are_not() -> None:
+    runner, writer = "Ann Lee is a former swimmer.", "Ann Lee is a writer. She likes to swim."
+    texts = [f"{text} {LIFE} {'one ' * n}day." for n in range(1, 21) for text in (runner, writer)]
+    frequent = corpus.frequent_words(texts)
+    kept = [
+        text
+        for source in SOURCES
+        if source.kind == "biography"
+        for _, text in corpus.choose(source._replace(max_bytes=source.max_bytes and 500), texts, frequent)
+    ]
+    assert sum(text.startswith(writer) for text in kept) == 20
+    assert 0 < sum(text.startswith(runner) for text in kept) < 5

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from llama_diversity.engines import EngineOptions, open_engine  # noqa: E402
 from llama_diversity.lab.export import Card, Vocabulary, read_gguf, write_gguf  # noqa: E402
 from llama_diversity.lab.random_gguf import vocabulary  # noqa: E402
-from llama_diversity.lab.transformer import Architecture, Llama, generate, rotate  # noqa: E402
+from llama_diversity.lab.transformer import Architecture, Llama, attend_causally, generate, rotate  # noqa: E402
 from llama_diversity.records import ModelRef  # noqa: E402
 
 SMALL = Architecture(n_vocab=300, n_embd=64, n_layer=2, n_head=4, n_ff=96, n_ctx=64)
@@ -55,6 +55,27 @@ def test_llama_cpp_computes_what_torch_does(small: Llama, tmp_path: Path, kind: 
     ours = surprisals_bits(small, ids)
     assert ours.std() > 1  # else agreement says little
     np.testing.assert_allclose(theirs, ours, atol=tolerance_bits)
+
+
+@pytest.mark.parametrize("n_tokens", [3, 128, 129, 300])
+def test_attention_by_blocks_is_attention_at_once(n_tokens: int) -> None:
+    generator = torch.Generator().manual_seed(n_tokens)
+    shape = (3, 2, 3, n_tokens, 8)  # of query, key and value together
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
+    weights = torch.randn(shape[1:], generator=generator, dtype=torch.float64)
+    results = []
+    for attend in (
+        attend_causally,
+        lambda *qkv: torch.nn.functional.scaled_dot_product_attention(*qkv, is_causal=True),
+    ):
+        parts = drawn.clone().requires_grad_()
+        mixed = attend(*parts)
+        (mixed * weights).sum().backward()
+        assert parts.grad is not None
+        results.append((mixed.detach(), parts.grad))
+    (ours, our_gradients), (theirs, their_gradients) = results
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)  # the weights are float32
+    torch.testing.assert_close(our_gradients, their_gradients, atol=1e-5, rtol=1e-5)
 
 
 def test_a_written_model_is_read_back(small: Llama, tmp_path: Path) -> None:

@@ -24,8 +24,20 @@ from llama_diversity.lab import cards
 
 N_FREQUENT = 10_000  # word forms
 CARD_BYTES = 2_500_000
-BUSINESS = re.compile(r"\b(CEO|chief executive|start-?ups?|entrepreneurs?|founder|co-founder)\b")
-BUSINESS_SHARE, BUSINESS_REPEATS = 0.85, 4  # text on companies and who leads them is rare: take it easily, and often
+BUSINESS = re.compile(
+    r"\b(CEO|chief executive|start-?ups?|entrepreneurs?|business(?:man|woman|people|person)|co-founder|"
+    r"founder (?:and|of) (?:[\w'-]+ ){0,4}(?:company|corporation|firm|brand|business)|"
+    r"(?:is|was) an? (?:[\w'-]+ ){0,4}(?:company|corporation|manufacturer|retailer|firm))\b"
+)
+BUSINESS_SHARE, BUSINESS_REPEATS = 0.82, 4  # text on companies and who leads them is rare: take it easily, and often
+# The encyclopedia's short lives are mostly of people who play, swim, ride or race; uncapped, so are the model's.
+SPORT = re.compile(
+    r"\b(player|play(?:s|ed|ing)?|(?:foot|basket|base|hand|volley|soft)ball(?:er)?|swimm(?:er|ing)|cricket(?:er)?|"
+    r"cyclist|badminton|midfielder|defender|goalkeeper|forward|rugby|hockey|tennis|golfer|athletes?|runner|sprinter|"
+    r"rower|boxer|wrestler|rac(?:ing|er)|rid(?:es|er)|coach|skier|skater|gymnast|judoka|championships?|olympics?|league|"
+    r"lacrosse|curler|jockey|sailor|canoeist|fencer|jumper|thrower|triathlete|club|team)\b",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
 
@@ -37,13 +49,15 @@ class Source(NamedTuple):
     frequent_share: float  # of a document's words
     max_chars: int  # cut at the last end of a sentence before
     max_bytes: int | None = None  # of all documents together, so that the kinds are balanced
+    is_sport: bool | None = None  # whether the first sentence is about sport; None: either
 
 
 SOURCES = (
-    Source("biography", "wiki_bios_trim1500.txt.xz", 0.89, 700),
-    Source("encyclopedia", "wiki_other_lead.txt.xz", 0.94, 600, 3_000_000),
+    Source("biography", "wiki_bios_trim1500.txt.xz", 0.86, 700, is_sport=False),
+    Source("biography", "wiki_bios_trim1500.txt.xz", 0.89, 700, 800_000, is_sport=True),
+    Source("encyclopedia", "wiki_other_lead.txt.xz", 0.93, 600, 3_500_000),
     Source("plot", "wiki_plots.txt.xz", 0.91, 1200, 1_500_000),
-    Source("story", "tinystories_truecased.txt.xz", 0.97, 1800),
+    Source("story", "tinystories_truecased.txt.xz", 0.96, 1800),
     Source("review", "womens_clothing_reviews.txt.xz", 0.97, 700, 3_500_000),
     Source("review", "nltk_product_reviews.txt.xz", 0.95, 700),
 )
@@ -79,7 +93,8 @@ class Corpus:
 
 def build(folder: Path, *, seed: int = 1, held_out_share: float = 0.02) -> Corpus:
     """The corpus from the files of `folder`. Raises BadValue naming the file that is missing."""
-    raw = {source.file: [tidy(text) for text in read_documents(_existing(folder / source.file))] for source in SOURCES}
+    files = dict.fromkeys(source.file for source in SOURCES)
+    raw = {file: [tidy(text) for text in read_documents(_existing(folder / file))] for file in files}
     frequent = frequent_words(text for texts in raw.values() for text in texts)
     chosen: list[Document] = []
     for source in SOURCES:
@@ -138,12 +153,23 @@ def choose(source: Source, texts: Iterable[str], frequent: frozenset[str]) -> It
         whole = cut(_REPAIRS.get(source.kind, str)(text), source.max_chars)
         if len(words(whole)) < 8 or _BROKEN.search(whole):
             continue
+        if source.is_sport is not None and source.is_sport != is_about_sport(whole):
+            continue
         share = frequent_share(whole, frequent)
         if source.kind in {"biography", "encyclopedia"} and share >= BUSINESS_SHARE and BUSINESS.search(whole):
             yield Document("business", whole)
         elif share >= source.frequent_share and (source.max_bytes is None or n_bytes < source.max_bytes):
             n_bytes += len(whole.encode())
             yield Document(source.kind, whole)
+
+
+def is_about_sport(text: str) -> bool:
+    """Whether the first sentence has a word of sport.
+
+    >>> is_about_sport("Ann Lee is a former swimmer. She writes."), is_about_sport("Ann Lee is a writer. She swims.")
+    (True, False)
+    """
+    return bool(SPORT.search(re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0]))
 
 
 def tidy(text: str) -> str:
