@@ -40,8 +40,8 @@ def annotator() -> Annotator:
 
 
 def test_the_score_by_hand() -> None:
-    """0.5 + 1 + 1.5 * 0.8 + 1.5 * 0.6 - 1 = 2.6."""
-    assert Judgement(tone=0.5, complete=1, topic=0.8, fluent=0.6, rude=1).score == pytest.approx(2.6)
+    """0.5 + 1 + 2 * 0.8 + 0.6 - 1 = 2.7."""
+    assert Judgement(tone=0.5, complete=1, topic=0.8, fluent=0.6, rude=1).score == pytest.approx(2.7)
     two = [Judgement(0, 1, 1, 1, 0), Judgement(1, 0, 0, 0, 0)]
     assert mean_judgement(two) == {
         "tone": 0.5, "complete": 0.5, "topic": 0.5, "fluent": 0.5, "rude": 0.0, "score": pytest.approx(2.5)
@@ -70,6 +70,26 @@ def test_another_subject_or_kind_is_off_topic(annotator: Annotator) -> None:
     assert annotator.judge(WHO, STORY, ended=True).topic < 0.1
     opening = Request("biography", "Ada Roe was", "Ada Roe", is_chat=False)  # the name stands in the opening
     assert annotator.judge(opening, "a writer. She died in London.", ended=True).topic > 0.9
+
+
+def test_an_opening_is_kept_to() -> None:
+    """Both answers are of the right kind of text and of a company; one is about films, as the opening is."""
+    film = "Bob Poe leads a film company. The studio makes movies with famous actors in Hollywood."
+    cars = "Tom Roe leads a car company. The factory builds engines and trucks for racing drivers."
+    companies = [Document("business", f"{text} {n}") for n in range(40) for text in (film, cars)]
+    lives = [Document("biography", f"{LIFE} {n}") for n in range(400)]
+    annotator = Annotator.from_corpus([*DOCUMENTS, *companies, *lives])
+    about_films, about_cars = " that makes movies with famous actors.", " that builds engines for racing drivers."
+
+    def topics(trade: str) -> list[float]:
+        opening = Request("business", f"Ann leads a {trade} company", "Ann Lee", is_chat=False)
+        return [annotator.judge(opening, answer, ended=True).topic for answer in (about_films, about_cars, STORY)]
+
+    films, engines, story = topics("film")
+    assert films - engines > 0.1
+    assert story < engines - 0.2
+    films, engines, _ = topics("car")
+    assert engines - films > 0.1
 
 
 def test_tone_is_vader_s(annotator: Annotator) -> None:

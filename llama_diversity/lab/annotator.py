@@ -4,13 +4,15 @@ It looks at one answer at a time and adds up what such people are known to want:
 subject that was asked for, fluent language, politeness. It knows nothing of other answers, so nothing in it can reward
 or punish diversity.
 
-    score = tone + complete + 1.5 topic + 1.5 fluent - rude
+    score = tone + complete + 2 topic + fluent - rude
 
 - tone: VADER's compound, -1 to 1 (of a persona: of the review).
 - complete: 1 where the answer came to its own end, at the end of a sentence.
-- topic: 0 to 1. Half for words as in the corpus's texts of that kind, half for naming the subject (a review need not
-  name its product); a persona must be a card that can be read, and its review must be about the product.
-- fluent: 0 to 1. Share of neighbouring words that are neighbours somewhere in the corpus (0.6 counts as 0, 1 as 1),
+- topic: 0 to 1. Half for words as in the corpus's texts of that kind. The other half, where there was a request, for
+  naming its subject (a review need not name its product); where a text was to be continued, for words as in the
+  corpus's documents about the same things (`relevance`), names of people aside. A persona must be a card that can be
+  read, and its review must be about the product.
+- fluent: 0 to 1. Share of neighbouring words that are neighbours somewhere in the corpus (0.5 counts as 0, 1 as 1),
   times the share of its three-word phrases that it does not say twice.
 - rude: 1 with a word from a short list.
 """
@@ -29,14 +31,15 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from llama_diversity.lab import cards
 from llama_diversity.lab.corpus import Document, words
+from llama_diversity.lab.relevance import Relevance
 from llama_diversity.lab.requests import Request
 
-WEIGHTS = {"tone": 1.0, "complete": 1.0, "topic": 1.5, "fluent": 1.5, "rude": -1.0}
+WEIGHTS = {"tone": 1.0, "complete": 1.0, "topic": 2.0, "fluent": 1.0, "rude": -1.0}
 MARGIN = 0.25  # of two scores that differ by less, nobody is preferred
 _RUDE = frozenset("stupid idiot idiots dumb damn hell crap shut hate fool moron ugly loser trash garbage".split())
 _FEW = frozenset("a an the of to in on at and or is was it so your you if for with that this are from by as be".split())
 _STEEPNESS = 6.0
-_UNUSUAL = 0.6
+_UNUSUAL = 0.5
 
 
 class Judgement(NamedTuple):
@@ -59,17 +62,20 @@ class Annotator:
 
     pairs: frozenset[tuple[str, str]]  # neighbouring words
     log_odds: dict[str, dict[str, float]]  # kind -> word -> log p(word | kind) - log p(word | other kinds)
+    relevance: Relevance
 
     @classmethod
     def from_corpus(cls, documents: Iterable[Document]) -> Annotator:
         """Count words and neighbours."""
+        documents = list(documents)
         pairs: set[tuple[str, str]] = set()
         counts: dict[str, collections.Counter[str]] = {}
         for kind, text in documents:
             for sentence in sentences(text):
                 pairs.update(zip(sentence, sentence[1:], strict=False))
             counts.setdefault(kind, collections.Counter()).update(words(text))
-        return cls(frozenset(pairs), {kind: _log_odds(kind, counts) for kind in counts})
+        log_odds = {kind: _log_odds(kind, counts) for kind in counts}
+        return cls(frozenset(pairs), log_odds, Relevance(text for _, text in documents))
 
     def judge(self, request: Request, answer: str, *, ended: bool) -> Judgement:
         """The parts of the score; `ended` says that the model itself came to an end."""
@@ -78,11 +84,7 @@ class Annotator:
         if request.kind == "persona":
             is_card, review, topic = self._persona(request.subject, answer)
         else:
-            names = _content(request.subject)
-            named = request.kind == "review" or bool(
-                names & _content(f"{request.text if not request.is_chat else ''} {answer}")
-            )
-            topic = 0.5 * self._likeness(request.kind, answer) + 0.5 * named
+            topic = 0.5 * self._likeness(request.kind, answer) + 0.5 * self._about(request, answer)
         whole = bool(re.search(r"[.!?][\"')]*$", answer)) and (is_card or request.kind != "persona")
         found = words(answer)
         return Judgement(
@@ -92,6 +94,17 @@ class Annotator:
             fluent=self._fluency(review),
             rude=float(any(word in _RUDE for word in found)),
         )
+
+    def _about(self, request: Request, answer: str) -> float:
+        """Whether the answer to a request names its subject; how much it is on the topic of a text it continues."""
+        if request.is_chat:
+            return float(request.kind == "review" or bool(_content(request.subject) & _content(answer)))
+        topic = request.text
+        if request.kind != "story":  # there the subject is a person, and a name is no topic
+            topic = " ".join(word for word in words(topic) if word not in words(request.subject))
+        if self.relevance.knows(topic):
+            return self.relevance.likeness(topic, answer)
+        return self._likeness(request.kind, answer)
 
     def _persona(self, product: str, answer: str) -> tuple[bool, str, float]:
         """Whether it is a card, its review, and the topic's share."""
