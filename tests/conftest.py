@@ -83,6 +83,23 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def plain_pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tiny pair with its weights in single precision: another order of sums moves them by thousandths of a bit.
+
+    Of files in few bits llama.cpp rounds activations too, and a last digit that moves may move a token by tenths.
+    """
+    pytest.importorskip("torch")
+    from llama_diversity import registry
+    from llama_diversity.lab.export import copy_gguf
+
+    folder = tmp_path_factory.mktemp("plain")
+    paths = {stage: folder / f"tiny-{stage}-f32.gguf" for stage in ("base", "aligned")}
+    for stage, path in paths.items():
+        copy_gguf(registry.load().find(f"tiny-{stage}").path, path, kind="F32")
+    return paths
+
+
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 

@@ -173,8 +173,8 @@ def test_the_exact_probability_of_an_answer_is_the_chains() -> None:
 
 
 @pytest.mark.model
-def test_the_exact_probability_on_the_tiny_pair_is_that_of_its_tokens() -> None:
-    engine = open_engine(resolve_model("tiny-aligned"), EngineOptions(n_threads=1))
+def test_the_exact_probability_on_the_tiny_pair_is_that_of_its_tokens(plain_pair: dict[str, Path]) -> None:
+    engine = open_engine(resolve_model(str(plain_pair["aligned"])), EngineOptions(n_threads=1))
     prompt = engine.prompt("Who was she?", chat=True)
     texts = ["She was a writer.", "He was a sailor and a king."]
     found = log_probabilities(engine, prompt, texts)

@@ -375,11 +375,11 @@ def test_a_ladder_holds_every_stage_against_the_first(run: Callable) -> None:
 
 @pytest.mark.model
 def test_what_the_arithmetic_makes_is_no_finding(run: Callable) -> None:
-    """An F16 pair: its floor is far below what PPO did to it, and above what single precision resolves."""
+    """Its floor is far below what PPO did to the pair, and above what single precision resolves."""
     code, out, _ = run("diff", TEXT, "--base", "tiny-base", "--aligned", "tiny-aligned", "--json", "--threads", 1)
     found = json.loads(out)["arms"]["aligned"]
     assert 1e-5 <= found["noise_floor"]["kl_bits"] < 1e-3 < found["kl_bits"]["value"]
-    assert 0 < found["noise_floor"]["surprisal_mean_bits"] < 0.01  # F16
+    assert 0 < found["noise_floor"]["surprisal_mean_bits"] < 0.1  # eight bits; of F16 it is a tenth of that
     assert len(found["noise_floor"]["blocked"]) == len(THRESHOLDS)
 
 

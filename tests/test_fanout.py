@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 
@@ -28,6 +29,7 @@ from llama_diversity.engines.fanout.processes import ProcessLine
 from llama_diversity.engines.fanout.service import Service
 from llama_diversity.engines.together import Tray
 from llama_diversity.errors import BadValue, EngineError, LlamadivError, PromptTooLong
+from llama_diversity.gguf import read_header
 from llama_diversity.records import TOKEN_DTYPE, ModelRef, Recipe, Sample, Sampler
 from llama_diversity.resolve import resolve_model
 
@@ -241,7 +243,8 @@ def test_what_is_told_of_a_model_is_what_one_engine_tells(at: Any) -> None:
     over = at(worker("a"), reference="tiny-base")
     with closing(open_engine(resolve_model("tiny-base"), EngineOptions())) as alone:
         assert (over.facts, over.build, over.capabilities) == (alone.facts, alone.build, alone.capabilities)
-        assert over.facts.description.endswith("F16")
+        stated = read_header(Path(resolve_model("tiny-base").location)).metadata["general.file_type"]
+        assert over.facts.description.endswith(gguf.LlamaFileType(stated).name.removeprefix("MOSTLY_"))
 
 
 def test_what_the_models_of_a_mixture_say_is_told(at: Any) -> None:

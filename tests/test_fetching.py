@@ -25,6 +25,8 @@ pytestmark = pytest.mark.model
 DATA = Path(registry.__file__).parent / "data"
 FILES = {"base": DATA / "tiny-base.gguf", "aligned": DATA / "tiny-aligned.gguf"}
 SHA256 = {role: hashlib.sha256(path.read_bytes()).hexdigest() for role, path in FILES.items()}
+SIZES = [path.stat().st_size / 1e6 for path in FILES.values()]  # two digits are shown of them, and of their sum
+BASE_MB, ALIGNED_MB, BOTH_MB = (f"{size:.{1 if size < 9.95 else 0}f} MB" for size in (*SIZES, sum(SIZES)))
 STUDY = ("syntactic", "--pair", "duo", "-n", "2", "--max-tokens", "4", "--json")
 
 
@@ -99,11 +101,11 @@ def test_without_a_terminal_it_is_refused_with_the_commands_to_type(shell, serve
     refused = shell.command(*STUDY)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
-        "llamadiv: duo is not on this machine. Fetch it with: llamadiv models pull duo (14 MB), "
+        f"llamadiv: duo is not on this machine. Fetch it with: llamadiv models pull duo ({BOTH_MB}), "
         "or add --yes to this command\n"
     )
     single = shell.command("score", "-m", "duo-base", "She was")
-    assert "duo-base is not on this machine. Fetch it with: llamadiv models pull duo-base (7.0 MB)" in single.stderr
+    assert f"duo-base is not on this machine. Fetch it with: llamadiv models pull duo-base ({BASE_MB})" in single.stderr
     assert server.state.requests == []
 
 
@@ -122,9 +124,9 @@ def test_on_a_terminal_it_asks_once_and_says_what_and_from_where(shell, server):
     code, seen = shell.on_terminal("n\n", *STUDY)
     assert code == 1
     assert f"duo is not on this machine. From {server.url}:" in seen
-    assert "  7.0 MB, cc-by-sa-3.0: base.gguf of org/base\n" in seen
+    assert f"  {BASE_MB}, cc-by-sa-3.0: base.gguf of org/base\n" in seen
     assert seen.count("[y/N]") == 1
-    assert re.search(r"Fetch 14 MB into ~/hf/hub, where \d+.* are free\? \[y/N\]", seen)
+    assert re.search(rf"Fetch {BOTH_MB} into ~/hf/hub, where \d+.* are free\? \[y/N\]", seen)
     assert "--yes" not in seen
     assert server.state.requests == []
 
@@ -142,7 +144,7 @@ def test_what_was_begun_is_continued_and_only_the_rest_is_asked_for(shell, serve
     assert "status 503" in failed.stderr
     assert "duo-aligned: 1 file" in failed.stderr  # how to bring it here by hand
     assert "duo-base: 1 file" not in failed.stderr
-    assert "Fetch it with: llamadiv models pull duo (7.0 MB)" in shell.command(*STUDY).stderr
+    assert f"Fetch it with: llamadiv models pull duo ({ALIGNED_MB})" in shell.command(*STUDY).stderr
     server.state.requests.clear()
     assert shell.command(*STUDY, "--yes").returncode == 0
     assert [request.path for request in server.state.gets()] == [f"/org/aligned/resolve/{COMMIT}/aligned.gguf"]
@@ -209,10 +211,10 @@ def test_a_ladder_and_several_names_are_asked_for_together(shell, server):
     with shell.registry.open("a") as file:
         file.write('[ladders.steps]\nrungs = ["duo-base", "tiny-sft", "duo-aligned"]\n')
     refused = shell.command("syntactic", "--ladder", "steps", *STUDY[3:])
-    assert "steps is not on this machine. Fetch it with: llamadiv models pull steps (14 MB)" in refused.stderr
+    assert f"steps is not on this machine. Fetch it with: llamadiv models pull steps ({BOTH_MB})" in refused.stderr
     refused = shell.command("syntactic", "--base", "duo-base", "--aligned", "duo-aligned", *STUDY[3:])
     assert "duo-base, duo-aligned are not on this machine." in refused.stderr
-    assert "Fetch it with: llamadiv models pull duo-base duo-aligned (14 MB)" in refused.stderr
+    assert f"Fetch it with: llamadiv models pull duo-base duo-aligned ({BOTH_MB})" in refused.stderr
     assert server.state.requests == []
 
 

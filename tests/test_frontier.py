@@ -305,11 +305,11 @@ def test_what_follows_a_prompt_has_the_bits_of_the_chain() -> None:
 
 
 @pytest.mark.model
-def test_what_follows_a_prompt_is_what_score_says_of_it() -> None:
+def test_what_follows_a_prompt_is_what_score_says_of_it(plain_pair: dict[str, Path]) -> None:
     from llama_diversity.engines import EngineOptions, open_engine
     from llama_diversity.resolve import resolve_model
 
-    engine = open_engine(resolve_model("tiny-aligned"), EngineOptions())
+    engine = open_engine(resolve_model(str(plain_pair["aligned"])), EngineOptions())
     texts = [("The old bridge", " was built in 1921."), ("The old bridge", " and the river"), ("She", " was a nurse.")]
     for (prompt, text), found in zip(texts, continued(engine, texts), strict=True):
         ids, behind = engine.tokenize(prompt + text), len(engine.tokenize(prompt))

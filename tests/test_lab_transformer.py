@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from llama_diversity.engines import EngineOptions, open_engine  # noqa: E402
-from llama_diversity.lab.export import Card, Vocabulary, read_gguf, write_gguf  # noqa: E402
+from llama_diversity.lab.export import Card, Vocabulary, copy_gguf, read_gguf, write_gguf  # noqa: E402
 from llama_diversity.lab.random_gguf import vocabulary  # noqa: E402
 from llama_diversity.lab.transformer import Architecture, Llama, attend_causally, generate, rotate  # noqa: E402
 from llama_diversity.records import ModelRef  # noqa: E402
@@ -85,6 +85,19 @@ def test_a_written_model_is_read_back(small: Llama, tmp_path: Path) -> None:
     assert again.architecture == SMALL
     assert provenance == {"recipe": "none"}
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in small.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0"])
+def test_a_copy_differs_in_the_kind_of_its_matrices_alone(small: Llama, tmp_path: Path, kind: str) -> None:
+    """As if it had been written so; and what is copied as it is has the same bytes."""
+    written, direct, copy = (tmp_path / f"{name}.gguf" for name in ("written", "direct", "copy"))
+    pieces = Vocabulary(*vocabulary(SMALL.n_vocab))
+    write_gguf(written, small, pieces, CARD, kind="F32")
+    write_gguf(direct, small, pieces, CARD, kind=kind)
+    copy_gguf(written, copy, kind=kind)
+    assert copy.read_bytes() == direct.read_bytes()
+    copy_gguf(copy, tmp_path / "again.gguf", kind=kind)
+    assert (tmp_path / "again.gguf").read_bytes() == direct.read_bytes()
 
 
 def test_rotation_turns_neighbouring_pairs_by_the_position() -> None:

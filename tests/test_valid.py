@@ -257,10 +257,10 @@ def test_nothing_valid_has_no_diversity() -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny() -> Engine:
+def tiny(plain_pair: dict[str, Path]) -> Engine:
     from llama_diversity.resolve import resolve_model
 
-    with contextlib.closing(open_engine(resolve_model("tiny-base"), EngineOptions(n_threads=1))) as engine:
+    with contextlib.closing(open_engine(resolve_model(str(plain_pair["base"])), EngineOptions(n_threads=1))) as engine:
         yield engine
 
 
