@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from llama_diversity.cli.arms import typed_pair
@@ -9,11 +11,10 @@ from llama_diversity.cli.complete import complete_model, complete_pair
 from llama_diversity.cli.options import template_arg_option
 from llama_diversity.cli.prompts import prompts_options
 from llama_diversity.cli.results import Work, study_options
-from llama_diversity.studies.arms import Choice, check_different, resolve_arms
-from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES, resolve_specs
-from llama_diversity.studies.decompose.study import Decompose, combinations, factor_words
+from llama_diversity.studies.arms import Choice
+from llama_diversity.studies.compare.study import MAX_TOKENS, N_SAMPLES
+from llama_diversity.studies.decompose.study import decompose_of
 from llama_diversity.studies.prompts import Prompts, shipped
-from llama_diversity.studies.samplers import check_cuts, parse_sampler
 from llama_diversity.studies.words import template_args_of
 
 
@@ -37,7 +38,7 @@ from llama_diversity.studies.words import template_args_of
 @click.option("--sampler", metavar="T=0.7[,...]", help="A further factor: this sampler, or that of the options below.")
 @template_arg_option
 @prompts_options
-@click.option("-n", "n_samples", type=int, default=N_SAMPLES, show_default=True, help="Generations of each prompt.")
+@click.option("-n", "n", type=int, default=N_SAMPLES, show_default=True, help="Generations of each prompt.")
 @click.option("--max-tokens", type=int, default=MAX_TOKENS, show_default=True, help="Longest generation.")
 @click.option("--prefix", type=click.IntRange(1), help="Judge the first so many tokens only.")
 @click.option("--valid", metavar="PATTERN", help="A regular expression that a valid output must contain.")
@@ -47,16 +48,10 @@ def decompose(
     pair: str | None,
     base: str | None,
     aligned: str | None,
-    quantised: tuple[str, str] | None,
-    starts: tuple[str, str] | None,
-    sampler: str | None,
     template_args: tuple[str, ...],
     named: Prompts | None,
-    n_samples: int,
-    max_tokens: int,
-    prefix: int | None,
-    valid: str | None,
     work: Work,
+    **asked: Any,
 ) -> None:
     """How much of the loss of diversity is the weights', and how much the prompt format's?
 
@@ -69,27 +64,5 @@ def decompose(
       llamadiv decompose --pair tiny --sampler T=0.7
       llamadiv decompose --base b-Q8_0.gguf --aligned a-Q8_0.gguf --quantised b-Q4_K_M.gguf a-Q4_K_M.gguf
     """
-    pair = typed_pair(pair, base, aligned)
-    models = resolve_arms(pair, base, aligned)
-    cut = {} if sampler is None else parse_sampler(sampler)
-    check_cuts("--sampler", cut, work.drawing.sampler)
-    args = template_args_of(template_args)
-    specs = combinations(models, cut, quantised, args, starts)
-    texts, words_of, source = named or shipped()
-    one = Decompose(
-        specs,
-        texts,
-        words_of,
-        n_samples,
-        max_tokens,
-        prefix,
-        valid=valid,
-        is_quantised=quantised is not None,
-        has_starts=starts is not None,
-        prompt_source=dict(source),
-    )
-    one.check_settings()
-    check_different([work.session.model(model) for model in models])
-    arms = resolve_specs(specs, work.session)
-    words = [*Choice(pair, base, aligned).words(), *factor_words(sampler, quantised, args, starts)]
-    work.run_arms(one, arms, words)
+    choice, args = Choice(typed_pair(pair, base, aligned), base, aligned), template_args_of(template_args)
+    work.run_arms(*decompose_of(choice, named or shipped(), work.drawing, work.session, template_args=args, **asked))

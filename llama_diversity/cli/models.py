@@ -146,7 +146,7 @@ def verify(names: tuple[str, ...], session: Session, output: Output) -> None:
     known = registry.load()
     named = shelf.unique(entry for name in names for entry in shelf.members(known, name, single=False))
     entries = named or [entry for entry in known.entries() if any(find_files(entry))]
-    results = [_verified(entry, session) for entry in entries]
+    results = [verified(entry, session) for entry in entries]
     if not (results or output.json):
         output.remark("No named model is on this machine. `llamadiv models pull NAME` fetches one.")
     bad = [one["model"] for one in results if one["error"]]
@@ -205,13 +205,6 @@ def add(alias: str, reference: str, session: Session, output: Output, **fields: 
 def _pulled(entry: ModelEntry, session: Session, output: Output) -> dict[str, Any]:
     with session.listener.moving_bytes() as on_bytes:
         return shelf.pull(entry, offline=session.offline, on_bytes=on_bytes, say=output.remark)
-
-
-def _verified(entry: ModelEntry, session: Session) -> dict[str, Any]:
-    if entry.served is not None:
-        return verified(entry.reference, entry.digest, session)
-    with session.listener.moving_bytes() as on_bytes:
-        return shelf.verify(entry, on_bytes)
 
 
 def _is_confirmed(entries: list[ModelEntry]) -> bool:

@@ -29,12 +29,12 @@ from llama_diversity.studies.collapse.analysis import Knobs
 from llama_diversity.studies.collapse.study import Collapse
 from llama_diversity.studies.compare import study as comparing
 from llama_diversity.studies.compare.specs import ArmSpec, arm_words, parse_arm
-from llama_diversity.studies.compare.study import Compare, arms_of, resolve_specs
+from llama_diversity.studies.compare.study import Compare, arms_of
 from llama_diversity.studies.coverage import analysis as modes
 from llama_diversity.studies.coverage.study import Coverage
 from llama_diversity.studies.decan import analysis as reading_others
 from llama_diversity.studies.decan.study import Decan
-from llama_diversity.studies.decompose.study import Decompose, combinations, factor_words
+from llama_diversity.studies.decompose.study import decompose_of
 from llama_diversity.studies.diff import analysis as differing
 from llama_diversity.studies.diff import study as reading_both
 from llama_diversity.studies.diff.study import Diff
@@ -54,7 +54,7 @@ from llama_diversity.studies.reframe import analysis as surviving
 from llama_diversity.studies.reframe import specs as putting
 from llama_diversity.studies.reframe import study as putting_otherwise
 from llama_diversity.studies.results import check_file
-from llama_diversity.studies.samplers import check_cuts, parse_sampler
+from llama_diversity.studies.samplers import check_cuts
 from llama_diversity.studies.semantic import analysis as meaning
 from llama_diversity.studies.semantic.study import Semantic
 from llama_diversity.studies.study import Study
@@ -254,30 +254,20 @@ def decompose(
     more = (first_temperature, dynatemp_range, dynatemp_exponent, top_n_sigma, xtc_probability, xtc_threshold)
     drawing = drawing_of(temperature, top_k, top_p, min_p, seed, asking_of(start, control_tokens=control_tokens), *more)
     choice = choice_of(pair, base, aligned)
-    models = choosing.resolve_arms(choice.pair, choice.base, choice.aligned)
-    others = None if quantised is None else (reference_of(quantised[0]), reference_of(quantised[1]))
-    cut = {} if sampler is None else parse_sampler(sampler)
-    check_cuts("sampler", cut, drawing.sampler)
-    args = template_args_of(template_args)
-    specs = combinations(models, cut, others, args, starts)
-    is_quantised, has_starts = others is not None, starts is not None
-    texts, words_of, source = _prompts(prompts, set) or reading.shipped()
-    one = Decompose(
-        specs,
-        texts,
-        words_of,
-        n,
-        max_tokens,
-        prefix,
+    one, resolved, words = decompose_of(
+        choice,
+        _prompts(prompts, set) or reading.shipped(),
+        drawing,
+        session,
+        sampler=sampler,
+        quantised=None if quantised is None else (reference_of(quantised[0]), reference_of(quantised[1])),
+        template_args=template_args_of(template_args),
+        starts=starts,
+        n=n,
+        max_tokens=max_tokens,
+        prefix=prefix,
         valid=valid,
-        is_quantised=is_quantised,
-        has_starts=has_starts,
-        prompt_source=dict(source),
     )
-    one.check_settings()
-    choosing.check_different([session.model(model) for model in models])
-    resolved = resolve_specs(specs, session)
-    words = [*choice.words(), *factor_words(sampler, others, args, starts)]
     with alone():
         return Found(conduct.run(one, resolved, drawing=drawing, session=session, words=words))
 

@@ -6,9 +6,11 @@ import contextlib
 import dataclasses
 from typing import Any
 
+from llama_diversity import shelf
 from llama_diversity.engines import Engine
 from llama_diversity.errors import BadValue, EngineError, NoPlugin
 from llama_diversity.records import Asking, ModelRef
+from llama_diversity.registry import ModelEntry
 from llama_diversity.render.jsonl import finite
 from llama_diversity.studies.checkup.analysis import TEXTS, Checkup, clearly_better, read
 from llama_diversity.studies.measuring.noise import REFERENCE, Noise, floor
@@ -43,10 +45,14 @@ def checked(model: ModelRef, asking: Asking, session: Session) -> Checkup:
         return found._replace(server=_STOCK if is_stock(engine.build) else _PLUGIN)
 
 
-def verified(reference: str, stated: str | None, session: Session) -> dict[str, Any]:
-    """Whether servers serve the weights whose digest models.toml states; what is wrong is in `error`."""
-    found: dict[str, Any] = {"model": reference, "path": None, "sha256": None, "state": "mismatch", "error": None}
-    model = session.model(reference)
+def verified(entry: ModelEntry, session: Session) -> dict[str, Any]:
+    """Whether a model's bytes, or what servers serve, are what models.toml states; what is wrong is in `error`."""
+    if entry.served is None:
+        with session.listener.moving_bytes() as on_bytes:
+            return shelf.verify(entry, on_bytes)
+    stated = entry.digest
+    found: dict[str, Any] = {"model": entry.reference, "path": None, "sha256": None, "state": "mismatch", "error": None}
+    model = session.model(entry.reference)
     try:
         with session.reading(model) as engine:
             return found | {"sha256": engine.facts.digest, "state": "ok" if stated else "nothing to compare"}

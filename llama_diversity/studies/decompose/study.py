@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from llama_diversity.errors import BadUsage, BadValue
 from llama_diversity.records import Cell
 from llama_diversity.render.safe import visible
+from llama_diversity.studies.arms import Arm, Choice, check_different, resolve_arms
 from llama_diversity.studies.compare.gathering import label
 from llama_diversity.studies.compare.measured import Rules
 from llama_diversity.studies.compare.parts import described, different
@@ -22,10 +23,15 @@ from llama_diversity.studies.compare.study import (
     check_pairs,
     measuring,
     prefix_words,
+    resolve_specs,
 )
 from llama_diversity.studies.decompose import analysis
 from llama_diversity.studies.decompose.exhibits import Facts, section
+from llama_diversity.studies.drawing import Drawing
+from llama_diversity.studies.prompts import Prompts
 from llama_diversity.studies.results import Result, endings_as_json
+from llama_diversity.studies.samplers import check_cuts, parse_sampler
+from llama_diversity.studies.session import Session
 from llama_diversity.studies.study import Drawn, Method
 from llama_diversity.studies.words import template_words
 
@@ -108,6 +114,39 @@ class Decompose(Compare):
             cut = ", ".join(f"{name} {value:g}" for name, value in last.sampler.items())
             words["sampler"] = f"as typed or {cut}"
         return words
+
+
+def decompose_of(
+    choice: Choice,
+    named: Prompts,
+    drawing: Drawing,
+    session: Session,
+    *,
+    sampler: str | None = None,
+    quantised: tuple[str, str] | None = None,
+    template_args: str | None = None,
+    starts: tuple[str, str] | None = None,
+    **settings: Any,
+) -> tuple[Decompose, list[Arm], list[str]]:
+    """The study, its arms, and the options that name them; `settings` are fields. Raises BadUsage, BadValue, OneModel,
+    UnknownName.
+    """
+    models = resolve_arms(choice.pair, choice.base, choice.aligned)
+    cut = {} if sampler is None else parse_sampler(sampler)
+    check_cuts("--sampler", cut, drawing.sampler)
+    study = Decompose(
+        specs=combinations(models, cut, quantised, template_args, starts),
+        prompts=named.texts,
+        prompt_words=named.words,
+        prompt_source=dict(named.source),
+        is_quantised=quantised is not None,
+        has_starts=starts is not None,
+        **settings,
+    )
+    study.check_settings()
+    check_different([session.model(model) for model in models])
+    words = [*choice.words(), *factor_words(sampler, quantised, template_args, starts)]
+    return study, resolve_specs(study.specs, session), words
 
 
 def factor_words(
