@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from llama_diversity.cli.complete import complete_model
-from llama_diversity.cli.options import common_options
+from llama_diversity.cli.options import Command, common_options, with_options
 from llama_diversity.cli.output import Output
 from llama_diversity.installation import require_extra
 from llama_diversity.render import lab_pages as pages
@@ -27,17 +27,16 @@ def lab(context: click.Context) -> None:
     require_extra("lab", "The lab", ["gguf"] if context.invoked_subcommand == "blend" else EXTRA)
 
 
-corpus_option = click.option(
-    "--corpus", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder with the text files."
-)
-out_option = click.option(
-    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for models and checkpoints."
-)
+_folder = click.Path(file_okay=False, path_type=Path)
+_PLACE = [
+    click.option("--corpus", required=True, type=_folder, help="Folder with the text files."),
+    click.option("--out", required=True, type=_folder, help="Folder for models and checkpoints."),
+    click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where."
+    ),
+]
 tokens_option = click.option(
     "--tokens", type=click.IntRange(1), default=30_000_000, show_default=True, help="How much to train, in tokens."
-)
-device_option = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where."
 )
 fuse_option = click.option(
     "--fuse", is_flag=True, help="torch.compile: a minute once, then a third faster on a CPU; needs a C++ compiler."
@@ -45,11 +44,15 @@ fuse_option = click.option(
 seed_option = click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of weights and order.")
 
 
+def place_options(command: Command) -> Command:
+    """Add the folders and the device that every stage needs."""
+    decorated: Command = with_options(command, _PLACE)
+    return decorated
+
+
 @lab.command()
-@corpus_option
-@out_option
+@place_options
 @tokens_option
-@device_option
 @fuse_option
 @seed_option
 @common_options
@@ -71,14 +74,12 @@ def base(*, corpus: Path, out: Path, session: Session, output: Output, **how: An
 
 
 @lab.command()
-@corpus_option
-@out_option
+@place_options
 @click.option(
     "--preferences", type=click.IntRange(20), default=PREFERENCES, show_default=True, help="Pairs of answers."
 )
 @click.option("--iterations", type=click.IntRange(1), default=ITERATIONS, show_default=True, help="Of PPO.")
 @click.option("--beta", type=click.FloatRange(0), default=BETA, show_default=True, help="Price of a nat of KL.")
-@device_option
 @fuse_option
 @seed_option
 @common_options
@@ -99,10 +100,8 @@ def align(*, corpus: Path, out: Path, session: Session, output: Output, **how: A
 
 
 @lab.command()
-@corpus_option
-@out_option
+@place_options
 @tokens_option
-@device_option
 @fuse_option
 @seed_option
 @common_options
@@ -122,11 +121,9 @@ def grow(*, corpus: Path, out: Path, tokens: int, session: Session, output: Outp
 
 
 @lab.command()
-@corpus_option
-@out_option
+@place_options
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs for each value.")
 @click.option("--iterations", type=click.IntRange(1), default=60, show_default=True, help="Of PPO, in each run.")
-@device_option
 @common_options
 def sweep(
     *, corpus: Path, out: Path, seeds: int, iterations: int, device: str, session: Session, output: Output
@@ -179,6 +176,29 @@ def blend(
     with session.listener.working("blending") as show:
         report = blended(session.model(a), session.model(b), rule, to, force=force, show=show)
     output.answer(report, [report["path"]], pages.of_blend(report))
+
+
+@lab.command()
+@place_options
+@click.option("--beta", type=float, default=0.1, show_default=True, help="Of DPO: price of a nat of log-ratio.")
+@fuse_option
+@click.option("--seed", type=click.IntRange(0), help="Of the order of training.  [default: as of the stages in --out]")
+@common_options
+def recipes(*, corpus: Path, out: Path, session: Session, output: Output, **how: Any) -> None:
+    """Grow three siblings of the aligned model: which part of the recipe costs diversity, the data or the algorithm?
+
+    Fine-tuning on a narrow and on a varied set of answers, as many and as long, and DPO on the pairs that PPO's reward
+    model learned from. Needs the stages of `lab align` in --out; the same command continues what was cut short.
+
+    \b
+    Example:
+      llamadiv lab recipes --corpus texts --out grown
+    """
+    from llama_diversity.lab.stages import grow_recipes
+
+    with session.listener.working("recipes") as show:
+        report = grow_recipes(corpus, out, **how, show=show)
+    _give(output, report, pages.of_recipes(report, out))
 
 
 def _give(output: Output, report: Any, *parts: Iterable[str]) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,7 +86,15 @@ class Workshop:
         rng = np.random.default_rng([plan.seed, 2])
         self.unseen = self._chosen(demonstrations(self.corpus.held_out, rng), plan.n_held_out)
 
-    def _chosen(self, found: Any, n_a_kind: int) -> list[Demonstration]:
+    def pool(self) -> list[Demonstration]:
+        """Every demonstration that is clean, on topic and fluent, by kind and digest, no answer twice.
+
+        `shown` are the first of each kind, but for answers that come twice.
+        """
+        found = demonstrations(dict.fromkeys(self.corpus.train), np.random.default_rng([self.plan.seed, 1]))
+        return list({one.answer: one for one in self._chosen(found, math.inf)}.values())
+
+    def _chosen(self, found: Any, n_a_kind: float) -> list[Demonstration]:
         """Up to `n_a_kind` demonstrations of each kind that are clean, on topic and fluent, by their digest."""
         kept: dict[str, list[Demonstration]] = {kind: [] for kind in KINDS}
         for one in sorted(found, key=lambda d: hashlib.sha256(d.answer.encode()).digest()):
@@ -157,20 +166,33 @@ def fine_tune(shop: Workshop, *, on_report: Callable[[Report], None] | None = No
     if shop.is_done(SFT_FILE, recipe) and shop.is_done(EARLY_FILE, recipe):
         return
     model, before = shop.load(MODEL_FILE)
-    texts = [demonstration_text(shop.tokenizer, one) for one in shop.shown]
-    n_documents = round(len(texts) * plan.documents_share / (1 - plan.documents_share))
-    rng = np.random.default_rng([plan.seed, 3])
-    some = [shop.corpus.train[i] for i in rng.choice(len(shop.corpus.train), n_documents)]
-    texts += encode(shop.tokenizer, some, n_ctx=model.architecture.n_ctx)
+    texts = texts_of(shop, shop.shown, plan.documents_share, n_ctx=model.architecture.n_ctx)
     checkpoint = shop.checkpoint("sft", recipe)
     if not shop.is_done(EARLY_FILE, recipe):  # otherwise the checkpoint may be a later one
         train(model, texts, plan.sft, checkpoint=checkpoint, until=0.4, on_report=on_report, fuse=fuse)
         shop.write(EARLY_FILE, model, "A tiny Llama early in fine-tuning", {"recipe": recipe})
     train(model, texts, plan.sft, checkpoint=checkpoint, on_report=on_report, fuse=fuse)
     about: dict[str, Any] = {"recipe": recipe, "before": before}
-    about["held_out_answers_bits_per_byte"] = {kind: _answer_bits(shop, model, kind) for kind in KINDS}
-    about["held_out_documents_bits_per_byte"] = quality(model, shop.tokenizer, shop.corpus)["all"].bits_per_byte
+    about |= held_out_bits(shop, model)
     shop.write(SFT_FILE, model, "A tiny Llama that answers, grown by llamadiv lab align", about)
+
+
+def texts_of(
+    shop: Workshop, demonstrated: Sequence[Demonstration], documents_share: float, *, n_ctx: int
+) -> list[Text]:
+    """What fine-tuning reads: the demonstrations, and plain documents that make up `documents_share` of all texts."""
+    texts = [demonstration_text(shop.tokenizer, one) for one in demonstrated]
+    n_documents = round(len(texts) * documents_share / (1 - documents_share))
+    rng = np.random.default_rng([shop.plan.seed, 3])
+    some = [shop.corpus.train[i] for i in rng.choice(len(shop.corpus.train), n_documents)]
+    return texts + encode(shop.tokenizer, some, n_ctx=n_ctx)
+
+
+def held_out_bits(shop: Workshop, model: Llama) -> dict[str, Any]:
+    """Bits per byte of held-out answers of each kind, and of held-out documents."""
+    of_documents = quality(model, shop.tokenizer, shop.corpus)["all"].bits_per_byte
+    of_answers = {kind: _answer_bits(shop, model, kind) for kind in KINDS}
+    return {"held_out_answers_bits_per_byte": of_answers, "held_out_documents_bits_per_byte": of_documents}
 
 
 def demonstration_text(tokenizer: Tokenizer, one: Demonstration) -> Text:
@@ -239,7 +261,7 @@ def preferences(written: Sequence[Written]) -> list[Preference]:
 
 def collected(shop: Workshop, *, show: Show = lambda share, words: None) -> tuple[list[Written], list[Written]]:
     """What `collect` gives, from its file where that has the same recipe."""
-    path, recipe = shop.out / PREFERENCES_FILE, _preferences_recipe(shop)
+    path, recipe = shop.out / PREFERENCES_FILE, preferences_recipe(shop)
     if path.exists():
         kept = json.loads(path.read_text("utf-8"))
         if kept["recipe"] == recipe:
@@ -251,7 +273,8 @@ def collected(shop: Workshop, *, show: Show = lambda share, words: None) -> tupl
     return sides
 
 
-def _preferences_recipe(shop: Workshop) -> dict[str, Any]:
+def preferences_recipe(shop: Workshop) -> dict[str, Any]:
+    """What the pairs of answers were made from."""
     plan = shop.plan
     return {
         "sft_sha256": sha256_of(shop.out / SFT_FILE),
@@ -265,7 +288,7 @@ def _preferences_recipe(shop: Workshop) -> dict[str, Any]:
 
 def learn_reward(shop: Workshop, *, show: Show = lambda share, words: None) -> dict[str, Any]:
     """Write the reward model, and say how often it is right."""
-    recipe = {"stage": "reward", "preferences": _preferences_recipe(shop), "passes": shop.plan.reward_passes}
+    recipe = {"stage": "reward", "preferences": preferences_recipe(shop), "passes": shop.plan.reward_passes}
     path = shop.out / REWARD_FILE
     if path.exists():
         state = torch.load(path, map_location=shop.device, weights_only=True)
@@ -374,17 +397,35 @@ def ppo_prompts(shop: Workshop) -> list[list[int]]:
     return [shop.ids(request) for request in shop.requests(shop.shown, _N_PROMPTS, rng)]
 
 
-def judged(shop: Workshop, model: Llama, *, seed: int | None = None, max_tokens: int | None = None) -> dict[str, float]:
-    """The annotator's mean view of the answers to requests from held-out documents, with the score's standard error."""
+class Answers(NamedTuple):
+    """Answers to some requests: whole sequences of ids, whose last `n_answers` tokens were drawn."""
+
+    requests: list[Request]
+    sequences: list[list[int]]
+    n_answers: list[int]
+
+
+def answered(
+    shop: Workshop, model: Llama, *, seed: int | None = None, max_tokens: int | None = None
+) -> Iterator[Answers]:
+    """The model's answers to requests from held-out documents, some at a time; the same requests for the same seed."""
     seed, max_tokens = seed or shop.plan.seed, max_tokens or shop.plan.ppo.max_tokens
     asked = shop.requests(shop.unseen, shop.plan.n_held_out, np.random.default_rng([seed, 6]))
     generator = torch.Generator(shop.device).manual_seed(seed)
-    found: list[Judgement] = []
     for at in range(0, len(asked), _ROWS):
         some = asked[at : at + _ROWS]
         prompts = [[BOS, *shop.ids(request)] for request in some]
-        sequences, lengths = ppo.answer(model, prompts, max_tokens=max_tokens, generator=generator)
-        found += [shop.judge(*one) for one in zip(some, sequences, lengths, strict=True)]
+        yield Answers(some, *ppo.answer(model, prompts, max_tokens=max_tokens, generator=generator))
+
+
+def judged(shop: Workshop, model: Llama, *, seed: int | None = None, max_tokens: int | None = None) -> dict[str, float]:
+    """The annotator's mean view of the answers to requests from held-out documents, with the score's standard error."""
+    some = answered(shop, model, seed=seed, max_tokens=max_tokens)
+    return judgement_of([shop.judge(*one) for answers in some for one in zip(*answers, strict=True)])
+
+
+def judgement_of(found: Sequence[Judgement]) -> dict[str, float]:
+    """Mean of each part and of the score, the score's standard error, and of how many answers."""
     scores = [one.score for one in found]
     return {**mean_judgement(found), "score_se": float(np.std(scores, ddof=1) / len(scores) ** 0.5), "n": len(scores)}
 

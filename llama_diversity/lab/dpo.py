@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +68,10 @@ def optimise(
     """The optimised policy and a line of log for each step; goes on from a `checkpoint` of the same settings.
 
     The SFT model's log-probabilities are computed once. `on_log` also hears how many steps there will be. Raises
-    BadValue for a checkpoint of other settings.
+    BadValue for a checkpoint of other settings and for a beta that is not above 0.
     """
+    if not 0 < settings.beta < math.inf:
+        raise BadValue("--beta", settings.beta, "it must be above 0: without a price nothing holds the policy")
     policy = copy.deepcopy(sft)
     optimiser = torch.optim.AdamW(policy.parameters(), lr=settings.rate, betas=(0.9, 0.95), weight_decay=0.0)
     logs = _resume(checkpoint, policy, optimiser, settings) if checkpoint else []

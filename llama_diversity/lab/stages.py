@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from llama_diversity.lab import align, base, sweep
+from llama_diversity.lab import align, base, recipes, sweep
 from llama_diversity.lab.ppo import Log, Settings
 from llama_diversity.lab.pretrain import Schedule
 from llama_diversity.lab.transformer import Architecture
@@ -91,6 +91,33 @@ def grow_pair(
     return first, second
 
 
+def grow_recipes(
+    corpus: Path,
+    out: Path,
+    *,
+    beta: float,
+    device: str,
+    seed: int | None,
+    fuse: bool,
+    show: Show,
+) -> dict[str, Any]:
+    """Fine-tuning on narrow and on varied answers, and DPO; needs the stages of `align_base` in `out`, and without
+    `seed` has theirs. Continues what was cut short.
+    """
+    plan = align.plan_of(out)
+    show(0.0, "choosing documents")
+    shop = align.Workshop(corpus, out, plan, device=device)
+    usual = recipes.Plan(seed=plan.seed if seed is None else seed)
+    siblings = recipes.Siblings(shop, dataclasses.replace(usual, dpo=dataclasses.replace(usual.dpo, beta=beta)))
+    show(0.0, "choosing answers")
+    _, about_sets = siblings.answer_sets()
+    stages = {}
+    for name in ("narrow", "varied"):
+        stages[f"sft-{name}"] = siblings.fine_tune(name, on_report=_heard(show, Schedule.rows_a_step, name), fuse=fuse)
+    stages["dpo"] = siblings.prefer(show=show)
+    return recipes.report_of(stages, about_sets)
+
+
 def sweep_knobs(corpus: Path, out: Path, *, seeds: int, iterations: int, device: str, show: Show) -> list[Any]:
     """The points of every knob of RLHF over so many seeds; needs the stages of `align_base` in `out`."""
     grid = sweep.Grid(seeds=tuple(range(1, seeds + 1)))
@@ -104,12 +131,14 @@ def sweep_knobs(corpus: Path, out: Path, *, seeds: int, iterations: int, device:
     return sweep.summarize_rows(sweep.sweep(shop, grid, show=show))
 
 
-def _heard(show: Show, rows_a_step: int) -> Callable[[Any], None]:
-    """A hearer of training reports that shows them."""
+def _heard(show: Show, rows_a_step: int, name: str = "") -> Callable[[Any], None]:
+    """A hearer of training reports that shows them, with the name of the stage."""
+    head = f"{name}: " if name else ""
 
     def on_report(report: Any) -> None:
         n_left = (report.n_steps - report.step) * rows_a_step * Architecture.n_ctx
         minutes_left = n_left / report.tokens_per_second / 60
-        show(report.step / report.n_steps, f"{report.bits_per_token:.2f} bits a token, {minutes_left:.0f} min left")
+        words = f"{head}{report.bits_per_token:.2f} bits a token, {minutes_left:.0f} min left"
+        show(report.step / report.n_steps, words)
 
     return on_report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,26 @@ def of_aligned(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"reward model  right about {reward['held_out_accuracy']:.1%} of {reward['n_held_out']} held-out pairs"
     for stage, row in report["held_out_judgement"].items():
         yield f"{stage:<14}score {row['score']:.2f} (se {row['score_se']:.2f}) on {row['n']} held-out requests"
+
+
+def of_recipes(report: Mapping[str, Any], out: Path) -> Iterator[str]:
+    """What the siblings were fine-tuned on, how well DPO knows preferences, what each answers, and how to compare."""
+    for name, kinds in report["answers"].items():
+        n, n_tokens, n_words = (sum(row[what] for row in kinds.values()) for what in ("n", "answer_tokens", "n_words"))
+        yield f"{name} answers: {n:,} of {n_tokens:,} tokens, {n_words:,} words; of each kind"
+        for kind, row in kinds.items():
+            words = f"{row['distinct_words']:,} different words"
+            yield f"  {kind:<12}TF-IDF cosine of two {row['tf_idf_cosine']:.3f}, {words}"
+    known = report["implicit_reward"]["held_out"]
+    yield f"DPO           right about {known['accuracy']:.1%} of {known['n']} held-out pairs"
+    for stage, row in report["held_out_judgement"].items():
+        judged = f"score {row['score']:.2f} (se {row['score_se']:.2f})"
+        moved = f"KL to SFT {row['kl_nats']:.1f} nats (se {row['kl_nats_se']:.1f})"
+        yield f"{stage:<14}{judged}, {moved}, {row['entropy_bits']:.2f} bits a token"
+    names = [name for name in report["held_out_judgement"] if name != "sft"]
+    arms = " ".join(f"--arm {name}={shlex.quote(str(out / f'tiny-{name}-f16.gguf'))}" for name in ("base", *names))
+    yield f"\nWritten: {', '.join(str(out / f'tiny-{name}-f16.gguf') for name in names)}"
+    yield f"Compare: llamadiv compare {arms}"
 
 
 def written(file: Path) -> Iterator[str]:
