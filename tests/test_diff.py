@@ -195,6 +195,9 @@ def test_texts_are_the_replicates() -> None:
     assert blocked.mass.value == pytest.approx(0.5 / 3)
     assert (blocked.texts.k, blocked.texts.n) == (1, 2)
     assert math.isnan(blocked.reverse_mass.low)  # all texts agree on 0: no width, so no interval
+    assert blocked.excess_mass.value == pytest.approx(0.5 / 3)
+    # residuals 0.5 - 2/6 and 0 - 1/6, se^2 = 2/36 / (2 * 1.5^2): 1/6 -+ 12.706205 / 9 ends outside on both sides
+    assert (blocked.excess_mass.low, blocked.excess_mass.high) == (-1.0, 1.0)
     assert (found.n_texts, found.n_tokens) == (2, 3)
     # By position: (1 + 3) / 2 with se 1, then 2 of one text alone.
     assert found.kl.mean.tolist() == [2.0, 2.0]

@@ -71,6 +71,7 @@ class Blocked(NamedTuple):
     below: float
     mass: PerToken
     reverse_mass: PerToken
+    excess_mass: PerToken  # mass - reverse_mass, paired by text: above 0 more is blocked than differs either way
     of_tokens: PerToken  # share of the tokens that stand there
     texts: Proportion  # texts that hold at least one
 
@@ -140,6 +141,7 @@ def _blocked(texts: Sequence[Steps], at: int, below: float) -> Blocked:
         below,
         mass=_share([steps.blocked_mass[at] for steps in texts]),
         reverse_mass=_share([steps.reverse_blocked_mass[at] for steps in texts]),
+        excess_mass=_share([steps.blocked_mass[at] - steps.reverse_blocked_mass[at] for steps in texts], least=-1.0),
         of_tokens=_share([steps.is_blocked[at] for steps in texts]),
         texts=wilson(sum(bool(steps.is_blocked[at].any()) for steps in texts), len(texts)),
     )
@@ -171,12 +173,12 @@ def _measure(name: str, texts: Sequence[npt.NDArray[Any]]) -> PerToken:
     return found._replace(low=max(found.low, least), high=min(found.high, 1.0 if name == "js_bits" else math.inf))
 
 
-def _share(texts: Sequence[npt.NDArray[Any]]) -> PerToken:
-    """As `per_token`, within [0, 1]; no width where all texts agree says nothing, so then there is no interval."""
+def _share(texts: Sequence[npt.NDArray[Any]], *, least: float = 0.0) -> PerToken:
+    """As `per_token`, within [least, 1]; no width where all texts agree says nothing, so then there is no interval."""
     found = per_token([values.astype(np.float64) for values in texts])
     if found.se == 0:
         return found._replace(low=math.nan, high=math.nan)
-    return found._replace(low=max(found.low, 0.0), high=min(found.high, 1.0)) if found.n > 1 else found
+    return found._replace(low=max(found.low, least), high=min(found.high, 1.0)) if found.n > 1 else found
 
 
 def _band(generations: Sequence[Float64]) -> Band:

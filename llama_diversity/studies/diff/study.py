@@ -37,6 +37,7 @@ from llama_diversity.studies.tokens import DifferentTokens, DifferentVocabularie
 from llama_diversity.studies.words import asking_words
 
 _MOST_THREADS = 8
+_OF_BLOCKED = ("mass", "reverse_mass", "excess_mass", "of_tokens")
 _LONGEST_SHOWN = 200  # characters of a text that its command line repeats
 
 
@@ -302,7 +303,7 @@ def _arm_as_json(one: Comparison, tokens: Sequence[ScoredToken], noise: Floor) -
         "blocked": [
             {
                 "below": blocked.below,
-                **{name: finite(getattr(blocked, name)._asdict()) for name in ("mass", "reverse_mass", "of_tokens")},
+                **{name: finite(getattr(blocked, name)._asdict()) for name in _OF_BLOCKED},
                 "texts": blocked.texts._asdict(),
             }
             for blocked in one.blocked
