@@ -403,7 +403,18 @@ def test_setup_explains_itself(machine, argument, code):
 
 @pytest.mark.parametrize(
     "script",
-    ["bench.py", "calibrate.py", "calibrate_population.py", "check_gpu.py", "fuzz.py", "soak.py", "tiny-card", "tour"],
+    [
+        "bench.py",
+        "calibrate.py",
+        "calibrate_population.py",
+        "check_gpu.py",
+        "fuzz.py",
+        "soak.py",
+        "tiny-before",
+        "tiny-card",
+        "tiny-seeds",
+        "tour",
+    ],
 )
 def test_a_script_asked_for_help_does_nothing_else(script):
     card, tour = (ROOT / "llama_diversity/data/tiny.md").read_bytes(), (ROOT / "docs/tour.ipynb").read_bytes()

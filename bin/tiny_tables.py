@@ -1,0 +1,172 @@
+"""Tables of Markdown from what bin/tiny-seeds measured, for the card of the seed that ships."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tiny_claims import CLAIMS, MEDIAN_RULE, PRIMARY, QUANTITIES, Change, Over, Quantity, judged, over_seeds, verdict_of
+from tiny_samples import said, table
+from tiny_seeds import MAIN, RECIPES, TRAINED
+
+from llama_diversity.decimals import counted
+from llama_diversity.metrics.inference import mean_interval
+
+Found = Mapping[str, Any]
+_DASH = "–"
+
+
+def changes_of(seed: Found, stage: str, ladder: str = "main") -> dict[str, Change]:
+    """Of one seed what became of each quantity in a stage."""
+    rows = seed.get(ladder, {})
+    return {key: Change(*row["changes"][stage]) for key, row in rows.items() if stage in row["changes"]}
+
+
+def section(found: Found) -> str:
+    """All of it: claims, quantities, recipes where they are there, training, and what differs between seeds."""
+    seeds = found["seeds"]
+    parts = [
+        _ships(found),
+        "Whether the paper's claims hold; a claim holds in a seed where all its quantities show it, in part where some "
+        "do. When, was written down before any seed was measured:",
+        "\n".join(f"{number}. {claim}: {rule}." for number, (claim, rule) in CLAIMS.items()),
+        claims_table(seeds),
+        "Values of base → sft → aligned in each seed, and the mean change over seeds with its 95 % t interval (of "
+        f"{counted(len(seeds), 'seed')}; ×: share of the base's that is kept, else a difference):",
+        quantities_table(seeds),
+        *_recipes(seeds),
+        "What the files say of their training:",
+        trained_table(seeds),
+        "What differs between seeds: what the models say most, of Experiment 2's completions and Experiment 1's "
+        "personas.",
+        sayings_table(seeds),
+    ]
+    return "\n\n".join(parts)
+
+
+def _ships(found: Found) -> str:
+    kept = {name: changes_of(seed, "aligned")[PRIMARY].value for name, seed in found["seeds"].items()}
+    shares = ", ".join(f"{_number(share)} in seed {name}" for name, share in kept.items())
+    return f"{MEDIAN_RULE} Kept: {shares}; seed {found['ships']} ships."
+
+
+def claims_table(seeds: Mapping[str, Found]) -> str:
+    """Each claim: in every seed whether it holds, and which quantities do not show it."""
+    rows = []
+    for claim, lines, held in judged({name: changes_of(seed, "aligned") for name, seed in seeds.items()}):
+        cells = []
+        for of_seed in lines.values():
+            failing = [f"{key} {line}" for key, line in of_seed.items() if line != "shown"]
+            cells.append(f"{verdict_of(of_seed)}{' (' + ', '.join(failing) + ')' if failing else ''}")
+        rows.append((f"{claim}. {CLAIMS[claim][0]}", *cells, held))
+    return table(("claim", *(f"seed {name}" for name in seeds), "holds in"), rows)
+
+
+def quantities_table(seeds: Mapping[str, Found]) -> str:
+    """Each quantity: its values in every seed, and over seeds the change of aligned, of sft and between them."""
+    rows = []
+    for quantity in QUANTITIES:
+        values = [_values(seed["main"].get(quantity.key), MAIN) for seed in seeds.values()]
+        if any(values):
+            over = [_over(quantity, [changes_of(one, stage) for one in seeds.values()]) for stage in ("sft", "aligned")]
+            rows.append((_named(quantity), *(one or _DASH for one in values), *over))
+    headings = ("quantity (key)", *(f"seed {name}" for name in seeds), "sft against base", "aligned against base")
+    return table(headings, rows)
+
+
+def _named(quantity: Quantity) -> str:
+    return f"{quantity.words} ({quantity.key})"
+
+
+def _values(row: Found | None, stages: Sequence[str]) -> str:
+    if row is None:
+        return ""
+    return " → ".join(_number(row["values"][stage]) for stage in stages if stage in row["values"])
+
+
+def _over(quantity: Quantity, seeds: Sequence[Mapping[str, Change]]) -> str:
+    changes = [one[quantity.key] for one in seeds if quantity.key in one]
+    return _written(quantity, over_seeds(quantity, changes) if len(changes) != 1 else Over(*changes[0], 1))
+
+
+def _written(quantity: Quantity, over: Over) -> str:
+    if over.value is None:
+        return _DASH
+    form = "×{}" if quantity.is_share else "{}"
+    sign = "" if quantity.is_share else "+"
+    ends = "" if over.low is None else f" [{_number(over.low, sign)}, {_number(over.high, sign)}]"
+    return form.format(_number(over.value, sign)) + ends
+
+
+def _recipes(seeds: Mapping[str, Found]) -> Iterator[str]:
+    """The siblings, where a seed has them: a column a stage."""
+    some = {name: seed for name, seed in seeds.items() if "recipes" in seed}
+    if not some:
+        return
+    rows_of = [seed["recipes"] for seed in some.values()]
+    stages = [stage for stage in RECIPES[1:] if all(stage in one["entropy"]["values"] for one in rows_of)]
+    rows = []
+    for quantity in QUANTITIES:
+        changes = [[changes_of(seed, stage, "recipes") for seed in some.values()] for stage in stages]
+        cells = [_over(quantity, of_stage) for of_stage in changes]
+        if any(cell != _DASH for cell in cells):
+            base = [one[quantity.key]["values"].get("base") for one in rows_of if quantity.key in one]
+            known = [value for value in base if value is not None]
+            rows.append((_named(quantity), _number(sum(known) / len(known)) if known else _DASH, *cells))
+    which = (
+        f"seeds {', '.join(some)}" if len(some) > 1 else f"seed {next(iter(some))}, so intervals are over its samples"
+    )
+    yield (
+        f"The recipes side by side, all from one base, against it ({which}); kinds are formed on all stages that are "
+        "compared, so those of this table and the one above are not the same:"
+    )
+    yield table(("quantity (key)", "base", *stages), rows)
+
+
+def trained_table(seeds: Mapping[str, Found]) -> str:
+    """Figures of training by seed, and their mean."""
+    rows = []
+    for key, words in TRAINED.items():
+        values = [seed["trained"][key] for seed in seeds.values()]
+        mean, low, high = mean_interval(values)
+        over = _number(mean) if math.isnan(low) else f"{_number(mean)} [{_number(low)}, {_number(high)}]"
+        rows.append((words, *map(_number, values), over))
+    return table(("", *(f"seed {name}" for name in seeds), "mean [95 %]"), rows)
+
+
+def sayings_table(seeds: Mapping[str, Found]) -> str:
+    """What base and aligned say most, by seed."""
+    rows = []
+    for name, seed in seeds.items():
+        for stage in ("base", "aligned"):
+            one = seed["said"][stage]
+            people = [_person(field, one["personas"].get(field)) for field in ("nationality", "ethnicity", "mbti")]
+            rows.append(
+                (
+                    f"{name}, {stage}",
+                    f"`{_cell(one['opening'])}`, {one['opening_share']:.0%}",
+                    str(one["distinct_openings"]),
+                    f"`{_cell(one['most_typical'])}`",
+                    f"{one['largest_kind_share']:.0%}",
+                    "; ".join(filter(None, people)) or _DASH,
+                )
+            )
+    headings = ("seed", "commonest opening", "different openings", "most typical completion", "its largest kind",
+                "commonest values of personas (share, values seen)")  # fmt: skip
+    return table(headings, rows)
+
+
+def _person(field: str, found: Sequence[Any] | None) -> str:
+    return f"{field} {_cell(str(found[0]))} ({found[1]:.0%}, {found[2]})" if found else ""
+
+
+def _cell(text: str) -> str:
+    """A model's text within a table."""
+    return said(text.strip()).replace("|", "/")
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    if value is None:
+        return _DASH
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:{sign}.3g}"
