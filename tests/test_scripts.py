@@ -413,6 +413,7 @@ def test_setup_explains_itself(machine, argument, code):
         "tiny-before",
         "tiny-card",
         "tiny-seeds",
+        "tiny-ship",
         "tour",
     ],
 )

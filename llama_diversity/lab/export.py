@@ -5,6 +5,7 @@ The file says where it comes from: architecture, tokenizer, chat template, licen
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ from llama_diversity.lab.gguf_header import add_dimensions, add_vocabulary
 from llama_diversity.lab.transformer import Architecture, Llama
 
 PROVENANCE_KEY = "llamadiv.provenance"  # JSON text: the recipe, its numbers, and the stage before
+
+
+_TEMPLATE_KEY = "tokenizer.chat_template"
 
 
 class Vocabulary(NamedTuple):
@@ -84,10 +88,7 @@ def _add_tensor(writer: gguf.GGUFWriter, name: str, values: np.ndarray[Any, Any]
 def read_gguf(path: Path) -> tuple[Llama, dict[str, Any]]:
     """The model of a file that `write_gguf` wrote, in float32, and its provenance."""
     reader = gguf.GGUFReader(path)
-
-    def field(key: str) -> Any:
-        return reader.fields[key].contents()
-
+    field = functools.partial(_field, reader)
     architecture = Architecture(
         n_vocab=int(field("llama.vocab_size")),
         n_embd=int(field("llama.embedding_length")),
@@ -102,6 +103,25 @@ def read_gguf(path: Path) -> tuple[Llama, dict[str, Any]]:
     weights = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
     model.load_state_dict({name: torch.from_numpy(weight.astype(np.float32)) for name, weight in weights.items()})
     return model, json.loads(field(PROVENANCE_KEY))
+
+
+def convert(source: Path, target: Path, *, kind: str) -> None:
+    """Write the model of a file that `write_gguf` wrote once more, its matrices as `kind`; all else as it is.
+
+    From F16 every weight is rounded a second time, and the same file gives the same bytes.
+    """
+    reader = gguf.GGUFReader(source)
+    field = functools.partial(_field, reader)
+    pieces = [piece.encode() for piece in field("tokenizer.ggml.tokens")]
+    vocabulary = Vocabulary(pieces, field("tokenizer.ggml.scores"), field("tokenizer.ggml.token_type"))
+    model, provenance = read_gguf(source)
+    template = field(_TEMPLATE_KEY) if _TEMPLATE_KEY in reader.fields else None
+    card = Card(field("general.name"), field("general.description"), field("general.license"), provenance, template)
+    write_gguf(target, model, vocabulary, card, kind=kind)
+
+
+def _field(reader: Any, key: str) -> Any:
+    return reader.fields[key].contents()
 
 
 def copy_gguf(source: Path, path: Path, *, kind: str) -> None:
