@@ -86,6 +86,8 @@ def test_the_command_writes_a_table_and_a_figure(
     assert (tmp_path / "sweep.svg").read_text().count("beta") > 1
     code, out, _ = run(*arguments, "--json")
     assert {point["knob"] for point in json.loads(out)} == {"beta", "steps", "labels"}
+    code, out, _ = run(*arguments, "--beta", 0, "--json")  # the same rows, fewer of them
+    assert {(point["knob"], point["value"]) for point in json.loads(out)} == {("beta", 0)}
 
 
 @pytest.mark.model

@@ -36,7 +36,7 @@ _PLACE = [
     ),
 ]
 tokens_option = click.option(
-    "--tokens", type=click.IntRange(1), default=30_000_000, show_default=True, help="How much to train, in tokens."
+    "--tokens", type=click.IntRange(1), default=50_000_000, show_default=True, help="How much to train, in tokens."
 )
 fuse_option = click.option(
     "--fuse", is_flag=True, help="torch.compile: a minute once, then a third faster on a CPU; needs a C++ compiler."
@@ -124,24 +124,25 @@ def grow(*, corpus: Path, out: Path, tokens: int, session: Session, output: Outp
 @place_options
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs for each value.")
 @click.option("--iterations", type=click.IntRange(1), default=60, show_default=True, help="Of PPO, in each run.")
+@click.option("--beta", "betas", type=click.FloatRange(0), multiple=True, help="Values of beta.  [default: seven]")
+@click.option("--labels", type=click.IntRange(20), multiple=True, help="Numbers of labels.  [default: 50, 200, 800]")
 @common_options
-def sweep(
-    *, corpus: Path, out: Path, seeds: int, iterations: int, device: str, session: Session, output: Output
-) -> None:
+def sweep(*, corpus: Path, out: Path, seeds: int, session: Session, output: Output, **how: Any) -> None:
     """Turn the knobs of RLHF and measure what they do to diversity: beta, steps, preference labels.
 
-    Needs the stages of `lab align` in --out. There are ten runs for each seed, and the same command continues. Writes a
-    table, the rows and a figure.
+    Needs the stages of `lab align` in --out. There are ten runs for each seed, or as many as --beta and --labels name,
+    and the same command continues. Writes a table, the rows and a figure.
 
     \b
-    Example:
+    Examples:
       llamadiv lab sweep --corpus texts --out grown
+      llamadiv lab sweep --corpus texts --out grown --beta 0 --beta 0.01 --beta 0.1 --beta 0.3
     """
     from llama_diversity.lab.stages import sweep_knobs
     from llama_diversity.lab.sweep import HEADINGS, table
 
     with session.listener.working("sweep") as show:
-        points = sweep_knobs(corpus, out, seeds=seeds, iterations=iterations, device=device, show=show)
+        points = sweep_knobs(corpus, out, seeds=seeds, **how, show=show)
     pages.save_sweep(points, HEADINGS, table(points), out, n_seeds=seeds)
     if output.json:
         click.echo(json.dumps([point._asdict() for point in points]).replace("NaN", "null"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -118,9 +118,24 @@ def grow_recipes(
     return recipes.report_of(stages, about_sets)
 
 
-def sweep_knobs(corpus: Path, out: Path, *, seeds: int, iterations: int, device: str, show: Show) -> list[Any]:
-    """The points of every knob of RLHF over so many seeds; needs the stages of `align_base` in `out`."""
+def sweep_knobs(
+    corpus: Path,
+    out: Path,
+    *,
+    seeds: int,
+    iterations: int,
+    betas: Sequence[float],
+    labels: Sequence[int],
+    device: str,
+    show: Show,
+) -> list[Any]:
+    """The points of the knobs of RLHF over so many seeds; needs the stages of `align_base` in `out`.
+
+    Where neither `betas` nor `labels` are named, every knob is turned; else those that are.
+    """
     grid = sweep.Grid(seeds=tuple(range(1, seeds + 1)))
+    if betas or labels:
+        grid = dataclasses.replace(grid, betas=tuple(betas), labels=tuple(labels))
     grid = dataclasses.replace(
         grid,
         settings=dataclasses.replace(grid.settings, n_iterations=iterations),

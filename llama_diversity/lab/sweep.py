@@ -80,7 +80,8 @@ def sweep(
     path, recipe = shop.out / ROWS_FILE, _recipe_digest(shop, grid)
     everything = runs(grid)
     wanted = {(run.knob, run.value, run.seed) for run in everything}
-    wanted |= {("steps", float(n), seed) for n in _all_steps(grid) for seed in grid.seeds}
+    if grid.settings.beta in grid.betas:  # whose runs the steps are read off
+        wanted |= {("steps", float(n), seed) for n in _all_steps(grid) for seed in grid.seeds}
     known = {(row["knob"], row["value"], row["seed"]): row for row in _read(path) if row["recipe"] == recipe}
     rows = [row for key, row in known.items() if key in wanted]
     sft = shop.load(SFT_FILE)[0]
