@@ -105,6 +105,22 @@ def test_no_stage_is_done_twice_and_a_new_recipe_is_done_anew(small_world: Path,
     assert other["kl_nats"] < made[2]["held_out_judgement"]["dpo"]["kl_nats"]
 
 
+def test_ppos_model_is_measured_once_beside_them(siblings: Siblings, folder: Path) -> None:
+    assert siblings.aligned() is None
+    (folder / align.ALIGNED_FILE).write_bytes((folder / align.EARLY_FILE).read_bytes())
+    found = siblings.aligned()
+    assert found is not None
+    assert (found["n"], found["kl_nats"] > 0) == (60, True)
+    again = Siblings(siblings.shop, QUICK)
+    assert again.aligned() == found
+    assert "sft" not in vars(again)  # nothing was loaded
+    (folder / align.ALIGNED_FILE).write_bytes((folder / align.SFT_FILE).read_bytes())
+    other = again.aligned()
+    assert other is not None
+    assert other["kl_nats"] == 0
+    (folder / align.ALIGNED_FILE).unlink()
+
+
 def test_a_folder_without_the_stages_is_refused(small_world: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadValue, match="`llamadiv lab align` makes one"):
         align.plan_of(tmp_path)
@@ -122,16 +138,19 @@ def test_one_command_grows_the_three(
     code, out, err = run(*arguments)
     assert code == 0, err
     lines = out.splitlines()
+    assert lines[0].startswith("answers       60 narrow ones of ")
     assert sum(line.startswith(("sft", "dpo")) for line in lines) == 4
     assert lines[-1].startswith("Compare: llamadiv compare --arm base=")
     for file in FILES.values():
         engine = open_engine(ModelRef(file, "llamacpp", str(folder / file), "digest"), EngineOptions())
         assert engine.facts.has_chat_template
         engine.close()
+    (folder / align.ALIGNED_FILE).write_bytes((folder / align.SFT_FILE).read_bytes())
     code, out, err = run(*arguments, "--json", "-q")
     assert (code, err) == (0, "")
     report: dict[str, Any] = json.loads(out)
-    assert set(report["held_out_judgement"]) == {"sft", "sft-narrow", "sft-varied", "dpo"}
+    assert 0.5 < report["reward_model_held_out_accuracy"] <= 1
+    assert list(report["held_out_judgement"]) == ["sft", "sft-narrow", "sft-varied", "dpo", "aligned"]
     assert set(report["answers"]) == {"narrow", "varied"}
     code, _, err = run(*arguments, "--beta", 0)
     assert (code, "must be above 0" in err) == (2, True)

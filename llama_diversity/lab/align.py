@@ -335,14 +335,19 @@ def reward_from(
 
 def plan_of(out: Path) -> Plan:
     """The plan that the reward model in `out` was made by, as far as later stages need it. Raises BadValue."""
-    path = out / REWARD_FILE
-    if not path.exists():
-        raise BadValue("the folder", str(out), "there is no reward model; `llamadiv lab align` makes one")
-    recipe = torch.load(path, map_location="cpu", weights_only=True)["about"]["recipe"]
+    recipe = about_reward(out)["recipe"]
     made = recipe["preferences"]
     settings = ppo.Settings(max_tokens=made["max_tokens"])
     names = ("n_preferences", "n_held_out", "openings_share", "seed")
     return Plan(reward_passes=recipe["passes"], ppo=settings, **{name: made[name] for name in names})
+
+
+def about_reward(out: Path) -> dict[str, Any]:
+    """What `learn_reward` said of the reward model in `out`. Raises BadValue where there is none."""
+    path = out / REWARD_FILE
+    if not path.exists():
+        raise BadValue("the folder", str(out), "there is no reward model; `llamadiv lab align` makes one")
+    return dict(torch.load(path, map_location="cpu", weights_only=True)["about"])
 
 
 def load_reward(shop: Workshop) -> RewardModel:

@@ -14,13 +14,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from llama_diversity.errors import BadValue
 from llama_diversity.lab import align, answer_sets, dpo, ppo
-from llama_diversity.lab.align import SFT_FILE, Workshop, Written, sha256_of
+from llama_diversity.lab.align import ALIGNED_FILE, SFT_FILE, Workshop, Written, sha256_of
 from llama_diversity.lab.annotator import Judgement, prefer
 from llama_diversity.lab.answer_sets import AnswerSets
 from llama_diversity.lab.base import MODEL_FILE, TOKENIZER_FILE
@@ -30,7 +31,8 @@ from llama_diversity.lab.requests import Demonstration, Request
 from llama_diversity.lab.transformer import Llama
 
 FILES = {name: f"tiny-{name}-f16.gguf" for name in ("sft-narrow", "sft-varied", "dpo")}
-SETS_FILE = "tiny-answer-sets.json"
+SETS_FILE, ALIGNED_MEASURES_FILE = "tiny-answer-sets.json", "tiny-aligned-measures.json"
+_KEPT_EVERY = 40  # steps of fine-tuning
 Show = Callable[[float, str], None]
 
 
@@ -81,9 +83,7 @@ class Siblings:
                 return AnswerSets(*(list(_read(kept["sets"][name])) for name in AnswerSets._fields)), kept["about"]
         found = answer_sets.choose(self.shop.pool(), self.plan.answers_a_kind, self._length)
         about = answer_sets.describe(found, self._length)
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps({"recipe": recipe, "sets": found._asdict(), "about": about}), "utf-8")
-        unfinished.replace(path)
+        _write_json(path, {"recipe": recipe, "sets": found._asdict(), "about": about})
         return found, about
 
     def _length(self, text: str) -> int:
@@ -118,7 +118,15 @@ class Siblings:
         n_ctx = model.architecture.n_ctx
         texts = align.texts_of(shop, answers, recipe["documents_share"], n_ctx=n_ctx)
         checkpoint = shop.checkpoint(f"sft-{name}", recipe)
-        train(model, texts, schedule, checkpoint=checkpoint, on_report=on_report, fuse=fuse)
+        train(
+            model,
+            texts,
+            schedule,
+            checkpoint=checkpoint,
+            checkpoint_every=_KEPT_EVERY,
+            on_report=on_report,
+            fuse=fuse,
+        )
         about: dict[str, Any] = {"recipe": recipe, "before": before, "answers": about_sets[name]}
         about["answers_bits_per_byte"] = {"base": surprise, f"sft-{name}": self._bits_per_byte(model, answers)}
         about |= align.held_out_bits(shop, model) | self._beside_sft(f"sft-{name}", model)
@@ -162,12 +170,25 @@ class Siblings:
                 "learned": dpo.held_out(policy, self.sft, pairs[: len(held_out)], settings.beta),
                 "held_out": dpo.held_out(policy, self.sft, held_out, settings.beta),
             },
+            "reward_model_held_out_accuracy": align.about_reward(shop.out)["held_out_accuracy"],
             "log": [log._asdict() for log in logs],
             "before": shop.load(SFT_FILE)[1],
             **self._beside_sft("dpo", policy),
         }
         shop.write(FILES["dpo"], policy, "A tiny Llama aligned by DPO, grown by llamadiv lab recipes", about)
         return about
+
+    def aligned(self) -> dict[str, float] | None:
+        """The same measures of PPO's model, None where there is none; from their file where that is of this model."""
+        shop, path = self.shop, self.shop.out / ALIGNED_MEASURES_FILE
+        if not (shop.out / ALIGNED_FILE).exists():
+            return None
+        of = {"sft_sha256": self.sft_sha256, "aligned_sha256": sha256_of(shop.out / ALIGNED_FILE)}
+        if path.exists() and (kept := json.loads(path.read_text("utf-8")))["of"] == of:
+            return dict(kept["measured"])
+        found = measured(shop, shop.load(ALIGNED_FILE)[0], self.sft)
+        _write_json(path, {"of": of, "measured": found})
+        return found
 
     def _beside_sft(self, name: str, model: Llama) -> dict[str, Any]:
         return {"held_out_judgement": {"sft": self._sft_measured, name: measured(self.shop, model, self.sft)}}
@@ -201,20 +222,31 @@ def measured(shop: Workshop, model: Llama, sft: Llama) -> dict[str, float]:
     return about
 
 
-def report_of(stages: Mapping[str, Mapping[str, Any]], about_sets: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of all siblings, from their provenances by stage."""
+def report_of(
+    stages: Mapping[str, Mapping[str, Any]], about_sets: Mapping[str, Any], aligned: Mapping[str, float] | None
+) -> dict[str, Any]:
+    """The numbers of all siblings, from their provenances by stage, beside those of PPO's model."""
     rows: dict[str, Any] = {}
     for stage in stages.values():
         rows |= stage["held_out_judgement"]
+    if aligned is not None:
+        rows["aligned"] = dict(aligned)
     tuned = ("sft-narrow", "sft-varied")
     names = ("answers_bits_per_byte", "held_out_answers_bits_per_byte", "held_out_documents_bits_per_byte")
     return {
         "answers": dict(about_sets),
         "fine_tuning": {stage: {name: stages[stage][name] for name in names} for stage in tuned},
         "implicit_reward": stages["dpo"]["implicit_reward"],
+        "reward_model_held_out_accuracy": stages["dpo"]["reward_model_held_out_accuracy"],
         "n_preferences": stages["dpo"]["n_preferences"],
         "held_out_judgement": rows,
     }
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(content), "utf-8")
+    unfinished.replace(path)
 
 
 def _read(rows: list[Any]) -> Iterator[Demonstration]:

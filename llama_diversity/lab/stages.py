@@ -115,7 +115,8 @@ def grow_recipes(
     for name in ("narrow", "varied"):
         stages[f"sft-{name}"] = siblings.fine_tune(name, on_report=_heard(show, Schedule.rows_a_step, name), fuse=fuse)
     stages["dpo"] = siblings.prefer(show=show)
-    return recipes.report_of(stages, about_sets)
+    show(1.0, "measuring PPO's model beside them")
+    return recipes.report_of(stages, about_sets, siblings.aligned())
 
 
 def sweep_knobs(

@@ -32,21 +32,25 @@ def of_aligned(report: Mapping[str, Any]) -> Iterator[str]:
 
 def of_recipes(report: Mapping[str, Any], out: Path) -> Iterator[str]:
     """What the siblings were fine-tuned on, how well DPO knows preferences, what each answers, and how to compare."""
-    for name, kinds in report["answers"].items():
-        n, n_tokens, n_words = (sum(row[what] for row in kinds.values()) for what in ("n", "answer_tokens", "n_words"))
-        yield f"{name} answers: {n:,} of {n_tokens:,} tokens, {n_words:,} words; of each kind"
-        for kind, row in kinds.items():
-            words = f"{row['distinct_words']:,} different words"
-            yield f"  {kind:<12}TF-IDF cosine of two {row['tf_idf_cosine']:.3f}, {words}"
+    sets = report["answers"]
+    sizes = {name: [sum(row[what] for row in sets[name].values()) for what in ("n", "answer_tokens")] for name in sets}
+    said = " and ".join(f"{n:,} {name} ones of {n_tokens:,} tokens" for name, (n, n_tokens) in sizes.items())
+    yield f"answers       {said}"
+    for kind, narrow in sets["narrow"].items():
+        varied = sets["varied"][kind]
+        cosines = f"cosine of two {narrow['tf_idf_cosine']:.3f} and {varied['tf_idf_cosine']:.3f}"
+        yield f"  {kind:<12}{cosines}, different words {narrow['distinct_words']:,} and {varied['distinct_words']:,}"
     known = report["implicit_reward"]["held_out"]
-    yield f"DPO           right about {known['accuracy']:.1%} of {known['n']} held-out pairs"
+    others = f"the reward model about {report['reward_model_held_out_accuracy']:.1%}"
+    yield f"DPO           right about {known['accuracy']:.1%} of {known['n']} held-out pairs, {others}"
     for stage, row in report["held_out_judgement"].items():
         judged = f"score {row['score']:.2f} (se {row['score_se']:.2f})"
         moved = f"KL to SFT {row['kl_nats']:.1f} nats (se {row['kl_nats_se']:.1f})"
         yield f"{stage:<14}{judged}, {moved}, {row['entropy_bits']:.2f} bits a token"
     names = [name for name in report["held_out_judgement"] if name != "sft"]
-    arms = " ".join(f"--arm {name}={shlex.quote(str(out / f'tiny-{name}-f16.gguf'))}" for name in ("base", *names))
-    yield f"\nWritten: {', '.join(str(out / f'tiny-{name}-f16.gguf') for name in names)}"
+    files = {name: str(out / f"tiny-{name}-f16.gguf") for name in ("base", *names)}
+    arms = " ".join(f"--arm {name}={shlex.quote(file)}" for name, file in files.items())
+    yield f"\nWritten: {', '.join(file for name, file in files.items() if name not in ('base', 'aligned'))}"
     yield f"Compare: llamadiv compare {arms}"
 
 
