@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from llama_diversity.metrics.inference import mean_interval
 
 Found = Mapping[str, Any]
 _DASH = "–"
+_LONGEST = 160  # characters of a model's text in a table
 
 
 def changes_of(seed: Found, stage: str, ladder: str = "main") -> dict[str, Change]:
@@ -28,8 +30,9 @@ def section(found: Found) -> str:
     seeds = found["seeds"]
     parts = [
         _ships(found),
-        "Whether the paper's claims hold; a claim holds in a seed where all its quantities show it, in part where some "
-        "do. When, was written down before any seed was measured:",
+        "Whether the paper's claims hold: a claim holds in a seed where all its quantities show it, in part where some "
+        "do. What shows it was written down before any of these seeds was measured, after an earlier pair of the same "
+        "size was:",
         "\n".join(f"{number}. {claim}: {rule}." for number, (claim, rule) in CLAIMS.items()),
         claims_table(seeds),
         "Values of base → sft → aligned in each seed, and the mean change over seeds with its 95 % t interval (of "
@@ -152,7 +155,7 @@ def sayings_table(seeds: Mapping[str, Found]) -> str:
                     "; ".join(filter(None, people)) or _DASH,
                 )
             )
-    headings = ("seed", "commonest opening", "different openings", "most typical completion", "its largest kind",
+    headings = ("seed", "commonest opening", "different openings", "most typical completion", "largest kind",
                 "commonest values of personas (share, values seen)")  # fmt: skip
     return table(headings, rows)
 
@@ -163,7 +166,7 @@ def _person(field: str, found: Sequence[Any] | None) -> str:
 
 def _cell(text: str) -> str:
     """A model's text within a table."""
-    return said(text.strip()).replace("|", "/")
+    return said(textwrap.shorten(text, _LONGEST, placeholder=" ...") or text.strip()[:_LONGEST]).replace("|", "/")
 
 
 def _number(value: float | None, sign: str = "") -> str:
