@@ -171,6 +171,13 @@ def over_seeds(quantity: Quantity, changes: Sequence[Change]) -> Over:
     return Over(mean, low if is_known else None, high if is_known else None, len(known))
 
 
+def between(quantity: Quantity, one: Change, other: Change) -> Change:
+    """One stage against another, of what became of both against the base: how many times, or how much more."""
+    if one.value is None or other.value is None or (quantity.is_share and other.value <= 0):
+        return Change(None, None, None)
+    return Change(one.value / other.value if quantity.is_share else one.value - other.value, None, None)
+
+
 def median_of(kept: Mapping[str, float]) -> str:
     """The seed with the middle share, by MEDIAN_RULE. Raises BadValue where there is none."""
     if not kept:

@@ -109,6 +109,7 @@ def measured(folder: Path, *, sizes: Sizes, session: Session, show: Show) -> dic
         "seed": provenance["base"]["schedule"]["seed"],
         "sha256": {stage: sha256_of(path) for stage, path in files.items()},
         "trained": trained(provenance),
+        "judged": judgements(provenance),
     }
     for name, stages in ladders(files).items():
         arms = [Arm(stage, session.model(str(files[stage]))) for stage in stages]
@@ -391,3 +392,12 @@ def trained(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
         "kl_nats": _mean([row["kl_nats"] for row in last]),
         "entropy_bits": _mean([row["entropy_bits"] for row in last]),
     }
+
+
+def judgements(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, float]]:
+    """What each stage's own file says of its answers to held-out requests; of the SFT model the fullest there is."""
+    found: dict[str, Mapping[str, float]] = {}
+    for stage in dict.fromkeys((*MAIN, *RECIPES)):
+        judged = provenance.get(stage, {}).get("held_out_judgement", {})
+        found.update({name: judged[name] for name in ("sft", stage) if name in judged})
+    return found

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tiny_claims import CLAIMS, MEDIAN_RULE, PRIMARY, QUANTITIES, Change, Over, Quantity, judged, over_seeds, verdict_of
+from tiny_claims import (
+    CLAIMS,
+    MEDIAN_RULE,
+    PRIMARY,
+    QUANTITIES,
+    Change,
+    Over,
+    Quantity,
+    between,
+    judged,
+    over_seeds,
+    verdict_of,
+)
 from tiny_samples import said, table
 from tiny_seeds import MAIN, RECIPES, TRAINED
 
@@ -103,28 +114,64 @@ def _written(quantity: Quantity, over: Over) -> str:
 
 
 def _recipes(seeds: Mapping[str, Found]) -> Iterator[str]:
-    """The siblings, where a seed has them: a column a stage."""
+    """The siblings, where a seed has them: a column a stage, and those against each other that answer a question."""
     some = {name: seed for name, seed in seeds.items() if "recipes" in seed}
     if not some:
         return
     rows_of = [seed["recipes"] for seed in some.values()]
     stages = [stage for stage in RECIPES[1:] if all(stage in one["entropy"]["values"] for one in rows_of)]
+    contrasts = [(one, other) for one, other in CONTRASTS if {one, other} <= set(stages)]
     rows = []
     for quantity in QUANTITIES:
-        changes = [[changes_of(seed, stage, "recipes") for seed in some.values()] for stage in stages]
-        cells = [_over(quantity, of_stage) for of_stage in changes]
+        changes = {stage: [changes_of(seed, stage, "recipes") for seed in some.values()] for stage in stages}
+        cells = [_over(quantity, of_stage) for of_stage in changes.values()]
         if any(cell != _DASH for cell in cells):
             base = [one[quantity.key]["values"].get("base") for one in rows_of if quantity.key in one]
             known = [value for value in base if value is not None]
-            rows.append((_named(quantity), _number(sum(known) / len(known)) if known else _DASH, *cells))
+            against = [_between(quantity, changes[one], changes[other]) for one, other in contrasts]
+            rows.append((_named(quantity), _number(sum(known) / len(known)) if known else _DASH, *cells, *against))
     which = (
         f"seeds {', '.join(some)}" if len(some) > 1 else f"seed {next(iter(some))}, so intervals are over its samples"
     )
     yield (
         f"The recipes side by side, all from one base, against it ({which}); kinds are formed on all stages that are "
-        "compared, so those of this table and the one above are not the same:"
+        "compared, so those of this table and the one above are not the same. The last columns set two recipes against "
+        "each other, paired by seed:"
     )
-    yield table(("quantity (key)", "base", *stages), rows)
+    yield table(("quantity (key)", "base", *stages, *(f"{one} against {other}" for one, other in contrasts)), rows)
+    yield "What the annotator says of their answers to requests from held-out documents, means over seeds [95 %]:"
+    yield judged_table(some)
+
+
+CONTRASTS = (("sft-narrow", "sft-varied"), ("dpo", "aligned"))
+
+
+def _between(quantity: Quantity, ones: Sequence[Mapping[str, Change]], others: Sequence[Mapping[str, Change]]) -> str:
+    key = quantity.key
+    pairs = [(one[key], other[key]) for one, other in zip(ones, others, strict=True) if key in one and key in other]
+    return _written(quantity, over_seeds(quantity, [between(quantity, *pair) for pair in pairs]))
+
+
+JUDGED = {  # of an answer: name -> what it is
+    "score": "score",
+    "tone": "tone",
+    "complete": "complete",
+    "topic": "topic",
+    "fluent": "fluent",
+    "kl_nats": "KL to the SFT model, nats",
+    "entropy_bits": "token entropy, bits",
+    "length_tokens": "tokens",
+}
+
+
+def judged_table(seeds: Mapping[str, Found]) -> str:
+    """A row a stage: means over seeds of what is known of its answers."""
+    stages = dict.fromkeys(stage for seed in seeds.values() for stage in seed["judged"])
+    rows = []
+    for stage in stages:
+        some = [seed["judged"][stage] for seed in seeds.values() if stage in seed["judged"]]
+        rows.append((stage, *(_mean([one[name] for one in some if name in one]) for name in JUDGED)))
+    return table(("stage", *JUDGED.values()), rows)
 
 
 def trained_table(seeds: Mapping[str, Found]) -> str:
@@ -132,10 +179,16 @@ def trained_table(seeds: Mapping[str, Found]) -> str:
     rows = []
     for key, words in TRAINED.items():
         values = [seed["trained"][key] for seed in seeds.values()]
-        mean, low, high = mean_interval(values)
-        over = _number(mean) if math.isnan(low) else f"{_number(mean)} [{_number(low)}, {_number(high)}]"
-        rows.append((words, *map(_number, values), over))
+        rows.append((words, *map(_number, values), _mean(values)))
     return table(("", *(f"seed {name}" for name in seeds), "mean [95 %]"), rows)
+
+
+def _mean(values: Sequence[float]) -> str:
+    """With the t interval over seeds, where there are two."""
+    if not values:
+        return _DASH
+    mean, low, high = mean_interval(values)
+    return _number(mean) if math.isnan(low) else f"{_number(mean)} [{_number(low)}, {_number(high)}]"
 
 
 def sayings_table(seeds: Mapping[str, Found]) -> str:
@@ -166,7 +219,8 @@ def _person(field: str, found: Sequence[Any] | None) -> str:
 
 def _cell(text: str) -> str:
     """A model's text within a table."""
-    return said(textwrap.shorten(text, _LONGEST, placeholder=" ...") or text.strip()[:_LONGEST]).replace("|", "/")
+    shown = said(text.strip()).replace("|", "/")
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
 
 
 def _number(value: float | None, sign: str = "") -> str:

@@ -210,8 +210,12 @@ def seed_of(scripts: SimpleNamespace, kept: float, entropy: float, *, recipes: b
         "largest_kind_share": 0.25,
         "personas": {"mbti": ["ISFJ", 0.4, 7]},
     }
-    sibling = {"values": {"base": 4.5, "dpo": 3.0}, "changes": {"dpo": [-1.5, -1.6, -1.4]}}
+    sibling = {
+        "values": {"base": 4.5, "dpo": 3.0, "aligned": 4.5 + entropy},
+        "changes": {"dpo": [-1.5, -1.6, -1.4], "aligned": [entropy, entropy - 0.2, entropy + 0.2]},
+    }
     return {
+        "judged": {"sft": {"score": 3.0, "topic": 0.5}, "dpo": {"score": 3.0 - entropy}},
         "trained": dict.fromkeys(scripts.tiny_seeds.TRAINED, 1.5),
         "main": main,
         "said": {"base": said, "aligned": said},
@@ -238,7 +242,26 @@ def test_siblings_have_a_table_of_their_own(scripts) -> None:
     seeds = {"1": seed_of(scripts, 0.2, -1.0, recipes=True), "2": seed_of(scripts, 0.3, -1.0)}
     page = scripts.tiny_tables.section({"seeds": seeds, "ships": "1"})
     assert "seed 1, so intervals are over its samples" in page
-    assert "| Experiment 3: token entropy, bits (entropy) | 4.5 | -1.5 [-1.6, -1.4] |" in page
+    assert "| Experiment 3: token entropy, bits (entropy) | 4.5 | -1.5 [-1.6, -1.4] | -1 [-1.2, -0.8] | -0.5 |" in page
+    seeds = {str(at): seed_of(scripts, 0.2, -float(at), recipes=True) for at in (1, 2, 3)}
+    page = scripts.tiny_tables.section({"seeds": seeds, "ships": "1"})
+    # dpo less aligned is -0.5, 0.5, 1.5: 0.5 -+ 2.484138; the scores of dpo are 4, 5, 6
+    assert "| -1.5 [-1.5, -1.5] | -2 [-4.48, +0.484] | +0.5 [-1.98, +2.98] |" in page
+    assert "| dpo | 5 [2.52, 7.48] | – |" in page
+
+
+def test_a_stage_is_judged_by_its_own_file(scripts) -> None:
+    provenance = {
+        "base": {},
+        "sft": {},
+        "aligned": {"held_out_judgement": {"sft": {"score": 1.0}, "aligned": {"score": 2.0}}},
+        "dpo": {"held_out_judgement": {"sft": {"score": 1.0, "kl_nats": 0.0}, "dpo": {"score": 3.0, "kl_nats": 4.0}}},
+    }
+    assert scripts.tiny_seeds.judgements(provenance) == {
+        "sft": {"score": 1.0, "kl_nats": 0.0},
+        "aligned": {"score": 2.0},
+        "dpo": {"score": 3.0, "kl_nats": 4.0},
+    }
 
 
 # ---- held-out text
