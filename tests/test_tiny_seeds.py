@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
+import importlib.util
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -286,3 +288,29 @@ def test_a_file_is_measured_by_its_own_tokens_as_the_lab_measures(scripts, small
 def test_a_commit_that_is_none_is_refused(scripts) -> None:
     with pytest.raises(BadValue, match="git does not show"):
         scripts.tiny_held_out.shown("no-such-commit", "README.md")
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not (BIN.parent / ".git").exists(), reason="the pair of an earlier commit is in the repository")
+@pytest.mark.usefixtures("few_cards")
+def test_the_page_about_the_pair_before_sets_both_side_by_side(scripts, small_world: Path, tmp_path: Path) -> None:
+    """Of the commit that is checked out, so both are one pair: the same numbers, and the same samples."""
+    loader = importlib.machinery.SourceFileLoader("tiny_before_script", str(BIN / "tiny-before"))
+    script = importlib.util.module_from_spec(importlib.util.spec_from_loader("tiny_before_script", loader))
+    loader.exec_module(script)
+    for stage in ("base", "aligned"):  # what is not committed yet is not of that commit
+        present = (BIN.parent / script.DATA / f"tiny-{stage}.gguf").read_bytes()
+        if scripts.tiny_held_out.shown("HEAD", f"{script.DATA}/tiny-{stage}.gguf") != present:
+            pytest.skip("the pair in the working tree is not committed")
+    page = script.page_of("HEAD", small_world, tmp_path)
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| all |")
+    ]
+    assert len(rows) == 2  # of the present corpus, and of that of the commit
+    assert all(row[3] == row[4] and 0 < float(row[3]) < 8 for row in rows)
+    assert (
+        page.count("Before:\n\n```text\n  0 ") == page.count("Now:\n\n```text\n  0 ") == 6
+    )  # three prompts, two models
+    before, now = (page.split(f"{word}:\n\n")[1].split("```")[1] for word in ("Before", "Now"))
+    assert before == now
+    assert len(before.strip().splitlines()) == 21  # "text", then twenty
