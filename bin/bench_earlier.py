@@ -23,6 +23,7 @@ from pathlib import Path
 from llama_diversity.lab.random_gguf import SHAPES, write_model
 
 ROOT = Path(__file__).resolve().parent.parent
+EARLIER = "c0782dc"
 BUSY = "while True: pass"
 PARALLEL, MAX_TOKENS = 16, 32
 STALLED_S = 60.0  # two runs at once that are not done by then drew nothing: they stand still

@@ -308,3 +308,29 @@ def test_vllm_stands_beside_llama_cpp(bench):
     assert two.split() == ["2", "80.0", "78.0", "0.97", "-", "-", "240.0", "3.1", "700", "9.0"]
     assert len(heads) == len(one) == len(two)
     assert bench.bench_vllm.ratio([1.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == 2
+
+
+def test_training_is_a_ratio_to_the_earlier_tree(bench: ModuleType) -> None:
+    def row(now: float, earlier: float) -> dict[str, dict[str, float]]:
+        more = {"tokens": 75.0, "entropy_bits": 4.0}
+        return {"now": {"seconds": now, **more}, "earlier": {"seconds": earlier, **more}}
+
+    ppo = bench.bench_training.summary([row(3, 6), row(4, 10), row(3, 4)], "seconds")
+    assert (ppo["now_seconds"], ppo["earlier_seconds"], ppo["to_earlier"]) == (3, 6, 0.5)
+    pretraining = {
+        "now_tokens_per_second": 9000.0, "earlier_tokens_per_second": 5000.0, "to_earlier": 1.8,
+        "now_bits_per_token": 9.8761, "earlier_bits_per_token": 9.8764,
+    }  # fmt: skip
+    lines = bench.bench_training.table({"pretraining": pretraining, "ppo": ppo})
+    assert lines[1].startswith("pretraining with --fuse: 9000 tokens/s, earlier 5000, ratio 1.80; after 30 steps 9.876")
+    assert lines[2].startswith("PPO: 3.00 s an iteration, earlier 6.00, ratio 0.50; answers of 75 and 75 tokens")
+
+
+@pytest.mark.model
+def test_any_commit_reads_the_work_for_training(bench: ModuleType, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    bench.bench_training.write_work(tmp_path / "sft.pt")
+    kept = torch.load(tmp_path / "sft.pt", weights_only=True)
+    assert kept["weights"]["token_embd.weight"].shape == (kept["architecture"]["n_vocab"], 192)
+    assert len(kept["prompts"]) == 63
+    assert all(2 < token < 4096 for prompt in kept["prompts"] for token in prompt)

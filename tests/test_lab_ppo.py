@@ -73,6 +73,24 @@ def test_log_probabilities_and_entropies_are_those_of_a_whole_pass() -> None:
     assert log_p[~drawn].abs().sum() == entropy[~drawn].abs().sum() == 0
 
 
+def test_a_part_of_the_tokens_at_a_time_gives_the_same_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, generator = sft(), torch.Generator().manual_seed(0)
+    ids = torch.randint(3, 24, (9, 30), generator=generator)
+    lengths = torch.randint(6, 31, (9,), generator=generator)
+    drawn = ppo.last_tokens(lengths, [4] * 9, 30)
+
+    def gradient() -> torch.Tensor:
+        log_p, entropy, _ = evaluate(model, ids, drawn, with_entropy=False)
+        model.zero_grad()
+        (log_p * torch.arange(30)).sum().backward()
+        assert entropy.abs().sum() == 0
+        return model.token_embd.weight.grad.clone()
+
+    at_once = gradient()
+    monkeypatch.setattr(ppo, "_TOKENS_AT_ONCE", 7)
+    torch.testing.assert_close(gradient(), at_once, rtol=1e-4, atol=1e-4)
+
+
 def test_the_policy_finds_the_reward_and_pays_for_it_in_kl() -> None:
     start = sft()
     policy, logs = optimise(start, Likes7(start), [[5], [6, 8]], QUICK)

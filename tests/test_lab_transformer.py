@@ -12,7 +12,14 @@ torch = pytest.importorskip("torch")
 from llama_diversity.engines import EngineOptions, open_engine  # noqa: E402
 from llama_diversity.lab.export import Card, Vocabulary, copy_gguf, read_gguf, write_gguf  # noqa: E402
 from llama_diversity.lab.random_gguf import vocabulary  # noqa: E402
-from llama_diversity.lab.transformer import Architecture, Llama, attend_causally, generate, rotate  # noqa: E402
+from llama_diversity.lab.transformer import (  # noqa: E402
+    Architecture,
+    Completions,
+    Llama,
+    attend_causally,
+    generate,
+    rotate,
+)
 from llama_diversity.records import ModelRef  # noqa: E402
 
 SMALL = Architecture(n_vocab=300, n_embd=64, n_layer=2, n_head=4, n_ff=96, n_ctx=64)
@@ -105,6 +112,14 @@ def test_rotation_turns_neighbouring_pairs_by_the_position() -> None:
     assert rotate(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), quarter).tolist() == [[-2.0, 1.0, 3.0, 4.0]]
 
 
+def test_rotation_is_the_same_where_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, rotation = torch.randn(2, 3, 5, 8, generator=generator), torch.randn(5, 4, 2, generator=generator)
+    ways = [rotate(x, rotation), rotate(x.bfloat16(), rotation)]
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(ways, [rotate(x, rotation), rotate(x.bfloat16(), rotation)])
+
+
 def test_sampled_tokens_cost_what_a_whole_pass_says(small: Llama) -> None:
     prompt = [1, 5, 17]
     drawn = generate(small, [prompt] * 8, max_tokens=20, generator=torch.Generator().manual_seed(0), end=2)
@@ -137,6 +152,46 @@ def test_first_tokens_follow_the_distribution(small: Llama) -> None:
     z = (seen - n * p)[common] / np.sqrt(n * (p * (1 - p))[common])
     assert abs(z).max() < 4.5
     assert common.sum() > 10
+
+
+def test_a_batch_draws_what_whole_passes_draw(small: Llama) -> None:
+    """Row by row, without a cache, padding or company, by the same random numbers. Most rows end early."""
+    prompts = [[1, 5, 17, 30, 8], [1, 5], [1, 9, 9]] * 5
+
+    def drawn(end: int) -> Completions:
+        generator = torch.Generator().manual_seed(4)
+        return generate(small, prompts, max_tokens=20, generator=generator, end=end, temperature=0.5)
+
+    common = int(drawn(-1).ids.flatten().mode().values)
+    found = drawn(common)
+    numbers = torch.rand(20, len(prompts), dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    for row, prompt in enumerate(prompts):
+        ids = list(prompt)
+        for number in numbers[:, row]:
+            with torch.no_grad():
+                p = torch.softmax(small.logits(small(torch.tensor([ids])))[0, -1] / 0.5, -1).double()
+            ids.append(int((p.cumsum(0) <= number * p.sum()).sum()))
+            if ids[-1] == common:
+                break
+        assert found.ids[row][found.mask[row]].tolist() == ids[len(prompt) :]
+    assert len(set(found.mask.sum(1).tolist())) > 3  # rows left the batch at different times
+
+
+def test_rows_of_several_lengths_are_those_of_each_alone(small: Llama) -> None:
+    lengths = torch.tensor([40, 3, 17, 64, 16, 33, 5])
+    ids = torch.randint(3, 300, (7, 64), generator=torch.Generator().manual_seed(0))
+    hidden = small.of_rows(ids, lengths, at_once=3)
+    assert hidden.shape == (7, 64, SMALL.n_embd)
+    hidden.square().sum().backward()
+    small.zero_grad()
+    with torch.no_grad():
+        for row, length in enumerate(lengths):
+            alone = small(ids[row : row + 1, :length])[0]
+            torch.testing.assert_close(
+                small.of_rows(ids, lengths, at_once=3)[row, :length], alone, atol=1e-5, rtol=1e-5
+            )
+    narrow = small.of_rows(ids[:, :40], lengths.clamp(max=39), at_once=3)
+    torch.testing.assert_close(narrow[1, :3], hidden[1, :3], atol=1e-5, rtol=1e-5)
 
 
 def test_what_does_not_fit_the_context_is_refused(small: Llama) -> None:

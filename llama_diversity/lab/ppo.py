@@ -26,9 +26,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llama_diversity.errors import BadValue
+from llama_diversity.lab.memory import keep_freed_memory
 from llama_diversity.lab.pretrain import BOS, EOS, autocast
 from llama_diversity.lab.reward import RewardModel, padded
 from llama_diversity.lab.transformer import Llama, generate
+
+_TOKENS_AT_ONCE = 512  # through the vocabulary: what fits a processor's cache
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def optimise(
 
     `prompts` are token ids without BOS. Raises BadValue for a checkpoint of other settings or of more iterations.
     """
+    keep_freed_memory()
     learner = _Learner(sft, reward, settings)
     logs = learner.resume(checkpoint) if checkpoint else []
     for log in logs:
@@ -117,6 +121,7 @@ class _Learner:
             ],
             betas=(0.9, 0.95),
             weight_decay=0.0,
+            fused=True,
         )
         self.scale: tuple[float, float] | None = None  # mean and standard deviation of the SFT model's rewards
 
@@ -146,7 +151,7 @@ class _Learner:
         with autocast(device):
             rewards = self.reward(sequences)
             log_p, entropy, hidden = evaluate(self.policy, ids, drawn)
-            log_p_sft, _, _ = evaluate(self.sft, ids, drawn)
+            log_p_sft, _, _ = evaluate(self.sft, ids, drawn, with_entropy=False)
         if self.scale is None:  # the policy still is the SFT model
             self.scale = (float(rewards.mean()), max(float(rewards.std()), 1e-6))
         scaled = (rewards - self.scale[0]) / self.scale[1]
@@ -173,7 +178,7 @@ class _Learner:
     def _update(self, part: Rollout) -> tuple[float, float]:
         """One step on some of the answers; the loss of the value head, and the share of tokens that were clipped."""
         with autocast(part.ids.device):
-            log_p, _, hidden = evaluate(self.policy, part.ids, part.answers)
+            log_p, _, hidden = evaluate(self.policy, part.ids, part.answers, with_entropy=False)
             values = before_each(self.value(hidden.detach().float())[..., 0])
         drawn = part.answers
         ratio = torch.exp((log_p - part.log_p)[drawn])
@@ -246,23 +251,32 @@ def compare(
     ids, lengths = padded(sequences, policy.token_embd.weight.device)
     drawn = last_tokens(lengths, n_answers, ids.shape[1])
     log_p, entropy, _ = evaluate(policy, ids, drawn)
-    log_p_sft, _, _ = evaluate(sft, ids, drawn)
+    log_p_sft, _, _ = evaluate(sft, ids, drawn, with_entropy=False)
     n_tokens = drawn.sum(1)
     bits = entropy.sum(1) / n_tokens / math.log(2)
     return (log_p - log_p_sft).sum(1).tolist(), bits.tolist(), n_tokens.tolist()
 
 
-def evaluate(model: Llama, ids: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def evaluate(model: Llama, ids: Tensor, drawn: Tensor, *, with_entropy: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probability of each drawn token and entropy of the distribution it was drawn from, both in nats, zero
-    elsewhere, shape (rows, width); and the hidden states. The first column is never drawn.
+    elsewhere, shape (rows, width); and the hidden states, without meaning behind the last drawn token. The first
+    column is never drawn. Without `with_entropy`, which takes as long as the log-probability, it is zero everywhere.
     """
-    hidden = model(ids)
+    hidden = model.of_rows(ids, ids.shape[1] - drawn.flip(1).int().argmax(1))
     before, wanted = hidden[:, :-1][drawn[:, 1:]], ids[:, 1:][drawn[:, 1:]]
-    log_p_all = F.log_softmax(model.logits(before), dim=-1)
     log_p, entropy = torch.zeros(ids.shape, device=ids.device), torch.zeros(ids.shape, device=ids.device)
-    log_p[drawn] = log_p_all.gather(1, wanted[:, None])[:, 0]
-    entropy[drawn] = -(log_p_all.detach().exp() * log_p_all.detach()).sum(-1)
+    parts = zip(torch.split(before, _TOKENS_AT_ONCE), torch.split(wanted, _TOKENS_AT_ONCE), strict=True)
+    found = [_of_next(model.logits(states), following, with_entropy=with_entropy) for states, following in parts]
+    log_p[drawn], entropy[drawn] = (torch.cat(one) for one in zip(*found, strict=True))
     return log_p, entropy, hidden
+
+
+def _of_next(logits: Tensor, ids: Tensor, *, with_entropy: bool) -> tuple[Tensor, Tensor]:
+    """Log-probability of each row's id, and entropy of the row or 0; shapes (n,)."""
+    log_p = F.log_softmax(logits, dim=-1)
+    known = log_p.detach()
+    entropy = -(known.exp() * known).sum(-1) if with_entropy else known.new_zeros(len(ids))
+    return log_p.gather(1, ids[:, None])[:, 0], entropy
 
 
 def last_tokens(lengths: Tensor, n_last: Sequence[int], width: int) -> Tensor:

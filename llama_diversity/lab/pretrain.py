@@ -6,10 +6,8 @@ The same loop grows the base model (all documents) and the SFT model (loss on th
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llama_diversity.lab.memory import keep_freed_memory
 from llama_diversity.lab.muon import Muon
 from llama_diversity.lab.transformer import Llama
 
 BOS, EOS = 1, 2
 _IGNORED = -100  # a target without loss
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _FEWEST = 3  # ids of the shortest document, with BOS and EOS
 
 Int16 = npt.NDArray[np.int16]
@@ -148,7 +146,7 @@ def train(
     started, since, losses = time.perf_counter(), time.perf_counter(), []
     device = model.token_embd.weight.device
     loss_of = torch.compile(_loss, fullgraph=True, dynamic=False) if fuse else _loss
-    _keep_freed_memory()
+    keep_freed_memory()
     model.train()
     for step, (inputs, targets) in enumerate(batches(texts, n_ctx, schedule)):
         if step < first:
@@ -199,15 +197,6 @@ def _step(model: Llama, loss: Tensor, optimisers: Sequence[torch.optim.Optimizer
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
     return float(loss.detach())
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what a step frees for the next one: given back to the system and taken anew, it must be cleared
-    each time, which costs a fifth of a step. Elsewhere nothing happens.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def autocast(device: torch.device) -> Any:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llama_diversity.lab.memory import keep_freed_memory
 from llama_diversity.lab.pretrain import autocast
 from llama_diversity.lab.transformer import Llama
 
@@ -40,8 +41,7 @@ class RewardModel(nn.Module):
         """The reward of each sequence, shape (n,)."""
         device = self.head.weight.device
         ids, lengths = padded(sequences, device)
-        hidden = self.body(ids)
-        last = hidden[torch.arange(len(ids), device=device), lengths - 1]
+        last = self.body.of_rows(ids, lengths)[torch.arange(len(ids), device=device), lengths - 1]
         rewards: Tensor = self.head(last)[:, 0].float()
         return rewards
 
@@ -66,6 +66,7 @@ def train_reward(
     on_report: Callable[[float, float], None] = lambda done, loss: None,
 ) -> None:
     """Fit `model` to `preferences`, with a rate that falls to nothing along a line; `on_report` hears share, loss."""
+    keep_freed_memory()
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(len(preferences)) for _ in range(passes)])

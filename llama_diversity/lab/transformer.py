@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,11 +38,9 @@ class Architecture:
         return dataclasses.asdict(self)
 
 
-class Cache(NamedTuple):
-    """Keys and values of the tokens seen so far, one pair of (rows, heads, n_ctx, n_head_dim) a layer."""
-
-    keys: list[Tensor]
-    values: list[Tensor]
+Attend = Callable[
+    [Tensor, Tensor, Tensor], Tensor
+]  # query, key, value to mixed values: (rows, heads, tokens, n_head_dim)
 
 
 class Block(nn.Module):
@@ -62,26 +60,17 @@ class Block(nn.Module):
         self.ffn_up = nn.Linear(n_embd, n_ff, bias=False)
         self.ffn_down = nn.Linear(n_ff, n_embd, bias=False)
 
-    def forward(self, x: Tensor, rotation: Tensor, cached: tuple[Tensor, Tensor] | None, start: int) -> Tensor:
-        x = x + self._attend(self.attn_norm(x), rotation, cached, start)
+    def forward(self, x: Tensor, rotation: Tensor, attend: Attend) -> Tensor:
+        x = x + self._mix(self.attn_norm(x), rotation, attend)
         h = self.ffn_norm(x)
         fed: Tensor = self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
         return x + fed
 
-    def _attend(self, h: Tensor, rotation: Tensor, cached: tuple[Tensor, Tensor] | None, start: int) -> Tensor:
+    def _mix(self, h: Tensor, rotation: Tensor, attend: Attend) -> Tensor:
         n_rows, n_tokens, n_embd = h.shape
         split = (n_rows, n_tokens, self.n_head, n_embd // self.n_head)
         query, key, value = (map_(h).view(split).transpose(1, 2) for map_ in (self.attn_q, self.attn_k, self.attn_v))
-        query, key = rotate(query, rotation), rotate(key, rotation)
-        if cached is not None:
-            for kept, new in zip(cached, (key, value), strict=True):
-                kept[:, :, start : start + n_tokens] = new
-            key, value = (kept[:, :, : start + n_tokens].to(query.dtype) for kept in cached)
-        # One new token sees all that came before; several at once come only at the start.
-        if n_tokens == 1:
-            mixed = F.scaled_dot_product_attention(query, key, value)
-        else:
-            mixed = attend_causally(query, key, value)
+        mixed = attend(rotate(query, rotation), rotate(key, rotation), value)
         output: Tensor = self.attn_output(mixed.transpose(1, 2).reshape(n_rows, n_tokens, n_embd))
         return output
 
@@ -107,16 +96,48 @@ class Llama(nn.Module):
                 sd = 0.02 * (shrink if name.endswith(("attn_output.weight", "ffn_down.weight")) else 1.0)
                 nn.init.normal_(parameter, std=sd, generator=generator)
 
-    def forward(self, ids: Tensor, cache: Cache | None = None, start: int = 0) -> Tensor:
-        """Hidden states, shape (rows, tokens, n_embd), of `ids`, shape (rows, tokens), which begin at `start`.
-
-        With a `cache` the tokens before `start` are read from it, and those of `ids` are added.
-        """
+    def forward(self, ids: Tensor) -> Tensor:
+        """Hidden states, shape (rows, tokens, n_embd), of `ids`, shape (rows, tokens)."""
         x = self.token_embd(ids)
-        rotation = self.rotation[start : start + ids.shape[1]]
-        for index, block in enumerate(self.blk):
-            cached = None if cache is None else (cache.keys[index], cache.values[index])
-            x = block(x, rotation, cached, start)
+        rotation = self.rotation[: ids.shape[1]]
+        for block in self.blk:
+            x = block(x, rotation, attend_causally)
+        normed: Tensor = self.output_norm(x)
+        return normed
+
+    def of_rows(self, ids: Tensor, lengths: Tensor, *, at_once: int = 8) -> Tensor:
+        """Hidden states as in `forward`, of rows that end after `lengths`, shape (rows,); those behind mean nothing.
+
+        Rows of like length are computed together and only as far as they reach, so that little is spent on padding.
+        Widths are multiples of 16, because a processor's kernels are made anew for each.
+        """
+        n_columns, order, parts = ids.shape[1], lengths.argsort(), []
+        ids = F.pad(ids, (0, -n_columns % 16))
+        for rows in torch.split(order, at_once):
+            width = min(-(-int(lengths[rows[-1]]) // 16) * 16, self.architecture.n_ctx)
+            parts.append(F.pad(self(ids[rows, :width]), (0, 0, 0, n_columns - width)))
+        return torch.cat(parts).index_select(0, order.argsort())
+
+    def extended(self, ids: Tensor, cache: Tensor, start: int, begins: Tensor | None = None) -> Tensor:
+        """Hidden states as in `forward`, of `ids` in the columns from `start` on; those before are read from `cache`
+        (see `new_cache`), and the new ones added to it.
+
+        `begins`, shape (rows,), holds the column of each row's first token: what stands before is padding. Only the
+        difference of two positions enters attention, so a row may begin anywhere.
+        """
+        end = start + ids.shape[1]
+        bias = None if begins is None else _bias(begins, start, end)
+        x = self.token_embd(ids)
+        rotation = self.rotation[start:end]
+        for block, (keys, values) in zip(self.blk, cache[..., :end, :], strict=True):
+
+            def attend(
+                query: Tensor, key: Tensor, value: Tensor, keys: Tensor = keys, values: Tensor = values
+            ) -> Tensor:
+                keys[:, :, start:], values[:, :, start:] = key, value
+                return F.scaled_dot_product_attention(query, keys, values, bias, is_causal=bias is None and not start)
+
+            x = block(x, rotation, attend)
         normed: Tensor = self.output_norm(x)
         return normed
 
@@ -124,12 +145,10 @@ class Llama(nn.Module):
         """Logits in float32, shape (..., n_vocab)."""
         return F.linear(hidden, self.token_embd.weight).float()
 
-    def new_cache(self, n_rows: int, n_tokens: int) -> Cache:
-        """Room for `n_tokens` tokens in each of `n_rows` rows."""
-        a = self.architecture
-        shape, device = (n_rows, a.n_head, n_tokens, a.n_head_dim), self.token_embd.weight.device
-        keys, values = ([torch.zeros(shape, device=device) for _ in range(a.n_layer)] for _ in range(2))
-        return Cache(keys, values)
+    def new_cache(self, n_rows: int, n_tokens: int) -> Tensor:
+        """Room for keys and values of `n_tokens` tokens: (layers, 2, rows, heads, tokens, n_head_dim), not cleared."""
+        a, weight = self.architecture, self.token_embd.weight
+        return torch.empty(a.n_layer, 2, n_rows, a.n_head, n_tokens, a.n_head_dim, device=weight.device)
 
     @property
     def n_params(self) -> int:
@@ -143,24 +162,37 @@ def attend_causally(query: Tensor, key: Tensor, value: Tensor, *, block: int = 1
     as long there. It is used elsewhere.
     """
     n_tokens = query.shape[-2]
-    if query.device.type != "cpu" or n_tokens <= block:
+    if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, is_causal=True)
     mixed = []
     for start in range(0, n_tokens, block):
         end = min(start + block, n_tokens)
         scores = query[..., start:end, :] @ key[..., :end, :].mT
-        seen = torch.arange(end, device=query.device) <= torch.arange(start, end, device=query.device)[:, None]
-        weights = torch.where(seen, scores.float() * query.shape[-1] ** -0.5, -math.inf).softmax(-1)
+        unseen = torch.full((end - start, end), -math.inf, device=query.device).triu(start + 1)
+        weights = torch.add(unseen, scores, alpha=query.shape[-1] ** -0.5).softmax(-1)
         mixed.append(weights.to(value.dtype) @ value[..., :end, :])
     return torch.cat(mixed, dim=-2)
 
 
+def _bias(begins: Tensor, start: int, end: int) -> Tensor:
+    """What is added to the scores of the tokens in columns `start` to `end`, shape (rows, 1, end - start, end): 0 where
+    one sees, -inf elsewhere. Padding sees itself, for a mean over nothing is no number.
+    """
+    columns = torch.arange(end, device=begins.device)
+    own = columns[start:, None]
+    seen = (columns <= own) & (columns >= begins[:, None, None]) | (columns == own)
+    return torch.zeros(seen.shape, device=begins.device).masked_fill_(~seen, -math.inf)[:, None]
+
+
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Turn each pair of neighbouring dimensions by its token's angle; x: (..., tokens, n_head_dim)."""
-    pairs = x.view(*x.shape[:-1], -1, 2)
-    cos, sin = rotation[..., 0].to(x.dtype), rotation[..., 1].to(x.dtype)
-    turned = (pairs[..., 0] * cos - pairs[..., 1] * sin, pairs[..., 0] * sin + pairs[..., 1] * cos)
-    return torch.stack(turned, dim=-1).flatten(-2)
+    pairs = x.float().view(*x.shape[:-1], -1, 2)
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():  # one operation where torch.compile fuses many
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotation))
+    else:
+        (a, b), (cos, sin) = pairs.unbind(-1), rotation.unbind(-1)
+        turned = torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1)
+    return turned.flatten(-2).to(x.dtype)
 
 
 def _rotation(architecture: Architecture) -> Tensor:
@@ -178,7 +210,7 @@ class Completions(NamedTuple):
     surprisals_nats: Tensor  # of the drawn token under the distribution it was drawn from
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def generate(
     model: Llama,
     prompts: Sequence[Sequence[int]],
@@ -190,34 +222,58 @@ def generate(
 ) -> Completions:
     """One completion of each prompt, until the token `end` (which is part of it) or `max_tokens`.
 
-    Prompts may differ in length: a row begins to draw where its own prompt ends, while others still read theirs.
+    Prompts may differ in length: all end in the same column. A row that has ended is computed no further.
     Raises ValueError where prompt and completion do not fit the context.
     """
-    n_rows, lengths = len(prompts), [len(prompt) for prompt in prompts]
-    if max(lengths) + max_tokens > model.architecture.n_ctx:
-        raise ValueError(f"{max(lengths)} + {max_tokens} tokens do not fit a context of {model.architecture.n_ctx}")
+    n_rows, longest = len(prompts), max(map(len, prompts))
+    if longest + max_tokens > model.architecture.n_ctx:
+        raise ValueError(f"{longest} + {max_tokens} tokens do not fit a context of {model.architecture.n_ctx}")
     device = model.token_embd.weight.device
-    shortest, width = min(lengths), max(lengths) + max_tokens
-    given = torch.zeros(n_rows, width, dtype=torch.long, device=device)
-    for row, prompt in enumerate(prompts):
-        given[row, : len(prompt)] = torch.tensor(prompt, device=device)
-    starts = torch.tensor(lengths, device=device)
-    surprisals = torch.zeros(n_rows, width, device=device)
-    mask = torch.zeros(n_rows, width, dtype=torch.bool, device=device)
-    live = torch.ones(n_rows, dtype=torch.bool, device=device)
-    cache = model.new_cache(n_rows, width)
-    hidden = model(given[:, :shortest], cache)[:, -1]
-    for at in range(shortest, width):
-        log_p = F.log_softmax(model.logits(hidden) / temperature, dim=-1)
-        drawn = torch.multinomial(log_p.exp(), 1, generator=generator)
-        draws = live & (at >= starts) & (at < starts + max_tokens)
-        given[:, at] = torch.where(draws, drawn[:, 0], given[:, at])
-        mask[:, at] = draws
-        surprisals[:, at] = -log_p.gather(1, drawn)[:, 0] * draws
-        live = live & ~(draws & (drawn[:, 0] == end)) & (at < starts + max_tokens - 1)
-        if not live.any() or at == width - 1:
+    paddings = [longest - len(prompt) for prompt in prompts]
+    begins = torch.tensor(paddings, device=device) if any(paddings) else None
+    given = torch.tensor([[0] * n + list(ids) for n, ids in zip(paddings, prompts, strict=True)], device=device)
+    found = Completions(
+        *(torch.zeros(n_rows, max_tokens, device=device, dtype=d) for d in (torch.long, torch.bool, None))
+    )
+    uniform = torch.rand(max_tokens, n_rows, dtype=_exact(device), generator=generator, device=device)
+    cache = model.new_cache(n_rows, longest + max_tokens)
+    rows = torch.arange(n_rows, device=device)  # those without an end, in the cache's order
+    hidden = model.extended(given, cache, 0, begins)[:, -1]
+    for at in range(max_tokens):
+        p = F.softmax(model.logits(hidden) / temperature, dim=-1)
+        drawn = _drawn(p, uniform[at, rows])
+        found.ids[rows, at], found.mask[rows, at] = drawn, True
+        found.surprisals_nats[rows, at] = -p.gather(1, drawn[:, None])[:, 0].log()
+        ended = drawn == end
+        if ended.any():
+            left = _close_up(cache[..., : longest + at, :], ended)
+            cache, rows, drawn = cache[:, :, : len(left)], rows[left], drawn[left]
+        if not len(rows) or at == max_tokens - 1:
             break
-        hidden = model(given[:, at : at + 1], cache, start=at)[:, -1]
-    columns = starts[:, None] + torch.arange(max_tokens, device=device)
-    kept = mask.gather(1, columns)
-    return Completions(given.gather(1, columns) * kept, kept, surprisals.gather(1, columns))
+        hidden = model.extended(drawn[:, None], cache, longest + at, None if begins is None else begins[rows])[:, -1]
+    return found
+
+
+def _drawn(p: Tensor, uniform: Tensor) -> Tensor:
+    """A token of each row, shape (rows,), by a number from 0 to 1: the first whose cumulative probability is above.
+
+    torch.multinomial takes a random number for every token of the vocabulary, as long as a step of the model takes.
+    """
+    cumulative = p.cumsum(-1, dtype=uniform.dtype)
+    return torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)[:, 0].clamp_(
+        max=p.shape[1] - 1
+    )
+
+
+def _exact(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64  # which has no other
+
+
+def _close_up(cache: Tensor, ended: Tensor) -> Tensor:
+    """Move the last rows of the cache into the places of those that `ended`; which rows are where now."""
+    n_left = int((~ended).sum())
+    left = torch.arange(n_left, device=ended.device)
+    gaps = ended[:n_left].nonzero()[:, 0]
+    left[gaps] = n_left + (~ended[n_left:]).nonzero()[:, 0]
+    cache[:, :, gaps] = cache[:, :, left[gaps]]
+    return left
