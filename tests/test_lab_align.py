@@ -56,6 +56,8 @@ def test_every_stage_is_written_better_than_the_one_before_and_not_done_twice(
     assert reward["held_out_accuracy"] > 0.6
     about = align.reinforce(shop, reward)
     assert set(about["held_out_judgement"]) == {"sft", "aligned"}
+    assert about["overoptimised"]["n"] == about["held_out_judgement"]["aligned"]["n"]
+    assert all(one["answer"] and one["prompt"] for one in about["overoptimised"]["examples"][:1])
     rewards = [row["reward"] for row in about["log"]]
     # In standard deviations of the SFT model's answers, so a mean of 3 times 24 has one of 0.12; seen: 0.48.
     assert sum(rewards[-3:]) / 3 > 0.1

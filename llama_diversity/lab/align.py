@@ -23,6 +23,7 @@ from llama_diversity.lab import corpus, ppo
 from llama_diversity.lab.annotator import Annotator, Judgement, mean_judgement, prefer
 from llama_diversity.lab.base import LICENCE, MODEL_FILE, TOKENIZER_FILE, encode, quality
 from llama_diversity.lab.export import Card, read_gguf, write_gguf
+from llama_diversity.lab.overrated import Rated, overoptimised
 from llama_diversity.lab.pretrain import BOS, EOS, Report, Schedule, Text, device_for, total_bits, train
 from llama_diversity.lab.requests import (
     CHAT_TEMPLATE,
@@ -382,14 +383,14 @@ def reinforce(
     sft, before = shop.load(SFT_FILE)
     endless = {**recipe, "ppo": {**recipe["ppo"], "n_iterations": 0}}
     checkpoint = shop.checkpoint("aligned", endless)  # more iterations go on from it
-    policy, logs = ppo.optimise(
-        sft, load_reward(shop), ppo_prompts(shop), plan.ppo, checkpoint=checkpoint, on_log=on_log
-    )
+    reward = load_reward(shop)
+    policy, logs = ppo.optimise(sft, reward, ppo_prompts(shop), plan.ppo, checkpoint=checkpoint, on_log=on_log)
     about = {
         "recipe": recipe,
         "reward_model": dict(reward_about),
         "log": [log._asdict() for log in logs],
         "held_out_judgement": {"sft": judged(shop, sft), "aligned": judged(shop, policy)},
+        "overoptimised": overoptimised(*(list(rated(shop, model, reward)) for model in (sft, policy))),
         "before": before,
     }
     shop.write(file, policy, "A tiny Llama aligned by PPO, grown by llamadiv lab align", about)
@@ -427,6 +428,16 @@ def judged(shop: Workshop, model: Llama, *, seed: int | None = None, max_tokens:
     """The annotator's mean view of the answers to requests from held-out documents, with the score's standard error."""
     some = answered(shop, model, seed=seed, max_tokens=max_tokens)
     return judgement_of([shop.judge(*one) for answers in some for one in zip(*answers, strict=True)])
+
+
+@torch.no_grad()
+def rated(shop: Workshop, model: Llama, reward: RewardModel) -> Iterator[Rated]:
+    """The model's answers to requests from held-out documents, by the reward model and by the annotator."""
+    for some in answered(shop, model):
+        rewards = reward(some.sequences).tolist()
+        for request, sequence, n_answer, number in zip(*some, rewards, strict=True):
+            text = shop.tokenizer.decode(sequence[len(sequence) - n_answer :])
+            yield Rated(request.text, text, number, shop.judge(request, sequence, n_answer).score)
 
 
 def judgement_of(found: Sequence[Judgement]) -> dict[str, float]:
