@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
 import importlib.util
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -98,6 +100,28 @@ def plain_pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for stage, path in paths.items():
         copy_gguf(registry.load().find(f"tiny-{stage}").path, path, kind="F32")
     return paths
+
+
+def script_of_bin(name: str) -> ModuleType:
+    """A script of bin/ as a module, which leaves no cache behind."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        loader = importlib.machinery.SourceFileLoader(
+            f"{name}_script", str(Path(__file__).parent.parent / "bin" / name)
+        )
+        spec = importlib.util.spec_from_loader(loader.name, loader)
+        assert spec
+        module = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
+    return module
+
+
+@pytest.fixture(scope="session")
+def refresh() -> ModuleType:
+    """`bin/refresh` as a module."""
+    return script_of_bin("refresh")
 
 
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"

@@ -409,6 +409,7 @@ def test_setup_explains_itself(machine, argument, code):
         "calibrate_population.py",
         "check_gpu.py",
         "fuzz.py",
+        "refresh",
         "soak.py",
         "tiny-before",
         "tiny-card",

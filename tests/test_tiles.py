@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from test_llamacpp import opened
 
-from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.llamacpp import selftest, tiles
 from llama_diversity.engines.llamacpp.engine import C
-from llama_diversity.records import ModelRef
 
 pytestmark = [pytest.mark.model, pytest.mark.own_cache]
 DIES = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
@@ -72,21 +69,8 @@ def test_the_installed_library_computes_right(
     assert float(told[1]) == pytest.approx(right, abs=selftest._TOLERANCE_BITS)
 
 
-def test_what_the_library_is_held_against_is_what_torch_computes() -> None:
+def test_what_the_library_is_held_against_is_what_torch_computes(refresh: ModuleType) -> None:
     """From the weights of the file, without llama.cpp; `bin/refresh selftest` writes it where another pair ships."""
-    assert selftest._BITS == pytest.approx(bits_by_torch(), abs=0.006)
-    assert 10 < selftest._BITS  # so that a tolerance of half a bit tells a right library from a wrong one
-
-
-def bits_by_torch() -> float:
-    """The surprisal of the text after its first token."""
-    torch = pytest.importorskip("torch")
-    from llama_diversity.lab.export import read_gguf
-
-    model = ModelRef("tiny-base", "llamacpp", str(selftest._MODEL), "d")
-    with contextlib.closing(open_engine(model, EngineOptions(vocabulary_only=True))) as engine:
-        ids = list(engine.tokenize(selftest._TEXT))
-    llama, _ = read_gguf(selftest._MODEL)
-    with torch.no_grad():
-        log_p = torch.log_softmax(llama.logits(llama(torch.tensor([ids])))[0].double(), dim=-1)
-    return -float(log_p[range(len(ids) - 1), ids[1:]].sum()) / math.log(2)
+    pytest.importorskip("torch")
+    assert selftest._BITS == pytest.approx(refresh.bits_by_torch(), abs=0.006)
+    assert selftest._BITS > 10  # so that a tolerance of half a bit tells a right library from a wrong one
