@@ -93,12 +93,12 @@ def plain_pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """
     pytest.importorskip("torch")
     from llama_diversity import registry
-    from llama_diversity.lab.export import copy_gguf
+    from llama_diversity.lab.export import convert
 
     folder = tmp_path_factory.mktemp("plain")
     paths = {stage: folder / f"tiny-{stage}-f32.gguf" for stage in ("base", "aligned")}
     for stage, path in paths.items():
-        copy_gguf(registry.load().find(f"tiny-{stage}").path, path, kind="F32")
+        convert(registry.load().find(f"tiny-{stage}").path, path, kind="F32")
     return paths
 
 

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from llama_diversity.engines import EngineOptions, open_engine  # noqa: E402
-from llama_diversity.lab.export import Card, Vocabulary, copy_gguf, read_gguf, write_gguf  # noqa: E402
+from llama_diversity.lab.export import Card, Vocabulary, convert, read_gguf, write_gguf  # noqa: E402
 from llama_diversity.lab.random_gguf import vocabulary  # noqa: E402
 from llama_diversity.lab.transformer import (  # noqa: E402
     Architecture,
@@ -101,9 +101,9 @@ def test_a_copy_differs_in_the_kind_of_its_matrices_alone(small: Llama, tmp_path
     pieces = Vocabulary(*vocabulary(SMALL.n_vocab))
     write_gguf(written, small, pieces, CARD, kind="F32")
     write_gguf(direct, small, pieces, CARD, kind=kind)
-    copy_gguf(written, copy, kind=kind)
+    convert(written, copy, kind=kind)
     assert copy.read_bytes() == direct.read_bytes()
-    copy_gguf(copy, tmp_path / "again.gguf", kind=kind)
+    convert(copy, tmp_path / "again.gguf", kind=kind)
     assert (tmp_path / "again.gguf").read_bytes() == direct.read_bytes()
 
 

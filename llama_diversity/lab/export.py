@@ -122,28 +122,3 @@ def convert(source: Path, target: Path, *, kind: str) -> None:
 
 def _field(reader: Any, key: str) -> Any:
     return reader.fields[key].contents()
-
-
-def copy_gguf(source: Path, path: Path, *, kind: str) -> None:
-    """Write to `path` a file that `write_gguf` wrote, its matrices as another `kind`; all that it says of itself stays.
-
-    Weights are dequantised and rounded once: to F32 nothing is lost, and from Q8_0 to Q8_0 nothing changes.
-    """
-    fields = gguf.GGUFReader(source).fields
-
-    def field(key: str) -> Any:
-        return fields[key].contents() if key in fields else None
-
-    tokens = fields[gguf.Keys.Tokenizer.LIST]
-    vocabulary = Vocabulary(
-        [bytes(tokens.parts[at]) for at in tokens.data],  # contents() would decode them, and pieces may be no text
-        field(gguf.Keys.Tokenizer.SCORES),
-        field(gguf.Keys.Tokenizer.TOKEN_TYPE),
-    )
-    model, provenance = read_gguf(source)
-    names = gguf.Keys.General
-    card = Card(
-        field(names.NAME), field(names.DESCRIPTION), field(names.LICENSE), provenance,
-        field(gguf.Keys.Tokenizer.CHAT_TEMPLATE),
-    )  # fmt: skip
-    write_gguf(path, model, vocabulary, card, kind=kind)
