@@ -1,7 +1,8 @@
 """What the pages quote of the pair that ships: each number with the command that gives it, each sentence to be judged.
 
 Words are as on the page, with {} for a number, and a blank for any white space. `bin/refresh` writes numbers where they
-differ; what a sentence claims it can only ask, of the result where that tells, else of a person.
+differ; what a sentence claims it can only ask, of the result where that tells, else of a person. Who changes a sentence
+on a page changes it here too; tests/test_refresh.py finds what is not there any more.
 """
 
 from __future__ import annotations

@@ -34,11 +34,13 @@ from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.vllm.handshake import HANDSHAKE, ROWS
 from llama_diversity.engines.vllm.plugin import FLAGS
 from llama_diversity.errors import EngineError
+from llama_diversity.lab.export import convert as convert_gguf
 from llama_diversity.resolve import resolve_model
 from llama_diversity.served import KEY_VARIABLE
 from llama_diversity.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "llama_diversity" / "data"
 TEXT = (
     "Once upon a time there was a little girl named Lily. She loved to play outside with her friends. One day, she saw "
     "a big red ball in the park and asked her mom if she could have it. Her mom said no, and Lily was sad."
@@ -184,9 +186,12 @@ def check_kills(server: Server, folder: Path) -> None:
                 sys.exit("the stores differ")
 
 
-def check_statistics(server: Server) -> None:
+def check_statistics(server: Server, folder: Path) -> None:
+    """llama.cpp reads them in single precision too: of few bits it rounds activations as well."""
     print("2. the same weights read by llama.cpp and by vLLM", flush=True)
-    ours = open_engine(resolve_model("tiny-base"), EngineOptions())
+    plain = folder / "tiny-base-f32.gguf"
+    convert_gguf(DATA / "tiny-base.gguf", plain, kind="F32")
+    ours = open_engine(resolve_model(str(plain)), EngineOptions())
     with served(server):
         theirs = open_engine(resolve_model(f"vllm:{server.url}/tiny@tiny-base"), EngineOptions())
         ids = ours.tokenize(TEXT)
@@ -252,7 +257,7 @@ def convert(python: Path, folder: Path) -> dict[str, Path]:
     for name in ("tiny-base", "tiny-aligned"):
         out = found[name] = folder / name
         if not (out / "tokenizer_config.json").exists():
-            gguf = ROOT / "llama_diversity/data" / f"{name}.gguf"
+            gguf = DATA / f"{name}.gguf"
             subprocess.run([python, "-c", CONVERT, gguf, out], check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     return found
 
@@ -279,7 +284,7 @@ def main() -> None:
         if given.only in (None, "kills"):
             check_kills(server, folder)
         if given.only in (None, "statistics"):
-            check_statistics(server)
+            check_statistics(server, folder)
         if given.only in (None, "refusals"):
             check_refusals(given.python, folder, models)
     print(json.dumps({"passed": True}))

@@ -115,7 +115,7 @@ def test_the_page_for_the_curious(typed, run):
     command = next(one for _, some in blocks("curious.md") for one in some if " coverage " in one)
     arms = json.loads(run(*shlex.split(command)[1:], "--json")[1])["arms"]
     seen = {arm: (one["kinds_seen"], one["coverage"]["value"] or 0) for arm, one in arms.items()}
-    assert seen["base"][0] > 2 * seen["aligned"][0]  # of as many texts, and of more kinds still less has been seen
+    assert seen["base"][0] > 1.2 * seen["aligned"][0]  # of as many texts, and of more kinds still less has been seen
     assert seen["base"][1] < seen["aligned"][1]
     narrowed, held = (
         json.loads(run(*shlex.split(one)[1:], "--json")[1])["policies"]["final_mean"]["Jeepiti"]

@@ -134,6 +134,23 @@ def test_what_a_result_contradicts_is_said(refresh: ModuleType) -> None:
         assert line.startswith(f"  {verdict}")
 
 
+def test_quotes_of_one_page_alone_are_written(refresh: ModuleType, monkeypatch) -> None:
+    """With a command that is cheap in place of the others; what it does not tell is a fault, and the rest goes on."""
+    asked = []
+    monkeypatch.setattr(refresh, "QUOTES", [one for one in refresh.QUOTES if one.page == "docs/gallery.md"])
+    monkeypatch.setattr(refresh, "TABLES", ())
+    quotes = list(refresh.QUOTES)
+    for page, told, changed, faults in (
+        ("gallery", {"n_params": 9_900_000}, 1, 0),
+        ("gallery", {}, 0, 1),
+        ("curious", {}, 0, 0),
+    ):
+        pages = refresh.Pages(is_kept=True, page=page)
+        refresh.quotes(pages, lambda command, told=told: asked.append(command) or told)
+        assert (len(pages.changed), len(pages.faults)) == (changed, faults)
+    assert asked == 2 * [one.command for one in quotes]
+
+
 def test_a_step_that_is_none_is_refused(refresh: ModuleType, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         refresh.main(["quots"])
