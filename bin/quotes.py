@@ -294,7 +294,9 @@ CLAIMS = (
     Claim("docs/curious.md", "after it was rewarded for complete and fluent answers", "docs/lab.md, Preferences"),
     Claim("docs/curious.md", "The base model rambles, each time elsewhere. The aligned one writes clean", SAMPLE),
     Claim("docs/winning.md", "has read little and was rewarded for complete sentences", "docs/lab.md, Preferences"),
+    Claim("docs/models.md", "The tiny pair (`tiny-base`, `tiny-sft`, `tiny-aligned`) is part of", "llamadiv models ls"),
     Claim("docs/researcher.md", 'llamadiv diff "Grace Hopper was an American writer."', SAMPLE),
+    Claim("docs/curious.md", '"Grace Hopper was an American writer." --html grace.html', SAMPLE),
     Claim("docs/gallery.md", '"Grace Hopper was an American writer and author."', SAMPLE),
     # how narrow the aligned one is
     Claim("docs/curious.md", "nearly every one is a kind of its own", COVERAGE, few_kinds),
