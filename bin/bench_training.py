@@ -19,7 +19,7 @@ from pathlib import Path
 import bench_earlier
 
 EARLIER = "245685c"  # before training was one compiled graph
-STEPS, WARM_STEPS = 30, 10
+STEPS, WARM_STEPS = 16, 8
 ITERATIONS, WARM_ITERATIONS = 4, 1
 PRETRAINING = """
 import json, statistics, sys

@@ -322,7 +322,7 @@ def test_training_is_a_ratio_to_the_earlier_tree(bench: ModuleType) -> None:
         "now_bits_per_token": 9.8761, "earlier_bits_per_token": 9.8764,
     }  # fmt: skip
     lines = bench.bench_training.table({"pretraining": pretraining, "ppo": ppo})
-    assert lines[1].startswith("pretraining with --fuse: 9000 tokens/s, earlier 5000, ratio 1.80; after 30 steps 9.876")
+    assert lines[1].startswith("pretraining with --fuse: 9000 tokens/s, earlier 5000, ratio 1.80; after 16 steps 9.876")
     assert lines[2].startswith("PPO: 3.00 s an iteration, earlier 6.00, ratio 0.50; answers of 75 and 75 tokens")
 
 

@@ -12,12 +12,11 @@ torch = pytest.importorskip("torch")
 from llama_diversity.engines import EngineOptions, open_engine  # noqa: E402
 from llama_diversity.lab.export import Card, Vocabulary, convert, read_gguf, write_gguf  # noqa: E402
 from llama_diversity.lab.random_gguf import vocabulary  # noqa: E402
+from llama_diversity.lab.sampling import Completions, generate  # noqa: E402
 from llama_diversity.lab.transformer import (  # noqa: E402
     Architecture,
-    Completions,
     Llama,
     attend_causally,
-    generate,
     rotate,
 )
 from llama_diversity.records import ModelRef  # noqa: E402

@@ -29,7 +29,8 @@ from llama_diversity.errors import BadValue
 from llama_diversity.lab.memory import keep_freed_memory
 from llama_diversity.lab.pretrain import BOS, EOS, autocast
 from llama_diversity.lab.reward import RewardModel, padded
-from llama_diversity.lab.transformer import Llama, generate
+from llama_diversity.lab.sampling import generate
+from llama_diversity.lab.transformer import Llama
 
 _TOKENS_AT_ONCE = 512  # through the vocabulary: what fits a processor's cache
 

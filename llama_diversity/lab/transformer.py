@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,11 +36,6 @@ class Architecture:
         return dataclasses.asdict(self)
 
 
-Attend = Callable[
-    [Tensor, Tensor, Tensor], Tensor
-]  # query, key, value to mixed values: (rows, heads, tokens, n_head_dim)
-
-
 class Block(nn.Module):
     """One layer. The linear maps carry llama.cpp's names, which makes export a walk over the parameters."""
 
@@ -60,17 +53,17 @@ class Block(nn.Module):
         self.ffn_up = nn.Linear(n_embd, n_ff, bias=False)
         self.ffn_down = nn.Linear(n_ff, n_embd, bias=False)
 
-    def forward(self, x: Tensor, rotation: Tensor, attend: Attend) -> Tensor:
-        x = x + self._mix(self.attn_norm(x), rotation, attend)
+    def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
+        x = x + self._attend(self.attn_norm(x), rotation)
         h = self.ffn_norm(x)
         fed: Tensor = self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
         return x + fed
 
-    def _mix(self, h: Tensor, rotation: Tensor, attend: Attend) -> Tensor:
+    def _attend(self, h: Tensor, rotation: Tensor) -> Tensor:
         n_rows, n_tokens, n_embd = h.shape
         split = (n_rows, n_tokens, self.n_head, n_embd // self.n_head)
         query, key, value = (map_(h).view(split).transpose(1, 2) for map_ in (self.attn_q, self.attn_k, self.attn_v))
-        mixed = attend(rotate(query, rotation), rotate(key, rotation), value)
+        mixed = attend_causally(rotate(query, rotation), rotate(key, rotation), value)
         output: Tensor = self.attn_output(mixed.transpose(1, 2).reshape(n_rows, n_tokens, n_embd))
         return output
 
@@ -101,7 +94,7 @@ class Llama(nn.Module):
         x = self.token_embd(ids)
         rotation = self.rotation[: ids.shape[1]]
         for block in self.blk:
-            x = block(x, rotation, attend_causally)
+            x = block(x, rotation)
         normed: Tensor = self.output_norm(x)
         return normed
 
@@ -118,37 +111,9 @@ class Llama(nn.Module):
             parts.append(F.pad(self(ids[rows, :width]), (0, 0, 0, n_columns - width)))
         return torch.cat(parts).index_select(0, order.argsort())
 
-    def extended(self, ids: Tensor, cache: Tensor, start: int, begins: Tensor | None = None) -> Tensor:
-        """Hidden states as in `forward`, of `ids` in the columns from `start` on; those before are read from `cache`
-        (see `new_cache`), and the new ones added to it.
-
-        `begins`, shape (rows,), holds the column of each row's first token: what stands before is padding. Only the
-        difference of two positions enters attention, so a row may begin anywhere.
-        """
-        end = start + ids.shape[1]
-        bias = None if begins is None else _bias(begins, start, end)
-        x = self.token_embd(ids)
-        rotation = self.rotation[start:end]
-        for block, (keys, values) in zip(self.blk, cache[..., :end, :], strict=True):
-
-            def attend(
-                query: Tensor, key: Tensor, value: Tensor, keys: Tensor = keys, values: Tensor = values
-            ) -> Tensor:
-                keys[:, :, start:], values[:, :, start:] = key, value
-                return F.scaled_dot_product_attention(query, keys, values, bias, is_causal=bias is None and not start)
-
-            x = block(x, rotation, attend)
-        normed: Tensor = self.output_norm(x)
-        return normed
-
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits in float32, shape (..., n_vocab)."""
         return F.linear(hidden, self.token_embd.weight).float()
-
-    def new_cache(self, n_rows: int, n_tokens: int) -> Tensor:
-        """Room for keys and values of `n_tokens` tokens: (layers, 2, rows, heads, tokens, n_head_dim), not cleared."""
-        a, weight = self.architecture, self.token_embd.weight
-        return torch.empty(a.n_layer, 2, n_rows, a.n_head, n_tokens, a.n_head_dim, device=weight.device)
 
     @property
     def n_params(self) -> int:
@@ -174,16 +139,6 @@ def attend_causally(query: Tensor, key: Tensor, value: Tensor, *, block: int = 1
     return torch.cat(mixed, dim=-2)
 
 
-def _bias(begins: Tensor, start: int, end: int) -> Tensor:
-    """What is added to the scores of the tokens in columns `start` to `end`, shape (rows, 1, end - start, end): 0 where
-    one sees, -inf elsewhere. Padding sees itself, for a mean over nothing is no number.
-    """
-    columns = torch.arange(end, device=begins.device)
-    own = columns[start:, None]
-    seen = (columns <= own) & (columns >= begins[:, None, None]) | (columns == own)
-    return torch.zeros(seen.shape, device=begins.device).masked_fill_(~seen, -math.inf)[:, None]
-
-
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Turn each pair of neighbouring dimensions by its token's angle; x: (..., tokens, n_head_dim)."""
     pairs = x.float().view(*x.shape[:-1], -1, 2)
@@ -200,80 +155,3 @@ def _rotation(architecture: Architecture) -> Tensor:
     powers = torch.arange(0, architecture.n_head_dim, 2, dtype=torch.float64) / architecture.n_head_dim
     angles = torch.arange(architecture.n_ctx, dtype=torch.float64)[:, None] * architecture.rope_base**-powers
     return torch.stack((angles.cos(), angles.sin()), dim=-1).float()
-
-
-class Completions(NamedTuple):
-    """What was sampled: shapes (rows, tokens); after a row's end the mask is False and the ids are 0."""
-
-    ids: Tensor
-    mask: Tensor
-    surprisals_nats: Tensor  # of the drawn token under the distribution it was drawn from
-
-
-@torch.inference_mode()
-def generate(
-    model: Llama,
-    prompts: Sequence[Sequence[int]],
-    *,
-    max_tokens: int,
-    generator: torch.Generator,
-    temperature: float = 1.0,
-    end: int,
-) -> Completions:
-    """One completion of each prompt, until the token `end` (which is part of it) or `max_tokens`.
-
-    Prompts may differ in length: all end in the same column. A row that has ended is computed no further.
-    Raises ValueError where prompt and completion do not fit the context.
-    """
-    n_rows, longest = len(prompts), max(map(len, prompts))
-    if longest + max_tokens > model.architecture.n_ctx:
-        raise ValueError(f"{longest} + {max_tokens} tokens do not fit a context of {model.architecture.n_ctx}")
-    device = model.token_embd.weight.device
-    paddings = [longest - len(prompt) for prompt in prompts]
-    begins = torch.tensor(paddings, device=device) if any(paddings) else None
-    given = torch.tensor([[0] * n + list(ids) for n, ids in zip(paddings, prompts, strict=True)], device=device)
-    found = Completions(
-        *(torch.zeros(n_rows, max_tokens, device=device, dtype=d) for d in (torch.long, torch.bool, None))
-    )
-    uniform = torch.rand(max_tokens, n_rows, dtype=_exact(device), generator=generator, device=device)
-    cache = model.new_cache(n_rows, longest + max_tokens)
-    rows = torch.arange(n_rows, device=device)  # those without an end, in the cache's order
-    hidden = model.extended(given, cache, 0, begins)[:, -1]
-    for at in range(max_tokens):
-        p = F.softmax(model.logits(hidden) / temperature, dim=-1)
-        drawn = _drawn(p, uniform[at, rows])
-        found.ids[rows, at], found.mask[rows, at] = drawn, True
-        found.surprisals_nats[rows, at] = -p.gather(1, drawn[:, None])[:, 0].log()
-        ended = drawn == end
-        if ended.any():
-            left = _close_up(cache[..., : longest + at, :], ended)
-            cache, rows, drawn = cache[:, :, : len(left)], rows[left], drawn[left]
-        if not len(rows) or at == max_tokens - 1:
-            break
-        hidden = model.extended(drawn[:, None], cache, longest + at, None if begins is None else begins[rows])[:, -1]
-    return found
-
-
-def _drawn(p: Tensor, uniform: Tensor) -> Tensor:
-    """A token of each row, shape (rows,), by a number from 0 to 1: the first whose cumulative probability is above.
-
-    torch.multinomial takes a random number for every token of the vocabulary, as long as a step of the model takes.
-    """
-    cumulative = p.cumsum(-1, dtype=uniform.dtype)
-    return torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)[:, 0].clamp_(
-        max=p.shape[1] - 1
-    )
-
-
-def _exact(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64  # which has no other
-
-
-def _close_up(cache: Tensor, ended: Tensor) -> Tensor:
-    """Move the last rows of the cache into the places of those that `ended`; which rows are where now."""
-    n_left = int((~ended).sum())
-    left = torch.arange(n_left, device=ended.device)
-    gaps = ended[:n_left].nonzero()[:, 0]
-    left[gaps] = n_left + (~ended[n_left:]).nonzero()[:, 0]
-    cache[:, :, gaps] = cache[:, :, left[gaps]]
-    return left
