@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from llama_diversity.errors import BadValue
+from llama_diversity.lab.memory import keep_freed_memory
 from llama_diversity.lab.ppo import evaluate, last_tokens
 from llama_diversity.lab.pretrain import autocast
 from llama_diversity.lab.reward import bradley_terry_loss, padded
@@ -72,6 +73,7 @@ def optimise(
     """
     if not 0 < settings.beta < math.inf:
         raise BadValue("--beta", settings.beta, "it must be above 0: without a price nothing holds the policy")
+    keep_freed_memory()
     policy = copy.deepcopy(sft)
     optimiser = torch.optim.AdamW(policy.parameters(), lr=settings.rate, betas=(0.9, 0.95), weight_decay=0.0)
     logs = _resume(checkpoint, policy, optimiser, settings) if checkpoint else []
@@ -129,7 +131,7 @@ def _log_p(model: Llama, pairs: Sequence[Pair]) -> Tensor:
     n_answers = [len(ids) - pair.n_prompt for ids, pair in zip(sequences, [*pairs, *pairs], strict=True)]
     ids, lengths = padded(sequences, device)
     with autocast(device):
-        log_p, _, _ = evaluate(model, ids, last_tokens(lengths, n_answers, ids.shape[1]))
+        log_p, _, _ = evaluate(model, ids, last_tokens(lengths, n_answers, ids.shape[1]), with_entropy=False)
     return log_p.sum(1).view(2, len(pairs)).T
 
 
