@@ -16,7 +16,7 @@ def test_stems_are_what_a_text_is_about() -> None:
 
 
 def test_likeness_by_hand() -> None:
-    """Ten documents of each kind, 30 words each in all, each word 10 times; both numbers of text in the docstrings."""
+    """Ten documents of each kind, 30 words of a kind, each of the six words 10 times."""
     model = Relevance([f"{SEA} {n}" for n in range(10)] + [f"{LAND} {n}" for n in range(10)])
     # p(ocean | near) = (10 + 400 / 6) / (30 + 400), p(ocean) = 1 / 6; one word, and the four that say nothing.
     evidence = math.log((10 + 400 / 6) / 430 * 6) / (1 + 4)

@@ -59,8 +59,8 @@ def place_options(command: Command) -> Command:
 def base(*, corpus: Path, out: Path, session: Session, output: Output, **how: Any) -> None:
     """Grow a base model of 3.4 million parameters; the same command continues what was cut short.
 
-    Two CPU cores do 2,000 to 7,000 tokens a second: five million tokens, one pass through the text, take twelve minutes
-    to three quarters of an hour.
+    Two CPU cores do 2,000 to 8,000 tokens a second: six million tokens, one pass through the text, take a quarter of an
+    hour to three quarters.
 
     \b
     Example:

@@ -22,6 +22,7 @@ from llama_diversity.errors import BadValue
 from llama_diversity.lab import corpus, ppo
 from llama_diversity.lab.annotator import Annotator, Judgement, mean_judgement, prefer
 from llama_diversity.lab.base import LICENCE, MODEL_FILE, TOKENIZER_FILE, encode, quality
+from llama_diversity.lab.checkpoint import save_whole
 from llama_diversity.lab.export import Card, read_gguf, write_gguf
 from llama_diversity.lab.overrated import Rated, overoptimised
 from llama_diversity.lab.pretrain import BOS, EOS, Report, Schedule, Text, device_for, total_bits, train
@@ -298,7 +299,7 @@ def learn_reward(shop: Workshop, *, show: Show = lambda share, words: None) -> d
     pairs, unseen = collected(shop, show=lambda share, words: show(share / 2, words))
     model, about = reward_from(shop, pairs, unseen, show=lambda share, words: show(0.5 + share / 2, words))
     about = {"recipe": recipe, **about}
-    _save({"about": about, "model": model.state_dict()}, path)
+    save_whole(path, {"about": about, "model": model.state_dict()})
     return about
 
 
@@ -449,9 +450,3 @@ def judgement_of(found: Sequence[Judgement]) -> dict[str, float]:
 def sha256_of(path: Path) -> str:
     """The digest by which the instrument knows a model."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _save(state: Mapping[str, Any], path: Path) -> None:
-    unfinished = path.with_suffix(".part")
-    torch.save(dict(state), unfinished)
-    unfinished.replace(path)

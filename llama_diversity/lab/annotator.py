@@ -31,13 +31,12 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from llama_diversity.lab import cards
 from llama_diversity.lab.corpus import Document, words
-from llama_diversity.lab.relevance import Relevance
+from llama_diversity.lab.relevance import Relevance, stems
 from llama_diversity.lab.requests import Request
 
 WEIGHTS = {"tone": 1.0, "complete": 1.0, "topic": 2.0, "fluent": 1.0, "rude": -1.0}
 MARGIN = 0.25  # of two scores that differ by less, nobody is preferred
 _RUDE = frozenset("stupid idiot idiots dumb damn hell crap shut hate fool moron ugly loser trash garbage".split())
-_FEW = frozenset("a an the of to in on at and or is was it so your you if for with that this are from by as be".split())
 _STEEPNESS = 6.0
 _UNUSUAL = 0.5
 
@@ -98,10 +97,11 @@ class Annotator:
     def _about(self, request: Request, answer: str) -> float:
         """Whether the answer to a request names its subject; how much it is on the topic of a text it continues."""
         if request.is_chat:
-            return float(request.kind == "review" or bool(_content(request.subject) & _content(answer)))
+            return float(request.kind == "review" or bool({*stems(request.subject)} & {*stems(answer)}))
         topic = request.text
         if request.kind != "story":  # there the subject is a person, and a name is no topic
-            topic = " ".join(word for word in words(topic) if word not in words(request.subject))
+            name = words(request.subject)
+            topic = " ".join(word for word in words(topic) if word not in name)
         if self.relevance.knows(topic):
             return self.relevance.likeness(topic, answer)
         return self._likeness(request.kind, answer)
@@ -113,7 +113,7 @@ class Annotator:
         except cards.NoCard:
             return False, answer, 0.0
         kind = "card" if product == cards.PRODUCT else "review"  # where the corpus reviews that product
-        about = _content(product) & _content(card.review) or self._likeness(kind, card.review) > 0.9
+        about = {*stems(product)} & {*stems(card.review)} or self._likeness(kind, card.review) > 0.9
         return True, card.review, 0.5 + 0.5 * bool(about)
 
     def _likeness(self, kind: str, text: str) -> float:
@@ -135,11 +135,6 @@ class Annotator:
 def sentences(text: str) -> list[list[str]]:
     """The words of each sentence or line."""
     return [found for part in re.split(r"[.!?:;\n]+", text) if (found := words(part))]
-
-
-def _content(text: str) -> frozenset[str]:
-    """Words that say what a text is about, without a plural's s."""
-    return frozenset(word.removesuffix("s") for word in words(text) if word not in _FEW and len(word) > 2)
 
 
 def _log_odds(kind: str, counts: dict[str, collections.Counter[str]]) -> dict[str, float]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from llama_diversity.errors import BadValue
+from llama_diversity.lab.checkpoint import save_whole
 from llama_diversity.lab.memory import keep_freed_memory
 from llama_diversity.lab.ppo import evaluate, last_tokens
 from llama_diversity.lab.pretrain import autocast
@@ -149,9 +150,7 @@ def _keep(path: Path, policy: Llama, optimiser: torch.optim.Optimizer, settings:
         "policy": policy.state_dict(),
         "optimiser": optimiser.state_dict(),
     }
-    unfinished = path.with_suffix(".part")
-    torch.save(state, unfinished)
-    unfinished.replace(path)
+    save_whole(path, state)
 
 
 def _resume(path: Path, policy: Llama, optimiser: torch.optim.Optimizer, settings: Settings) -> list[Log]:

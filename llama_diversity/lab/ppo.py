@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llama_diversity.errors import BadValue
+from llama_diversity.lab.checkpoint import save_whole
 from llama_diversity.lab.memory import keep_freed_memory
 from llama_diversity.lab.pretrain import BOS, EOS, autocast
 from llama_diversity.lab.reward import RewardModel, padded
@@ -205,9 +206,7 @@ class _Learner:
             "optimiser": self.optimiser.state_dict(),
             "scale": self.scale,
         }
-        unfinished = path.with_suffix(".part")
-        torch.save(state, unfinished)
-        unfinished.replace(path)
+        save_whole(path, state)
 
     def resume(self, path: Path) -> list[Log]:
         """Take over what `keep` wrote; the log so far, empty where there is no file."""

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llama_diversity.lab.checkpoint import save_whole
 from llama_diversity.lab.memory import keep_freed_memory
 from llama_diversity.lab.muon import Muon
 from llama_diversity.lab.transformer import Llama
@@ -214,15 +215,13 @@ def fast_bfloat16(device: torch.device) -> bool:
 def _keep(
     path: Path, model: Llama, optimisers: Sequence[tuple[torch.optim.Optimizer, float]], schedule: Schedule, step: int
 ) -> None:
-    unfinished = path.with_suffix(".part")
     state = {
         "schedule": dataclasses.asdict(schedule),
         "step": step,
         "model": model.state_dict(),
         "optimisers": [optimiser.state_dict() for optimiser, _ in optimisers],
     }
-    torch.save(state, unfinished)
-    unfinished.replace(path)
+    save_whole(path, state)
 
 
 def _resume(
