@@ -39,7 +39,7 @@ tokens_option = click.option(
     "--tokens", type=click.IntRange(1), default=50_000_000, show_default=True, help="How much to train, in tokens."
 )
 fuse_option = click.option(
-    "--fuse", is_flag=True, help="torch.compile: a minute once, then half as fast again on a CPU; needs a C++ compiler."
+    "--fuse", is_flag=True, help="torch.compile first, a minute once; try whether it pays. Needs a C++ compiler."
 )
 seed_option = click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of weights and order.")
 
