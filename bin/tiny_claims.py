@@ -97,8 +97,9 @@ CLAIMS = {  # the paper's claim, and when it holds in a seed
     ),
     4: (
         "the aligned model returns to its attractors after a change, the base does not, at low temperature either",
-        "the 95 % t intervals over openings lie above 0 of aligned - base and of aligned - base at T 0.3, in the share "
-        "of changed continuations that end in an attractor of the model's own (0 where it has none)",
+        "the 95 % t intervals over the openings' prompts (over openings where fewer than five prompts gave them) lie "
+        "above 0 of aligned - base and of aligned - base at T 0.3, in the share of changed continuations that end in "
+        "an attractor of the model's own (0 where it has none)",
     ),
     5: (
         "tokens that the base model would use become blocked",

@@ -6,6 +6,7 @@ Everything is drawn into one store, from seed 0 whatever the training's, so a se
 from __future__ import annotations
 
 import collections
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from llama_diversity.answers import Answer
 from llama_diversity.errors import BadValue
 from llama_diversity.lab.align import sha256_of
 from llama_diversity.lab.export import read_gguf
+from llama_diversity.lab.recipes import ALIGNED_MEASURES_FILE
 from llama_diversity.metrics.inference import (
     Contrast,
     Difference,
@@ -109,14 +111,14 @@ def measured(folder: Path, *, sizes: Sizes, session: Session, show: Show) -> dic
         "seed": provenance["base"]["schedule"]["seed"],
         "sha256": {stage: sha256_of(path) for stage, path in files.items()},
         "trained": trained(provenance),
-        "judged": judgements(provenance),
+        "judged": {**judgements(provenance), **of_ppo(folder, sha256_of(files["aligned"]))},
     }
     for name, stages in ladders(files).items():
         arms = [Arm(stage, session.model(str(files[stage]))) for stage in stages]
         rows, said = _measure(arms, sizes, session, show)
         asked_plainly = plain_personas({stage: files[stage] for stage in stages}, sizes.personas, session)
         rows.update(people(asked_plainly, stages))
-        found[name] = {key: row._asdict() for key, row in rows.items()}
+        found[name] = {key: {"values": _known(row.values), "changes": row.changes} for key, row in rows.items()}
         if name == "main":
             found["said"] = {
                 stage: {**said[stage], "personas": commonest(asked_plainly.arms[stage])} for stage in stages
@@ -322,6 +324,10 @@ def _finite(value: float, low: float, high: float) -> Change:
     return Change(*(float(one) if math.isfinite(one) else None for one in (value, low, high)))
 
 
+def _known(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {stage: one if one is not None and math.isfinite(one) else None for stage, one in values.items()}
+
+
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
@@ -401,3 +407,12 @@ def judgements(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping
         judged = provenance.get(stage, {}).get("held_out_judgement", {})
         found.update({name: judged[name] for name in ("sft", stage) if name in judged})
     return found
+
+
+def of_ppo(folder: Path, sha256: str) -> dict[str, Mapping[str, float]]:
+    """What `lab recipes` measured of this aligned model's answers, with its KL to the SFT model, where it did."""
+    path = folder / ALIGNED_MEASURES_FILE
+    if not path.exists():
+        return {}
+    kept = json.loads(path.read_text("utf-8"))
+    return {"aligned": kept["measured"]} if kept["of"]["aligned_sha256"] == sha256 else {}

@@ -42,8 +42,9 @@ def section(found: Found) -> str:
     parts = [
         _ships(found),
         "Whether the paper's claims hold: a claim holds in a seed where all its quantities show it, in part where some "
-        "do. What shows it was written down before any of these seeds was measured, after an earlier pair of the same "
-        "size was:",
+        "do. A quantity without any variation in one of the models has no interval and is undecided, however far "
+        "apart the two are. What shows a claim was written down before any of these seeds was measured, after an "
+        "earlier pair of the same size was:",
         "\n".join(f"{number}. {claim}: {rule}." for number, (claim, rule) in CLAIMS.items()),
         claims_table(seeds),
         "Values of base → sft → aligned in each seed, and the mean change over seeds with its 95 % t interval (of "

@@ -68,6 +68,13 @@ def test_the_order_of_the_pool_changes_nothing() -> None:
     assert choose(some, 20, length_of) == choose(some[::-1], 20, length_of)
 
 
+def test_another_seed_draws_other_sets() -> None:
+    first, again, other = (choose(pool(200), 20, length_of, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    for name in AnswerSets._fields:
+        assert {one.answer for one in getattr(first, name)} != {one.answer for one in getattr(other, name)}
+
+
 def test_what_is_said_of_two_answers_by_hand() -> None:
     """Two equal bags of words have cosine 1; two without a common word 0."""
     asked = Request("story", "Tell me.", "dog")

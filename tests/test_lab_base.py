@@ -43,6 +43,10 @@ def test_a_grown_model_predicts_better_than_a_new_one_and_samples(small_world: P
     assert json.loads((tmp_path / "grown" / REPORT_FILE).read_text()) == grown
     assert len(stages) == 4
     path = tmp_path / "grown" / MODEL_FILE
+    written = path.stat().st_mtime_ns
+    schedule = Schedule(256 * 4 * 150, rows_a_step=4)
+    assert grow(small_world, tmp_path / "grown", schedule=schedule, architecture=SMALL) == grown
+    assert path.stat().st_mtime_ns == written  # what is there is not grown again
     assert read_gguf(path)[1]["corpus_sha256"] == grown["corpus_sha256"]
     engine = open_engine(ModelRef("grown", "llamacpp", str(path), "digest"), EngineOptions())
     try:
@@ -74,3 +78,6 @@ def test_the_command_line_grows_a_model(
     assert json.loads(out)["n_params"] == 600 * 32 + 3 * 32 + 4 * 32 * 32 + 3 * 32 * 64
     code, out, _ = run("lab", "base", "--corpus", small_world, "--out", tmp_path, "--tokens", 1, "-q")
     assert f"Written: {tmp_path / MODEL_FILE}" in out
+    written = (tmp_path / MODEL_FILE).stat().st_mtime_ns
+    run("lab", "base", "--corpus", small_world, "--out", tmp_path, "--tokens", 1, "--seed", 2, "-q")
+    assert (tmp_path / MODEL_FILE).stat().st_mtime_ns != written  # of another recipe it is

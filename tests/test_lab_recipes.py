@@ -153,4 +153,4 @@ def test_one_command_grows_the_three(
     assert list(report["held_out_judgement"]) == ["sft", "sft-narrow", "sft-varied", "dpo", "aligned"]
     assert set(report["answers"]) == {"narrow", "varied"}
     code, _, err = run(*arguments, "--beta", 0)
-    assert (code, "must be above 0" in err) == (2, True)
+    assert (code, "not in the range x>0" in err) == (2, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import importlib.util
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -264,6 +265,14 @@ def test_a_stage_is_judged_by_its_own_file(scripts) -> None:
         "aligned": {"score": 2.0},
         "dpo": {"score": 3.0, "kl_nats": 4.0},
     }
+
+
+def test_ppos_model_has_its_distance_from_what_the_recipes_measured(scripts, tmp_path: Path) -> None:
+    assert scripts.tiny_seeds.of_ppo(tmp_path, "abc") == {}
+    kept = {"of": {"sft_sha256": "x", "aligned_sha256": "abc"}, "measured": {"score": 2.0, "kl_nats": 9.0}}
+    (tmp_path / "tiny-aligned-measures.json").write_text(json.dumps(kept), "utf-8")
+    assert scripts.tiny_seeds.of_ppo(tmp_path, "abc") == {"aligned": {"score": 2.0, "kl_nats": 9.0}}
+    assert scripts.tiny_seeds.of_ppo(tmp_path, "of another file") == {}
 
 
 # ---- held-out text

@@ -181,7 +181,8 @@ def blend(
 
 @lab.command()
 @place_options
-@click.option("--beta", type=float, default=0.1, show_default=True, help="Of DPO: price of a nat of log-ratio.")
+@click.option("--beta", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True,
+              help="Of DPO: price of a nat of log-ratio.")  # fmt: skip
 @fuse_option
 @click.option("--seed", type=click.IntRange(0), help="Of the order of training.  [default: as of the stages in --out]")
 @common_options

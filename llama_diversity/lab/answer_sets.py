@@ -1,13 +1,15 @@
 """A narrow and a varied set of answers for fine-tuning: as many of each kind, as long, from one pool.
 
-The rule is the same for every kind of request. The pool of a kind, in the order of its answers' digests, is cut by
-length into ten parts of the same size, and as many answers are taken from each, so that no set is longer or shorter
-than the pool.
+The rule is the same for every kind of request. The pool of a kind, in an order that the seed draws, is cut by length
+into ten parts of the same size, and as many answers are taken from each, so that no set is longer or shorter than the
+pool.
 
 - narrow: the answers nearest to one centre, by the cosine of their TF-IDF vectors. The centre is the one, of the first
   hundred answers of the pool, whose chosen answers are nearest to it on average.
-- varied: drawn at random. In place of each answer of the narrow set stands the first of the pool, by digest, of the
-  same length in tokens that is not taken yet (or of the nearest length). So both sets are as long, text by text.
+- varied: drawn at random. In place of each answer of the narrow set stands the first of the pool, in that order, of the
+  same length in tokens that is not taken yet. So both sets are as long, text by text; in a small pool they share some.
+
+Another seed draws both sets anew, so what is found over seeds does not hang on one centre.
 
 Drawn at random, and not spread as far as can be: what is farthest from all else is odd (rare names, long lists), so
 that a model would learn the odd and not only the varied, and the sets would differ in more than one thing. A random
@@ -38,7 +40,9 @@ class AnswerSets(NamedTuple):
     varied: list[Demonstration]
 
 
-def choose(pool: Sequence[Demonstration], n_a_kind: int, length_of: Callable[[str], int]) -> AnswerSets:
+def choose(
+    pool: Sequence[Demonstration], n_a_kind: int, length_of: Callable[[str], int], *, seed: int = 1
+) -> AnswerSets:
     """Both sets from `pool`, `n_a_kind` of each kind that it has; `length_of` an answer is in tokens.
 
     Raises BadValue where there are not twice as many of a kind: a narrow set would be most of the pool.
@@ -49,7 +53,7 @@ def choose(pool: Sequence[Demonstration], n_a_kind: int, length_of: Callable[[st
         if len(some) < 2 * n_a_kind:
             allowed = f"of {kind} there are {len(some)} clean answers; ask for half as many at most, or give more text"
             raise BadValue("the number of answers", n_a_kind, allowed)
-        some.sort(key=lambda one: hashlib.sha256(one.answer.encode()).digest())
+        some.sort(key=lambda one: hashlib.sha256(f"{seed} {one.answer}".encode()).digest())
         lengths = np.array([length_of(one.answer) for one in some])
         narrow = _nearest(tf_idf({kind: [one.answer for one in some]})[kind], _parts(lengths), n_a_kind)
         sets.narrow.extend(some[i] for i in narrow)
@@ -80,11 +84,11 @@ def _nearest(vectors: Any, parts: Sequence[Rows], n: int) -> Rows:
 
 
 def _as_long(lengths: npt.NDArray[Any], narrow: Rows) -> Rows:
-    """For each row of `narrow` the first one of the same length that is free, or of the nearest length."""
+    """For each row of `narrow` the first one of the same length that is free: there are as many as it has at least."""
     free = np.ones(len(lengths), bool)
     chosen = []
     for row in narrow:
-        row = int(np.argmin(np.where(free, np.abs(lengths - lengths[row]), np.iinfo(np.int64).max)))
+        row = int(np.argmax(free & (lengths == lengths[row])))
         free[row] = False
         chosen.append(row)
     return np.sort(np.array(chosen, np.int64))

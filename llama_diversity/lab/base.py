@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from llama_diversity.errors import BadValue
 from llama_diversity.lab import corpus
 from llama_diversity.lab.baselines import KneserNey, xz_bits
 from llama_diversity.lab.corpus import Corpus, Document
-from llama_diversity.lab.export import Card, write_gguf
+from llama_diversity.lab.export import Card, read_gguf, write_gguf
 from llama_diversity.lab.pretrain import Report, Schedule, Text, device_for, total_bits, train
 from llama_diversity.lab.tokenizer import Tokenizer
 from llama_diversity.lab.tokenizer import train as train_tokenizer
@@ -50,12 +50,21 @@ def grow(
 ) -> dict[str, Any]:
     """Grow a base model on the text files of `folder`; model and report go to `out`, and the report is returned.
 
-    Raises BadValue where a file is missing. Each recipe has a checkpoint of its own.
+    What is there with the same recipe is not grown again. Raises BadValue where a file is missing. Each recipe has a
+    checkpoint of its own.
     """
     architecture = architecture or Architecture()
     on_stage("choosing documents")
     built = corpus.build(folder)
     statement = built.statement()
+    recipe = {
+        "stage": "base",
+        "architecture": architecture.as_dict(),
+        "schedule": dataclasses.asdict(schedule),
+        "corpus_sha256": statement["sha256"],
+    }
+    if (report := grown(out, recipe)) is not None:
+        return report
     on_stage("training the tokenizer")
     tokenizer = Tokenizer(train_tokenizer((d.text for d in built.train), n_vocab=architecture.n_vocab))
     texts = encode(tokenizer, built.train, n_ctx=architecture.n_ctx)
@@ -68,12 +77,6 @@ def grow(
         f"{schedule.n_tokens / n_corpus_tokens:.1f} passes through the corpus"
     )
     out.mkdir(parents=True, exist_ok=True)
-    recipe = {
-        "stage": "base",
-        "architecture": architecture.as_dict(),
-        "schedule": dataclasses.asdict(schedule),
-        "corpus_sha256": statement["sha256"],
-    }
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
     train(model, texts, schedule, checkpoint=out / f"tiny-base-{digest}.pt", on_report=on_report, fuse=fuse)
     on_stage("measuring on held-out documents")
@@ -87,6 +90,14 @@ def grow(
     unfinished.replace(out / MODEL_FILE)
     (out / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report
+
+
+def grown(out: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The report of the base model in `out`, where all of its files are there and it has this recipe; else None."""
+    if not all((out / file).exists() for file in (MODEL_FILE, TOKENIZER_FILE, REPORT_FILE)):
+        return None
+    report = read_gguf(out / MODEL_FILE)[1]
+    return report if all(report.get(key) == value for key, value in json.loads(json.dumps(recipe)).items()) else None
 
 
 def encode(tokenizer: Tokenizer, documents: Sequence[Document], *, n_ctx: int) -> list[Text]:

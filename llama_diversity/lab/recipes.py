@@ -75,13 +75,13 @@ class Siblings:
             "tokenizer_sha256": sha256_of(self.shop.out / TOKENIZER_FILE),
             "n_parts": answer_sets.N_PARTS,
             "n_centres": answer_sets.N_CENTRES,
-            "seed": self.shop.plan.seed,  # of the way in which each request is put
+            "seed": self.shop.plan.seed,  # of the way in which each request is put, and of the order of the pool
         }
         if path.exists():
             kept = json.loads(path.read_text("utf-8"))
             if kept["recipe"] == recipe:
                 return AnswerSets(*(list(_read(kept["sets"][name])) for name in AnswerSets._fields)), kept["about"]
-        found = answer_sets.choose(self.shop.pool(), self.plan.answers_a_kind, self._length)
+        found = answer_sets.choose(self.shop.pool(), self.plan.answers_a_kind, self._length, seed=self.shop.plan.seed)
         about = answer_sets.describe(found, self._length)
         _write_json(path, {"recipe": recipe, "sets": found._asdict(), "about": about})
         return found, about
@@ -92,8 +92,8 @@ class Siblings:
     def fine_tune(
         self, name: str, *, on_report: Callable[[Report], None] | None = None, fuse: bool = False
     ) -> dict[str, Any]:
-        """Write the model of one set, "narrow" or "varied"; its provenance. Only the answers differ between
-        the two; schedule and share of documents are the SFT model's, but for the tokens.
+        """Write the model of one set, "narrow" or "varied"; its provenance. Only the answers, and with them what is
+        asked, differ between the two; schedule and share of documents are the SFT model's, but for the tokens.
         """
         shop, (sets, about_sets) = self.shop, self.answer_sets()
         of_sft = read_gguf(shop.out / SFT_FILE)[1]["recipe"]

@@ -39,7 +39,9 @@ def of_recipes(report: Mapping[str, Any], out: Path) -> Iterator[str]:
     for kind, narrow in sets["narrow"].items():
         varied = sets["varied"][kind]
         cosines = f"cosine of two {narrow['tf_idf_cosine']:.3f} and {varied['tf_idf_cosine']:.3f}"
-        yield f"  {kind:<12}{cosines}, different words {narrow['distinct_words']:,} and {varied['distinct_words']:,}"
+        different = f"different words {narrow['distinct_words']:,} and {varied['distinct_words']:,}"
+        asked = f"tokens of requests {narrow['request_tokens']:,} and {varied['request_tokens']:,}"
+        yield f"  {kind:<12}{cosines}, {different}, {asked}, in both {varied['n_in_both']} of {varied['n']}"
     known = report["implicit_reward"]["held_out"]
     others = f"the reward model about {report['reward_model_held_out_accuracy']:.1%}"
     yield f"DPO           right about {known['accuracy']:.1%} of {known['n']} held-out pairs, {others}"
