@@ -18,7 +18,8 @@ from tiny_samples import draw, text_of
 
 from llama_diversity.answers import Answer
 from llama_diversity.errors import BadValue
-from llama_diversity.lab.align import sha256_of
+from llama_diversity.lab import cards
+from llama_diversity.lab.align import MAX_TOKENS, sha256_of
 from llama_diversity.lab.export import read_gguf
 from llama_diversity.lab.recipes import ALIGNED_MEASURES_FILE
 from llama_diversity.metrics.inference import (
@@ -52,13 +53,25 @@ from llama_diversity.studies.syntactic.study import Syntactic
 
 MAIN = ("base", "sft", "aligned")
 RECIPES = ("base", "sft-narrow", "sft-varied", "dpo", "aligned")
+ASKED = ("sft", *RECIPES[1:])  # those that know the chat form
+REQUESTS = (  # for them: four of each kind that the lab teaches
+    *(f"Write a persona with a review of this product: {product}" for product in
+      (cards.PRODUCT, "Dresses", "Knits", "Jackets")),
+    *(f"Tell me about {name}." for name in ("Maria Keller", "John Turner", "Ruth Okafor", "Peter Lind")),
+    *(f"Write about {name}, who leads a company." for name in ("Laura Stone", "Daniel Reyes", "Grace Wu", "Tom Baker")),
+    *(f"Tell me a story about a {thing}." for thing in ("dog", "boat", "tree", "robot")),
+    *(f"Write a review of this product: {product}." for product in ("Dresses", "Pants", "Sweaters", "Blouses")),
+)  # fmt: skip
+_ASKED = "_asked"  # behind the quantities of the comparison over REQUESTS
 _EXAMPLES = "_examples"  # behind the quantities of the study, whose base continues forms with worked examples
 _PAIRS = ("first_name", "last_name", "gender", "nationality", "ethnicity", "mbti")
 _OPENING_WORDS = 3
 
 
 class Sizes(NamedTuple):
-    """Samples of a stage: of one prompt, of 1, of all openings, of one text, of each of the twenty openings."""
+    """Samples of a stage: of one prompt, of 1, of all openings, of one text, of each of the twenty openings, and of
+    each of the twenty requests.
+    """
 
     syntactic: int = 100
     semantic: int = 200
@@ -67,9 +80,10 @@ class Sizes(NamedTuple):
     openings: int = 12
     diff: int = 50
     compare: int = 50
+    requests: int = 30
 
 
-QUICK = Sizes(8, 12, 20, 16, 2, 4, 20)  # to try the script, not the models
+QUICK = Sizes(8, 12, 20, 16, 2, 4, 20, 20)  # to try the script, not the models
 
 
 class Row(NamedTuple):
@@ -98,9 +112,11 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 
 def ladders(files: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
-    """Which stages are compared together: the pipeline, and the recipes where some of them are there."""
-    recipes = tuple(stage for stage in RECIPES if stage in files)
-    return {"main": MAIN, **({"recipes": recipes} if len(recipes) > 2 else {})}
+    """Which stages are compared together, the one that all are set against first: the pipeline, and where some are
+    there the recipes, going on with openings and answering requests.
+    """
+    recipes, asked = (tuple(stage for stage in some if stage in files) for some in (RECIPES, ASKED))
+    return {"main": MAIN, **({"recipes": recipes, "requests": asked} if len(recipes) > 2 else {})}
 
 
 def measured(folder: Path, *, sizes: Sizes, session: Session, show: Show) -> dict[str, Any]:
@@ -115,9 +131,10 @@ def measured(folder: Path, *, sizes: Sizes, session: Session, show: Show) -> dic
     }
     for name, stages in ladders(files).items():
         arms = [Arm(stage, session.model(str(files[stage]))) for stage in stages]
-        rows, said = _measure(arms, sizes, session, show)
-        asked_plainly = plain_personas({stage: files[stage] for stage in stages}, sizes.personas, session)
-        rows.update(people(asked_plainly, stages))
+        rows, said = _measure(arms, studies_of(name, stages, sizes), session, show)
+        if name != "requests":
+            asked_plainly = plain_personas({stage: files[stage] for stage in stages}, sizes.personas, session)
+            rows.update(people(asked_plainly, stages))
         found[name] = {key: {"values": _known(row.values), "changes": row.changes} for key, row in rows.items()}
         if name == "main":
             found["said"] = {
@@ -141,8 +158,8 @@ def plain_personas(files: Mapping[str, Path], n: int, session: Session) -> perso
 
 def most_tokens(folders: Sequence[Path], sizes: Sizes) -> int:
     """How many tokens all folders together can take at most."""
-    stages = [some for folder in folders for some in ladders(files_of(folder)).values()]
-    return sum(_most_tokens(study, some) for some in stages for study in _studies(some, sizes))
+    some = [ladder for folder in folders for ladder in ladders(files_of(folder)).items()]
+    return sum(_most_tokens(study, stages) for name, stages in some for study in studies_of(name, stages, sizes))
 
 
 def _most_tokens(study: Study, stages: Sequence[str]) -> int:
@@ -150,7 +167,11 @@ def _most_tokens(study: Study, stages: Sequence[str]) -> int:
     return sum(ask.n * ask.max_tokens for ask in study.asks(stages)) + later
 
 
-def _studies(stages: Sequence[str], sizes: Sizes) -> list[Study]:
+def studies_of(name: str, stages: Sequence[str], sizes: Sizes) -> list[Study]:
+    """What is done with the stages of a ladder."""
+    if name == "requests":
+        specs = tuple(ArmSpec(stage, stage, is_chat=True) for stage in stages)
+        return [Compare(specs, REQUESTS, n=sizes.requests, max_tokens=MAX_TOKENS)]
     texts, words, source = shipped()
     specs = tuple(ArmSpec(stage, stage) for stage in stages)
     return [
@@ -163,13 +184,17 @@ def _studies(stages: Sequence[str], sizes: Sizes) -> list[Study]:
     ]
 
 
-def _measure(arms: Sequence[Arm], sizes: Sizes, session: Session, show: Show) -> tuple[Rows, dict[str, Any]]:
+def _measure(
+    arms: Sequence[Arm], studies: Sequence[Study], session: Session, show: Show
+) -> tuple[Rows, dict[str, Any]]:
     stages = [arm.name for arm in arms]
     rows: Rows = {}
     said: dict[str, Any] = {}
-    for study in _studies(stages, sizes):
+    for study in studies:
         found = conduct.run(study, arms, drawing=Drawing(), session=session)
-        rows.update(rows_of(study.name, found, stages))
+        is_asked = isinstance(study, Compare) and study.specs[0].is_chat
+        own = rows_of(study.name, found, stages)
+        rows.update({f"{key}{_ASKED}": row for key, row in own.items()} if is_asked else own)
         if study.name == "semantic":
             said = {stage: sayings(found.found, stage) for stage in stages}
         show(study.name, _most_tokens(study, stages))

@@ -20,7 +20,7 @@ from tiny_claims import (
     verdict_of,
 )
 from tiny_samples import said, table
-from tiny_seeds import MAIN, RECIPES, TRAINED
+from tiny_seeds import ASKED, MAIN, RECIPES, TRAINED
 
 from llama_diversity.decimals import counted
 from llama_diversity.metrics.inference import mean_interval
@@ -101,7 +101,11 @@ def _values(row: Found | None, stages: Sequence[str]) -> str:
 
 
 def _over(quantity: Quantity, seeds: Sequence[Mapping[str, Change]]) -> str:
-    changes = [one[quantity.key] for one in seeds if quantity.key in one]
+    return _of(quantity, [one[quantity.key] for one in seeds if quantity.key in one])
+
+
+def _of(quantity: Quantity, changes: Sequence[Change]) -> str:
+    """Over seeds; of one seed its own interval."""
     return _written(quantity, over_seeds(quantity, changes) if len(changes) != 1 else Over(*changes[0], 1))
 
 
@@ -119,18 +123,6 @@ def _recipes(seeds: Mapping[str, Found]) -> Iterator[str]:
     some = {name: seed for name, seed in seeds.items() if "recipes" in seed}
     if not some:
         return
-    rows_of = [seed["recipes"] for seed in some.values()]
-    stages = [stage for stage in RECIPES[1:] if all(stage in one["entropy"]["values"] for one in rows_of)]
-    contrasts = [(one, other) for one, other in CONTRASTS if {one, other} <= set(stages)]
-    rows = []
-    for quantity in QUANTITIES:
-        changes = {stage: [changes_of(seed, stage, "recipes") for seed in some.values()] for stage in stages}
-        cells = [_over(quantity, of_stage) for of_stage in changes.values()]
-        if any(cell != _DASH for cell in cells):
-            base = [one[quantity.key]["values"].get("base") for one in rows_of if quantity.key in one]
-            known = [value for value in base if value is not None]
-            against = [_between(quantity, changes[one], changes[other]) for one, other in contrasts]
-            rows.append((_named(quantity), _number(sum(known) / len(known)) if known else _DASH, *cells, *against))
     which = (
         f"seeds {', '.join(some)}" if len(some) > 1 else f"seed {next(iter(some))}, so intervals are over its samples"
     )
@@ -139,18 +131,39 @@ def _recipes(seeds: Mapping[str, Found]) -> Iterator[str]:
         "compared, so those of this table and the one above are not the same. The last columns set two recipes against "
         "each other, paired by seed:"
     )
-    yield table(("quantity (key)", "base", *stages, *(f"{one} against {other}" for one, other in contrasts)), rows)
+    yield _side_by_side([seed["recipes"] for seed in some.values()], RECIPES)
+    asked = [seed["requests"] for seed in some.values() if "requests" in seed]
+    if asked:
+        yield "The same models asked twenty requests in the chat form, four of each kind, against the SFT model:"
+        yield _side_by_side(asked, ASKED)
     yield "What the annotator says of their answers to requests from held-out documents, means over seeds [95 %]:"
     yield judged_table(some)
+
+
+def _side_by_side(seeds: Sequence[Found], stages: Sequence[str]) -> str:
+    """Rows of one ladder in every seed: the first of `stages`, what the others change, and two against each other."""
+    first, *others = stages
+    others = [one for one in others if all(any(one in row["changes"] for row in seed.values()) for seed in seeds)]
+    contrasts = [(one, other) for one, other in CONTRASTS if {one, other} <= set(others)]
+    rows = []
+    for quantity in QUANTITIES:
+        of = [seed[quantity.key] for seed in seeds if seed.get(quantity.key, {}).get("changes")]
+        changes = {stage: [Change(*row["changes"][stage]) for row in of] for stage in others}
+        cells = [_of(quantity, some) for some in changes.values()]
+        if any(cell != _DASH for cell in cells):
+            known = [value for row in of if (value := row["values"].get(first)) is not None]
+            against = [_between(quantity, changes[one], changes[other]) for one, other in contrasts]
+            rows.append((_named(quantity), _number(sum(known) / len(known)) if known else _DASH, *cells, *against))
+    return table(("quantity (key)", first, *others, *(f"{one} against {other}" for one, other in contrasts)), rows)
 
 
 CONTRASTS = (("sft-narrow", "sft-varied"), ("dpo", "aligned"))
 
 
-def _between(quantity: Quantity, ones: Sequence[Mapping[str, Change]], others: Sequence[Mapping[str, Change]]) -> str:
-    key = quantity.key
-    pairs = [(one[key], other[key]) for one, other in zip(ones, others, strict=True) if key in one and key in other]
-    return _written(quantity, over_seeds(quantity, [between(quantity, *pair) for pair in pairs]))
+def _between(quantity: Quantity, ones: Sequence[Change], others: Sequence[Change]) -> str:
+    return _written(
+        quantity, over_seeds(quantity, [between(quantity, *pair) for pair in zip(ones, others, strict=True)])
+    )
 
 
 JUDGED = {  # of an answer: name -> what it is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.machinery
 import importlib.util
@@ -163,7 +164,14 @@ def test_every_quantity_comes_from_a_study(scripts, tmp_path: Path) -> None:
         result = conduct.run(study, arms, drawing=Drawing(), session=session)
         found.update(scripts.tiny_seeds.rows_of(study.name, result, stages))
     plain = {key.removesuffix("_examples") for key in found}  # the same of samples that the script draws by itself
-    assert {one.key for one in scripts.tiny_claims.QUANTITIES} <= {*found, *plain}
+    two = ("sft", "aligned")
+    asked = scripts.tiny_seeds.studies_of("requests", two, scripts.tiny_seeds.QUICK)
+    assert (len(asked), len(set(asked[0].prompts)), {spec.is_chat for spec in asked[0].specs}) == (1, 20, {True})
+    specs = tuple(dataclasses.replace(spec, seed=seed) for seed, spec in enumerate(asked[0].specs))  # of one model
+    brief = dataclasses.replace(asked[0], specs=specs, prompts=asked[0].prompts[:2], max_tokens=8)
+    speaking = [Arm(name, session.model("scripted:aligned")) for name in two]
+    answered, _ = scripts.tiny_seeds._measure(speaking, [brief], session, lambda study, n_tokens: None)
+    assert {one.key for one in scripts.tiny_claims.QUANTITIES} <= {*found, *plain, *answered}
     entropy, blocked = found["entropy"], found["blocked_1e-4"]
     assert entropy.changes["aligned"].value == pytest.approx(entropy.values["aligned"] - entropy.values["base"])
     assert blocked.changes["aligned"].value == pytest.approx(
@@ -188,7 +196,9 @@ def test_a_folder_must_have_the_three_stages(scripts, tmp_path: Path) -> None:
     ]
     assert scripts.tiny_seeds.ladders(files) == {"main": ("base", "sft", "aligned")}
     (tmp_path / "tiny-dpo-f16.gguf").write_bytes(b"")
-    assert scripts.tiny_seeds.ladders(scripts.tiny_seeds.files_of(tmp_path))["recipes"] == ("base", "dpo", "aligned")
+    known = scripts.tiny_seeds.ladders(scripts.tiny_seeds.files_of(tmp_path))
+    assert known["recipes"] == ("base", "dpo", "aligned")
+    assert known["requests"] == ("sft", "dpo", "aligned")
 
 
 # ---- tables
@@ -217,12 +227,16 @@ def seed_of(scripts: SimpleNamespace, kept: float, entropy: float, *, recipes: b
         "values": {"base": 4.5, "dpo": 3.0, "aligned": 4.5 + entropy},
         "changes": {"dpo": [-1.5, -1.6, -1.4], "aligned": [entropy, entropy - 0.2, entropy + 0.2]},
     }
+    asked = {
+        "values": {"sft": 20.0, "dpo": 10.0, "aligned": 5.0},
+        "changes": {"dpo": [0.5, 0.4, 0.6], "aligned": [0.25, 0.2, 0.3]},
+    }
     return {
         "judged": {"sft": {"score": 3.0, "topic": 0.5}, "dpo": {"score": 3.0 - entropy}},
         "trained": dict.fromkeys(scripts.tiny_seeds.TRAINED, 1.5),
         "main": main,
         "said": {"base": said, "aligned": said},
-        **({"recipes": {"entropy": sibling}} if recipes else {}),
+        **({"recipes": {"entropy": sibling}, "requests": {"kinds_asked": asked}} if recipes else {}),
     }
 
 
@@ -251,6 +265,7 @@ def test_siblings_have_a_table_of_their_own(scripts) -> None:
     # dpo less aligned is -0.5, 0.5, 1.5: 0.5 -+ 2.484138; the scores of dpo are 4, 5, 6
     assert "| -1.5 [-1.5, -1.5] | -2 [-4.48, +0.484] | +0.5 [-1.98, +2.98] |" in page
     assert "| dpo | 5 [2.52, 7.48] | – |" in page
+    assert "| twenty requests: kinds among m (kinds_asked) | 20 | ×0.5 [0.5, 0.5] | ×0.25 [0.25, 0.25] | ×2 [" in page
 
 
 def test_a_stage_is_judged_by_its_own_file(scripts) -> None:
