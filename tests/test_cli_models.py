@@ -16,6 +16,7 @@ from llama_diversity.cli.models import models
 from llama_diversity.cli.output import Output
 from llama_diversity.errors import ChecksumMismatch, ModelFileError, NotDownloaded, UnknownName
 from llama_diversity.records import ModelRef
+from llama_diversity.render import model_pages
 from llama_diversity.resolve import resolve_model
 from llama_diversity.studies.arms import resolve_pair
 
@@ -312,3 +313,15 @@ def test_a_hub_file_of_other_bytes_is_never_used(machine, server):
     server.state.files["org/base", "b.gguf"] = HubFile(BASE[::-1], stated_sha256=SHA256["base"])
     assert machine.run("pull", "duo", "--single").returncode == 1
     assert "duo is not on this machine" in fails(machine, "path", "duo", code=1)
+
+
+def test_a_ladder_that_is_wider_than_a_terminal_goes_on_below():
+    rungs = [f"a-rather-long-name-{number}" for number in range(5)]
+    groups = {"pairs": [], "ladders": [{"name": "short", "rungs": ["a", "b"]}, {"name": "long", "rungs": rungs}]}
+    lines = list(model_pages.of_models([], groups))
+    assert max(map(len, lines)) <= 80
+    assert lines[-3:] == [
+        "short   a > b",
+        "long    a-rather-long-name-0 > a-rather-long-name-1 > a-rather-long-name-2 >",
+        "        a-rather-long-name-3 > a-rather-long-name-4",
+    ]

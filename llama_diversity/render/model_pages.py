@@ -5,12 +5,14 @@ What these functions give is not made safe for a terminal; whoever prints it doe
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llama_diversity.decimals import readable_bytes
 
 Described = Mapping[str, Any]
+_WIDTH = 80  # columns of a terminal
 
 
 def of_models(models: Sequence[Described], groups: Mapping[str, Sequence[Described]]) -> Iterator[str]:
@@ -33,7 +35,15 @@ def of_models(models: Sequence[Described], groups: Mapping[str, Sequence[Describ
         yield from columns(("PAIR", "BASE", "ALIGNED"), pairs)
     if groups.get("ladders"):
         yield ""
-        yield from columns(("LADDER", "RUNGS"), [(one["name"], " > ".join(one["rungs"])) for one in groups["ladders"]])
+        yield from columns(("LADDER", "RUNGS"), list(_rungs(groups["ladders"])))
+
+
+def _rungs(ladders: Sequence[Described]) -> Iterator[tuple[str, str]]:
+    """A row a ladder; one that is too wide goes on in the next, without its name."""
+    room = _WIDTH - max(len(one["name"]) for one in ladders) - 2
+    for one in ladders:
+        parts = textwrap.wrap(" > ".join(one["rungs"]), room, break_long_words=False, break_on_hyphens=False)
+        yield from zip((one["name"], *[""] * (len(parts) - 1)), parts, strict=True)
 
 
 def of_model(details: Described) -> Iterator[str]:
