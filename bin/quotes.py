@@ -338,8 +338,8 @@ CLAIMS = (
     Claim("docs/winning.md", "give about the variety of the mixture of both models for the price of one", BLEND),
     # the lab
     Claim("docs/lab.md", "Reward rises and stays while entropy goes on falling", "bin/tiny-card"),
-    Claim("docs/lab.md", "The tiny pair's SFT model, 40 iterations of 32 answers", SWEEP),
-    Claim("docs/lab.md", "**Beta works, late.**", SWEEP),
-    Claim("docs/lab.md", "**Steps past the first ten or twenty cost diversity and buy nothing.**", SWEEP),
-    Claim("docs/lab.md", "**Few labels narrow as much and gain less.**", SWEEP),
+    Claim("docs/lab.md", "Seed 1's SFT model of the tiny pair,", SWEEP),
+    Claim("docs/lab.md", "**Beta holds the distance, not the diversity.**", SWEEP),
+    Claim("docs/lab.md", "**Low entropy and little diversity are not the same.**", SWEEP),
+    Claim("docs/lab.md", "**Steps past the first ten cost diversity and buy nothing.**", SWEEP),
 )  # fmt: skip

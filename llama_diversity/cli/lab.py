@@ -86,7 +86,7 @@ def base(*, corpus: Path, out: Path, session: Session, output: Output, **how: An
 def align(*, corpus: Path, out: Path, session: Session, output: Output, **how: Any) -> None:
     """Align the base model in --out: fine-tuning, preferences, a reward model, PPO.
 
-    Some forty minutes on two CPU cores; the same command continues what was cut short.
+    Some twenty minutes on one or two CPU cores; the same command continues what was cut short.
 
     \b
     Example:

@@ -47,7 +47,7 @@ _ROWS, _N_PROMPTS = 64, 2000
 
 @dataclass(frozen=True)
 class Plan:
-    """All that can be turned. Sizes are for two CPU cores and about an hour."""
+    """All that can be turned. Sizes are for a CPU core or two and half an hour."""
 
     sft: Schedule = field(default_factory=lambda: Schedule(900_000, muon_rate=0.004, adam_rate=0.0008, warmup=0.05))
     demonstrations_a_kind: int = 900
