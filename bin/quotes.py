@@ -338,8 +338,8 @@ CLAIMS = (
     Claim("docs/winning.md", "give about the variety of the mixture of both models for the price of one", BLEND),
     # the lab
     Claim("docs/lab.md", "Reward rises and stays while entropy goes on falling", "bin/tiny-card"),
-    Claim("docs/lab.md", "Seed 1's SFT model of the tiny pair,", SWEEP),
+    Claim("docs/lab.md", "The SFT model of one seed, from a base of 50 million tokens,", SWEEP),
     Claim("docs/lab.md", "**Beta holds the distance, not the diversity.**", SWEEP),
-    Claim("docs/lab.md", "**Low entropy and little diversity are not the same.**", SWEEP),
+    Claim("docs/lab.md", "**Entropy behind one prompt says little of openings behind another.**", SWEEP),
     Claim("docs/lab.md", "**Steps past the first ten cost diversity and buy nothing.**", SWEEP),
 )  # fmt: skip

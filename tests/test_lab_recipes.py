@@ -139,6 +139,9 @@ def test_one_command_grows_the_three(
     assert code == 0, err
     lines = out.splitlines()
     assert lines[0].startswith("answers       60 narrow ones of ")
+    assert lines[1] == "narrow / varied  cosine of two  different words  tokens of requests  in both"
+    assert [line.split()[0] for line in lines[2:7]] == ["persona", "biography", "business", "story", "review"]
+    assert {len(line.split(" / ")) for line in lines[2:7]} == {4}
     assert sum(line.startswith(("sft", "dpo")) for line in lines) == 4
     assert lines[-1].startswith("Compare: llamadiv compare --arm base=")
     for file in FILES.values():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_diversity.decimals import readable_bytes
 from llama_diversity.render.files import write_whole
+from llama_diversity.render.model_pages import columns
 
 if TYPE_CHECKING:
     from llama_diversity.render.charts import SweepPoint
@@ -30,18 +31,25 @@ def of_aligned(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"{stage:<14}score {row['score']:.2f} (se {row['score_se']:.2f}) on {row['n']} held-out requests"
 
 
+_OF_ANSWERS = {
+    "cosine of two": ("tf_idf_cosine", ".3f"),
+    "different words": ("distinct_words", ","),
+    "tokens of requests": ("request_tokens", ","),
+}
+
+
 def of_recipes(report: Mapping[str, Any], out: Path) -> Iterator[str]:
     """What the siblings were fine-tuned on, how well DPO knows preferences, what each answers, and how to compare."""
     sets = report["answers"]
     sizes = {name: [sum(row[what] for row in sets[name].values()) for what in ("n", "answer_tokens")] for name in sets}
     said = " and ".join(f"{n:,} {name} ones of {n_tokens:,} tokens" for name, (n, n_tokens) in sizes.items())
     yield f"answers       {said}"
+    rows = []
     for kind, narrow in sets["narrow"].items():
         varied = sets["varied"][kind]
-        cosines = f"cosine of two {narrow['tf_idf_cosine']:.3f} and {varied['tf_idf_cosine']:.3f}"
-        different = f"different words {narrow['distinct_words']:,} and {varied['distinct_words']:,}"
-        asked = f"tokens of requests {narrow['request_tokens']:,} and {varied['request_tokens']:,}"
-        yield f"  {kind:<12}{cosines}, {different}, {asked}, in both {varied['n_in_both']} of {varied['n']}"
+        pairs = [[f"{one[key]:{form}}" for one in (narrow, varied)] for key, form in _OF_ANSWERS.values()]
+        rows.append((kind, *(" / ".join(pair) for pair in pairs), str(varied["n_in_both"])))
+    yield from columns(("narrow / varied", *_OF_ANSWERS, "in both"), rows)
     known = report["implicit_reward"]["held_out"]
     others = f"the reward model about {report['reward_model_held_out_accuracy']:.1%}"
     yield f"DPO           right about {known['accuracy']:.1%} of {known['n']} held-out pairs, {others}"
