@@ -134,8 +134,8 @@ def train(
 ) -> bool:
     """Train `model` where it is; False when it stopped before the end: after `max_seconds`, or the share `until`.
 
-    `fuse` has torch.compile fuse operations first: a minute once; needs a C++ compiler. On two AMD cores with bfloat16
-    it gains next to nothing since attention goes by blocks (docs/lab-log.md), elsewhere it was not measured.
+    `fuse` has torch.compile fuse operations first: a minute once; needs a C++ compiler. It gains next
+    to nothing on AMD cores with bfloat16, half as much again on Intel ones with AMX (docs/lab-log.md).
 
     With a `checkpoint` the state is kept there every `checkpoint_every` steps, and training goes on from it. A model
     cut short is the same as one that was not, up to the order of floating-point sums.
