@@ -41,7 +41,7 @@ BIN = Path(__file__).parent.parent / "bin"
 @pytest.fixture(scope="module")
 def scripts() -> Iterator[SimpleNamespace]:
     """The modules of the scripts, by name."""
-    names = ("tiny_claims", "tiny_samples", "tiny_seeds", "tiny_tables", "tiny_held_out")
+    names = ("tiny_claims", "tiny_samples", "tiny_seeds", "tiny_tables", "tiny_held_out", "tiny_topic")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BIN))
         patch.setattr("sys.dont_write_bytecode", True)  # bin/ is no place for a cache
@@ -290,6 +290,15 @@ def test_ppos_model_has_its_distance_from_what_the_recipes_measured(scripts, tmp
     assert scripts.tiny_seeds.of_ppo(tmp_path, "of another file") == {}
 
 
+# ---- on the topic
+
+
+def test_a_topics_error_is_over_answers_of_one_opening_and_over_several_openings(scripts) -> None:
+    assert scripts.tiny_topic.error([[0.0, 1.0]]) == pytest.approx(0.5)  # sd 1 / sqrt 2, of two
+    assert scripts.tiny_topic.error([[0.0, 1.0], [0.5, 0.5]]) == 0.0  # the openings have the same mean
+    assert scripts.tiny_topic.error([[0.0, 0.0], [0.3, 0.5], [0.4]]) == pytest.approx(0.4 / 3)
+
+
 # ---- held-out text
 
 
@@ -317,7 +326,9 @@ def test_a_commit_that_is_none_is_refused(scripts) -> None:
 @pytest.mark.model
 @pytest.mark.skipif(not (BIN.parent / ".git").exists(), reason="the pair of an earlier commit is in the repository")
 @pytest.mark.usefixtures("few_cards")
-def test_the_page_about_the_pair_before_sets_both_side_by_side(scripts, small_world: Path, tmp_path: Path) -> None:
+def test_the_page_about_the_pair_before_sets_both_side_by_side(
+    scripts, small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the commit that is checked out, so both are one pair: the same numbers, and the same samples."""
     loader = importlib.machinery.SourceFileLoader("tiny_before_script", str(BIN / "tiny-before"))
     script = importlib.util.module_from_spec(importlib.util.spec_from_loader("tiny_before_script", loader))
@@ -326,6 +337,8 @@ def test_the_page_about_the_pair_before_sets_both_side_by_side(scripts, small_wo
         present = (BIN.parent / script.DATA / f"tiny-{stage}.gguf").read_bytes()
         if scripts.tiny_held_out.shown("HEAD", f"{script.DATA}/tiny-{stage}.gguf") != present:
             pytest.skip("the pair in the working tree is not committed")
+    monkeypatch.setattr(scripts.tiny_topic, "N_ANSWERS", 4)
+    monkeypatch.setattr(scripts.tiny_topic, "N_OPENINGS", 2)
     page = script.page_of("HEAD", small_world, tmp_path)
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| all |")
@@ -335,6 +348,10 @@ def test_the_page_about_the_pair_before_sets_both_side_by_side(scripts, small_wo
     assert (
         page.count("Before:\n\n```text\n  0 ") == page.count("Now:\n\n```text\n  0 ") == 6
     )  # three prompts, two models
+    for opening in ('"Steve is the CEO of a startup company" | 1 | 4', "other openings | 2 | 2"):
+        base, aligned, *same = page.split(f"| {opening} | ")[1].split(" |\n")[0].split(" | ")
+        assert same == [base, aligned]
+        assert 0 < float(base.split()[0]) < 1
     before, now = (page.split(f"{word}:\n\n")[1].split("```")[1] for word in ("Before", "Now"))
     assert before == now
     assert len(before.strip().splitlines()) == 21  # "text", then twenty
