@@ -24,7 +24,7 @@ MAX_TOKENS = 64
 def compared(files: Mapping[str, Path], built: Corpus) -> str:
     """A table: mean topic (standard error) of every file's answers to Experiment 3's prompt and to other openings.
 
-    The other openings are of its kind, with names that only held-out documents have; training draws none of these.
+    The other openings are of its kind, with first names out of held-out documents.
     """
     annotator = Annotator.from_corpus(built.train)
     asked = {f'"{STEVE}"': [Request("business", STEVE, "Steve", is_chat=False)], "other openings": of_others(built)}
