@@ -1,17 +1,25 @@
-"""AMX tiles: a library that dies multiplying in them is used without; the one that bin/setup builds does not die."""
+"""AMX tiles: a library that dies multiplying in them is used without; the one that bin/setup builds does not die.
+
+And it has a thread of its own for them, which an interrupt does not reach.
+"""
 
 from __future__ import annotations
 
+import _thread
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from test_llamacpp import opened
 
 from llama_diversity.engines.llamacpp import selftest, tiles
 from llama_diversity.engines.llamacpp.engine import C
+from llama_diversity.lab.random_gguf import SHAPES, write_model
 
 pytestmark = [pytest.mark.model, pytest.mark.own_cache]
 DIES = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
@@ -19,10 +27,12 @@ DIES = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
 
 @pytest.fixture(autouse=True)
 def asks_anew() -> Iterator[None]:
-    usable = tiles.usable
-    usable.cache_clear()
+    asked = tiles.usable, tiles.built_for_them
+    for question in asked:
+        question.cache_clear()
     yield
-    usable.cache_clear()
+    for question in asked:
+        question.cache_clear()
 
 
 def test_a_library_that_dies_is_used_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +63,83 @@ def test_the_layout_is_asked_for_by_what_was_found(monkeypatch: pytest.MonkeyPat
         with opened(tiny_model):
             pass
     assert asked == [True, False]
+
+
+@pytest.mark.parametrize("has_tiles", [True, False])
+def test_who_calls_decodes_on_another_thread_where_there_are_tiles(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: Path, *, has_tiles: bool
+) -> None:
+    """On the same one each time, which is its own: two callers have two."""
+    monkeypatch.setattr(tiles, "built_for_them", lambda: has_tiles)
+    monkeypatch.setattr(tiles, "usable", lambda: False)
+    threads: dict[int, set[int]] = {}
+    real = C.llama_decode
+
+    def decode(*arguments: object) -> int:
+        threads.setdefault(caller_id, set()).add(threading.get_ident())
+        return int(real(*arguments))
+
+    monkeypatch.setattr(C, "llama_decode", decode)
+
+    def score() -> None:
+        nonlocal caller_id
+        caller_id = threading.get_ident()
+        with opened(tiny_model) as engine:
+            engine.score(engine.tokenize("ab cd"))
+            engine.score(engine.tokenize("ef"))
+
+    caller_id = 0
+    score()
+    other = threading.Thread(target=score)
+    other.start()
+    other.join()
+    assert len(threads) == 2
+    (first,), (second,) = threads.values()
+    assert first != second
+    assert (({first}, {second}) == tuple({caller} for caller in threads)) is not has_tiles
+
+
+def test_products_of_torch_in_between_do_no_harm(tmp_path: Path) -> None:
+    """Where bfloat16 is multiplied in tiles, they are shaped anew and let go on the thread that does it."""
+    torch = pytest.importorskip("torch")
+    quantised = tmp_path / "quantised.gguf"
+    write_model(quantised, SHAPES["tiny"], n_vocab=704, quantization="Q8_0", spread=3.0)
+    found = []
+    with opened(quantised, n_threads=1) as engine:
+        for _ in range(2):
+            found.append(engine.score(engine.tokenize("The little girl went home."))["surprisal_bits"][1:])
+            half = torch.ones(64, 64, dtype=torch.bfloat16)
+            assert (half @ half == 64).all()
+    np.testing.assert_array_equal(*found)
+
+
+def test_an_interrupt_is_raised_when_the_call_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "built_for_them", lambda: True)
+    began, over = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        began.set()
+        while not interrupted.is_set():
+            time.sleep(0.001)
+        over.set()
+
+    interrupted = threading.Event()
+
+    def interrupt_twice() -> None:
+        began.wait()
+        _thread.interrupt_main()
+        _thread.interrupt_main()
+        interrupted.set()
+
+    beside = threading.Thread(target=interrupt_twice)
+    beside.start()
+    with pytest.raises(KeyboardInterrupt):
+        tiles.apart(compute)
+    assert over.is_set()
+    beside.join()
+    assert tiles.apart(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        tiles.apart(lambda: 1 / 0)
 
 
 def test_the_installed_library_computes_right(

@@ -13,6 +13,7 @@ import numpy as np
 from llama_diversity.engines.cores import Threads, steady
 from llama_diversity.engines.draws import Float32
 from llama_diversity.engines.layout import Layout
+from llama_diversity.engines.llamacpp import tiles
 from llama_diversity.engines.llamacpp.library import complaint, forget_complaints
 from llama_diversity.errors import EngineError
 from llama_diversity.records import Prompt
@@ -315,7 +316,7 @@ class Context:
         self._wanted[wanted] = 1
         self._batch.n_tokens = n_rows
         self._follow_threads(n_rows, positions[0])
-        code = C.llama_decode(self.pointer, self._batch)
+        code = tiles.apart(C.llama_decode, self.pointer, self._batch)
         if code == 1:
             raise NoRoom
         if code != 0:
@@ -338,7 +339,7 @@ class Context:
 
     def close(self) -> None:
         """Free the context."""
-        C.llama_free(self.pointer)
+        tiles.apart(C.llama_free, self.pointer)  # behind whatever is still computed
 
 
 def _pointer(array: np.ndarray[Any, Any], kind: Any) -> Any:

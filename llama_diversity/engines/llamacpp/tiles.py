@@ -1,8 +1,10 @@
-"""Whether the library survives a multiplication in AMX tiles, tried in a process of its own.
+"""AMX tiles: whether the library survives a multiplication in them, and a thread where nobody else uses them.
 
-GCC 12 compiles llama.cpp's tile code into one that dies ("Illegal instruction"): its `_tile_loadconfig` says that it
-reads 8 bytes of the 64 that shape the tiles, so the others are never written. `bin/setup` builds around it; somebody
-else's build may not.
+The first is tried in a process of its own. GCC 12 compiles llama.cpp's tile code into one that dies ("Illegal
+instruction"): its `_tile_loadconfig` says that it reads 8 bytes of the 64 that shape the tiles, so the others are never
+written. `bin/setup` builds around it; somebody else's build may not. The second: llama.cpp shapes the tiles of a thread
+once, at its first product there. Torch, whose products of bfloat16 shape them anew and let them go, must not have the
+same thread in between.
 """
 
 from __future__ import annotations
@@ -13,7 +15,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import llama_cpp.llama_cpp as C
@@ -37,6 +43,7 @@ def usable() -> bool:
     return cache.kept(("tiles", build), _survives)
 
 
+@functools.cache
 def built_for_them() -> bool:
     """Whether the library has code for AMX tiles, and this processor has the tiles."""
     return b"AMX_INT8 = 1" in C.llama_print_system_info()
@@ -50,6 +57,59 @@ def _survives() -> bool:
         return done.returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
+
+
+_accompanied = threading.local()
+
+
+def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the call returns, made on the one thread that accompanies this one; called directly where no tiles are.
+
+    An interrupt is raised when the call is over: until then the library reads what it was given.
+    """
+    if not built_for_them():
+        return function(*arguments)
+    if not hasattr(_accompanied, "by"):
+        _accompanied.by = _Companion()
+    return _accompanied.by.call(functools.partial(function, *arguments))
+
+
+class _Companion:
+    """A thread that makes calls for another, and ends with it. The way there and back takes microseconds."""
+
+    def __init__(self) -> None:
+        self._asked: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._answered: SimpleQueue[None] = SimpleQueue()
+        threading.Thread(target=_serve, args=(self._asked, self._answered), name="llama.cpp", daemon=True).start()
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        work: Future[Any] = Future()
+        interrupt: BaseException | None = None
+        self._asked.put(functools.partial(_settle, work, function))
+        while not work.done():
+            try:
+                self._answered.get()
+            except BaseException as error:  # noqa: BLE001  raised below
+                interrupt = error
+        if interrupt:
+            raise interrupt
+        return work.result()
+
+    def __del__(self) -> None:
+        self._asked.put(None)
+
+
+def _serve(asked: SimpleQueue[Callable[[], None] | None], answered: SimpleQueue[None]) -> None:
+    while (call := asked.get()) is not None:
+        call()
+        answered.put(None)
+
+
+def _settle(work: Future[Any], function: Callable[[], Any]) -> None:
+    try:
+        work.set_result(function())
+    except BaseException as error:  # noqa: BLE001  raised where it was asked for
+        work.set_exception(error)
 
 
 class _Room(ctypes.Structure):
