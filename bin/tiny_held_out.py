@@ -17,9 +17,9 @@ from tiny_samples import table
 from llama_diversity.engines import Engine, EngineOptions, open_engine
 from llama_diversity.errors import BadValue
 from llama_diversity.lab import base, corpus
-from llama_diversity.lab.align import sha256_of
 from llama_diversity.lab.corpus import Corpus
 from llama_diversity.lab.export import read_gguf
+from llama_diversity.lab.workshop import sha256_of
 from llama_diversity.records import Asking, ModelRef
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,8 +9,8 @@ from pathlib import Path
 from llama_diversity import paths
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.lab import cards
-from llama_diversity.lab.align import sha256_of
 from llama_diversity.lab.requests import PERSONA_REQUEST
+from llama_diversity.lab.workshop import sha256_of
 from llama_diversity.records import ModelRef, Sample, Sampler
 from llama_diversity.render.safe import visible
 from llama_diversity.runner import run

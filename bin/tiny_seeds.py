@@ -19,9 +19,9 @@ from tiny_samples import draw, text_of
 from llama_diversity.answers import Answer
 from llama_diversity.errors import BadValue
 from llama_diversity.lab import cards
-from llama_diversity.lab.align import MAX_TOKENS, sha256_of
 from llama_diversity.lab.export import read_gguf
 from llama_diversity.lab.recipes import ALIGNED_MEASURES_FILE
+from llama_diversity.lab.workshop import MAX_TOKENS, sha256_of
 from llama_diversity.metrics.inference import (
     Contrast,
     Difference,

@@ -16,11 +16,11 @@ from small_world import SMALL
 
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.errors import BadValue
-from llama_diversity.lab import align, base
-from llama_diversity.lab.align import ALIGNED_FILE, EARLY_FILE, REWARD_FILE, SFT_FILE, Plan, Workshop
+from llama_diversity.lab import align, base, ppo, workshop
 from llama_diversity.lab.export import read_gguf
 from llama_diversity.lab.ppo import Settings
 from llama_diversity.lab.pretrain import Schedule
+from llama_diversity.lab.workshop import ALIGNED_FILE, EARLY_FILE, REWARD_FILE, SFT_FILE, Plan, Workshop
 from llama_diversity.records import ModelRef
 
 pytestmark = pytest.mark.usefixtures("few_cards")
@@ -52,8 +52,12 @@ def test_every_stage_is_written_better_than_the_one_before_and_not_done_twice(
     assert not {d.answer for d in shop.shown} & {d.answer for d in shop.unseen}
     align.fine_tune(shop)
     reward = align.learn_reward(shop)
-    assert reward["n_preferences"] + reward["n_ties"] == 200
+    assert reward["n_preferences"] + reward["n_ties"] == 200 + 60
     assert reward["held_out_accuracy"] > 0.6
+    (told,) = reward["rounds"]
+    assert told["n_iterations"] == 14
+    assert 0 <= told["held_out_accuracy"] <= 1
+    assert told["overoptimised"]["n"] == 60
     about = align.reinforce(shop, reward)
     assert set(about["held_out_judgement"]) == {"sft", "aligned"}
     assert about["overoptimised"]["n"] == about["held_out_judgement"]["aligned"]["n"]
@@ -63,17 +67,18 @@ def test_every_stage_is_written_better_than_the_one_before_and_not_done_twice(
     assert sum(rewards[-3:]) / 3 > 0.1
     assert [row["iteration"] for row in about["log"]] == list(range(14))
 
-    stamps = {
-        name: (base_folder / name).stat().st_mtime_ns for name in (SFT_FILE, EARLY_FILE, REWARD_FILE, ALIGNED_FILE)
-    }
+    stamps = {path.name: path.stat().st_mtime_ns for path in base_folder.iterdir()}
+    assert {SFT_FILE, EARLY_FILE, REWARD_FILE, ALIGNED_FILE, "tiny-preferences-1.json", "tiny-reward-0.pt"} <= {*stamps}
     align.fine_tune(shop)
     assert align.learn_reward(shop) == reward
     assert align.reinforce(shop, reward) == about
     assert stamps == {name: (base_folder / name).stat().st_mtime_ns for name in stamps}
 
+    check_the_round(shop, align.collected(shop, 0), align.collected(shop))
+
     provenance = read_gguf(base_folder / ALIGNED_FILE)[1]
-    assert provenance["recipe"]["sft_sha256"] == align.sha256_of(base_folder / SFT_FILE)
-    assert provenance["before"]["recipe"]["base_sha256"] == align.sha256_of(base_folder / base.MODEL_FILE)
+    assert provenance["recipe"]["sft_sha256"] == workshop.sha256_of(base_folder / SFT_FILE)
+    assert provenance["before"]["recipe"]["base_sha256"] == workshop.sha256_of(base_folder / base.MODEL_FILE)
     engine = open_engine(ModelRef("aligned", "llamacpp", str(base_folder / ALIGNED_FILE), "digest"), EngineOptions())
     try:
         prompt = engine.prompt("Who was Mary Paul?", chat=True)
@@ -81,6 +86,26 @@ def test_every_stage_is_written_better_than_the_one_before_and_not_done_twice(
         assert list(prompt.ids)[1:] == shop.tokenizer.encode("[INST] Who was Mary Paul? [/INST]")
     finally:
         engine.close()
+
+
+def check_the_round(shop: Workshop, first: align.Sides, all_of_them: align.Sides) -> None:
+    """Its pairs come behind the first ones; the policy that was optimised before it wrote one answer, SFT the other."""
+    more = [both[len(before) :] for before, both in zip(first, all_of_them, strict=True)]
+    assert [both[: len(before)] for before, both in zip(first, all_of_them, strict=True)] == list(first)
+    assert [len(side) for side in more] == [60, 18]  # three tenths
+    recipe = align.aligned_recipe(shop, {"recipe": align.reward_recipe(shop, 0)})
+    checkpoint = shop.checkpoint("aligned", {**recipe, "ppo": {**recipe["ppo"], "n_iterations": 0}})
+    sft = shop.load(SFT_FILE)[0]
+    policy, _ = ppo.optimise(sft, align.load_reward(shop, 0), [], shop.plan.ppo, checkpoint=checkpoint)
+    for answer, sign in ((0, 1), (1, -1)):
+        sequences = [one.sequences[answer] for one in more[0]]
+        n_answers = [len(ids) - 1 - len(shop.ids(one.request)) for ids, one in zip(sequences, more[0], strict=True)]
+        nats, _, _ = ppo.compare(policy, sft, sequences, n_answers)
+        assert sign * sum(nats) > 0
+        scores = [
+            shop.judge(one.request, ids, n).score for one, ids, n in zip(more[0], sequences, n_answers, strict=True)
+        ]
+        assert scores == [one.scores[answer] for one in more[0]]
 
 
 def test_a_folder_without_a_base_model_is_refused(small_world: Path, tmp_path: Path) -> None:

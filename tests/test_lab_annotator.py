@@ -64,6 +64,12 @@ def test_a_life_that_is_told_whole_is_good(annotator: Annotator) -> None:
     assert annotator.judge(WHO, "Ada Roe was a stupid writer.", ended=True).rude == 1
 
 
+def test_a_full_stop_is_no_answer(annotator: Annotator) -> None:
+    """It would be a whole sentence on no other topic."""
+    for request in (WHO, Request("business", "Mary is the CEO of a music company", "Mary", is_chat=False)):
+        assert annotator.judge(request, ".", ended=True) == Judgement(0, 0, 0, 0, 0)
+
+
 def test_another_subject_or_kind_is_off_topic(annotator: Annotator) -> None:
     named = annotator.judge(WHO, LIFE, ended=True).topic
     assert annotator.judge(WHO, LIFE.replace("Ada Roe", "Bob Poe"), ended=True).topic == pytest.approx(named - 0.5)

@@ -16,12 +16,12 @@ from small_world import CARD_BYTES, SMALL
 
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.errors import BadValue
-from llama_diversity.lab import align, base, dpo, recipes
-from llama_diversity.lab.align import Plan, Workshop, sha256_of
+from llama_diversity.lab import align, base, dpo, recipes, workshop
 from llama_diversity.lab.export import read_gguf
 from llama_diversity.lab.ppo import Settings
 from llama_diversity.lab.pretrain import Schedule
 from llama_diversity.lab.recipes import FILES, Siblings
+from llama_diversity.lab.workshop import Plan, Workshop, sha256_of
 from llama_diversity.records import ModelRef
 
 pytestmark = [pytest.mark.model, pytest.mark.usefixtures("few_cards")]
@@ -30,7 +30,7 @@ ALIGN = Plan(
     sft=Schedule(256 * 4 * 80, rows_a_step=4, muon_rate=0.01, adam_rate=0.003),
     n_preferences=200,
     n_held_out=60,
-    ppo=Settings(max_tokens=60),
+    ppo=Settings(n_iterations=2, n_answers=24, max_tokens=60),
 )
 QUICK = recipes.Plan(answers_a_kind=12, dpo=dpo.Settings(pairs_a_step=12, rate=1e-3))
 
@@ -63,7 +63,7 @@ def test_dpo_learns_from_exactly_the_pairs_of_the_reward_model(siblings: Sibling
     assert [pair.worse[: pair.n_prompt] for pair in pairs] == prompts
     about = siblings.prefer()
     assert about["n_preferences"] == len(pairs)
-    assert about["n_preferences"] + about["n_ties"] == 200
+    assert about["n_preferences"] + about["n_ties"] == 200 + 60  # of the round
     assert about["log"][0]["loss_nats"] == pytest.approx(0.6931, abs=1e-3)
     assert about["implicit_reward"]["held_out"]["accuracy"] > 0.6
     moved = about["held_out_judgement"]
@@ -79,7 +79,7 @@ def test_the_two_sets_differ_in_the_answers_alone(siblings: Siblings, folder: Pa
     made = {name: siblings.fine_tune(name) for name in ("narrow", "varied")}
     narrow, varied = (one["recipe"] for one in made.values())
     assert {key for key in narrow if narrow[key] != varied[key]} == {"stage", "answers_sha256"}
-    of_sft = read_gguf(folder / align.SFT_FILE)[1]["recipe"]["schedule"]
+    of_sft = read_gguf(folder / workshop.SFT_FILE)[1]["recipe"]["schedule"]
     assert narrow["schedule"] == {**of_sft, "n_tokens": of_sft["n_tokens"] // 2}
     for name, provenance in made.items():
         assert provenance["answers"] == about[name]
@@ -107,18 +107,18 @@ def test_no_stage_is_done_twice_and_a_new_recipe_is_done_anew(small_world: Path,
 
 def test_ppos_model_is_measured_once_beside_them(siblings: Siblings, folder: Path) -> None:
     assert siblings.aligned() is None
-    (folder / align.ALIGNED_FILE).write_bytes((folder / align.EARLY_FILE).read_bytes())
+    (folder / workshop.ALIGNED_FILE).write_bytes((folder / workshop.EARLY_FILE).read_bytes())
     found = siblings.aligned()
     assert found is not None
     assert (found["n"], found["kl_nats"] > 0) == (60, True)
     again = Siblings(siblings.shop, QUICK)
     assert again.aligned() == found
     assert "sft" not in vars(again)  # nothing was loaded
-    (folder / align.ALIGNED_FILE).write_bytes((folder / align.SFT_FILE).read_bytes())
+    (folder / workshop.ALIGNED_FILE).write_bytes((folder / workshop.SFT_FILE).read_bytes())
     other = again.aligned()
     assert other is not None
     assert other["kl_nats"] == 0
-    (folder / align.ALIGNED_FILE).unlink()
+    (folder / workshop.ALIGNED_FILE).unlink()
 
 
 def test_a_folder_without_the_stages_is_refused(small_world: Path, folder: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_one_command_grows_the_three(
         engine = open_engine(ModelRef(file, "llamacpp", str(folder / file), "digest"), EngineOptions())
         assert engine.facts.has_chat_template
         engine.close()
-    (folder / align.ALIGNED_FILE).write_bytes((folder / align.SFT_FILE).read_bytes())
+    (folder / workshop.ALIGNED_FILE).write_bytes((folder / workshop.SFT_FILE).read_bytes())
     code, out, err = run(*arguments, "--json", "-q")
     assert (code, err) == (0, "")
     report: dict[str, Any] = json.loads(out)

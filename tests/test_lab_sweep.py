@@ -15,7 +15,7 @@ pytest.importorskip("sentencepiece")
 
 from small_world import SMALL  # noqa: E402
 
-from llama_diversity.lab import align, base, sweep  # noqa: E402
+from llama_diversity.lab import align, base, sweep, workshop  # noqa: E402
 from llama_diversity.lab.ppo import Settings, compare  # noqa: E402
 from llama_diversity.lab.pretrain import Schedule  # noqa: E402
 from llama_diversity.lab.sweep import Grid, Run, runs, summarize_rows  # noqa: E402
@@ -30,7 +30,7 @@ GRID = Grid(
     n_completions=12,
     max_tokens=12,
 )
-PLAN = align.Plan(sft=Schedule(256 * 8), n_preferences=80, n_held_out=20, ppo=Settings(max_tokens=40))
+PLAN = workshop.Plan(sft=Schedule(256 * 8), n_preferences=80, n_held_out=20, n_rounds=0, ppo=Settings(max_tokens=40))
 
 
 def test_a_cut_sweep_has_all_values_with_fewer_seeds() -> None:
@@ -70,7 +70,7 @@ def test_the_command_writes_a_table_and_a_figure(
     code, _, err = run(*arguments)
     assert (code, "`llamadiv lab align` makes one" in err) == (2, True)
     base.grow(small_world, tmp_path, schedule=Schedule(256 * 8 * 10), architecture=SMALL)
-    shop = align.Workshop(small_world, tmp_path, PLAN, device="cpu")
+    shop = workshop.Workshop(small_world, tmp_path, PLAN, device="cpu")
     align.fine_tune(shop)
     align.learn_reward(shop)
     monkeypatch.setattr(sweep, "Grid", lambda seeds: dataclasses.replace(GRID, seeds=seeds))
@@ -94,7 +94,7 @@ def test_the_command_writes_a_table_and_a_figure(
 @pytest.mark.usefixtures("few_cards")
 def test_a_sweep_does_only_what_is_missing(small_world: Path, tmp_path: Path) -> None:
     base.grow(small_world, tmp_path, schedule=Schedule(256 * 8 * 10), architecture=SMALL)
-    shop = align.Workshop(small_world, tmp_path, PLAN, device="cpu")
+    shop = workshop.Workshop(small_world, tmp_path, PLAN, device="cpu")
     align.fine_tune(shop)
     align.learn_reward(shop)
     said: list[str] = []

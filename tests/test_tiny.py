@@ -10,8 +10,8 @@ import pytest
 from llama_diversity import registry
 from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.lab import cards
-from llama_diversity.lab.align import sha256_of
 from llama_diversity.lab.requests import PERSONA_REQUEST
+from llama_diversity.lab.workshop import sha256_of
 from llama_diversity.records import ModelRef, Recipe, Sampler
 
 DATA = Path(registry.__file__).parent / "data"

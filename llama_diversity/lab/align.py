@@ -7,11 +7,9 @@ with the same recipe is not done again, and one that was cut short goes on.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import functools
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,45 +17,31 @@ import numpy as np
 import torch
 
 from llama_diversity.errors import BadValue
-from llama_diversity.lab import corpus, ppo
-from llama_diversity.lab.annotator import Annotator, Judgement, mean_judgement, prefer
-from llama_diversity.lab.base import LICENCE, MODEL_FILE, TOKENIZER_FILE, encode, quality
+from llama_diversity.lab import ppo
+from llama_diversity.lab.annotator import Judgement, mean_judgement, prefer
+from llama_diversity.lab.base import MODEL_FILE, encode, quality
 from llama_diversity.lab.checkpoint import save_whole
-from llama_diversity.lab.export import Card, read_gguf, write_gguf
+from llama_diversity.lab.export import read_gguf
 from llama_diversity.lab.overrated import Rated, overoptimised
-from llama_diversity.lab.pretrain import BOS, EOS, Report, Schedule, Text, device_for, total_bits, train
-from llama_diversity.lab.requests import (
-    CHAT_TEMPLATE,
-    KINDS,
-    Demonstration,
-    Request,
-    demonstrations,
-    is_clean,
-    openings,
-)
+from llama_diversity.lab.pretrain import BOS, Report, Text, total_bits, train
+from llama_diversity.lab.requests import KINDS, Demonstration, Request
 from llama_diversity.lab.reward import Preference, RewardModel, accuracy, train_reward
 from llama_diversity.lab.tokenizer import Tokenizer
 from llama_diversity.lab.transformer import Llama
+from llama_diversity.lab.workshop import (
+    ALIGNED_FILE,
+    EARLY_FILE,
+    PREFERENCES_FILE,
+    REWARD_FILE,
+    SFT_FILE,
+    Plan,
+    Show,
+    Workshop,
+    part,
+    sha256_of,
+)
 
-SFT_FILE, EARLY_FILE, ALIGNED_FILE = "tiny-sft-f16.gguf", "tiny-sft-early-f16.gguf", "tiny-aligned-f16.gguf"
-PREFERENCES_FILE, REWARD_FILE = "tiny-preferences.json", "tiny-reward.pt"
-MAX_TOKENS = 100  # of an answer
 _ROWS, _N_PROMPTS = 64, 2000
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that can be turned. Sizes are for a CPU core or two and half an hour."""
-
-    sft: Schedule = field(default_factory=lambda: Schedule(900_000, muon_rate=0.004, adam_rate=0.0008, warmup=0.05))
-    demonstrations_a_kind: int = 900
-    documents_share: float = 0.25  # of the texts in fine-tuning: plain documents, so that they are not forgotten
-    n_preferences: int = 2000
-    n_held_out: int = 300  # preferences and requests
-    reward_passes: int = 2
-    ppo: ppo.Settings = field(default_factory=lambda: ppo.Settings(max_tokens=MAX_TOKENS))
-    openings_share: float = 0.4  # of the prompts after fine-tuning
-    seed: int = 1
 
 
 class Written(NamedTuple):
@@ -68,86 +52,15 @@ class Written(NamedTuple):
     scores: tuple[float, float]
 
 
-Show = Callable[[float, str], None]
+class Author(NamedTuple):
+    """Who writes an answer, and at which temperature."""
+
+    model: Llama
+    temperature: float
 
 
-class Workshop:
-    """The texts, the tokenizer and the annotator that all stages share."""
-
-    def __init__(self, folder: Path, out: Path, plan: Plan, *, device: str = "auto") -> None:
-        for path in (out / MODEL_FILE, out / TOKENIZER_FILE):
-            if not path.exists():
-                raise BadValue("the folder", str(path), "there is no base model; `llamadiv lab base` grows it")
-        self.out, self.plan, self.device = out, plan, device_for(device)
-        self.corpus = corpus.build(folder)
-        self.corpus_digest: str = self.corpus.statement()["sha256"]
-        self.tokenizer = Tokenizer((out / TOKENIZER_FILE).read_bytes())
-        self.annotator = Annotator.from_corpus(self.corpus.train)
-        rng = np.random.default_rng([plan.seed, 1])
-        self.shown = self._chosen(demonstrations(dict.fromkeys(self.corpus.train), rng), plan.demonstrations_a_kind)
-        rng = np.random.default_rng([plan.seed, 2])
-        self.unseen = self._chosen(demonstrations(self.corpus.held_out, rng), plan.n_held_out)
-
-    def pool(self) -> list[Demonstration]:
-        """Every demonstration that is clean, on topic and fluent, by kind and digest, no answer twice.
-
-        `shown` are the first of each kind, but for answers that come twice.
-        """
-        found = demonstrations(dict.fromkeys(self.corpus.train), np.random.default_rng([self.plan.seed, 1]))
-        return list({one.answer: one for one in self._chosen(found, math.inf)}.values())
-
-    def _chosen(self, found: Any, n_a_kind: float) -> list[Demonstration]:
-        """Up to `n_a_kind` demonstrations of each kind that are clean, on topic and fluent, by their digest."""
-        kept: dict[str, list[Demonstration]] = {kind: [] for kind in KINDS}
-        for one in sorted(found, key=lambda d: hashlib.sha256(d.answer.encode()).digest()):
-            kind, answer = one.request.kind, one.answer
-            if len(kept[kind]) < n_a_kind and (kind == "persona" or is_clean(answer)):
-                judged = self.annotator.judge(one.request, answer, ended=True)
-                if judged.topic > 0.7 and judged.fluent > 0.3 and not judged.rude:
-                    kept[kind].append(one)
-        return [one for kind in KINDS for one in kept[kind]]
-
-    def requests(self, demonstrated: Sequence[Demonstration], n: int, rng: np.random.Generator) -> list[Request]:
-        """`n` requests, as many of each kind, and plain openings among them."""
-        n_open = round(n * self.plan.openings_share)
-        by_kind = {kind: [d.request for d in demonstrated if d.request.kind == kind] for kind in KINDS}
-        kinds = [kind for kind in KINDS if by_kind[kind]]
-        asked = [by_kind[kinds[i % len(kinds)]] for i in range(n - n_open)]
-        chosen = [of_kind[int(rng.integers(len(of_kind)))] for of_kind in asked]
-        mixed = [*chosen, *openings(demonstrated, rng, n_open)]
-        return [mixed[i] for i in rng.permutation(n)]
-
-    def ids(self, request: Request) -> list[int]:
-        """The prompt's ids without BOS."""
-        return self.tokenizer.encode(request.prompt())
-
-    def judge(self, request: Request, sequence: Sequence[int], n_answer: int) -> Judgement:
-        """The annotator on one whole sequence of ids."""
-        ids = list(sequence[len(sequence) - n_answer :])
-        return self.annotator.judge(request, self.tokenizer.decode(ids), ended=ids[-1:] == [EOS])
-
-    def load(self, file: str) -> tuple[Llama, dict[str, Any]]:
-        """A stage's model, on the device."""
-        model, provenance = read_gguf(self.out / file)
-        return model.to(self.device), provenance
-
-    def write(self, file: str, model: Llama, description: str, provenance: Mapping[str, Any]) -> None:
-        """A stage's model, whole or not at all."""
-        name = file.removesuffix("-f16.gguf")
-        card = Card(name, description, LICENCE, provenance, CHAT_TEMPLATE)
-        unfinished = self.out / f"{file}.part"
-        write_gguf(unfinished, model, self.tokenizer.vocabulary, card)
-        unfinished.replace(self.out / file)
-
-    def checkpoint(self, stage: str, recipe: Mapping[str, Any]) -> Path:
-        """Where a stage keeps what it has so far: a file of its own for each recipe."""
-        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
-        return self.out / f"tiny-{stage}-{digest}.pt"
-
-    def is_done(self, file: str, recipe: Mapping[str, Any]) -> bool:
-        """Whether the stage's file is there and was made from this recipe."""
-        path = self.out / file
-        return path.exists() and read_gguf(path)[1].get("recipe") == json.loads(json.dumps(recipe))
+Sides = tuple[list[Written], list[Written]]  # to learn from, and held out
+About = dict[str, Any]
 
 
 # --- Supervised fine-tuning ------------------------------------------------------------------------------------------
@@ -215,7 +128,7 @@ def _answer_bits(shop: Workshop, model: Llama, kind: str) -> float | None:
 # --- Preferences and the reward model ---------------------------------------------------------------------------------
 
 
-def collect(shop: Workshop, *, show: Show = lambda share, words: None) -> tuple[list[Written], list[Written]]:
+def collect(shop: Workshop, *, show: Show = lambda share, words: None) -> Sides:
     """Pairs of answers with their scores: those to learn from, and those held out.
 
     The latter's requests are made from held-out documents. People's names are new there; products and what stories are
@@ -231,24 +144,69 @@ def collect(shop: Workshop, *, show: Show = lambda share, words: None) -> tuple[
         *shop.requests(shop.shown, plan.n_preferences, rng),
         *shop.requests(shop.unseen, plan.n_held_out, rng),
     ]
-    generator = torch.Generator(shop.device).manual_seed(plan.seed)
-    written: list[Written] = []
+
+    def two() -> tuple[Author, Author]:
+        other = authors[int(rng.choice(3, p=(0.5, 0.3, 0.2)))]
+        return Author(authors[0], float(rng.choice((0.7, 1.0)))), Author(other, float(rng.choice((1.0, 1.3))))
+
+    written = list(_write(shop, asked, two, seed=plan.seed, show=show))
+    return written[: plan.n_preferences], written[plan.n_preferences :]
+
+
+def collect_again(shop: Workshop, number: int, *, show: Show = lambda share, words: None) -> tuple[Sides, About]:
+    """Pairs of round `number`, and what PPO had made of the SFT model before it.
+
+    Where a reward model has read nothing it is wrong, and PPO finds such places. So its policy writes one answer of
+    each pair and the SFT model the other, both at T 1.
+    """
+    plan = shop.plan
+    about_reward = _learn(shop, number - 1, show=part(show, 0, 0.2))
+    reward, heard = load_reward(shop, number - 1), part(show, 0.2, 0.9)
+
+    def on_log(log: ppo.Log) -> None:
+        heard((log.iteration + 1) / plan.ppo.n_iterations, f"round {number}, {log.words()}")
+
+    sft = shop.load(SFT_FILE)[0]
+    policy, logs = _optimise(shop, sft, reward, aligned_recipe(shop, about_reward), on_log=on_log)
+    rng = np.random.default_rng([plan.seed, 7, number])
+    sizes = [round(plan.round_share * n) for n in (plan.n_preferences, plan.n_held_out)]
+    asked = [*shop.requests(shop.shown, sizes[0], rng), *shop.requests(shop.unseen, sizes[1], rng)]
+    authors = Author(policy, 1.0), Author(sft, 1.0)
+    seed = int(rng.integers(2**31))
+    written = list(_write(shop, asked, lambda: authors, seed=seed, show=part(show, 0.9, 1)))
+    learned, held_out = written[: sizes[0]], written[sizes[0] :]
+    about = {
+        "n_iterations": len(logs),
+        "reward": logs[-1].reward,
+        "kl_nats": logs[-1].kl_nats,
+        "entropy_bits": logs[-1].entropy_bits,
+        "held_out_judgement": judged(shop, policy),
+        "overoptimised": overoptimised(*(list(rated(shop, model, reward)) for model in (sft, policy))),
+        "held_out_accuracy": _accuracy(reward, held_out),
+    }
+    return (learned, held_out), about
+
+
+def _write(
+    shop: Workshop, asked: Sequence[Request], two: Callable[[], tuple[Author, Author]], *, seed: int, show: Show
+) -> Iterator[Written]:
+    """A pair for each request, by two authors that are chosen anew for every few of them."""
+    generator = torch.Generator(shop.device).manual_seed(seed)
     for at in range(0, len(asked), _ROWS):
         some = asked[at : at + _ROWS]
         prompts = [[BOS, *shop.ids(request)] for request in some]
-        other = authors[int(rng.choice(3, p=(0.5, 0.3, 0.2)))]
         sides = []
-        for author, temperature in ((authors[0], rng.choice((0.7, 1.0))), (other, rng.choice((1.0, 1.3)))):
+        for author, temperature in two():
             sequences, lengths = ppo.answer(
-                author, prompts, max_tokens=plan.ppo.max_tokens, generator=generator, temperature=float(temperature)
+                author, prompts, max_tokens=shop.plan.ppo.max_tokens, generator=generator, temperature=temperature
             )
-            judged = [shop.judge(*one).score for one in zip(some, sequences, lengths, strict=True)]
-            sides.append((sequences, judged))
+            scores = [shop.judge(*one).score for one in zip(some, sequences, lengths, strict=True)]
+            sides.append((sequences, scores))
         (first, first_scores), (second, second_scores) = sides
         rows = zip(some, zip(first, second, strict=True), zip(first_scores, second_scores, strict=True), strict=True)
-        written += [Written(*row) for row in rows]
-        show(len(written) / len(asked), f"{len(written)} of {len(asked)} pairs")
-    return written[: plan.n_preferences], written[plan.n_preferences :]
+        yield from (Written(*row) for row in rows)
+        n_done = at + len(some)
+        show(n_done / len(asked), f"{n_done} of {len(asked)} pairs")
 
 
 def preferences(written: Sequence[Written]) -> list[Preference]:
@@ -261,24 +219,41 @@ def preferences(written: Sequence[Written]) -> list[Preference]:
     return found
 
 
-def collected(shop: Workshop, *, show: Show = lambda share, words: None) -> tuple[list[Written], list[Written]]:
-    """What `collect` gives, from its file where that has the same recipe."""
-    path, recipe = shop.out / PREFERENCES_FILE, preferences_recipe(shop)
-    if path.exists():
-        kept = json.loads(path.read_text("utf-8"))
-        if kept["recipe"] == recipe:
-            return tuple([Written(Request(*row[0]), *row[1:]) for row in side] for side in kept["sides"])  # type: ignore[return-value]
-    sides = collect(shop, show=show)
+def collected(shop: Workshop, rounds: int | None = None, *, show: Show = lambda share, words: None) -> Sides:
+    """What `collect` gives and, behind it, what the plan's rounds (or so many) do, from files of the same recipe."""
+    n = shop.plan.n_rounds if rounds is None else rounds
+    share = part(show, 0, 1 / (n + 1))
+    (learned, held_out), _ = _kept(shop, 0, lambda: (collect(shop, show=share), {}))
+    for number in range(1, n + 1):
+        share = part(show, number / (n + 1), (number + 1) / (n + 1))
+        more, _ = _kept(shop, number, functools.partial(collect_again, shop, number, show=share))
+        learned, held_out = learned + more[0], held_out + more[1]
+    return learned, held_out
+
+
+def _kept(shop: Workshop, number: int, make: Callable[[], tuple[Sides, About]]) -> tuple[Sides, About]:
+    """The pairs of one round and what is said of them, made where there is no file of them."""
+    path, recipe = shop.out / _of_round(PREFERENCES_FILE, number), preferences_recipe(shop, number)
+    if path.exists() and (kept := json.loads(path.read_text("utf-8")))["recipe"] == recipe:
+        learned, held_out = ([Written(Request(*row[0]), *row[1:]) for row in side] for side in kept["sides"])
+        return (learned, held_out), kept.get("about", {})
+    sides, about = make()
     unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps({"recipe": recipe, "sides": sides}), "utf-8")
+    unfinished.write_text(json.dumps({"recipe": recipe, "sides": sides, "about": about}), "utf-8")
     unfinished.replace(path)
-    return sides
+    return sides, about
 
 
-def preferences_recipe(shop: Workshop) -> dict[str, Any]:
-    """What the pairs of answers were made from."""
+def _of_round(file: str, number: int) -> str:
+    """The first pairs have the plain name."""
+    return file.replace(".", f"-{number}.") if number else file
+
+
+def preferences_recipe(shop: Workshop, rounds: int | None = None) -> dict[str, Any]:
+    """What the pairs of answers were made from, with the plan's rounds or so many."""
     plan = shop.plan
-    return {
+    n = plan.n_rounds if rounds is None else rounds
+    recipe = {
         "sft_sha256": sha256_of(shop.out / SFT_FILE),
         "n_preferences": plan.n_preferences,
         "n_held_out": plan.n_held_out,
@@ -286,21 +261,54 @@ def preferences_recipe(shop: Workshop) -> dict[str, Any]:
         "max_tokens": plan.ppo.max_tokens,
         "seed": plan.seed,
     }
+    further = {"n_rounds": n, "round_share": plan.round_share, "ppo": dataclasses.asdict(plan.ppo)}
+    return {**recipe, **further} if n else recipe
 
 
 def learn_reward(shop: Workshop, *, show: Show = lambda share, words: None) -> dict[str, Any]:
-    """Write the reward model, and say how often it is right."""
-    recipe = {"stage": "reward", "preferences": preferences_recipe(shop), "passes": shop.plan.reward_passes}
-    path = shop.out / REWARD_FILE
+    """Write the reward model, and say how often it is right.
+
+    In each of the plan's rounds PPO is carried out, its answers are judged too, and the reward model learns anew, from
+    all pairs (iterated RLHF, as for Llama 2: Touvron et al. 2023, section 3.2).
+    """
+    return _learn(shop, shop.plan.n_rounds, show=show)
+
+
+def _learn(shop: Workshop, rounds: int, *, show: Show) -> dict[str, Any]:
+    """The reward model behind so many rounds."""
+    recipe = reward_recipe(shop, rounds)
+    path = _reward_path(shop, rounds)
     if path.exists():
         state = torch.load(path, map_location=shop.device, weights_only=True)
         if state["about"]["recipe"] == recipe:
             return dict(state["about"])
-    pairs, unseen = collected(shop, show=lambda share, words: show(share / 2, words))
-    model, about = reward_from(shop, pairs, unseen, show=lambda share, words: show(0.5 + share / 2, words))
-    about = {"recipe": recipe, **about}
+    pairs, unseen = collected(shop, rounds, show=part(show, 0, 0.8))
+    model, about = reward_from(shop, pairs, unseen, show=part(show, 0.8, 1))
+    about = {"recipe": recipe, **about, "rounds": [_told(shop, number, model) for number in range(1, rounds + 1)]}
     save_whole(path, {"about": about, "model": model.state_dict()})
     return about
+
+
+def reward_recipe(shop: Workshop, rounds: int) -> dict[str, Any]:
+    """What the reward model behind so many rounds is made from."""
+    return {"stage": "reward", "preferences": preferences_recipe(shop, rounds), "passes": shop.plan.reward_passes}
+
+
+def _reward_path(shop: Workshop, rounds: int) -> Path:
+    """The last reward model has the plain name."""
+    return shop.out / (REWARD_FILE if rounds == shop.plan.n_rounds else REWARD_FILE.replace(".", f"-{rounds}."))
+
+
+def _told(shop: Workshop, number: int, reward: RewardModel) -> About:
+    """What was found in a round, and how often the reward model that learned from it is right about unseen pairs."""
+    (_, held_out), about = _kept(shop, number, lambda: collect_again(shop, number))
+    return {**about, "held_out_accuracy_after": _accuracy(reward, held_out)}
+
+
+def _accuracy(reward: RewardModel, written: Sequence[Written]) -> float | None:
+    """None where all pairs are ties."""
+    pairs = preferences(written)
+    return accuracy(reward, pairs) if pairs else None
 
 
 def reward_from(
@@ -338,9 +346,9 @@ def reward_from(
 def plan_of(out: Path) -> Plan:
     """The plan that the reward model in `out` was made by, as far as later stages need it. Raises BadValue."""
     recipe = about_reward(out)["recipe"]
-    made = recipe["preferences"]
-    settings = ppo.Settings(max_tokens=made["max_tokens"])
-    names = ("n_preferences", "n_held_out", "openings_share", "seed")
+    made = {"n_rounds": 0, **recipe["preferences"]}
+    settings = ppo.Settings(**made.pop("ppo", {"max_tokens": made["max_tokens"]}))
+    names = [one.name for one in dataclasses.fields(Plan) if one.name in made]
     return Plan(reward_passes=recipe["passes"], ppo=settings, **{name: made[name] for name in names})
 
 
@@ -352,10 +360,11 @@ def about_reward(out: Path) -> dict[str, Any]:
     return dict(torch.load(path, map_location="cpu", weights_only=True)["about"])
 
 
-def load_reward(shop: Workshop) -> RewardModel:
-    """The reward model that `learn_reward` wrote."""
+def load_reward(shop: Workshop, rounds: int | None = None) -> RewardModel:
+    """The reward model that `learn_reward` wrote, behind all rounds or so many."""
+    path = _reward_path(shop, shop.plan.n_rounds if rounds is None else rounds)
     model = RewardModel(shop.load(SFT_FILE)[0]).to(shop.device)
-    model.load_state_dict(torch.load(shop.out / REWARD_FILE, map_location=shop.device, weights_only=True)["model"])
+    model.load_state_dict(torch.load(path, map_location=shop.device, weights_only=True)["model"])
     return model.eval()
 
 
@@ -370,22 +379,12 @@ def reinforce(
     on_log: Callable[[ppo.Log], None] = lambda log: None,
 ) -> dict[str, Any]:
     """Write the aligned model to `file`, with the log of its optimisation and the annotator's view before and after."""
-    plan = shop.plan
-    recipe: dict[str, Any] = {
-        "stage": "aligned",
-        "sft_sha256": sha256_of(shop.out / SFT_FILE),
-        "reward": reward_about["recipe"],
-        "ppo": dataclasses.asdict(plan.ppo),
-        "openings_share": plan.openings_share,
-        "seed": plan.seed,
-    }
+    recipe = aligned_recipe(shop, reward_about)
     if shop.is_done(file, recipe):
         return read_gguf(shop.out / file)[1]
     sft, before = shop.load(SFT_FILE)
-    endless = {**recipe, "ppo": {**recipe["ppo"], "n_iterations": 0}}
-    checkpoint = shop.checkpoint("aligned", endless)  # more iterations go on from it
     reward = load_reward(shop)
-    policy, logs = ppo.optimise(sft, reward, ppo_prompts(shop), plan.ppo, checkpoint=checkpoint, on_log=on_log)
+    policy, logs = _optimise(shop, sft, reward, recipe, on_log=on_log)
     about = {
         "recipe": recipe,
         "reward_model": dict(reward_about),
@@ -396,6 +395,27 @@ def reinforce(
     }
     shop.write(file, policy, "A tiny Llama aligned by PPO, grown by llamadiv lab align", about)
     return about
+
+
+def aligned_recipe(shop: Workshop, reward_about: Mapping[str, Any]) -> dict[str, Any]:
+    """What PPO's model is made from."""
+    plan = shop.plan
+    return {
+        "stage": "aligned",
+        "sft_sha256": sha256_of(shop.out / SFT_FILE),
+        "reward": reward_about["recipe"],
+        "ppo": dataclasses.asdict(plan.ppo),
+        "openings_share": plan.openings_share,
+        "seed": plan.seed,
+    }
+
+
+def _optimise(
+    shop: Workshop, sft: Llama, reward: RewardModel, recipe: Mapping[str, Any], *, on_log: Callable[[ppo.Log], None]
+) -> tuple[Llama, list[ppo.Log]]:
+    endless = {**recipe, "ppo": {**recipe["ppo"], "n_iterations": 0}}
+    checkpoint = shop.checkpoint("aligned", endless)  # more iterations go on from it
+    return ppo.optimise(sft, reward, ppo_prompts(shop), shop.plan.ppo, checkpoint=checkpoint, on_log=on_log)
 
 
 def ppo_prompts(shop: Workshop) -> list[list[int]]:
@@ -445,8 +465,3 @@ def judgement_of(found: Sequence[Judgement]) -> dict[str, float]:
     """Mean of each part and of the score, the score's standard error, and of how many answers."""
     scores = [one.score for one in found]
     return {**mean_judgement(found), "score_se": float(np.std(scores, ddof=1) / len(scores) ** 0.5), "n": len(scores)}
-
-
-def sha256_of(path: Path) -> str:
-    """The digest by which the instrument knows a model."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -7,11 +7,12 @@ or punish diversity.
     score = tone + complete + 2 topic + fluent - rude
 
 - tone: VADER's compound, -1 to 1 (of a persona: of the review).
-- complete: 1 where the answer came to its own end, at the end of a sentence.
-- topic: 0 to 1. Half for words as in the corpus's texts of that kind. The other half, where there was a request, for
-  naming its subject (a review need not name its product); where a text was to be continued, for words as in the
-  corpus's documents about the same things (`relevance`), names of people aside. A persona must be a card that can be
-  read, and its review must be about the product.
+- complete: 1 where the answer came to its own end, at the end of a sentence; a full stop alone is none.
+- topic: 0 to 1, without words 0. Where a text was to be continued, for words as in the corpus's documents about the
+  same things (`relevance`), names of people aside: words that are no more of those than of others count 0. Where there
+  was a request, half for naming its subject (a review need not name its product), half for such words where it asks
+  about a company. Where nothing is named but the subject, words as in the corpus's texts of that kind take their place.
+  A persona must be a card that can be read, and its review must be about the product.
 - fluent: 0 to 1. Share of neighbouring words that are neighbours somewhere in the corpus (0.5 counts as 0, 1 as 1),
   times the share of its three-word phrases that it does not say twice.
 - rude: 1 with a word from a short list.
@@ -82,10 +83,13 @@ class Annotator:
         is_card, topic = False, 0.0
         if request.kind == "persona":
             is_card, review, topic = self._persona(request.subject, answer)
-        else:
-            topic = 0.5 * self._likeness(request.kind, answer) + 0.5 * self._about(request, answer)
-        whole = bool(re.search(r"[.!?][\"')]*$", answer)) and (is_card or request.kind != "persona")
+        elif words(answer):
+            topic = self._about(request, answer)
+            if request.is_chat:
+                named = request.kind == "review" or bool({*stems(request.subject)} & {*stems(answer)})
+                topic = 0.5 * named + 0.5 * topic
         found = words(answer)
+        whole = bool(re.search(r"\w\W*[.!?][\"')]*$", answer)) and (is_card or request.kind != "persona")
         return Judgement(
             tone=_vader().polarity_scores(review)["compound"] if found else 0.0,
             complete=float(ended and whole),
@@ -95,15 +99,10 @@ class Annotator:
         )
 
     def _about(self, request: Request, answer: str) -> float:
-        """Whether the answer to a request names its subject; how much it is on the topic of a text it continues."""
-        if request.is_chat:
-            return float(request.kind == "review" or bool({*stems(request.subject)} & {*stems(answer)}))
-        topic = request.text
-        if request.kind != "story":  # there the subject is a person, and a name is no topic
-            name = words(request.subject)
-            topic = " ".join(word for word in words(topic) if word not in name)
+        """How much the answer is on the topic that is named beside the subject, else how much it is of the kind."""
+        topic = request.topic()
         if self.relevance.knows(topic):
-            return self.relevance.likeness(topic, answer)
+            return max(0.0, 2 * self.relevance.likeness(topic, answer) - 1)
         return self._likeness(request.kind, answer)
 
     def _persona(self, product: str, answer: str) -> tuple[bool, str, float]:

@@ -64,6 +64,10 @@ class Log(NamedTuple):
     clipped_share: float  # of tokens whose ratio lay outside the clip
     length_tokens: float
 
+    def words(self) -> str:
+        """For a line of progress."""
+        return f"PPO: reward {self.reward:+.2f}, KL {self.kl_nats:.1f} nats, {self.entropy_bits:.2f} bits a token"
+
 
 class Rollout(NamedTuple):
     """Answers and what is known of them. Shapes (rows, width): everything is aligned with the token it speaks of."""

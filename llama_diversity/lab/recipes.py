@@ -21,7 +21,7 @@ import numpy as np
 
 from llama_diversity.errors import BadValue
 from llama_diversity.lab import align, answer_sets, dpo, ppo
-from llama_diversity.lab.align import ALIGNED_FILE, SFT_FILE, Workshop, Written, sha256_of
+from llama_diversity.lab.align import Written
 from llama_diversity.lab.annotator import Judgement, prefer
 from llama_diversity.lab.answer_sets import AnswerSets
 from llama_diversity.lab.base import MODEL_FILE, TOKENIZER_FILE
@@ -29,6 +29,7 @@ from llama_diversity.lab.export import read_gguf
 from llama_diversity.lab.pretrain import Report, Schedule, total_bits, train
 from llama_diversity.lab.requests import Demonstration, Request
 from llama_diversity.lab.transformer import Llama
+from llama_diversity.lab.workshop import ALIGNED_FILE, SFT_FILE, Workshop, sha256_of
 
 FILES = {name: f"tiny-{name}-f16.gguf" for name in ("sft-narrow", "sft-varied", "dpo")}
 SETS_FILE, ALIGNED_MEASURES_FILE = "tiny-answer-sets.json", "tiny-aligned-measures.json"

@@ -63,6 +63,18 @@ class Request(NamedTuple):
         """What the model reads, without BOS."""
         return f"[INST] {self.text} [/INST]" if self.is_chat else self.text
 
+    def topic(self) -> str:
+        """What is named beside the subject: a company that a request asks about, an opening's words without the name.
+
+        Empty where there is nothing.
+        """
+        if self.is_chat:
+            return "company" if "company" in words(self.text) else ""
+        if self.kind == "story":  # its subject is a thing
+            return self.text
+        name = words(self.subject)
+        return " ".join(word for word in words(self.text) if word not in name)
+
 
 class Demonstration(NamedTuple):
     """A request and a good answer to it."""

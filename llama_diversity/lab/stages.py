@@ -12,8 +12,7 @@ from llama_diversity.lab import align, base, recipes, sweep
 from llama_diversity.lab.ppo import Log, Settings
 from llama_diversity.lab.pretrain import Schedule
 from llama_diversity.lab.transformer import Architecture
-
-Show = Callable[[float, str], None]  # hears the share that is done, and words for it
+from llama_diversity.lab.workshop import MAX_TOKENS, Plan, Show, Workshop
 
 
 def grow_base(
@@ -37,6 +36,7 @@ def align_base(
     out: Path,
     *,
     preferences: int,
+    rounds: int,
     iterations: int,
     beta: float,
     device: str,
@@ -45,17 +45,16 @@ def align_base(
     show: Show,
 ) -> dict[str, Any]:
     """Fine-tuning, preferences, a reward model and PPO on the base model in `out`; continues what was cut short."""
-    settings = Settings(n_iterations=iterations, beta=beta, max_tokens=align.MAX_TOKENS, seed=seed)
-    plan = align.Plan(n_preferences=preferences, ppo=settings, seed=seed)
+    settings = Settings(n_iterations=iterations, beta=beta, max_tokens=MAX_TOKENS, seed=seed)
+    plan = Plan(n_preferences=preferences, n_rounds=rounds, ppo=settings, seed=seed)
     plan = dataclasses.replace(plan, sft=dataclasses.replace(plan.sft, seed=seed))
     show(0.0, "choosing documents")
-    shop = align.Workshop(corpus, out, plan, device=device)
+    shop = Workshop(corpus, out, plan, device=device)
     align.fine_tune(shop, on_report=_heard(show, plan.sft.rows_a_step), fuse=fuse)
     reward = align.learn_reward(shop, show=show)
 
     def on_log(log: Log) -> None:
-        words = f"PPO: reward {log.reward:+.2f}, KL {log.kl_nats:.1f} nats, {log.entropy_bits:.2f} bits a token"
-        show((log.iteration + 1) / iterations, words)
+        show((log.iteration + 1) / iterations, log.words())
 
     return align.reinforce(shop, reward, on_log=on_log)
 
@@ -66,6 +65,7 @@ def grow_pair(
     *,
     tokens: int,
     preferences: int,
+    rounds: int,
     iterations: int,
     beta: float,
     device: str,
@@ -81,6 +81,7 @@ def grow_pair(
             corpus,
             out,
             preferences=preferences,
+            rounds=rounds,
             iterations=iterations,
             beta=beta,
             device=device,
@@ -106,7 +107,7 @@ def grow_recipes(
     """
     plan = align.plan_of(out)
     show(0.0, "choosing documents")
-    shop = align.Workshop(corpus, out, plan, device=device)
+    shop = Workshop(corpus, out, plan, device=device)
     usual = recipes.Plan(seed=plan.seed if seed is None else seed)
     siblings = recipes.Siblings(shop, dataclasses.replace(usual, dpo=dataclasses.replace(usual.dpo, beta=beta)))
     show(0.0, "choosing answers")
@@ -143,7 +144,7 @@ def sweep_knobs(
         steps=tuple(step for step in grid.steps if step < iterations),
     )
     show(0.0, "choosing documents")
-    shop = align.Workshop(corpus, out, align.plan_of(out), device=device)
+    shop = Workshop(corpus, out, align.plan_of(out), device=device)
     return sweep.summarize_rows(sweep.sweep(shop, grid, show=show))
 
 

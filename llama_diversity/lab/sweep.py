@@ -20,12 +20,12 @@ import numpy as np
 import torch
 
 from llama_diversity.lab import align, ppo
-from llama_diversity.lab.align import SFT_FILE, Workshop, sha256_of
 from llama_diversity.lab.annotator import prefer
 from llama_diversity.lab.pretrain import BOS
 from llama_diversity.lab.requests import PROMPTS_OF_THE_EXPERIMENTS
 from llama_diversity.lab.reward import RewardModel
 from llama_diversity.lab.transformer import Llama
+from llama_diversity.lab.workshop import SFT_FILE, Workshop, sha256_of
 from llama_diversity.metrics.inference import mean_interval
 from llama_diversity.metrics.similarity import mean_cosine, tf_idf
 
