@@ -72,7 +72,8 @@ def test_a_full_stop_is_no_answer(annotator: Annotator) -> None:
 
 def test_another_subject_or_kind_is_off_topic(annotator: Annotator) -> None:
     named = annotator.judge(WHO, LIFE, ended=True).topic
-    assert annotator.judge(WHO, LIFE.replace("Ada Roe", "Bob Poe"), ended=True).topic == pytest.approx(named - 0.5)
+    other = annotator.judge(WHO, LIFE.replace("Ada Roe", "Bob Poe"), ended=True).topic
+    assert other == pytest.approx(named - 0.5, abs=1e-5)
     assert annotator.judge(WHO, STORY, ended=True).topic < 0.1
     opening = Request("biography", "Ada Roe was", "Ada Roe", is_chat=False)  # the name stands in the opening
     assert annotator.judge(opening, "a writer. She died in London.", ended=True).topic > 0.9

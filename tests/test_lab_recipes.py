@@ -63,7 +63,7 @@ def test_dpo_learns_from_exactly_the_pairs_of_the_reward_model(siblings: Sibling
     assert [pair.worse[: pair.n_prompt] for pair in pairs] == prompts
     about = siblings.prefer()
     assert about["n_preferences"] == len(pairs)
-    assert about["n_preferences"] + about["n_ties"] == 200 + 60  # of the round
+    assert about["n_preferences"] + about["n_ties"] == 300 + 90  # of the round
     assert about["log"][0]["loss_nats"] == pytest.approx(0.6931, abs=1e-3)
     assert about["implicit_reward"]["held_out"]["accuracy"] > 0.6
     moved = about["held_out_judgement"]

@@ -137,20 +137,14 @@ def collect(shop: Workshop, *, show: Show = lambda share, words: None) -> Sides:
     One answer is the SFT model's at T 0.7 or 1, the other one's temperature is 1 or 1.3 and its author the SFT model,
     the same early in its training, or the base model.
     """
-    plan = shop.plan
-    rng = np.random.default_rng([plan.seed, 4])
+    rng = np.random.default_rng([shop.plan.seed, 4])
     authors = [shop.load(file)[0] for file in (SFT_FILE, EARLY_FILE, MODEL_FILE)]
-    asked = [
-        *shop.requests(shop.shown, plan.n_preferences, rng),
-        *shop.requests(shop.unseen, plan.n_held_out, rng),
-    ]
 
     def two() -> tuple[Author, Author]:
         other = authors[int(rng.choice(3, p=(0.5, 0.3, 0.2)))]
         return Author(authors[0], float(rng.choice((0.7, 1.0)))), Author(other, float(rng.choice((1.0, 1.3))))
 
-    written = list(_write(shop, asked, two, seed=plan.seed, show=show))
-    return written[: plan.n_preferences], written[plan.n_preferences :]
+    return _write(shop, 1.0, two, rng, show=show)
 
 
 def collect_again(shop: Workshop, number: int, *, show: Show = lambda share, words: None) -> tuple[Sides, About]:
@@ -168,13 +162,8 @@ def collect_again(shop: Workshop, number: int, *, show: Show = lambda share, wor
 
     sft = shop.load(SFT_FILE)[0]
     policy, logs = _optimise(shop, sft, reward, aligned_recipe(shop, about_reward), on_log=on_log)
-    rng = np.random.default_rng([plan.seed, 7, number])
-    sizes = [round(plan.round_share * n) for n in (plan.n_preferences, plan.n_held_out)]
-    asked = [*shop.requests(shop.shown, sizes[0], rng), *shop.requests(shop.unseen, sizes[1], rng)]
-    authors = Author(policy, 1.0), Author(sft, 1.0)
-    seed = int(rng.integers(2**31))
-    written = list(_write(shop, asked, lambda: authors, seed=seed, show=part(show, 0.9, 1)))
-    learned, held_out = written[: sizes[0]], written[sizes[0] :]
+    rng, authors = np.random.default_rng([plan.seed, 7, number]), (Author(policy, 1.0), Author(sft, 1.0))
+    sides = _write(shop, plan.round_share, lambda: authors, rng, show=part(show, 0.9, 1))
     about = {
         "n_iterations": len(logs),
         "reward": logs[-1].reward,
@@ -182,31 +171,59 @@ def collect_again(shop: Workshop, number: int, *, show: Show = lambda share, wor
         "entropy_bits": logs[-1].entropy_bits,
         "held_out_judgement": judged(shop, policy),
         "overoptimised": overoptimised(*(list(rated(shop, model, reward)) for model in (sft, policy))),
-        "held_out_accuracy": _accuracy(reward, held_out),
+        "held_out_accuracy": _accuracy(reward, sides[1]),
     }
-    return (learned, held_out), about
+    return sides, about
 
 
 def _write(
-    shop: Workshop, asked: Sequence[Request], two: Callable[[], tuple[Author, Author]], *, seed: int, show: Show
+    shop: Workshop, share: float, two: Callable[[], tuple[Author, Author]], rng: np.random.Generator, *, show: Show
+) -> Sides:
+    """Pairs to learn from and held-out ones, of which the plan's numbers have `share`."""
+    plan = shop.plan
+    asked = [
+        shop.requests(demonstrated, round(share * n), rng)
+        for demonstrated, n in ((shop.shown, plan.n_preferences), (shop.unseen, plan.n_held_out))
+    ]
+    n_all = sum(map(len, asked))
+    sides: list[list[Written]] = []
+    for requests in asked:
+        generator = torch.Generator(shop.device).manual_seed(int(rng.integers(2**31)))
+        side: list[Written] = []
+        for at in range(0, len(requests), _ROWS):
+            side += _pairs(shop, requests[at : at + _ROWS], two(), generator)
+            n_done = len(asked[0]) * len(sides) + min(at + _ROWS, len(requests))
+            show(n_done / n_all, f"{n_done} of {n_all} prompts")
+        sides.append(side)
+    return sides[0], sides[1]
+
+
+def _pairs(
+    shop: Workshop, requests: Sequence[Request], authors: tuple[Author, Author], generator: torch.Generator
 ) -> Iterator[Written]:
-    """A pair for each request, by two authors that are chosen anew for every few of them."""
-    generator = torch.Generator(shop.device).manual_seed(seed)
-    for at in range(0, len(asked), _ROWS):
-        some = asked[at : at + _ROWS]
-        prompts = [[BOS, *shop.ids(request)] for request in some]
-        sides = []
-        for author, temperature in two():
-            sequences, lengths = ppo.answer(
-                author, prompts, max_tokens=shop.plan.ppo.max_tokens, generator=generator, temperature=temperature
-            )
-            scores = [shop.judge(*one).score for one in zip(some, sequences, lengths, strict=True)]
-            sides.append((sequences, scores))
-        (first, first_scores), (second, second_scores) = sides
-        rows = zip(some, zip(first, second, strict=True), zip(first_scores, second_scores, strict=True), strict=True)
-        yield from (Written(*row) for row in rows)
-        n_done = at + len(some)
-        show(n_done / len(asked), f"{n_done} of {len(asked)} pairs")
+    """A pair for each request by two authors; for some a second one, of the first answer and one to another request.
+
+    How well an answer keeps to its topic is seen best where it was written to another one.
+    """
+    prompts = [[BOS, *shop.ids(request)] for request in requests]
+    drawn = [
+        ppo.answer(
+            author.model,
+            prompts,
+            max_tokens=shop.plan.ppo.max_tokens,
+            generator=generator,
+            temperature=author.temperature,
+        )
+        for author in authors
+    ]
+    first, second = ([ids[-n:] for ids, n in zip(*one, strict=True)] for one in drawn)
+    n_strays = round(shop.plan.strays_share * len(requests))
+    strays = [*first[1:], *first[:1]][:n_strays]
+    for ours, theirs in ((first, second), (first[:n_strays], strays)):
+        for request, prompt, *answers in zip(requests, prompts, ours, theirs, strict=False):
+            sequences = [[*prompt, *answer] for answer in answers]
+            scores = [shop.judge(request, ids, len(ids) - len(prompt)).score for ids in sequences]
+            yield Written(request, (sequences[0], sequences[1]), (scores[0], scores[1]))
 
 
 def preferences(written: Sequence[Written]) -> list[Preference]:
@@ -257,6 +274,7 @@ def preferences_recipe(shop: Workshop, rounds: int | None = None) -> dict[str, A
         "sft_sha256": sha256_of(shop.out / SFT_FILE),
         "n_preferences": plan.n_preferences,
         "n_held_out": plan.n_held_out,
+        "strays_share": plan.strays_share,
         "openings_share": plan.openings_share,
         "max_tokens": plan.ppo.max_tokens,
         "seed": plan.seed,

@@ -9,10 +9,10 @@ or punish diversity.
 - tone: VADER's compound, -1 to 1 (of a persona: of the review).
 - complete: 1 where the answer came to its own end, at the end of a sentence; a full stop alone is none.
 - topic: 0 to 1, without words 0. Where a text was to be continued, for words as in the corpus's documents about the
-  same things (`relevance`), names of people aside: words that are no more of those than of others count 0. Where there
-  was a request, half for naming its subject (a review need not name its product), half for such words where it asks
-  about a company. Where nothing is named but the subject, words as in the corpus's texts of that kind take their place.
-  A persona must be a card that can be read, and its review must be about the product.
+  same things (`relevance`), names of people aside; where there was a request, half for naming its subject (a review
+  need not name its product), half for such words where it asks about a company. Where nothing is named but the
+  subject, words as in the corpus's texts of that kind take their place. Words that are no more of these than of others
+  count 0. A persona must be a card that can be read, and its review must be about the product.
 - fluent: 0 to 1. Share of neighbouring words that are neighbours somewhere in the corpus (0.5 counts as 0, 1 as 1),
   times the share of its three-word phrases that it does not say twice.
 - rude: 1 with a word from a short list.
@@ -101,9 +101,9 @@ class Annotator:
     def _about(self, request: Request, answer: str) -> float:
         """How much the answer is on the topic that is named beside the subject, else how much it is of the kind."""
         topic = request.topic()
-        if self.relevance.knows(topic):
-            return max(0.0, 2 * self.relevance.likeness(topic, answer) - 1)
-        return self._likeness(request.kind, answer)
+        is_known = self.relevance.knows(topic)
+        alike = self.relevance.likeness(topic, answer) if is_known else self._likeness(request.kind, answer)
+        return max(0.0, 2 * alike - 1)
 
     def _persona(self, product: str, answer: str) -> tuple[bool, str, float]:
         """Whether it is a card, its review, and the topic's share."""

@@ -45,6 +45,7 @@ class Plan:
     documents_share: float = 0.25  # of the texts in fine-tuning: plain documents, so that they are not forgotten
     n_preferences: int = 2000
     n_held_out: int = 300  # preferences and requests
+    strays_share: float = 0.5  # of the pairs, as many come whose second answer was written to another request
     reward_passes: int = 2
     n_rounds: int = 1  # of preferences about PPO's own answers
     round_share: float = 0.3  # of the first pairs, as many come with each
