@@ -16,7 +16,7 @@ from llama_diversity.installation import require_extra
 from llama_diversity.render import lab_pages as pages
 from llama_diversity.studies.session import Session
 
-PREFERENCES, ROUNDS, ITERATIONS, BETA = 2000, 1, 120, 0.01  # what the tiny pair was aligned with
+PREFERENCES, ROUNDS, ITERATIONS, BETA = 2000, 1, 120, 0.01  # the tiny pair that ships had no rounds
 EXTRA = ("torch", "sentencepiece", "gguf")
 
 
