@@ -6,6 +6,8 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,8 @@ from llama_diversity.lab import align, base, ppo, workshop
 from llama_diversity.lab.export import read_gguf
 from llama_diversity.lab.ppo import Settings
 from llama_diversity.lab.pretrain import Schedule
+from llama_diversity.lab.requests import Request
+from llama_diversity.lab.reward import Ranking
 from llama_diversity.lab.workshop import ALIGNED_FILE, EARLY_FILE, REWARD_FILE, SFT_FILE, Plan, Workshop
 from llama_diversity.records import ModelRef
 
@@ -52,7 +56,7 @@ def test_every_stage_is_written_better_than_the_one_before_and_not_done_twice(
     assert not {d.answer for d in shop.shown} & {d.answer for d in shop.unseen}
     align.fine_tune(shop)
     reward = align.learn_reward(shop)
-    assert reward["n_preferences"] + reward["n_ties"] == 300 + 90  # two for three prompts
+    assert reward["n_preferences"] + reward["n_ties"] == 10 * (200 + 60)  # the round's too
     assert reward["held_out_accuracy"] > 0.6
     (told,) = reward["rounds"]
     assert told["n_iterations"] == 14
@@ -88,11 +92,46 @@ def test_every_stage_is_written_better_than_the_one_before_and_not_done_twice(
         engine.close()
 
 
+def ask(text: str, kind: str = "story", *, is_chat: bool = True) -> Request:
+    return Request(kind, text, "a dog", is_chat)
+
+
+def test_answers_to_others_are_those_of_the_next_request_of_its_kind_and_of_the_next_of_any() -> None:
+    asked = [
+        ask("one"),
+        ask("two", "review"),
+        ask("three", is_chat=False),  # a story in another form
+        ask("one"),  # the same words
+        ask("four"),
+        ask("five", "review"),
+    ]
+    assert align._others(asked, 0) == [4, 1]
+    assert align._others(asked, 4) == [0, 5]
+    assert align._others(asked, 5) == [1, 0]
+    assert align._others(asked, 2) == [3, 4]  # no other story is one to be continued: the next two
+    assert align._others(asked[:2], 0) == [1]
+    assert align._others([ask("one"), ask("one")], 0) == []
+
+
+def test_all_pairs_of_a_prompt_that_differ_enough_are_learned() -> None:
+    """Scores 1, 3, 1.2, 2: of six pairs one lies within the margin of 0.25."""
+    shop: Any = SimpleNamespace(ids=lambda request: [7, 8])
+    sequences = [[1, 7, 8, n, 2] for n in range(10, 14)]
+    written = [
+        align.Written(ask("one"), sequences, [1.0, 3.0, 1.2, 2.0]),
+        align.Written(ask("two"), sequences[:2], [1.0, 1.1]),
+    ]
+    (ranking,) = align.ranked(shop, written)
+    assert ranking == Ranking(sequences, [(1, 0), (3, 0), (1, 2), (1, 3), (3, 2)], 3)
+    assert align.counted(written, [ranking]) == {"n_preferences": 5, "n_ties": 2}
+    assert align.drawn_pairs(shop, written) == [Ranking(sequences[:2], [(1, 0)], 3)]
+
+
 def check_the_round(shop: Workshop, first: align.Sides, all_of_them: align.Sides) -> None:
     """Its pairs come behind the first ones; the policy that was optimised before it wrote one answer, SFT the other."""
     more = [both[len(before) :] for before, both in zip(first, all_of_them, strict=True)]
     assert [both[: len(before)] for before, both in zip(first, all_of_them, strict=True)] == list(first)
-    assert [len(side) for side in more] == [90, 27]  # three tenths, and half as many strays
+    assert [len(side) for side in more] == [60, 18]  # three tenths
     recipe = align.aligned_recipe(shop, {"recipe": align.reward_recipe(shop, 0)})
     checkpoint = shop.checkpoint("aligned", {**recipe, "ppo": {**recipe["ppo"], "n_iterations": 0}})
     sft = shop.load(SFT_FILE)[0]
@@ -106,6 +145,13 @@ def check_the_round(shop: Workshop, first: align.Sides, all_of_them: align.Sides
             shop.judge(one.request, ids, n).score for one, ids, n in zip(more[0], sequences, n_answers, strict=True)
         ]
         assert scores == [one.scores[answer] for one in more[0]]
+    for one in more[0]:
+        n_prompt = 1 + len(shop.ids(one.request))
+        ours, _, *strays, short = (sequence[n_prompt:] for sequence in one.sequences)
+        assert all(any(ids[-len(stray) :] == stray for other in more[0] for ids in other.sequences) for stray in strays)
+        assert short[:-2] == ours[: len(short) - 2]
+        assert len(short) - 2 <= len(ours) / 2
+        assert shop.tokenizer.decode(short).rstrip().endswith(".")
 
 
 def test_a_folder_without_a_base_model_is_refused(small_world: Path, tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ torch = pytest.importorskip("torch")
 
 from llama_diversity.errors import BadValue  # noqa: E402
 from llama_diversity.lab import dpo  # noqa: E402
-from llama_diversity.lab.dpo import Log, Pair, Settings, held_out, log_p_of, loss_of, optimise  # noqa: E402
+from llama_diversity.lab.dpo import Log, Settings, held_out, log_p_of, loss_of, optimise  # noqa: E402
+from llama_diversity.lab.reward import Ranking  # noqa: E402
 from llama_diversity.lab.transformer import Architecture, Llama  # noqa: E402
 
 SMALL = Architecture(n_vocab=24, n_embd=32, n_layer=1, n_head=2, n_ff=48, n_ctx=32)
-QUICK = Settings(n_passes=2, pairs_a_step=16, rate=3e-3)
+QUICK = Settings(n_passes=2, prompts_a_step=16, rate=3e-3)
 
 
 def sft() -> Llama:
@@ -25,10 +26,10 @@ def sft() -> Llama:
     return made
 
 
-def sevens(n: int, seed: int) -> list[Pair]:
+def sevens(n: int, seed: int) -> list[Ranking]:
     """Pairs of answers to one prompt each: the better one begins with a seven, the worse one with an eight."""
     draws = torch.randint(9, 24, (n, 5), generator=torch.Generator().manual_seed(seed)).tolist()
-    return [Pair([1, a, b, 7, c, 2], [1, a, b, 8, d, e], 3) for a, b, c, d, e in draws]
+    return [Ranking([[1, a, b, 8, d, e], [1, a, b, 7, c, 2]], [(1, 0)], 3) for a, b, c, d, e in draws]
 
 
 def test_the_loss_by_hand() -> None:
@@ -51,13 +52,14 @@ def test_the_gradient_by_hand() -> None:
 
 def test_only_the_answers_tokens_count_each_given_all_before_it() -> None:
     model = sft()
-    pair = Pair([1, 10, 11, 7, 12, 2], [1, 10, 11, 8], 3)
+    longer, shorter = [1, 10, 11, 7, 12, 2], [1, 10, 11, 8]
+    ranking = Ranking([shorter, longer], [(1, 0)], 3)
     with torch.no_grad():
-        log_p = torch.log_softmax(model.logits(model(torch.tensor([pair.better]))), -1)[0]
+        log_p = torch.log_softmax(model.logits(model(torch.tensor([longer]))), -1)[0]
     better = float(log_p[2, 7] + log_p[3, 12] + log_p[4, 2])
     worse = float(log_p[2, 8])
     by_hand = pytest.approx([better, worse], rel=2e-3)  # products of bfloat16, where the processor has them
-    assert log_p_of(model, [pair, pair, pair], pairs_a_batch=2).tolist() == [by_hand] * 3
+    assert log_p_of(model, [ranking, ranking, ranking], prompts_a_batch=2).tolist() == [by_hand] * 3
 
 
 def test_the_first_step_costs_log_2_and_goes_to_the_better_answer() -> None:

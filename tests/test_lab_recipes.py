@@ -32,7 +32,7 @@ ALIGN = Plan(
     n_held_out=60,
     ppo=Settings(n_iterations=2, n_answers=24, max_tokens=60),
 )
-QUICK = recipes.Plan(answers_a_kind=12, dpo=dpo.Settings(pairs_a_step=12, rate=1e-3))
+QUICK = recipes.Plan(answers_a_kind=12, dpo=dpo.Settings(prompts_a_step=12, rate=1e-3))
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +53,26 @@ def siblings(small_world: Path, folder: Path) -> Siblings:
     return Siblings(Workshop(small_world, folder, align.plan_of(folder), device="cpu"), QUICK)
 
 
-def test_dpo_learns_from_exactly_the_pairs_of_the_reward_model(siblings: Siblings) -> None:
+def test_dpo_learns_from_exactly_the_pairs_of_the_reward_model(
+    siblings: Siblings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written, _ = align.collected(siblings.shop)
-    pairs = list(recipes.pairs_of(siblings.shop, written))
-    assert [(pair.better, pair.worse) for pair in pairs] == [tuple(one) for one in align.preferences(written)]
-    preferred = [one for one in written if abs(one.scores[0] - one.scores[1]) >= 0.25]
-    prompts = [[align.BOS, *siblings.shop.ids(one.request)] for one in preferred]
-    assert [pair.better[: pair.n_prompt] for pair in pairs] == prompts
-    assert [pair.worse[: pair.n_prompt] for pair in pairs] == prompts
+    learned = align.ranked(siblings.shop, written)
+    for one in learned:
+        assert len({tuple(sequence[: one.n_prompt]) for sequence in one.sequences}) == 1
+    shown: list[list[Any]] = []
+
+    def optimise(sft: Any, rankings: list[Any], *rest: Any, **options: Any) -> Any:
+        shown.append(rankings)
+        return real(sft, rankings, *rest, **options)
+
+    real = dpo.optimise
+    monkeypatch.setattr(dpo, "optimise", optimise)
     about = siblings.prefer()
-    assert about["n_preferences"] == len(pairs)
-    assert about["n_preferences"] + about["n_ties"] == 300 + 90  # of the round
+    assert shown == [learned]
+    of_reward = align.about_reward(siblings.shop.out)
+    assert {key: about[key] for key in ("n_preferences", "n_ties")}.items() <= of_reward.items()
+    assert about["n_preferences"] + about["n_ties"] == 10 * (200 + 60)  # of the round
     assert about["log"][0]["loss_nats"] == pytest.approx(0.6931, abs=1e-3)
     assert about["implicit_reward"]["held_out"]["accuracy"] > 0.6
     moved = about["held_out_judgement"]
@@ -100,7 +109,7 @@ def test_no_stage_is_done_twice_and_a_new_recipe_is_done_anew(small_world: Path,
     assert [again.fine_tune("narrow"), again.fine_tune("varied"), again.prefer()] == made
     assert "_sft_measured" not in vars(again)
     assert digests == {file: sha256_of(folder / file) for file in FILES.values()}
-    tight = recipes.Plan(answers_a_kind=12, dpo=dpo.Settings(beta=20.0, pairs_a_step=12, rate=1e-3))
+    tight = recipes.Plan(answers_a_kind=12, dpo=dpo.Settings(beta=20.0, prompts_a_step=12, rate=1e-3))
     other = Siblings(shop, tight).prefer()["held_out_judgement"]["dpo"]
     assert other["kl_nats"] < made[2]["held_out_judgement"]["dpo"]["kl_nats"]
 

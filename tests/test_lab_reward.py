@@ -10,10 +10,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from llama_diversity.lab.reward import (  # noqa: E402
-    Preference,
+    Ranking,
     RewardModel,
     accuracy,
     bradley_terry_loss,
+    of_pairs,
     padded,
     train_reward,
 )
@@ -47,16 +48,23 @@ def test_padding_changes_no_reward() -> None:
     assert lengths.tolist() == [3, 7, 2]
 
 
+def test_each_answer_is_read_once_for_all_pairs_of_its_prompt() -> None:
+    """Three answers to one prompt, two to the next: their rewards in that order, by hand."""
+    rankings = [Ranking([[1, 5], [1, 6], [1, 7]], [(2, 0), (0, 1), (2, 1)], 1), Ranking([[1, 8], [1, 9]], [(1, 0)], 1)]
+    rewards = torch.tensor([0.5, -1.0, 2.0, 10.0, 20.0])
+    assert of_pairs(rewards, rankings).tolist() == [[2.0, 0.5], [0.5, -1.0], [2.0, -1.0], [20.0, 10.0]]
+
+
 def test_it_learns_which_answer_is_preferred() -> None:
     """Whoever says 7 more often is better; a model that cannot tell is right in half of the cases."""
     rng = np.random.default_rng(0)
 
-    def pair() -> Preference:
+    def pair() -> Ranking:
         few, many = sorted(rng.choice(8, 2, replace=False))
         some = [
             [1, *rng.permutation([7] * n + [int(t) for t in rng.integers(8, 30, 8 - n)]).tolist()] for n in (many, few)
         ]
-        return Preference(*some)
+        return Ranking(some, [(0, 1)], 1)
 
     learned, unseen = [pair() for _ in range(600)], [pair() for _ in range(200)]
     model = RewardModel(body())
@@ -64,11 +72,11 @@ def test_it_learns_which_answer_is_preferred() -> None:
     train_reward(model, learned, passes=3, rate=3e-3, on_report=lambda done, loss: heard.append(loss))
     assert heard[0] == pytest.approx(math.log(2), abs=1e-6)  # the head begins at zero
     assert accuracy(model, unseen) > 0.85
-    assert accuracy(model, [Preference(p.worse, p.better) for p in unseen]) < 0.15
+    assert accuracy(model, [one._replace(pairs=[(1, 0)]) for one in unseen]) < 0.15
 
 
 def test_the_model_it_was_made_from_is_left_alone() -> None:
     made = body()
     before = made.token_embd.weight.detach().clone()
-    train_reward(RewardModel(made), [Preference([1, 7, 2], [1, 8, 2])] * 20, passes=1)
+    train_reward(RewardModel(made), [Ranking([[1, 7, 2], [1, 8, 2]], [(0, 1)], 1)] * 20, passes=1)
     assert torch.equal(made.token_embd.weight, before)

@@ -22,7 +22,7 @@ from llama_diversity.lab.sweep import Grid, Run, runs, summarize_rows  # noqa: E
 from llama_diversity.lab.transformer import Llama  # noqa: E402
 
 GRID = Grid(
-    betas=(0.0, 0.01),
+    betas=(0.0, 0.05),
     steps=(1,),
     labels=(40,),
     seeds=(1, 2),
@@ -35,8 +35,8 @@ PLAN = workshop.Plan(sft=Schedule(256 * 8), n_preferences=80, n_held_out=20, n_r
 
 def test_a_cut_sweep_has_all_values_with_fewer_seeds() -> None:
     assert runs(GRID) == [
-        Run("beta", 0.0, 1), Run("beta", 0.01, 1), Run("labels", 40, 1),
-        Run("beta", 0.0, 2), Run("beta", 0.01, 2), Run("labels", 40, 2),
+        Run("beta", 0.0, 1), Run("beta", 0.05, 1), Run("labels", 40, 1),
+        Run("beta", 0.0, 2), Run("beta", 0.05, 2), Run("labels", 40, 2),
     ]  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_the_command_writes_a_table_and_a_figure(
     assert (code, err) == (0, "")
     rows = [line for line in out.splitlines() if line.startswith("|")][2:]
     assert [row.split("|")[1:4] for row in rows] == [
-        [" beta ", " 0 ", " 2 "], [" beta ", " 0.01 ", " 2 "],
+        [" beta ", " 0 ", " 2 "], [" beta ", " 0.05 ", " 2 "],
         [" steps ", " 0 ", " 2 "], [" steps ", " 1 ", " 2 "], [" steps ", " 2 ", " 2 "],
         [" labels ", " 40 ", " 2 "],
     ]  # fmt: skip
@@ -101,7 +101,7 @@ def test_a_sweep_does_only_what_is_missing(small_world: Path, tmp_path: Path) ->
     one = dataclasses.replace(GRID, seeds=(1,))
     rows = sweep.sweep(shop, one, show=lambda share, words: said.append(words))
     assert {(row["knob"], row["value"]) for row in rows} == {
-        ("beta", 0.0), ("beta", 0.01), ("labels", 40.0), ("steps", 0.0), ("steps", 1.0), ("steps", 2.0)
+        ("beta", 0.0), ("beta", 0.05), ("labels", 40.0), ("steps", 0.0), ("steps", 1.0), ("steps", 2.0)
     }  # fmt: skip
     assert all(math.isfinite(row[name]) for row in rows for name in sweep.MEASURES)
     start = next(row for row in rows if row["knob"] == "steps" and row["value"] == 0)

@@ -16,7 +16,7 @@ from llama_diversity.installation import require_extra
 from llama_diversity.render import lab_pages as pages
 from llama_diversity.studies.session import Session
 
-PREFERENCES, ROUNDS, ITERATIONS, BETA = 2000, 1, 120, 0.01  # the tiny pair that ships had no rounds
+PREFERENCES, ROUNDS, ITERATIONS, BETA = 2000, 1, 120, 0.05  # the tiny pair that ships had no rounds
 EXTRA = ("torch", "sentencepiece", "gguf")
 
 
@@ -75,9 +75,7 @@ def base(*, corpus: Path, out: Path, session: Session, output: Output, **how: An
 
 @lab.command()
 @place_options
-@click.option(
-    "--preferences", type=click.IntRange(20), default=PREFERENCES, show_default=True, help="Pairs of answers."
-)
+@click.option("--preferences", type=click.IntRange(20), default=PREFERENCES, show_default=True, help="Prompts.")
 @click.option(
     "--rounds",
     type=click.IntRange(0),
@@ -135,7 +133,7 @@ def grow(*, corpus: Path, out: Path, tokens: int, session: Session, output: Outp
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs for each value.")
 @click.option("--iterations", type=click.IntRange(1), default=60, show_default=True, help="Of PPO, in each run.")
 @click.option("--beta", "betas", type=click.FloatRange(0), multiple=True, help="Values of beta.  [default: seven]")
-@click.option("--labels", type=click.IntRange(20), multiple=True, help="Numbers of labels.  [default: 50, 200, 800]")
+@click.option("--labels", type=click.IntRange(20), multiple=True, help="Prompts with labels.  [default: 50, 200, 800]")
 @common_options
 def sweep(*, corpus: Path, out: Path, seeds: int, session: Session, output: Output, **how: Any) -> None:
     """Turn the knobs of RLHF and measure what they do to diversity: beta, steps, preference labels.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +25,9 @@ from llama_diversity.lab.base import MODEL_FILE, encode, quality
 from llama_diversity.lab.checkpoint import save_whole
 from llama_diversity.lab.export import read_gguf
 from llama_diversity.lab.overrated import Rated, overoptimised
-from llama_diversity.lab.pretrain import BOS, Report, Text, total_bits, train
+from llama_diversity.lab.pretrain import BOS, EOS, Report, Text, total_bits, train
 from llama_diversity.lab.requests import KINDS, Demonstration, Request
-from llama_diversity.lab.reward import Preference, RewardModel, accuracy, train_reward
+from llama_diversity.lab.reward import Ranking, RewardModel, accuracy, train_reward
 from llama_diversity.lab.tokenizer import Tokenizer
 from llama_diversity.lab.transformer import Llama
 from llama_diversity.lab.workshop import (
@@ -45,11 +47,15 @@ _ROWS, _N_PROMPTS = 64, 2000
 
 
 class Written(NamedTuple):
-    """A sampled pair, as ids, and what the annotator said of both."""
+    """Answers to one request as whole sequences of ids, and the annotator's scores.
+
+    The first two were drawn for it; behind them one that was drawn for another request of the same kind, one for
+    another request of any, and the first one cut short.
+    """
 
     request: Request
-    sequences: tuple[list[int], list[int]]
-    scores: tuple[float, float]
+    sequences: list[list[int]]
+    scores: list[float]
 
 
 class Author(NamedTuple):
@@ -129,12 +135,12 @@ def _answer_bits(shop: Workshop, model: Llama, kind: str) -> float | None:
 
 
 def collect(shop: Workshop, *, show: Show = lambda share, words: None) -> Sides:
-    """Pairs of answers with their scores: those to learn from, and those held out.
+    """Answers with their scores: those to learn from, and those held out.
 
     The latter's requests are made from held-out documents. People's names are new there; products and what stories are
     about mostly come on both sides.
 
-    One answer is the SFT model's at T 0.7 or 1, the other one's temperature is 1 or 1.3 and its author the SFT model,
+    The first is the SFT model's at T 0.7 or 1, the second one's temperature is 1 or 1.3 and its author the SFT model,
     the same early in its training, or the base model.
     """
     rng = np.random.default_rng([shop.plan.seed, 4])
@@ -148,10 +154,10 @@ def collect(shop: Workshop, *, show: Show = lambda share, words: None) -> Sides:
 
 
 def collect_again(shop: Workshop, number: int, *, show: Show = lambda share, words: None) -> tuple[Sides, About]:
-    """Pairs of round `number`, and what PPO had made of the SFT model before it.
+    """Answers of round `number`, and what PPO had made of the SFT model before it.
 
-    Where a reward model has read nothing it is wrong, and PPO finds such places. So its policy writes one answer of
-    each pair and the SFT model the other, both at T 1.
+    Where a reward model has read nothing it is wrong, and PPO finds such places. So its policy writes the first answer
+    and the SFT model the second, both at T 1.
     """
     plan = shop.plan
     about_reward = _learn(shop, number - 1, show=part(show, 0, 0.2))
@@ -171,7 +177,7 @@ def collect_again(shop: Workshop, number: int, *, show: Show = lambda share, wor
         "entropy_bits": logs[-1].entropy_bits,
         "held_out_judgement": judged(shop, policy),
         "overoptimised": overoptimised(*(list(rated(shop, model, reward)) for model in (sft, policy))),
-        "held_out_accuracy": _accuracy(reward, sides[1]),
+        "held_out_accuracy": _accuracy(reward, drawn_pairs(shop, sides[1])),
     }
     return sides, about
 
@@ -179,7 +185,7 @@ def collect_again(shop: Workshop, number: int, *, show: Show = lambda share, wor
 def _write(
     shop: Workshop, share: float, two: Callable[[], tuple[Author, Author]], rng: np.random.Generator, *, show: Show
 ) -> Sides:
-    """Pairs to learn from and held-out ones, of which the plan's numbers have `share`."""
+    """Answers to learn from and held-out ones, to `share` of as many prompts as the plan has."""
     plan = shop.plan
     asked = [
         shop.requests(demonstrated, round(share * n), rng)
@@ -191,19 +197,24 @@ def _write(
         generator = torch.Generator(shop.device).manual_seed(int(rng.integers(2**31)))
         side: list[Written] = []
         for at in range(0, len(requests), _ROWS):
-            side += _pairs(shop, requests[at : at + _ROWS], two(), generator)
+            side += _answers(shop, requests[at : at + _ROWS], two(), generator, rng)
             n_done = len(asked[0]) * len(sides) + min(at + _ROWS, len(requests))
             show(n_done / n_all, f"{n_done} of {n_all} prompts")
         sides.append(side)
     return sides[0], sides[1]
 
 
-def _pairs(
-    shop: Workshop, requests: Sequence[Request], authors: tuple[Author, Author], generator: torch.Generator
+def _answers(
+    shop: Workshop,
+    requests: Sequence[Request],
+    authors: tuple[Author, Author],
+    generator: torch.Generator,
+    rng: np.random.Generator,
 ) -> Iterator[Written]:
-    """A pair for each request by two authors; for some a second one, of the first answer and one to another request.
+    """What two authors answer to each request, and answers that show what the reward model would not see otherwise.
 
-    How well an answer keeps to its topic is seen best where it was written to another one.
+    How well an answer keeps to its topic is seen best where it was written to another one, and that more has to follow
+    a clean end where nothing does. Both are faults that a policy is led to and that sampled answers seldom have.
     """
     prompts = [[BOS, *shop.ids(request)] for request in requests]
     drawn = [
@@ -217,23 +228,51 @@ def _pairs(
         for author in authors
     ]
     first, second = ([ids[-n:] for ids, n in zip(*one, strict=True)] for one in drawn)
-    n_strays = round(shop.plan.strays_share * len(requests))
-    strays = [*first[1:], *first[:1]][:n_strays]
-    for ours, theirs in ((first, second), (first[:n_strays], strays)):
-        for request, prompt, *answers in zip(requests, prompts, ours, theirs, strict=False):
-            sequences = [[*prompt, *answer] for answer in answers]
-            scores = [shop.judge(request, ids, len(ids) - len(prompt)).score for ids in sequences]
-            yield Written(request, (sequences[0], sequences[1]), (scores[0], scores[1]))
+    full_stop = shop.tokenizer.encode("a.")[-1]
+    for at, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+        n_kept = int(len(first[at]) * rng.random() ** 2 / 2)  # half at most, often nothing
+        strays = [first[other] for other in _others(requests, at)]
+        answers = [first[at], second[at], *strays, [*first[at][:n_kept], full_stop, EOS]]
+        sequences = [[*prompt, *answer] for answer in answers]
+        yield Written(request, sequences, [shop.judge(request, ids, len(ids) - len(prompt)).score for ids in sequences])
 
 
-def preferences(written: Sequence[Written]) -> list[Preference]:
-    """The pairs with a preference, the better answer first."""
+def _others(requests: Sequence[Request], at: int) -> list[int]:
+    """The places of the next request of the same kind behind `at`, in a circle, and of the next one behind it of all.
+
+    Another request's words differ. Fewer where there are no others.
+    """
+    circle = [i % len(requests) for i in range(at + 1, at + len(requests))]
+    others = [i for i in circle if requests[i].text != requests[at].text]
+    form = (requests[at].kind, requests[at].is_chat)
+    same = [i for i in others if (requests[i].kind, requests[i].is_chat) == form]
+    chosen = (same or others)[:1]
+    return [*chosen, *[i for i in others if i not in chosen][:1]]
+
+
+def ranked(shop: Workshop, written: Sequence[Written], n_answers: int | None = None) -> list[Ranking]:
+    """Which answers are preferred to which, or which of the first so many; without prompts where all are ties."""
     found = []
-    for _, sequences, scores in written:
-        better = prefer(*scores)
-        if better is not None:
-            found.append(Preference(sequences[better], sequences[1 - better]))
+    for request, sequences, scores in written:
+        pairs = []
+        for one, other in itertools.combinations(range(len(sequences[:n_answers])), 2):
+            better = prefer(scores[one], scores[other])
+            if better is not None:
+                pairs.append((other, one) if better else (one, other))
+        if pairs:
+            found.append(Ranking(sequences[:n_answers], pairs, 1 + len(shop.ids(request))))
     return found
+
+
+def drawn_pairs(shop: Workshop, written: Sequence[Written]) -> list[Ranking]:
+    """Of the two answers that were drawn for a request alone."""
+    return ranked(shop, written, 2)
+
+
+def counted(written: Sequence[Written], rankings: Sequence[Ranking]) -> dict[str, int]:
+    """How many pairs have a preference, and how many are ties."""
+    n, n_pairs = sum(len(one.pairs) for one in rankings), sum(math.comb(len(one.sequences), 2) for one in written)
+    return {"n_preferences": n, "n_ties": n_pairs - n}
 
 
 def collected(shop: Workshop, rounds: int | None = None, *, show: Show = lambda share, words: None) -> Sides:
@@ -249,7 +288,7 @@ def collected(shop: Workshop, rounds: int | None = None, *, show: Show = lambda 
 
 
 def _kept(shop: Workshop, number: int, make: Callable[[], tuple[Sides, About]]) -> tuple[Sides, About]:
-    """The pairs of one round and what is said of them, made where there is no file of them."""
+    """The answers of one round and what is said of them, made where there is no file of them."""
     path, recipe = shop.out / _of_round(PREFERENCES_FILE, number), preferences_recipe(shop, number)
     if path.exists() and (kept := json.loads(path.read_text("utf-8")))["recipe"] == recipe:
         learned, held_out = ([Written(Request(*row[0]), *row[1:]) for row in side] for side in kept["sides"])
@@ -262,19 +301,19 @@ def _kept(shop: Workshop, number: int, make: Callable[[], tuple[Sides, About]]) 
 
 
 def _of_round(file: str, number: int) -> str:
-    """The first pairs have the plain name."""
+    """The first answers have the plain name."""
     return file.replace(".", f"-{number}.") if number else file
 
 
 def preferences_recipe(shop: Workshop, rounds: int | None = None) -> dict[str, Any]:
-    """What the pairs of answers were made from, with the plan's rounds or so many."""
+    """What the answers were made from, with the plan's rounds or so many."""
     plan = shop.plan
     n = plan.n_rounds if rounds is None else rounds
     recipe = {
         "sft_sha256": sha256_of(shop.out / SFT_FILE),
         "n_preferences": plan.n_preferences,
         "n_held_out": plan.n_held_out,
-        "strays_share": plan.strays_share,
+        "answers": "two drawn, two of others, one cut short",
         "openings_share": plan.openings_share,
         "max_tokens": plan.ppo.max_tokens,
         "seed": plan.seed,
@@ -300,8 +339,8 @@ def _learn(shop: Workshop, rounds: int, *, show: Show) -> dict[str, Any]:
         state = torch.load(path, map_location=shop.device, weights_only=True)
         if state["about"]["recipe"] == recipe:
             return dict(state["about"])
-    pairs, unseen = collected(shop, rounds, show=part(show, 0, 0.8))
-    model, about = reward_from(shop, pairs, unseen, show=part(show, 0.8, 1))
+    written, unseen = collected(shop, rounds, show=part(show, 0, 0.8))
+    model, about = reward_from(shop, written, unseen, show=part(show, 0.8, 1))
     about = {"recipe": recipe, **about, "rounds": [_told(shop, number, model) for number in range(1, rounds + 1)]}
     save_whole(path, {"about": about, "model": model.state_dict()})
     return about
@@ -320,30 +359,29 @@ def _reward_path(shop: Workshop, rounds: int) -> Path:
 def _told(shop: Workshop, number: int, reward: RewardModel) -> About:
     """What was found in a round, and how often the reward model that learned from it is right about unseen pairs."""
     (_, held_out), about = _kept(shop, number, lambda: collect_again(shop, number))
-    return {**about, "held_out_accuracy_after": _accuracy(reward, held_out)}
+    return {**about, "held_out_accuracy_after": _accuracy(reward, drawn_pairs(shop, held_out))}
 
 
-def _accuracy(reward: RewardModel, written: Sequence[Written]) -> float | None:
-    """None where all pairs are ties."""
-    pairs = preferences(written)
-    return accuracy(reward, pairs) if pairs else None
+def _accuracy(reward: RewardModel, rankings: Sequence[Ranking]) -> float | None:
+    """None where there is none."""
+    return accuracy(reward, rankings) if rankings else None
 
 
 def reward_from(
     shop: Workshop,
-    pairs: Sequence[Written],
+    written: Sequence[Written],
     unseen: Sequence[Written],
     *,
     passes: int | None = None,
     show: Show = lambda share, words: None,
 ) -> tuple[RewardModel, dict[str, Any]]:
-    """A reward model that learned from `pairs`, and how often it is right about them and about `unseen`.
+    """A reward model that learned from `written`, and how often it is right about these and about `unseen`.
 
     Raises BadValue where all pairs of a side are ties.
     """
-    learned, held_out = preferences(pairs), preferences(unseen)
+    learned, held_out = ranked(shop, written), ranked(shop, unseen)
     if not learned or not held_out:
-        raise BadValue("the number of preferences", len(pairs), "all of them are ties; ask for more")
+        raise BadValue("the number of preferences", len(written), "all of them are ties; ask for more")
     model = RewardModel(shop.load(SFT_FILE)[0]).to(shop.device)
     train_reward(
         model,
@@ -353,11 +391,11 @@ def reward_from(
         on_report=lambda share, loss: show(share, f"reward model, loss {loss:.2f} nats"),
     )
     return model, {
-        "n_preferences": len(learned),
-        "n_ties": len(pairs) - len(learned),
-        "n_held_out": len(held_out),
+        **counted(written, learned),
+        "n_held_out": sum(len(one.pairs) for one in held_out),
         "accuracy": accuracy(model, learned[: len(held_out)]),
         "held_out_accuracy": accuracy(model, held_out),
+        "held_out_accuracy_drawn": _accuracy(model, drawn_pairs(shop, unseen)),
     }
 
 

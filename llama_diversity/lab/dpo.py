@@ -24,7 +24,7 @@ from llama_diversity.lab.checkpoint import save_whole
 from llama_diversity.lab.memory import keep_freed_memory
 from llama_diversity.lab.ppo import evaluate, last_tokens
 from llama_diversity.lab.pretrain import autocast
-from llama_diversity.lab.reward import bradley_terry_loss, padded
+from llama_diversity.lab.reward import Ranking, all_sequences, bradley_terry_loss, of_pairs, padded
 from llama_diversity.lab.transformer import Llama
 
 _KEPT_EVERY = 20  # steps
@@ -35,18 +35,10 @@ class Settings:
     """How the policy is optimised. The rate rises over ten steps and falls to nothing along a line."""
 
     beta: float = 0.1  # price of a nat of log-ratio
-    n_passes: int = 2
-    pairs_a_step: int = 24
+    n_passes: int = 1
+    prompts_a_step: int = 10  # with all pairs of their answers
     rate: float = 1e-4
     seed: int = 1
-
-
-class Pair(NamedTuple):
-    """Two whole sequences (BOS, prompt, answer, EOS where it ended) whose first `n_prompt` tokens are the same."""
-
-    better: list[int]
-    worse: list[int]
-    n_prompt: int
 
 
 class Log(NamedTuple):
@@ -61,7 +53,7 @@ class Log(NamedTuple):
 
 def optimise(
     sft: Llama,
-    pairs: Sequence[Pair],
+    rankings: Sequence[Ranking],
     settings: Settings,
     *,
     checkpoint: Path | None = None,
@@ -78,17 +70,16 @@ def optimise(
     policy = copy.deepcopy(sft)
     optimiser = torch.optim.AdamW(policy.parameters(), lr=settings.rate, betas=(0.9, 0.95), weight_decay=0.0)
     logs = _resume(checkpoint, policy, optimiser, settings) if checkpoint else []
-    reference = log_p_of(sft, pairs)
+    reference = torch.split(log_p_of(sft, rankings), [len(one.pairs) for one in rankings])
     rng = np.random.default_rng(settings.seed)
-    order = np.concatenate([rng.permutation(len(pairs)) for _ in range(settings.n_passes)])
-    steps = range(0, len(order), settings.pairs_a_step)
+    order = np.concatenate([rng.permutation(len(rankings)) for _ in range(settings.n_passes)])
+    steps = range(0, len(order), settings.prompts_a_step)
     for log in logs:
         on_log(log, len(steps))
     for step in range(len(logs), len(steps)):
-        rows = order[steps[step] : steps[step] + settings.pairs_a_step]
+        rows = order[steps[step] : steps[step] + settings.prompts_a_step]
         optimiser.param_groups[0]["lr"] = settings.rate * (1 - step / len(steps)) * min(1.0, (step + 1) / 10)
-        log_p = _log_p(policy, [pairs[i] for i in rows])
-        ratios = log_p - reference[torch.from_numpy(rows).to(log_p.device)]
+        ratios = _log_p(policy, [rankings[i] for i in rows]) - torch.cat([reference[i] for i in rows])
         loss = loss_of(ratios, settings.beta)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
@@ -109,31 +100,30 @@ def loss_of(ratios: Tensor, beta: float) -> Tensor:
     return bradley_terry_loss(beta * ratios[:, 0], beta * ratios[:, 1])
 
 
-def log_p_of(model: Llama, pairs: Sequence[Pair], *, pairs_a_batch: int = 32) -> Tensor:
-    """log p in nats of each answer given its prompt, the better first: shape (n, 2), without gradients."""
+def log_p_of(model: Llama, rankings: Sequence[Ranking], *, prompts_a_batch: int = 16) -> Tensor:
+    """log p in nats of both answers of each pair given the prompt, the better first: shape (pairs, 2), no gradients."""
     with torch.no_grad():
-        starts = range(0, len(pairs), pairs_a_batch)
-        return torch.cat([_log_p(model, pairs[at : at + pairs_a_batch]) for at in starts])
+        starts = range(0, len(rankings), prompts_a_batch)
+        return torch.cat([_log_p(model, rankings[at : at + prompts_a_batch]) for at in starts])
 
 
-def held_out(policy: Llama, sft: Llama, pairs: Sequence[Pair], beta: float) -> dict[str, float]:
+def held_out(policy: Llama, sft: Llama, rankings: Sequence[Ranking], beta: float) -> dict[str, float]:
     """How well the policy, taken as a reward model, knows pairs that it has not seen: implicit accuracy and loss.
 
     0.5 is chance. A pair of equal log-ratios counts as wrong.
     """
-    ratios = log_p_of(policy, pairs) - log_p_of(sft, pairs)
+    ratios = log_p_of(policy, rankings) - log_p_of(sft, rankings)
     log = _log_of(0, float(loss_of(ratios, beta)), ratios)
-    return {"n": len(pairs), **{name: value for name, value in log._asdict().items() if name != "step"}}
+    return {"n": len(ratios), **{name: value for name, value in log._asdict().items() if name != "step"}}
 
 
-def _log_p(model: Llama, pairs: Sequence[Pair]) -> Tensor:
+def _log_p(model: Llama, rankings: Sequence[Ranking]) -> Tensor:
     device = model.token_embd.weight.device
-    sequences = [*(pair.better for pair in pairs), *(pair.worse for pair in pairs)]
-    n_answers = [len(ids) - pair.n_prompt for ids, pair in zip(sequences, [*pairs, *pairs], strict=True)]
-    ids, lengths = padded(sequences, device)
+    ids, lengths = padded(all_sequences(rankings), device)
+    n_answers = [len(sequence) - one.n_prompt for one in rankings for sequence in one.sequences]
     with autocast(device):
         log_p, _, _ = evaluate(model, ids, last_tokens(lengths, n_answers, ids.shape[1]), with_entropy=False)
-    return log_p.sum(1).view(2, len(pairs)).T
+    return of_pairs(log_p.sum(1), rankings)
 
 
 def _log_of(step: int, loss: float, ratios: Tensor) -> Log:

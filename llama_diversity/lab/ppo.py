@@ -43,7 +43,7 @@ class Settings:
     n_iterations: int = 100
     n_answers: int = 48  # of as many prompts, each iteration
     max_tokens: int = 96
-    beta: float = 0.01  # nats of KL to the SFT model cost this much reward
+    beta: float = 0.05  # nats of KL to the SFT model cost this much reward
     clip: float = 0.2
     gae_lambda: float = 0.95
     n_passes: int = 2  # over the answers of an iteration

@@ -21,8 +21,7 @@ import numpy as np
 
 from llama_diversity.errors import BadValue
 from llama_diversity.lab import align, answer_sets, dpo, ppo
-from llama_diversity.lab.align import Written
-from llama_diversity.lab.annotator import Judgement, prefer
+from llama_diversity.lab.annotator import Judgement
 from llama_diversity.lab.answer_sets import AnswerSets
 from llama_diversity.lab.base import MODEL_FILE, TOKENIZER_FILE
 from llama_diversity.lab.export import read_gguf
@@ -153,8 +152,8 @@ class Siblings:
         if shop.is_done(FILES["dpo"], recipe):
             return read_gguf(shop.out / FILES["dpo"])[1]
         written, unseen = align.collected(shop, show=show)
-        pairs, held_out = list(pairs_of(shop, written)), list(pairs_of(shop, unseen))
-        if not pairs or not held_out:
+        learned, held_out = align.ranked(shop, written), align.ranked(shop, unseen)
+        if not learned or not held_out:
             raise BadValue("the number of preferences", len(written), "all of them are ties; ask for more")
 
         def on_log(log: dpo.Log, n_steps: int) -> None:
@@ -162,13 +161,12 @@ class Siblings:
             show((log.step + 1) / n_steps, words)
 
         checkpoint = shop.checkpoint("dpo", recipe)
-        policy, logs = dpo.optimise(self.sft, pairs, settings, checkpoint=checkpoint, on_log=on_log)
+        policy, logs = dpo.optimise(self.sft, learned, settings, checkpoint=checkpoint, on_log=on_log)
         about = {
             "recipe": recipe,
-            "n_preferences": len(pairs),
-            "n_ties": len(written) - len(pairs),
+            **align.counted(written, learned),
             "implicit_reward": {
-                "learned": dpo.held_out(policy, self.sft, pairs[: len(held_out)], settings.beta),
+                "learned": dpo.held_out(policy, self.sft, learned[: len(held_out)], settings.beta),
                 "held_out": dpo.held_out(policy, self.sft, held_out, settings.beta),
             },
             "reward_model_held_out_accuracy": align.about_reward(shop.out)["held_out_accuracy"],
@@ -193,14 +191,6 @@ class Siblings:
 
     def _beside_sft(self, name: str, model: Llama) -> dict[str, Any]:
         return {"held_out_judgement": {"sft": self._sft_measured, name: measured(self.shop, model, self.sft)}}
-
-
-def pairs_of(shop: Workshop, written: list[Written]) -> Iterator[dpo.Pair]:
-    """The pairs with a preference, as the reward model has them, and how long their prompts are."""
-    for request, sequences, scores in written:
-        better = prefer(*scores)
-        if better is not None:
-            yield dpo.Pair(sequences[better], sequences[1 - better], 1 + len(shop.ids(request)))
 
 
 def measured(shop: Workshop, model: Llama, sft: Llama) -> dict[str, float]:

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from llama_diversity.lab import align, ppo
-from llama_diversity.lab.annotator import prefer
 from llama_diversity.lab.pretrain import BOS
 from llama_diversity.lab.requests import PROMPTS_OF_THE_EXPERIMENTS
 from llama_diversity.lab.reward import RewardModel
@@ -38,9 +37,9 @@ KNOBS = ("beta", "steps", "labels")
 class Grid:
     """Which runs there are. `settings` hold for all but what a knob turns; steps are read off runs of its beta."""
 
-    betas: tuple[float, ...] = (0.0, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0)
+    betas: tuple[float, ...] = (0.0, 0.01, 0.03, 0.05, 0.1, 0.3, 1.0)
     steps: tuple[int, ...] = (10, 20, 40)
-    labels: tuple[int, ...] = (50, 200, 800)
+    labels: tuple[int, ...] = (50, 200, 800)  # prompts whose answers are compared
     seeds: tuple[int, ...] = (1, 2, 3)
     settings: ppo.Settings = field(
         default_factory=lambda: ppo.Settings(n_iterations=60, n_answers=32, max_tokens=64, answers_a_step=16)
@@ -161,9 +160,9 @@ def _rows_of(
 
 
 def _reward_from_few(shop: Workshop, n: int, seed: int) -> RewardModel:
-    """A reward model from `n` labels, which ones depends on `seed`; it takes as many steps as one from all of them."""
-    pairs, unseen = align.collected(shop)
-    labelled = [pair for pair in pairs if prefer(*pair.scores) is not None]
+    """A reward model from the labels of `n` prompts, which ones depends on `seed`; as many steps as one from all."""
+    written, unseen = align.collected(shop)
+    labelled = [one for one in written if align.ranked(shop, [one])]
     chosen = np.random.default_rng([seed, n]).permutation(len(labelled))[:n]
     passes = max(1, round(shop.plan.reward_passes * len(labelled) / max(1, len(chosen))))
     model, _ = align.reward_from(shop, [labelled[i] for i in chosen], unseen, passes=passes)

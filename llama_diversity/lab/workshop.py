@@ -43,12 +43,11 @@ class Plan:
     sft: Schedule = field(default_factory=lambda: Schedule(900_000, muon_rate=0.004, adam_rate=0.0008, warmup=0.05))
     demonstrations_a_kind: int = 900
     documents_share: float = 0.25  # of the texts in fine-tuning: plain documents, so that they are not forgotten
-    n_preferences: int = 2000
-    n_held_out: int = 300  # preferences and requests
-    strays_share: float = 0.5  # of the pairs, as many come whose second answer was written to another request
+    n_preferences: int = 2000  # prompts whose answers are compared
+    n_held_out: int = 300  # further ones
     reward_passes: int = 2
     n_rounds: int = 1  # of preferences about PPO's own answers
-    round_share: float = 0.3  # of the first pairs, as many come with each
+    round_share: float = 0.3  # of the first prompts, as many come with each
     ppo: ppo.Settings = field(default_factory=lambda: ppo.Settings(max_tokens=MAX_TOKENS))
     openings_share: float = 0.4  # of the prompts after fine-tuning
     seed: int = 1
