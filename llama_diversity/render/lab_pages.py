@@ -26,7 +26,11 @@ def of_base(report: Mapping[str, Any]) -> Iterator[str]:
 def of_aligned(report: Mapping[str, Any]) -> Iterator[str]:
     """How good the reward model is, and how well each stage answers."""
     reward = report["reward_model"]
-    yield f"reward model  right about {reward['held_out_accuracy']:.1%} of {reward['n_held_out']} held-out pairs"
+    drawn = "-" if (share := reward["held_out_accuracy_drawn"]) is None else f"{share:.1%}"
+    yield (
+        f"reward model  right about {reward['held_out_accuracy']:.1%} of {reward['n_held_out']} held-out pairs, "
+        f"{drawn} of those drawn for one prompt"
+    )
     for number, found in enumerate(reward["rounds"], start=1):
         known = [found[key] for key in ("held_out_accuracy", "held_out_accuracy_after")]
         before, after = ("-" if share is None else f"{share:.1%}" for share in known)
