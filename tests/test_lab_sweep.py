@@ -30,7 +30,7 @@ GRID = Grid(
     n_completions=12,
     max_tokens=12,
 )
-PLAN = workshop.Plan(sft=Schedule(256 * 8), n_preferences=80, n_held_out=20, n_rounds=0, ppo=Settings(max_tokens=40))
+PLAN = workshop.Plan(sft=Schedule(256 * 8), n_preferences=80, n_held_out=20, ppo=Settings(max_tokens=40))
 
 
 def test_a_cut_sweep_has_all_values_with_fewer_seeds() -> None:

@@ -16,7 +16,7 @@ from llama_diversity.installation import require_extra
 from llama_diversity.render import lab_pages as pages
 from llama_diversity.studies.session import Session
 
-PREFERENCES, ROUNDS, ITERATIONS, BETA = 2000, 1, 120, 0.05  # the tiny pair that ships had no rounds
+PREFERENCES, ITERATIONS, BETA = 2000, 120, 0.05
 EXTRA = ("torch", "sentencepiece", "gguf")
 
 
@@ -75,13 +75,12 @@ def base(*, corpus: Path, out: Path, session: Session, output: Output, **how: An
 
 @lab.command()
 @place_options
-@click.option("--preferences", type=click.IntRange(20), default=PREFERENCES, show_default=True, help="Prompts.")
 @click.option(
-    "--rounds",
-    type=click.IntRange(0),
-    default=ROUNDS,
+    "--preferences",
+    type=click.IntRange(20),
+    default=PREFERENCES,
     show_default=True,
-    help="How often PPO's answers are judged too, and it starts anew.",
+    help="Prompts whose answers are compared.",
 )
 @click.option("--iterations", type=click.IntRange(1), default=ITERATIONS, show_default=True, help="Of PPO.")
 @click.option("--beta", type=click.FloatRange(0), default=BETA, show_default=True, help="Price of a nat of KL.")
@@ -90,9 +89,6 @@ def base(*, corpus: Path, out: Path, session: Session, output: Output, **how: An
 @common_options
 def align(*, corpus: Path, out: Path, session: Session, output: Output, **how: Any) -> None:
     """Align the base model in --out: fine-tuning, preferences, a reward model, PPO.
-
-    Where a reward model has read nothing it is wrong, and PPO finds such places. So in each of --rounds PPO's answers
-    become preferences too, the reward model learns from all, and PPO starts anew from the fine-tuned model.
 
     Some half an hour on one or two CPU cores; the same command continues what was cut short.
 
@@ -122,7 +118,7 @@ def grow(*, corpus: Path, out: Path, tokens: int, session: Session, output: Outp
     """
     from llama_diversity.lab.stages import grow_pair
 
-    usual: dict[str, Any] = {"preferences": PREFERENCES, "rounds": ROUNDS, "iterations": ITERATIONS, "beta": BETA}
+    usual: dict[str, Any] = {"preferences": PREFERENCES, "iterations": ITERATIONS, "beta": BETA}
     first, second = grow_pair(corpus, out, tokens=tokens, **usual, **how, working=session.listener.working)
     lines = pages.of_base(first), pages.of_aligned(second), pages.written(out / "tiny-aligned-f16.gguf")
     _give(output, {"base": first, "aligned": second}, *lines)

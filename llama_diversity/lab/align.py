@@ -7,7 +7,6 @@ with the same recipe is not done again, and one that was cut short goes on.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import json
 import math
@@ -143,54 +142,15 @@ def collect(shop: Workshop, *, show: Show = lambda share, words: None) -> Sides:
     The first is the SFT model's at T 0.7 or 1, the second one's temperature is 1 or 1.3 and its author the SFT model,
     the same early in its training, or the base model.
     """
-    rng = np.random.default_rng([shop.plan.seed, 4])
+    plan, rng = shop.plan, np.random.default_rng([shop.plan.seed, 4])
     authors = [shop.load(file)[0] for file in (SFT_FILE, EARLY_FILE, MODEL_FILE)]
 
     def two() -> tuple[Author, Author]:
         other = authors[int(rng.choice(3, p=(0.5, 0.3, 0.2)))]
         return Author(authors[0], float(rng.choice((0.7, 1.0)))), Author(other, float(rng.choice((1.0, 1.3))))
 
-    return _write(shop, 1.0, two, rng, show=show)
-
-
-def collect_again(shop: Workshop, number: int, *, show: Show = lambda share, words: None) -> tuple[Sides, About]:
-    """Answers of round `number`, and what PPO had made of the SFT model before it.
-
-    Where a reward model has read nothing it is wrong, and PPO finds such places. So its policy writes the first answer
-    and the SFT model the second, both at T 1.
-    """
-    plan = shop.plan
-    about_reward = _learn(shop, number - 1, show=part(show, 0, 0.2))
-    reward, heard = load_reward(shop, number - 1), part(show, 0.2, 0.9)
-
-    def on_log(log: ppo.Log) -> None:
-        heard((log.iteration + 1) / plan.ppo.n_iterations, f"round {number}, {log.words()}")
-
-    sft = shop.load(SFT_FILE)[0]
-    policy, logs = _optimise(shop, sft, reward, aligned_recipe(shop, about_reward), on_log=on_log)
-    rng, authors = np.random.default_rng([plan.seed, 7, number]), (Author(policy, 1.0), Author(sft, 1.0))
-    sides = _write(shop, plan.round_share, lambda: authors, rng, show=part(show, 0.9, 1))
-    about = {
-        "n_iterations": len(logs),
-        "reward": logs[-1].reward,
-        "kl_nats": logs[-1].kl_nats,
-        "entropy_bits": logs[-1].entropy_bits,
-        "held_out_judgement": judged(shop, policy),
-        "overoptimised": overoptimised(*(list(rated(shop, model, reward)) for model in (sft, policy))),
-        "held_out_accuracy": _accuracy(reward, drawn_pairs(shop, sides[1])),
-    }
-    return sides, about
-
-
-def _write(
-    shop: Workshop, share: float, two: Callable[[], tuple[Author, Author]], rng: np.random.Generator, *, show: Show
-) -> Sides:
-    """Answers to learn from and held-out ones, to `share` of as many prompts as the plan has."""
-    plan = shop.plan
-    asked = [
-        shop.requests(demonstrated, round(share * n), rng)
-        for demonstrated, n in ((shop.shown, plan.n_preferences), (shop.unseen, plan.n_held_out))
-    ]
+    sizes = ((shop.shown, plan.n_preferences), (shop.unseen, plan.n_held_out))
+    asked = [shop.requests(demonstrated, n, rng) for demonstrated, n in sizes]
     n_all = sum(map(len, asked))
     sides: list[list[Written]] = []
     for requests in asked:
@@ -275,41 +235,23 @@ def counted(written: Sequence[Written], rankings: Sequence[Ranking]) -> dict[str
     return {"n_preferences": n, "n_ties": n_pairs - n}
 
 
-def collected(shop: Workshop, rounds: int | None = None, *, show: Show = lambda share, words: None) -> Sides:
-    """What `collect` gives and, behind it, what the plan's rounds (or so many) do, from files of the same recipe."""
-    n = shop.plan.n_rounds if rounds is None else rounds
-    share = part(show, 0, 1 / (n + 1))
-    (learned, held_out), _ = _kept(shop, 0, lambda: (collect(shop, show=share), {}))
-    for number in range(1, n + 1):
-        share = part(show, number / (n + 1), (number + 1) / (n + 1))
-        more, _ = _kept(shop, number, functools.partial(collect_again, shop, number, show=share))
-        learned, held_out = learned + more[0], held_out + more[1]
-    return learned, held_out
-
-
-def _kept(shop: Workshop, number: int, make: Callable[[], tuple[Sides, About]]) -> tuple[Sides, About]:
-    """The answers of one round and what is said of them, made where there is no file of them."""
-    path, recipe = shop.out / _of_round(PREFERENCES_FILE, number), preferences_recipe(shop, number)
+def collected(shop: Workshop, *, show: Show = lambda share, words: None) -> Sides:
+    """What `collect` gives, from its file where that has the same recipe."""
+    path, recipe = shop.out / PREFERENCES_FILE, preferences_recipe(shop)
     if path.exists() and (kept := json.loads(path.read_text("utf-8")))["recipe"] == recipe:
         learned, held_out = ([Written(Request(*row[0]), *row[1:]) for row in side] for side in kept["sides"])
-        return (learned, held_out), kept.get("about", {})
-    sides, about = make()
+        return learned, held_out
+    sides = collect(shop, show=show)
     unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps({"recipe": recipe, "sides": sides, "about": about}), "utf-8")
+    unfinished.write_text(json.dumps({"recipe": recipe, "sides": sides}), "utf-8")
     unfinished.replace(path)
-    return sides, about
+    return sides
 
 
-def _of_round(file: str, number: int) -> str:
-    """The first answers have the plain name."""
-    return file.replace(".", f"-{number}.") if number else file
-
-
-def preferences_recipe(shop: Workshop, rounds: int | None = None) -> dict[str, Any]:
-    """What the answers were made from, with the plan's rounds or so many."""
+def preferences_recipe(shop: Workshop) -> dict[str, Any]:
+    """What the answers were made from."""
     plan = shop.plan
-    n = plan.n_rounds if rounds is None else rounds
-    recipe = {
+    return {
         "sft_sha256": sha256_of(shop.out / SFT_FILE),
         "n_preferences": plan.n_preferences,
         "n_held_out": plan.n_held_out,
@@ -318,53 +260,21 @@ def preferences_recipe(shop: Workshop, rounds: int | None = None) -> dict[str, A
         "max_tokens": plan.ppo.max_tokens,
         "seed": plan.seed,
     }
-    further = {"n_rounds": n, "round_share": plan.round_share, "ppo": dataclasses.asdict(plan.ppo)}
-    return {**recipe, **further} if n else recipe
 
 
 def learn_reward(shop: Workshop, *, show: Show = lambda share, words: None) -> dict[str, Any]:
-    """Write the reward model, and say how often it is right.
-
-    In each of the plan's rounds PPO is carried out, its answers are judged too, and the reward model learns anew, from
-    all pairs (iterated RLHF, as for Llama 2: Touvron et al. 2023, section 3.2).
-    """
-    return _learn(shop, shop.plan.n_rounds, show=show)
-
-
-def _learn(shop: Workshop, rounds: int, *, show: Show) -> dict[str, Any]:
-    """The reward model behind so many rounds."""
-    recipe = reward_recipe(shop, rounds)
-    path = _reward_path(shop, rounds)
+    """Write the reward model, and say how often it is right."""
+    recipe = {"stage": "reward", "preferences": preferences_recipe(shop), "passes": shop.plan.reward_passes}
+    path = shop.out / REWARD_FILE
     if path.exists():
-        state = torch.load(path, map_location=shop.device, weights_only=True)
-        if state["about"]["recipe"] == recipe:
-            return dict(state["about"])
-    written, unseen = collected(shop, rounds, show=part(show, 0, 0.8))
-    model, about = reward_from(shop, written, unseen, show=part(show, 0.8, 1))
-    about = {"recipe": recipe, **about, "rounds": [_told(shop, number, model) for number in range(1, rounds + 1)]}
+        about = about_reward(shop.out)
+        if about["recipe"] == recipe:
+            return about
+    written, unseen = collected(shop, show=part(show, 0, 0.8))
+    model, found = reward_from(shop, written, unseen, show=part(show, 0.8, 1))
+    about = {"recipe": recipe, **found}
     save_whole(path, {"about": about, "model": model.state_dict()})
     return about
-
-
-def reward_recipe(shop: Workshop, rounds: int) -> dict[str, Any]:
-    """What the reward model behind so many rounds is made from."""
-    return {"stage": "reward", "preferences": preferences_recipe(shop, rounds), "passes": shop.plan.reward_passes}
-
-
-def _reward_path(shop: Workshop, rounds: int) -> Path:
-    """The last reward model has the plain name."""
-    return shop.out / (REWARD_FILE if rounds == shop.plan.n_rounds else REWARD_FILE.replace(".", f"-{rounds}."))
-
-
-def _told(shop: Workshop, number: int, reward: RewardModel) -> About:
-    """What was found in a round, and how often the reward model that learned from it is right about unseen pairs."""
-    (_, held_out), about = _kept(shop, number, lambda: collect_again(shop, number))
-    return {**about, "held_out_accuracy_after": _accuracy(reward, drawn_pairs(shop, held_out))}
-
-
-def _accuracy(reward: RewardModel, rankings: Sequence[Ranking]) -> float | None:
-    """None where there is none."""
-    return accuracy(reward, rankings) if rankings else None
 
 
 def reward_from(
@@ -395,15 +305,15 @@ def reward_from(
         "n_held_out": sum(len(one.pairs) for one in held_out),
         "accuracy": accuracy(model, learned[: len(held_out)]),
         "held_out_accuracy": accuracy(model, held_out),
-        "held_out_accuracy_drawn": _accuracy(model, drawn_pairs(shop, unseen)),
+        "held_out_accuracy_drawn": accuracy(model, drawn) if (drawn := drawn_pairs(shop, unseen)) else None,
     }
 
 
 def plan_of(out: Path) -> Plan:
     """The plan that the reward model in `out` was made by, as far as later stages need it. Raises BadValue."""
     recipe = about_reward(out)["recipe"]
-    made = {"n_rounds": 0, **recipe["preferences"]}
-    settings = ppo.Settings(**made.pop("ppo", {"max_tokens": made["max_tokens"]}))
+    made = recipe["preferences"]
+    settings = ppo.Settings(max_tokens=made["max_tokens"])
     names = [one.name for one in dataclasses.fields(Plan) if one.name in made]
     return Plan(reward_passes=recipe["passes"], ppo=settings, **{name: made[name] for name in names})
 
@@ -416,11 +326,10 @@ def about_reward(out: Path) -> dict[str, Any]:
     return dict(torch.load(path, map_location="cpu", weights_only=True)["about"])
 
 
-def load_reward(shop: Workshop, rounds: int | None = None) -> RewardModel:
-    """The reward model that `learn_reward` wrote, behind all rounds or so many."""
-    path = _reward_path(shop, shop.plan.n_rounds if rounds is None else rounds)
+def load_reward(shop: Workshop) -> RewardModel:
+    """The reward model that `learn_reward` wrote."""
     model = RewardModel(shop.load(SFT_FILE)[0]).to(shop.device)
-    model.load_state_dict(torch.load(path, map_location=shop.device, weights_only=True)["model"])
+    model.load_state_dict(torch.load(shop.out / REWARD_FILE, map_location=shop.device, weights_only=True)["model"])
     return model.eval()
 
 
@@ -435,12 +344,22 @@ def reinforce(
     on_log: Callable[[ppo.Log], None] = lambda log: None,
 ) -> dict[str, Any]:
     """Write the aligned model to `file`, with the log of its optimisation and the annotator's view before and after."""
-    recipe = aligned_recipe(shop, reward_about)
+    plan = shop.plan
+    recipe = {
+        "stage": "aligned",
+        "sft_sha256": sha256_of(shop.out / SFT_FILE),
+        "reward": reward_about["recipe"],
+        "ppo": dataclasses.asdict(plan.ppo),
+        "openings_share": plan.openings_share,
+        "seed": plan.seed,
+    }
     if shop.is_done(file, recipe):
         return read_gguf(shop.out / file)[1]
     sft, before = shop.load(SFT_FILE)
     reward = load_reward(shop)
-    policy, logs = _optimise(shop, sft, reward, recipe, on_log=on_log)
+    endless = {**recipe, "ppo": {**recipe["ppo"], "n_iterations": 0}}
+    checkpoint = shop.checkpoint("aligned", endless)  # more iterations go on from it
+    policy, logs = ppo.optimise(sft, reward, ppo_prompts(shop), plan.ppo, checkpoint=checkpoint, on_log=on_log)
     about = {
         "recipe": recipe,
         "reward_model": dict(reward_about),
@@ -451,27 +370,6 @@ def reinforce(
     }
     shop.write(file, policy, "A tiny Llama aligned by PPO, grown by llamadiv lab align", about)
     return about
-
-
-def aligned_recipe(shop: Workshop, reward_about: Mapping[str, Any]) -> dict[str, Any]:
-    """What PPO's model is made from."""
-    plan = shop.plan
-    return {
-        "stage": "aligned",
-        "sft_sha256": sha256_of(shop.out / SFT_FILE),
-        "reward": reward_about["recipe"],
-        "ppo": dataclasses.asdict(plan.ppo),
-        "openings_share": plan.openings_share,
-        "seed": plan.seed,
-    }
-
-
-def _optimise(
-    shop: Workshop, sft: Llama, reward: RewardModel, recipe: Mapping[str, Any], *, on_log: Callable[[ppo.Log], None]
-) -> tuple[Llama, list[ppo.Log]]:
-    endless = {**recipe, "ppo": {**recipe["ppo"], "n_iterations": 0}}
-    checkpoint = shop.checkpoint("aligned", endless)  # more iterations go on from it
-    return ppo.optimise(sft, reward, ppo_prompts(shop), shop.plan.ppo, checkpoint=checkpoint, on_log=on_log)
 
 
 def ppo_prompts(shop: Workshop) -> list[list[int]]:

@@ -36,7 +36,6 @@ def align_base(
     out: Path,
     *,
     preferences: int,
-    rounds: int,
     iterations: int,
     beta: float,
     device: str,
@@ -46,7 +45,7 @@ def align_base(
 ) -> dict[str, Any]:
     """Fine-tuning, preferences, a reward model and PPO on the base model in `out`; continues what was cut short."""
     settings = Settings(n_iterations=iterations, beta=beta, max_tokens=MAX_TOKENS, seed=seed)
-    plan = Plan(n_preferences=preferences, n_rounds=rounds, ppo=settings, seed=seed)
+    plan = Plan(n_preferences=preferences, ppo=settings, seed=seed)
     plan = dataclasses.replace(plan, sft=dataclasses.replace(plan.sft, seed=seed))
     show(0.0, "choosing documents")
     shop = Workshop(corpus, out, plan, device=device)
@@ -65,7 +64,6 @@ def grow_pair(
     *,
     tokens: int,
     preferences: int,
-    rounds: int,
     iterations: int,
     beta: float,
     device: str,
@@ -81,7 +79,6 @@ def grow_pair(
             corpus,
             out,
             preferences=preferences,
-            rounds=rounds,
             iterations=iterations,
             beta=beta,
             device=device,

@@ -46,8 +46,6 @@ class Plan:
     n_preferences: int = 2000  # prompts whose answers are compared
     n_held_out: int = 300  # further ones
     reward_passes: int = 2
-    n_rounds: int = 1  # of preferences about PPO's own answers
-    round_share: float = 0.3  # of the first prompts, as many come with each
     ppo: ppo.Settings = field(default_factory=lambda: ppo.Settings(max_tokens=MAX_TOKENS))
     openings_share: float = 0.4  # of the prompts after fine-tuning
     seed: int = 1

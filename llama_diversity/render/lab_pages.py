@@ -31,10 +31,6 @@ def of_aligned(report: Mapping[str, Any]) -> Iterator[str]:
         f"reward model  right about {reward['held_out_accuracy']:.1%} of {reward['n_held_out']} held-out pairs, "
         f"{drawn} of those drawn for one prompt"
     )
-    for number, found in enumerate(reward["rounds"], start=1):
-        known = [found[key] for key in ("held_out_accuracy", "held_out_accuracy_after")]
-        before, after = ("-" if share is None else f"{share:.1%}" for share in known)
-        yield f"round {number:<8}of pairs with PPO's answers it had been right about {before}, then {after}"
     for stage, row in report["held_out_judgement"].items():
         yield f"{stage:<14}score {row['score']:.2f} (se {row['score_se']:.2f}) on {row['n']} held-out requests"
 
