@@ -65,7 +65,6 @@ class Author(NamedTuple):
 
 
 Sides = tuple[list[Written], list[Written]]  # to learn from, and held out
-About = dict[str, Any]
 
 
 # --- Supervised fine-tuning ------------------------------------------------------------------------------------------
