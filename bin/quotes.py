@@ -338,8 +338,8 @@ CLAIMS = (
     Claim("docs/winning.md", "give about the variety of the mixture of both models for the price of one", BLEND),
     # the lab
     Claim("docs/lab.md", "Reward rises and stays while entropy goes on falling", "bin/tiny-card"),
-    Claim("docs/lab.md", "The SFT model of one seed, from a base of 50 million tokens,", SWEEP),
-    Claim("docs/lab.md", "**Beta holds the distance, not the diversity.**", SWEEP),
-    Claim("docs/lab.md", "**Entropy behind one prompt says little of openings behind another.**", SWEEP),
-    Claim("docs/lab.md", "**Steps past the first ten cost diversity and buy nothing.**", SWEEP),
+    Claim("docs/lab.md", "The SFT model and the reward model of the pair that is to ship,", SWEEP),
+    Claim("docs/lab.md", "**The annotator is best pleased at 0.05 and 0.1.**", SWEEP),
+    Claim("docs/lab.md", "**What beta holds it holds of diversity too.**", SWEEP),
+    Claim("docs/lab.md", "**Steps buy score with diversity.**", SWEEP),
 )  # fmt: skip
