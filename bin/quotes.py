@@ -207,20 +207,20 @@ def order_is_most(told: Json) -> bool:
 
 
 def on_a_falling_line(told: Json) -> bool:
-    """Along the dial diversity and bits per byte fall together, but for steps within 0.02."""
-    points = [one for one in told["points"] if one["family"]]
+    """Between the two models diversity and bits per byte fall together along the dial, but for steps within 0.02."""
+    points = [one for one in told["points"] if one["family"] and 0 <= float(one["setting"].partition("=")[2]) <= 1]
     steps = zip(points, points[1:], strict=False)
     return all(b[axis]["mean"] < a[axis]["mean"] + 0.02 for a, b in steps for axis in ("diversity", "quality"))
 
 
-def topic_falls(told: Json) -> bool:
-    of = {one["setting"]: one["measures"] for one in told["points"]}
-    return bool(of["dial lambda=0"]["topic"] > of["dial lambda=1"]["topic"])
+def topic_is_best_half_way(told: Json) -> bool:
+    of = {one["setting"]: one["measures"]["topic"] for one in told["points"]}
+    return max(of, key=lambda setting: float(of[setting])) == "dial lambda=0.5"
 
 
-def entropy_halves(told: Json) -> bool:
+def entropy_falls_on(told: Json) -> bool:
     of = {one["setting"]: one["measures"]["entropy"] for one in told["points"]}
-    return 0.4 < of["dial lambda=1.5"] / of["dial lambda=1"] < 0.6
+    return 0.7 < of["dial lambda=1.5"] / of["dial lambda=1"] < 0.8
 
 
 def none_wins(told: Json) -> bool:
@@ -291,10 +291,10 @@ WAYS = "llamadiv compare --set openings -n 25 --max-tokens 24, of tiny-aligned,c
 SAMPLE = 'llamadiv sample -m tiny-aligned -p "Grace Hopper was" -n 5'
 CLAIMS = (
     # what the models are
-    Claim("docs/curious.md", "after it was rewarded for complete and fluent answers", "docs/lab.md, Preferences"),
+    Claim("docs/curious.md", "after it was rewarded for answers that are complete, fluent", "docs/lab.md, Preferences"),
     Claim("docs/curious.md", "The base model rambles, each time elsewhere. The aligned one writes clean", SAMPLE),
-    Claim("docs/winning.md", "has read little and was rewarded for complete sentences", "docs/lab.md, Preferences"),
-    Claim("docs/models.md", "The tiny pair (`tiny-base`, `tiny-sft`, `tiny-aligned`) is part of", "llamadiv models ls"),
+    Claim("docs/winning.md", "has read little and was rewarded for complete, fluent", "docs/lab.md, Preferences"),
+    Claim("docs/models.md", "with base and aligned the ladder `tiny-recipes`) are part of", "llamadiv models ls"),
     Claim("docs/researcher.md", 'llamadiv diff "Grace Hopper was an American writer."', SAMPLE),
     Claim("docs/curious.md", '"Grace Hopper was an American writer." --html grace.html', SAMPLE),
     Claim("docs/gallery.md", '"Grace Hopper was an American writer and author."', SAMPLE),
@@ -303,12 +303,12 @@ CLAIMS = (
     Claim("docs/curious.md", "hardly any pair of the base model's texts", SEMANTIC, lambda told: alike(told)[0] < 0.02),
     Claim("docs/curious.md", "Better and narrower, both.", STATES, better_and_narrower),
     Claim(
-        "docs/gallery.md", "next to none of the base model's, four of five of the aligned model's", SEMANTIC,
-        lambda told: alike(told)[0] < 0.02 and 0.7 < alike(told)[1] < 0.9,
+        "docs/gallery.md", "next to none of the base model's, nearly all of the aligned model's", SEMANTIC,
+        lambda told: alike(told)[0] < 0.02 and alike(told)[1] > 0.9,
     ),
-    Claim("docs/gallery.md", "one wide cloud, and a few tight islands", SEMANTIC),
+    Claim("docs/gallery.md", "one wide cloud, and one island beside it", SEMANTIC),
     Claim("docs/gallery.md", "where the aligned model says more valid ones it says", "llamadiv valid --ladder tiny"),
-    Claim("docs/gallery.md", "for three stages: flat lines, the aligned model's far below", DECAN),
+    Claim("docs/gallery.md", "for three stages: none falls, the aligned model's lies a little lower", DECAN),
     Claim("docs/gallery.md", "These are flat, since their reader, tiny-base, does not see repetition", DECAN),
     Claim("docs/method.md", "The tiny models fail it.", DECAN),
     Claim(
@@ -319,26 +319,29 @@ CLAIMS = (
     # what can be had back
     Claim("docs/curious.md", "on these models none came for free", FOUR, none_wins),
     Claim("docs/winning.md", "so far none is.**", FOUR, none_wins),
-    Claim("docs/winning.md", "Meanings are lost late: a quarter of the way from the base costs none", ON_DIAL),
-    Claim("docs/winning.md", "at 1.5 entropy is half of what it is at 1", ON_DIAL, entropy_halves),
-    Claim("docs/winning.md", "so in the plane all settings lie on one falling line", ON_DIAL, on_a_falling_line),
-    Claim("docs/winning.md", "(`on topic` falls with diversity instead", ON_DIAL, topic_falls),
+    Claim("docs/winning.md", "Meanings are lost late: half of the way from the base costs none", ON_DIAL),
+    Claim("docs/winning.md", "at 1.5 entropy is three quarters of what it is at 1", ON_DIAL, entropy_falls_on),
+    Claim(
+        "docs/winning.md", "so in the plane the settings between the two models lie on one falling line", ON_DIAL,
+        on_a_falling_line,
+    ),
+    Claim("docs/winning.md", "(`on topic` is best half way between the models", ON_DIAL, topic_is_best_half_way),
     Claim("docs/winning.md", "The verdict of that command is “none”", ON_DIAL, none_wins),
-    Claim("docs/winning.md", "chosen on the odd prompts, lambda = 1.25 passes for quality", ON_DIAL),
-    Claim("docs/winning.md", "Here a quarter of the way is worth something", KNOWN_ON_DIAL),
+    Claim("docs/winning.md", "chosen on the odd prompts, lambda = 1.5 passes for quality", ON_DIAL),
+    Claim("docs/winning.md", "Here validity is bought with variety from the first step", KNOWN_ON_DIAL),
     Claim("docs/winning.md", "Order loss is most of the loss, at every setting.", KNOWN_ON_DIAL, order_is_most),
     Claim("docs/winning.md", "heat falls steeply, the mixtures lie above it on one shallower line", FOUR),
     Claim("docs/gallery.md", "heat falls steeply, the mixtures lie above it on one shallower line", FOUR),
     Claim("docs/winning.md", "**Verdict: none.** Held against the aligned model", FOUR, none_wins),
     Claim("docs/winning.md", "the base is a better coin than heat", FOUR),
     Claim("docs/winning.md", "no better than a coin that picks as many: the coin covers more", FOUR, coin_covers_more),
-    Claim("docs/winning.md", "With a wider margin, 0.3 bits, lambda = 0.75 holds", FOUR + " --delta 0.3"),
+    Claim("docs/winning.md", "With a wider margin, 0.3 bits, lambda = 0.5 holds", FOUR + " --delta 0.3"),
     Claim("docs/winning.md", "Who chooses and reports on the same prompts is misled", FOUR),
     Claim("docs/winning.md", "A seed word of its own in every call brings nothing over the same word", WAYS),
     Claim("docs/winning.md", "give about the variety of the mixture of both models for the price of one", BLEND),
     # the lab
     Claim("docs/lab.md", "Reward rises and stays while entropy goes on falling", "bin/tiny-card"),
-    Claim("docs/lab.md", "The SFT model and the reward model of the pair that is to ship,", SWEEP),
+    Claim("docs/lab.md", "The SFT model and the reward model of the pair that ships,", SWEEP),
     Claim("docs/lab.md", "**The annotator is best pleased at 0.05 and 0.1.**", SWEEP),
     Claim("docs/lab.md", "**What beta holds it holds of diversity too.**", SWEEP),
     Claim("docs/lab.md", "**Steps buy score with diversity.**", SWEEP),

@@ -16,7 +16,7 @@ from llama_diversity.records import ModelRef
 
 _MODEL = Path(__file__).parents[2] / "data" / "tiny-base.gguf"
 _TEXT = "Once upon a time there was a little girl who lived near a big forest."
-_BITS = 28.61  # its surprisal after the first token, under that model
+_BITS = 28.36  # its surprisal after the first token, under that model
 _TOLERANCE_BITS = 0.5
 
 
