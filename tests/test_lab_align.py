@@ -120,7 +120,7 @@ def test_all_pairs_of_a_prompt_that_differ_enough_are_learned() -> None:
     (ranking,) = align.ranked(shop, written)
     assert ranking == Ranking(sequences, [(1, 0), (3, 0), (1, 2), (1, 3), (3, 2)], 3)
     assert align.counted(written, [ranking]) == {"n_preferences": 5, "n_ties": 2}
-    assert align.drawn_pairs(shop, written) == [Ranking(sequences[:2], [(1, 0)], 3)]
+    assert align.ranked(shop, written, 2) == [Ranking(sequences[:2], [(1, 0)], 3)]
 
 
 def check_the_answers(shop: Workshop, written: list[align.Written]) -> None:

@@ -223,11 +223,6 @@ def ranked(shop: Workshop, written: Sequence[Written], n_answers: int | None = N
     return found
 
 
-def drawn_pairs(shop: Workshop, written: Sequence[Written]) -> list[Ranking]:
-    """Of the two answers that were drawn for a request alone."""
-    return ranked(shop, written, 2)
-
-
 def counted(written: Sequence[Written], rankings: Sequence[Ranking]) -> dict[str, int]:
     """How many pairs have a preference, and how many are ties."""
     n, n_pairs = sum(len(one.pairs) for one in rankings), sum(math.comb(len(one.sequences), 2) for one in written)
@@ -288,7 +283,7 @@ def reward_from(
 
     Raises BadValue where all pairs of a side are ties.
     """
-    learned, held_out = ranked(shop, written), ranked(shop, unseen)
+    learned, held_out, drawn = ranked(shop, written), ranked(shop, unseen), ranked(shop, unseen, 2)
     if not learned or not held_out:
         raise BadValue("the number of preferences", len(written), "all of them are ties; ask for more")
     model = RewardModel(shop.load(SFT_FILE)[0]).to(shop.device)
@@ -304,7 +299,7 @@ def reward_from(
         "n_held_out": sum(len(one.pairs) for one in held_out),
         "accuracy": accuracy(model, learned[: len(held_out)]),
         "held_out_accuracy": accuracy(model, held_out),
-        "held_out_accuracy_drawn": accuracy(model, drawn) if (drawn := drawn_pairs(shop, unseen)) else None,
+        "held_out_accuracy_drawn": accuracy(model, drawn) if drawn else None,
     }
 
 
