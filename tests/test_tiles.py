@@ -6,20 +6,25 @@ And it has a thread of its own for them, which an interrupt does not reach.
 from __future__ import annotations
 
 import _thread
+import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from test_llamacpp import opened
 
+from llama_diversity.engines import EngineOptions, open_engine
 from llama_diversity.engines.llamacpp import selftest, tiles
 from llama_diversity.engines.llamacpp.engine import C
 from llama_diversity.lab.random_gguf import SHAPES, write_model
+from llama_diversity.records import ModelRef
 
 pytestmark = [pytest.mark.model, pytest.mark.own_cache]
 DIES = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
@@ -66,20 +71,27 @@ def test_the_layout_is_asked_for_by_what_was_found(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("has_tiles", [True, False])
-def test_who_calls_decodes_on_another_thread_where_there_are_tiles(
+def test_who_calls_computes_on_another_thread_where_there_are_tiles(
     monkeypatch: pytest.MonkeyPatch, tiny_model: Path, *, has_tiles: bool
 ) -> None:
-    """On the same one each time, which is its own: two callers have two."""
+    """On the same one each time, to load and to decode, which is its own: two callers have two."""
     monkeypatch.setattr(tiles, "built_for_them", lambda: has_tiles)
     monkeypatch.setattr(tiles, "usable", lambda: False)
     threads: dict[int, set[int]] = {}
-    real = C.llama_decode
+    called = []
 
-    def decode(*arguments: object) -> int:
-        threads.setdefault(caller_id, set()).add(threading.get_ident())
-        return int(real(*arguments))
+    def watch(name: str) -> None:
+        real = getattr(C, name)
 
-    monkeypatch.setattr(C, "llama_decode", decode)
+        def watched(*arguments: object) -> object:
+            threads.setdefault(caller_id, set()).add(threading.get_ident())
+            called.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(C, name, watched)
+
+    watch("llama_decode")
+    watch("llama_model_load_from_file")
 
     def score() -> None:
         nonlocal caller_id
@@ -94,6 +106,7 @@ def test_who_calls_decodes_on_another_thread_where_there_are_tiles(
     other.start()
     other.join()
     assert len(threads) == 2
+    assert called.count("llama_model_load_from_file") == 2 < called.count("llama_decode")
     (first,), (second,) = threads.values()
     assert first != second
     assert (({first}, {second}) == tuple({caller} for caller in threads)) is not has_tiles
@@ -140,6 +153,36 @@ def test_an_interrupt_is_raised_when_the_call_is_over(monkeypatch: pytest.Monkey
     assert tiles.apart(lambda: 3) == 3
     with pytest.raises(ZeroDivisionError):
         tiles.apart(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize("has_tiles", [True, False])
+def test_loading_ends_at_an_interrupt(monkeypatch: pytest.MonkeyPatch, tiny_model: Path, *, has_tiles: bool) -> None:
+    """Of a large file too: it is not waited for. What was loaded by then is freed."""
+    monkeypatch.setattr(tiles, "built_for_them", lambda: has_tiles)
+    monkeypatch.setattr(tiles, "usable", lambda: False)
+    freed = []
+    monkeypatch.setattr(C, "llama_model_free", freed.append)
+
+    def load(path: bytes, params: Any) -> int:
+        """What takes 20 s unless it is told to stop, and gives a model at address 8, or 7 where it was waited for."""
+        until = time.monotonic() + 20
+        while params.progress_callback(0.5, None):
+            if time.monotonic() > until:
+                return 7
+            time.sleep(0.001)
+        return 8
+
+    def interrupt(share: float) -> None:
+        if not interrupted:
+            interrupted.append(share)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    interrupted: list[float] = []
+
+    monkeypatch.setattr(C, "llama_model_load_from_file", load)
+    with pytest.raises(KeyboardInterrupt):
+        open_engine(ModelRef("test", "llamacpp", str(tiny_model), "d"), EngineOptions(), on_load=interrupt)
+    assert freed == [8]
 
 
 def test_the_installed_library_computes_right(

@@ -9,12 +9,17 @@ import os
 
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # a dying library would start a debugger; read when it is loaded
 # Threads wait for each other for microseconds. GNU's OpenMP spins for milliseconds meanwhile, on cores that the other
-# thread, or another program, is waiting for; so briefly, then asleep. Read when it is loaded, too.
+# thread, or another program, is waiting for; so for some tenths of one, then asleep. Read when it is loaded, too, and
+# taken back then: it is not for programs that we start. Torch in this process shares the library, hence not shorter.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    _said = os.environ.get("GOMP_SPINCOUNT")
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from llama_diversity.engines.llamacpp.build import build_here
 from llama_diversity.engines.llamacpp.engine import LlamaCppEngine
 from llama_diversity.engines.llamacpp.library import system_report
+
+if "OMP_WAIT_POLICY" not in os.environ and _said is None:
+    del os.environ["GOMP_SPINCOUNT"]
 
 __all__ = ["LlamaCppEngine", "build_here", "system_report"]

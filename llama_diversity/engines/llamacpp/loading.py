@@ -81,7 +81,7 @@ def load(
     params.use_extra_bufts = not plain and tiles.usable()
     params.vocab_only = options.vocabulary_only
     forget_complaints()
-    model = C.llama_model_load_from_file(os.fsencode(path), params)
+    model = tiles.apart(C.llama_model_load_from_file, os.fsencode(path), params, on_interrupt=raised.append)
     if raised:
         if model:
             C.llama_model_free(model)

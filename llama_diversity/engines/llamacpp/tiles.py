@@ -9,6 +9,7 @@ same thread in between.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import json
@@ -19,12 +20,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import llama_cpp.llama_cpp as C
 
 _Q4_0, _F32, _CPU = 2, 0, 0
+_LOOK_S = 0.5  # an interrupt that comes just before a thread waits does not wake it
 _MULTIPLY = """import json, runpy, sys
 sys.path[:] = json.loads(sys.argv[1])
 runpy.run_path(sys.argv[2])["_bindings"]()
@@ -62,16 +64,22 @@ def _survives() -> bool:
 _accompanied = threading.local()
 
 
-def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+def apart(
+    function: Callable[..., Any], *arguments: Any, on_interrupt: Callable[[BaseException], None] | None = None
+) -> Any:
     """What the call returns, made on the one thread that accompanies this one; called directly where no tiles are.
 
-    An interrupt is raised when the call is over: until then the library reads what it was given.
+    An interrupt is raised when the call is over: until then the library reads what it was given. With `on_interrupt`
+    it goes there at once instead, for a call that can be told to end.
+
+    Loading belongs here too, since it multiplies and lays out with all threads: what two threads of a process call has
+    two teams of OpenMP's, which are more than the cores, and then each lets go of its core after 100 looks.
     """
     if not built_for_them():
         return function(*arguments)
     if not hasattr(_accompanied, "by"):
         _accompanied.by = _Companion()
-    return _accompanied.by.call(functools.partial(function, *arguments))
+    return _accompanied.by.call(functools.partial(function, *arguments), on_interrupt)
 
 
 class _Companion:
@@ -82,18 +90,23 @@ class _Companion:
         self._answered: SimpleQueue[None] = SimpleQueue()
         threading.Thread(target=_serve, args=(self._asked, self._answered), name="llama.cpp", daemon=True).start()
 
-    def call(self, function: Callable[[], Any]) -> Any:
+    def call(self, function: Callable[[], Any], on_interrupt: Callable[[BaseException], None] | None) -> Any:
         work: Future[Any] = Future()
-        interrupt: BaseException | None = None
+        interrupts: list[BaseException] = []
         self._asked.put(functools.partial(_settle, work, function))
         while not work.done():
             try:
-                self._answered.get()
+                self._wait_for(work)
             except BaseException as error:  # noqa: BLE001  raised below
-                interrupt = error
-        if interrupt:
-            raise interrupt
+                (on_interrupt or interrupts.append)(error)
+        if interrupts:
+            raise interrupts[-1]
         return work.result()
+
+    def _wait_for(self, work: Future[Any]) -> None:
+        while not work.done():
+            with contextlib.suppress(Empty):
+                self._answered.get(timeout=_LOOK_S)
 
     def __del__(self) -> None:
         self._asked.put(None)
