@@ -41,7 +41,9 @@ import bench_watching
 import bench_workers
 
 from llama_diversity import paths
+from llama_diversity.errors import LlamadivError
 from llama_diversity.lab.random_gguf import SHAPES, write_model
+from llama_diversity.resolve import resolve_model
 
 PROMPT = "Once upon a time"
 NAIVE_LOOP = """
@@ -240,11 +242,22 @@ def against_others(model: Path, arguments: argparse.Namespace) -> dict:
     return found
 
 
+def model_file(reference: str) -> Path:
+    """The file of a model, as llamadiv finds it."""
+    try:
+        model = resolve_model(reference)
+    except LlamadivError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if model.engine != "llamacpp":
+        raise argparse.ArgumentTypeError(f"{reference} is no GGUF file")
+    return Path(model.location).absolute()
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bin/bench", description=__doc__.split("\n\n")[0])
     parser.add_argument("--shape", choices=sorted(SHAPES), default="260m", help="size of the random model (260m)")
     parser.add_argument("--vocab", type=int, default=32000, help="its vocabulary (32000)")
-    parser.add_argument("--model", type=Path, help="a model of your own instead")
+    parser.add_argument("--model", type=model_file, help="a model of your own instead, by name or path")
     parser.add_argument("--parallel", type=numbers, default=[8, 32, 64], help="sequences at once (8,32,64)")
     parser.add_argument("--max-tokens", type=int, default=64, help="tokens of a completion (64)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contestant (3)")

@@ -24,7 +24,7 @@ from llama_diversity.metrics.indices import corrected_vendi
 from llama_diversity.metrics.similarity import mean_pairwise_distance
 from llama_diversity.records import Recipe, Sample, Sampler
 from llama_diversity.resolve import resolve_model
-from llama_diversity.studies.compare.analysis import Result, compare
+from llama_diversity.studies.compare.analysis import Line, Result, compare
 from llama_diversity.studies.compare.clustered import Units
 from llama_diversity.studies.compare.measured import Generations, Rules
 from llama_diversity.text import words
@@ -181,13 +181,25 @@ def results(draw: Draw, runs: int, name: str) -> Iterator[Result]:
     return (draw(generator) for _ in range(runs))
 
 
-def tally(name: str, found: list[Result], truths: Mapping[str, float] | None = None) -> None:
+class Truth(NamedTuple):
+    """What the second arm keeps: the mean of log ratios, or the ratio of means where an arm has none on a prompt."""
+
+    of_logs: float = 1.0
+    of_means: float = 1.0
+
+    def held_by(self, line: Line) -> bool:
+        """Whether the interval holds what the line says that it is of."""
+        share = self.of_means if "ratio of means" in line.reason else self.of_logs
+        return (line.low or 0) <= share <= (line.high or 0)
+
+
+def tally(name: str, found: list[Result], truths: Mapping[str, Truth] | None = None) -> None:
     """One row: the share of intervals that leave out the truth, and of comparisons with any verdict after Holm."""
     cells = []
     for measure in SHOWN:
         lines = [line for one in found for line in one.lines if line.measure == measure and line.low is not None]
-        truth = 1.0 if truths is None else truths[measure]
-        cells.append(percent([not (line.low or 0) <= truth <= (line.high or 0) for line in lines], len(found)))
+        truth = Truth() if truths is None else truths[measure]
+        cells.append(percent([not truth.held_by(line) for line in lines], len(found)))
     if truths is None:
         cells.append(percent([any(x.verdict.endswith("diverse") for x in one.lines) for one in found], len(found)))
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
@@ -209,17 +221,19 @@ def of_pool(one: Pool) -> tuple[float, float, float]:
     return distance, vendi, float(one.entropy_bits.sum() / one.n_tokens.sum())
 
 
-def true_shares(firsts: Sequence[Pool], seconds: Sequence[Pool], found: list[Result]) -> dict[str, float]:
-    """What the second arm keeps: the mean over prompts of the pools' log ratios, or of the comparisons' own."""
-    logs: dict[str, list[float]] = {name: [] for name in SHOWN}
-    for pools in zip(firsts, seconds, strict=True):
-        distance, vendi, rate = zip(*(of_pool(one) for one in pools), strict=True)
-        for name, (first, second) in {"distance": distance, "vendi": vendi, "entropy": rate}.items():
-            logs[name].append(math.log(second / first))
+def true_shares(firsts: Sequence[Pool], seconds: Sequence[Pool], found: list[Result]) -> dict[str, Truth]:
+    """Of the pools; where the number depends on n, which no prompt here has none of, of the comparisons themselves."""
+    first, second = (np.array([of_pool(one) for one in pools]) for pools in (firsts, seconds))
+    of_logs, of_means = np.exp(np.log(second / first).mean(axis=0)), second.mean(axis=0) / first.mean(axis=0)
+    truths = {
+        name: Truth(float(logs), float(means))
+        for name, logs, means in zip(("distance", "vendi", "entropy"), of_logs, of_means, strict=True)
+    }
     for measure in FITTED_TO_N:
         shares = [line.share for one in found for line in one.lines if line.measure == measure]
-        logs[measure] = [math.log(share) for share in shares if share]
-    return {name: math.exp(float(np.mean(some))) if some else math.nan for name, some in logs.items()}
+        logs = [math.log(share) for share in shares if share]
+        truths[measure] = Truth(math.exp(float(np.mean(logs))) if logs else math.nan, math.nan)
+    return truths
 
 
 def power(name: str, draw: Callable[[int], Draw], sizes: Sequence[int], runs: int) -> dict[str, list[float]]:
