@@ -157,7 +157,7 @@ SampleEach = Callable[[Works], Iterator[Step]]
 class Rows(NamedTuple):
     """Raw logits of a piece of a text, shape (rows, n_vocab): the first row follows the ids up to `start` inclusive.
 
-    They are valid until the next piece is asked for.
+    They are valid until the next piece is asked for, or the iterator is let go.
     """
 
     text: int  # its number among those asked
