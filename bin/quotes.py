@@ -7,6 +7,7 @@ on a page changes it here too; tests/test_refresh.py finds what is not there any
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -74,8 +75,8 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def percent_within(share: Mapping[str, float]) -> str:
-    """`79 % (71 to 85)`."""
-    return f"{percent(share['value'])} ({100 * share['low']:.0f} to {100 * share['high']:.0f})"
+    """`79 % (71 to 85)`; the range is rounded outwards, as llamadiv does it."""
+    return f"{percent(share['value'])} ({math.floor(100 * share['low'])} to {math.ceil(100 * share['high'])})"
 
 
 def within(mean: Mapping[str, float], digits: int) -> str:
@@ -292,7 +293,7 @@ SAMPLE = 'llamadiv sample -m tiny-aligned -p "Grace Hopper was" -n 5'
 CLAIMS = (
     # what the models are
     Claim("docs/curious.md", "after it was rewarded for answers that are complete, fluent", "docs/lab.md, Preferences"),
-    Claim("docs/curious.md", "The base model rambles, each time elsewhere. The aligned one writes clean", SAMPLE),
+    Claim("docs/curious.md", "The base model rambles, each time elsewhere. The aligned one writes a clean", SAMPLE),
     Claim("docs/winning.md", "has read little and was rewarded for complete, fluent", "docs/lab.md, Preferences"),
     Claim("docs/models.md", "with base and aligned the ladder `tiny-recipes`) are part of", "llamadiv models ls"),
     Claim("docs/researcher.md", 'llamadiv diff "Grace Hopper was an American writer."', SAMPLE),
@@ -309,7 +310,7 @@ CLAIMS = (
     Claim("docs/gallery.md", "one wide cloud, and one island beside it", SEMANTIC),
     Claim("docs/gallery.md", "where the aligned model says more valid ones it says", "llamadiv valid --ladder tiny"),
     Claim("docs/gallery.md", "for three stages: none falls, the aligned model's lies a little lower", DECAN),
-    Claim("docs/gallery.md", "These are flat, since their reader, tiny-base, does not see repetition", DECAN),
+    Claim("docs/gallery.md", "These rise a little and then are flat: their reader, tiny-base, is more confused", DECAN),
     Claim("docs/method.md", "The tiny models fail it.", DECAN),
     Claim(
         "docs/method.md", "one random order has a variance of 0.04 to 0.16 (bits per byte)^2, a set of 16",

@@ -10,7 +10,8 @@
 #           Loading counts, too, where it lays weights out with all threads (AMX): then no other thread is ever fast.
 # So:       one thread of a program loads and decodes for all, or the threads of llama.cpp are at most half of the cores.
 #
-# Ends with 0 as long as a second thread has less than 0.6 of the first one's speed, with 1 where that has changed, with 2 on one core.
+# Ends with 0 as long as a second thread has less than 0.6 of the first one's speed, with 1 where that has changed, with 2 on one core
+# or where other programs are at work: beside one that takes a core, threads that sleep at once are the better ones, and both are slow.
 # Compiles llama.cpp (minutes, a C++ compiler) and fetches 100 MB; LLAMA_PYTHON names a Python that has llama-cpp-python.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -34,6 +35,17 @@ cores = len(os.sched_getaffinity(0))
 print(f"llama-cpp-python {llama_cpp.__version__}, {cores} cores")
 if cores < 2:
     sys.exit(2)
+def is_quiet():
+    """Whether at most a fifth of one core is busy, of all programs together, for a second."""
+    def spent():
+        times = list(map(int, open("/proc/stat").readline().split()[1:9]))
+        return sum(times), times[3] + times[4]
+    (total, idle), _, (total_then, idle_then) = spent(), time.sleep(1), spent()
+    return (1 - (idle_then - idle) / (total_then - total)) * cores < 0.2
+
+if not is_quiet():
+    print("other programs are at work")
+    sys.exit(2)
 model = llama_cpp.Llama(sys.argv[1], n_ctx=256, n_threads=cores, n_threads_batch=cores, verbose=False)
 ids = model.tokenize(b"Once upon a time there was")
 
@@ -54,5 +66,8 @@ for _ in range(ROUNDS):
     thread.start()
     thread.join()
 print(f"main thread {statistics.median(main):.0f} tokens/s, a second one {statistics.median(other):.0f}")
+if not is_quiet():
+    print("other programs are at work")
+    sys.exit(2)
 sys.exit(0 if statistics.median(other) < 0.6 * statistics.median(main) else 1)
 PYTHON

@@ -209,13 +209,22 @@ class NotDownloaded(DownloadError):
         return error
 
 
+PACKAGED_AGAIN = (
+    "It is part of llamadiv: install that again, or in a checkout run `git checkout -- llama_diversity/data`."
+)
+
+
 class ChecksumMismatch(DownloadError):
     """A file whose bytes are not the promised ones; it stays where it is until the user removes it."""
 
-    def __init__(self, name: str, path: object, *, expected: str, found: str, stated_by: str) -> None:
+    def __init__(
+        self, name: str, path: object, *, expected: str, found: str, stated_by: str, is_packaged: bool = False
+    ) -> None:
         again = f"Remove it with `llamadiv models rm {name}`, then pull it again."
         if stated_by == "Ollama":  # whose file it is
             again = f"Remove it there and pull it again: ollama rm {name.removeprefix('ollama:')}"
+        if is_packaged:
+            again = PACKAGED_AGAIN
         super().__init__(
             f"{name}: the bytes of {path} have sha256 {found}, but {stated_by} states {expected}: the file is damaged "
             f"or another one. It is kept. {again}"

@@ -228,7 +228,9 @@ def pull(
     return Pulled(files[0], commit_of(files[0]), size_bytes, digests.model_digest(read), stated_by, transferred_bytes)
 
 
-def check_sha256(name: str, files: Sequence[Path], found: Sequence[str], *, pinned: str | None) -> str | None:
+def check_sha256(
+    name: str, files: Sequence[Path], found: Sequence[str], *, pinned: str | None, is_packaged: bool = False
+) -> str | None:
     """Who states that `files` have the sha256 `found`: models.toml (their `model_digest`), the hub, or nobody.
 
     Raises ChecksumMismatch.
@@ -236,7 +238,7 @@ def check_sha256(name: str, files: Sequence[Path], found: Sequence[str], *, pinn
     stated = [stated_sha256(file) for file in files]
     if pinned:
         all_files = str(files[0]) if len(files) == 1 else f"{files[0]} and the files after it"
-        _refuse_mismatch(name, all_files, digests.model_digest(found), pinned, "models.toml")
+        _refuse_mismatch(name, all_files, digests.model_digest(found), pinned, "models.toml", is_packaged=is_packaged)
     else:
         for file, sha256, expected in zip(files, found, stated, strict=True):
             _refuse_mismatch(name, file, sha256, expected or sha256, _witness(file))
@@ -247,9 +249,13 @@ def _witness(file: Path) -> str:
     return "Ollama" if _blob_name(file.resolve()) else "the hub"
 
 
-def _refuse_mismatch(name: str, place: object, found: str, expected: str, stated_by: str) -> None:
+def _refuse_mismatch(
+    name: str, place: object, found: str, expected: str, stated_by: str, *, is_packaged: bool = False
+) -> None:
     if found != expected:
-        raise ChecksumMismatch(name, place, expected=expected, found=found, stated_by=stated_by)
+        raise ChecksumMismatch(
+            name, place, expected=expected, found=found, stated_by=stated_by, is_packaged=is_packaged
+        )
 
 
 def _ask_for_missing(sources: Sequence[_Source], found: Sequence[Path | None]) -> list[tuple[_Source, _Remote]]:

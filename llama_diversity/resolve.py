@@ -12,7 +12,7 @@ from pathlib import Path
 
 from llama_diversity import digests, gguf, hub, neighbours, registry
 from llama_diversity.decimals import readable_bytes
-from llama_diversity.errors import BadValue, ModelFileError, NotDownloaded
+from llama_diversity.errors import PACKAGED_AGAIN, BadValue, ModelFileError, NotDownloaded
 from llama_diversity.mixtures import WHOLE_ONLY, is_mixture, mixture_digest, parse_mixture
 from llama_diversity.records import ModelRef, twins
 from llama_diversity.served import Served
@@ -35,7 +35,7 @@ def resolve_model(reference: str, *, on_progress: digests.OnBytes | None = None)
         return _served(entry, entry.served)
     files = require_files(entry)
     read = digests.digests(files, on_progress)
-    hub.check_sha256(reference, files, read, pinned=entry.sha256)
+    hub.check_sha256(reference, files, read, pinned=entry.sha256, is_packaged=entry.is_packaged)
     digest = digests.model_digest(read)
     return ModelRef(reference, "llamacpp", str(files[0]), digest, entry.chat_template(), entry.start)
 
@@ -151,7 +151,9 @@ def require_files(entry: registry.ModelEntry) -> tuple[Path, ...]:
     if files[0] is not None and (all(files) or entry.path is not None):
         return hub.model_files(files[0])
     if entry.path is not None:
-        next_step = f"Correct the path of {entry.reference} in {entry.defined_in}."
+        next_step = (
+            PACKAGED_AGAIN if entry.is_packaged else f"Correct the path of {entry.reference} in {entry.defined_in}."
+        )
         raise ModelFileError(entry.path, "there is no such file", next_step=next_step)
     raise not_downloaded(entry)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llama_diversity import digests, gguf, hub, neighbours, registry
-from llama_diversity.errors import BadValue, ChecksumMismatch, DownloadError, ModelFileError, UnknownName
+from llama_diversity.errors import BadUsage, BadValue, ChecksumMismatch, DownloadError, ModelFileError, UnknownName
 from llama_diversity.registry import ModelEntry, Registry
 from llama_diversity.resolve import candidates, find_file, find_files, find_in_cache, not_downloaded, require_files
 from llama_diversity.served import Served
@@ -207,6 +207,15 @@ def _kind(one: neighbours.Found) -> tuple[str, str | None]:
     return kind, None if kind == "model" else f"it is no model by itself ({kind})"
 
 
+def refuse_group(name: str, known: Registry) -> None:
+    """Raise BadUsage where `name` is a pair or a ladder and no model, with the models in it."""
+    if name in known.models or not (name in known.pairs or name in known.ladders):
+        return
+    kind = "pair" if name in known.pairs else "ladder"
+    inside = ", ".join(one.reference for one in members(known, name, single=False))
+    raise BadUsage(f"{name} is a {kind}, not a model. Name one of its models: {inside}.")
+
+
 def groups_of(name: str, known: Registry) -> dict[str, list[str]]:
     """The pairs and ladders that a model belongs to, by name."""
     return {
@@ -249,7 +258,7 @@ def plan(entry: ModelEntry, *, offline: bool) -> dict[str, Any]:
 def pull(entry: ModelEntry, *, offline: bool, on_bytes: OnBytes, say: Callable[[str], None]) -> dict[str, Any]:
     """Fetch what of a model is not here; `say` hears of the network. Raises DownloadError."""
     if entry.repo is None or entry.file is None:
-        return _here_as_json(entry) | {"transferred_bytes": 0, "stated_by": None}
+        return _here_as_json(entry) | {"transferred_bytes": 0, "stated_by": _stated_by(entry, on_bytes)}
     if adopt(entry, on_bytes, say):
         return _here_as_json(entry) | {"transferred_bytes": 0, "stated_by": "models.toml"}
     if not find_file(entry):
@@ -286,6 +295,15 @@ def adopt(entry: ModelEntry, on_bytes: OnBytes, say: Callable[[str], None]) -> P
             return path
         say(f"{program} has a file of the name and size of {entry.reference}, but another one (sha256 {found}).")
     return None
+
+
+def _stated_by(entry: ModelEntry, on_bytes: OnBytes) -> str | None:
+    """Who states the sha256 that the files here have. Raises ChecksumMismatch."""
+    if entry.chain is not None or entry.served is not None:
+        return None
+    files = require_files(entry)
+    read = digests.digests(files, on_bytes(f"Checking {entry.reference}"))
+    return hub.check_sha256(entry.reference, files, read, pinned=entry.sha256, is_packaged=entry.is_packaged)
 
 
 def _here_as_json(entry: ModelEntry) -> dict[str, Any]:
@@ -334,7 +352,7 @@ def _read_anew(entry: ModelEntry, files: Sequence[Path], on_bytes: OnBytes) -> d
     try:
         read = digests.digests(files, on_bytes(f"Reading {entry.reference}"), fresh=True)
         result |= {"sha256": digests.model_digest(read)}
-        stated_by = hub.check_sha256(entry.reference, files, read, pinned=entry.sha256)
+        stated_by = hub.check_sha256(entry.reference, files, read, pinned=entry.sha256, is_packaged=entry.is_packaged)
         if stated_by is None:  # then it can be read, and is as long as it says: more is not known
             for file in files:
                 gguf.read_header(file).require_whole()

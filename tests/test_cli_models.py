@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -11,13 +12,14 @@ import click
 import pytest
 from hub_server import COMMIT, FakeHub, HubFile, Machine
 
+from llama_diversity import hub, registry
 from llama_diversity.cli.listening import TerminalListener
 from llama_diversity.cli.models import models
 from llama_diversity.cli.output import Output
 from llama_diversity.errors import ChecksumMismatch, ModelFileError, NotDownloaded, UnknownName
 from llama_diversity.records import ModelRef
 from llama_diversity.render import model_pages
-from llama_diversity.resolve import resolve_model
+from llama_diversity.resolve import require_files, resolve_model
 from llama_diversity.studies.arms import resolve_pair
 
 BASE, ALIGNED = b"base" * 20_000, b"aligned" * 20_000
@@ -325,3 +327,32 @@ def test_a_ladder_that_is_wider_than_a_terminal_goes_on_below():
         "long    a-rather-long-name-0 > a-rather-long-name-1 > a-rather-long-name-2 >",
         "        a-rather-long-name-3 > a-rather-long-name-4",
     ]
+
+
+# ---- what ships
+
+
+def test_what_ships_is_read_and_held_against_its_sha256(machine: Machine) -> None:
+    """It is not fetched, and `pull` says who vouches for it all the same."""
+    result = machine.run("pull", "tiny-dpo", "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    [found] = json.loads(result.stdout)["files"]
+    assert (found["stated_by"], found["transferred_bytes"]) == ("models.toml", 0)
+
+
+def test_what_ships_is_neither_removed_nor_pulled_where_it_is_damaged() -> None:
+    entry = registry.load().find("tiny-dpo")
+    with pytest.raises(ChecksumMismatch, match="It is part of llamadiv: install that again") as damaged:
+        hub.check_sha256("tiny-dpo", [entry.path], ["0" * 64], pinned=entry.sha256, is_packaged=entry.is_packaged)
+    assert "models rm" not in str(damaged.value)
+    gone = dataclasses.replace(entry, path=entry.path.with_name("gone.gguf"))
+    with pytest.raises(ModelFileError, match="there is no such file. It is part of llamadiv: install that again"):
+        require_files(gone)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("tiny", "pair"), ("tiny-recipes", "ladder")])
+def test_a_pair_or_a_ladder_is_no_model_to_show(machine: Machine, name: str, kind: str) -> None:
+    result = machine.run("show", name)
+    assert result.returncode == 2
+    assert f"{name} is a {kind}, not a model. Name one of its models: tiny-base, tiny-" in result.stderr
+    assert machine.run("show", "duo").returncode == 0  # a pair, but a model as well

@@ -188,6 +188,19 @@ def test_each_line_of_a_comparison_has_its_sentence(one: Line, expected: str, te
     assert scope.text == "This holds for this one prompt, and need not hold for others."
 
 
+def test_a_refusal_names_the_arms_that_it_is_of_where_others_were_compared() -> None:
+    why = "Too few generations (1) reach the common prefix of 16 tokens for an interval."
+    found = told(
+        line("words", "equivalent", 0.99, (0.97, 1.01), arm="narrow"),
+        line("words", "not comparable", reason=why, arm="ppo"),
+        is_general=True,
+    )
+    assert found.texts[1] == (
+        "It cannot be told of “ppo” how far two texts differ in wording: too few generations (1) reach the common "
+        "prefix of 16 tokens for an interval."
+    )
+
+
 def test_refusals_are_said_once_and_what_was_found_comes_before_them() -> None:
     why = "Similarity not reported: 40 % of base's texts exceed the encoder's 256 word pieces."
     found = told(

@@ -68,6 +68,7 @@ def show(name: str, session: Session, output: Output) -> None:
     Ends with 1 if some of its files are here and others are missing.
     """
     known = registry.load()
+    shelf.refuse_group(name, known)
     one = shelf.look(known.find(name))
     details = one.as_json() | shelf.groups_of(name, known)
     lines = pages.of_model(details | {"here": one.here})

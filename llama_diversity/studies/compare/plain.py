@@ -195,7 +195,8 @@ def _capital(words: str) -> str:
 
 
 def _refused(lines: Sequence[Line]) -> Iterator[Sentence]:
-    """What was not compared, each reason once."""
+    """What was not compared, each reason once, and of which arms where it holds for some."""
+    arms = {line.arm for line in lines}
     reasons: dict[str, list[Line]] = {}
     for _, some in _groups(lines):
         for line in some:
@@ -203,7 +204,9 @@ def _refused(lines: Sequence[Line]) -> Iterator[Sentence]:
                 reasons.setdefault(line.reason or "there is no interval", []).append(line)
     for reason, some in reasons.items():
         named = listed(list(dict.fromkeys(_NAMES[one.measure] for one in some)))
-        yield Sentence(f"It cannot be told {named}: {reason[:1].lower()}{reason[1:].rstrip('.')}.", "nothing")
+        affected = dict.fromkeys(one.arm for one in some)
+        of = "" if set(affected) == arms else f" of {listed([called(arm) for arm in affected])}"
+        yield Sentence(f"It cannot be told{of} {named}: {reason[:1].lower()}{reason[1:].rstrip('.')}.", "nothing")
 
 
 def _scope(found: Result, facts: Facts) -> Sentence:
