@@ -51,8 +51,8 @@ def section(found: Found) -> str:
         f"{counted(len(seeds), 'seed')}; ×: share of the base's that is kept, else a difference):",
         quantities_table(seeds),
         *_recipes(seeds),
-        "What the files say of their training (the aligned models answered anew for the table above, so theirs differ by "
-        "chance):",
+        "What the files say of their training (the aligned models answered anew for the table above, so theirs differ "
+        "by chance):",
         trained_table(seeds),
         "What differs between seeds: what the models say most, of Experiment 2's completions and Experiment 1's "
         "personas.",
