@@ -298,8 +298,8 @@ def adopt(entry: ModelEntry, on_bytes: OnBytes, say: Callable[[str], None]) -> P
 
 
 def _stated_by(entry: ModelEntry, on_bytes: OnBytes) -> str | None:
-    """Who states the sha256 that the files here have. Raises ChecksumMismatch."""
-    if entry.chain is not None or entry.served is not None:
+    """Who states the sha256 that the files here have, which are read where it is pinned. Raises ChecksumMismatch."""
+    if entry.sha256 is None:
         return None
     files = require_files(entry)
     read = digests.digests(files, on_bytes(f"Checking {entry.reference}"))
